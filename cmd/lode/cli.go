@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+)
+
+// cli lists the subcommands. A flag's value is taken from the command line, else
+// from LODE_<NAME>, else from the configuration file, else from its default.
+type cli struct {
+	Log    logFlags        `embed:"" prefix:"log-"`
+	Config kong.ConfigFlag `help:"YAML file with values for flags, one section per command." placeholder:"FILE"`
+
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+type logFlags struct {
+	Level  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
+	Format string     `help:"Form of the log: text or json." enum:"text,json" default:"text"`
+}
+
+// environment is what every command's Run gets.
+type environment struct {
+	ctx    context.Context
+	stdout io.Writer
+	stderr io.Writer
+	log    *slog.Logger
+}
+
+// exitStatus ends the program with a code and no further message.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError is a mistake in the command line or the configuration: exit code 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	// kong ends the program from inside --help; a panic brings us back out.
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case exitStatus:
+			err = p
+			if p == 0 {
+				err = nil
+			}
+		default:
+			panic(p)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("lode"),
+		kong.Description("Mine SHA-256d on an Apache Mesos cluster with its idle cores.\n\nStart here: lode dev"),
+		kong.UsageOnError(),
+		kong.DefaultEnvars("LODE"),
+		kong.Configuration(kongyaml.Loader),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exitStatus(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		return usagef("%w (see lode --help)", err)
+	}
+	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr)}
+	return kctx.Run(env)
+}
+
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: f.Level}
+	if f.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(env *environment) error {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	_, err := fmt.Fprintf(env.stdout, "lode %s\n", version)
+	return err
+}

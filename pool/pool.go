@@ -1,0 +1,110 @@
+// Package pool is the pool-proxy: it takes work from a Bitcoin node
+// (getblocktemplate) or from a Stratum pool, serves it to miners over Stratum,
+// judges their shares, and never loses a block that they find.
+//
+//	p, err := pool.New(pool.Config{…})
+//	err = p.Run(ctx)
+package pool
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Config is what a Proxy needs. Zero values are the defaults that the fields name.
+type Config struct {
+	// Listen is host:port of the Stratum server, HTTPListen that of the API and
+	// metrics ("": none). ListenTLS needs CertFile and KeyFile.
+	Listen, HTTPListen, ListenTLS string
+	CertFile, KeyFile             string
+	// Upstreams, best first.
+	Upstreams []Upstream
+	// PayoutAddress gets the reward of blocks from node upstreams. It is checked
+	// against the network of the node.
+	PayoutAddress string
+	// CoinbaseTag is text for the coinbase, at most 40 bytes.
+	CoinbaseTag string
+	// StateDir holds the block journal and the accounts.
+	StateDir string
+	// Shard distinguishes proxies that share a node or payout address: it is part
+	// of every extranonce1.
+	Shard uint8
+	// Authorize decides who may mine; nil: everybody.
+	Authorize func(user, password string) error
+	// OnBlock is called when a block was journalled and at each change of its state.
+	OnBlock func(Block)
+	// MinBlockInterval throttles blocks on test networks: after a block, no work
+	// that would yield another is given out until it has passed. 0: none.
+	MinBlockInterval time.Duration
+	// SharesPerMinute is what vardiff aims at, per connection; 0: 15.
+	SharesPerMinute float64
+	Logger          *slog.Logger
+	// ListenFunc opens listeners; nil: net.Listen.
+	ListenFunc func(network, addr string) (net.Listener, error)
+}
+
+// Upstream is one source of work.
+type Upstream struct {
+	// URL is node:http://host:port, node:https://host:port,
+	// stratum+tcp://host:port or stratum+tls://host:port.
+	URL            string
+	User, Password string
+	// PasswordFile holds the password, or CookieFile Bitcoin Core's user:password
+	// cookie; both are read again when the node refuses.
+	PasswordFile, CookieFile string
+	// CA are PEM certificates to trust; nil: the system's.
+	CA []byte
+	// ZMQ is the address of Core's hashblock publisher, tcp://host:port; "": none.
+	ZMQ string
+}
+
+// BlockState is what is known of a found block.
+type BlockState string
+
+// States of a found block.
+const (
+	BlockSubmitted BlockState = "submitted" // in the journal, on its way to nodes
+	BlockConfirmed BlockState = "confirmed" // a node has it in its main chain
+	BlockOrphaned  BlockState = "orphaned"  // a node has another block at its height, deep enough
+)
+
+// Block is a block that a miner of this proxy found.
+type Block struct {
+	Height        int64
+	Hash          string // display order, hex
+	State         BlockState
+	Finder        string // worker name
+	Confirmations int
+	FoundAt       time.Time
+	Raw           []byte // complete serialized block; nil where only the state is told
+}
+
+// Status is a snapshot of a Proxy.
+type Status struct {
+	Ready       bool // there is valid work for miners
+	Listen      string
+	HTTP        string
+	Upstream    string // URL of the active upstream, without credentials; "": none
+	Network     string // mainnet, testnet3, testnet4, signet, simnet, regtest; "": unknown
+	Height      int64  // of the block being mined
+	Connections int
+	Hashrate    float64 // H/s from accepted shares
+	Shares      Shares
+	Blocks      []Block // newest first, without Raw
+	LastError   string
+}
+
+// Shares counts shares by outcome.
+type Shares struct {
+	Accepted, Rejected, Stale uint64
+	// Difficulty is the sum of the accepted shares' difficulties (pdiff).
+	Difficulty float64
+}
+
+// Runner is what an executor needs of a Proxy.
+type Runner interface {
+	Run(ctx context.Context) error // returns nil when ctx ends and everything is closed
+	Status() Status
+}
