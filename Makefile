@@ -1,0 +1,86 @@
+# make run and make test need Go, make and git, nothing else.
+
+GO      ?= go
+BIN     := bin
+# Static binaries: agents run the executor on whatever they have.
+export CGO_ENABLED ?= 0
+LDFLAGS := -s -w
+TOOL    := $(GO) tool -modfile=tools/go.mod
+# Arguments for `make run`, e.g. make run ARGS="--blocks 2".
+ARGS    ?=
+# Time for each fuzz target of `make fuzz`.
+FUZZTIME ?= 10s
+# Seeds of `make sim`.
+SEEDS   ?= 100000
+
+.DEFAULT_GOAL := build
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/lode, bin/lode-executor and bin/btcd.
+	@mkdir -p $(BIN)
+	@echo "building $(BIN)/lode, $(BIN)/lode-executor, $(BIN)/btcd (the first time fetches modules and takes a minute or two)"
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lode ./cmd/lode
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lode-executor ./cmd/lode-executor
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/btcd github.com/btcsuite/btcd
+
+.PHONY: run
+run: build ## Mine on a development cluster on this machine: lode dev $(ARGS).
+	$(BIN)/lode dev $(ARGS)
+
+.PHONY: test
+test: ## Run all tests.
+	@echo "testing (the first time compiles everything and takes some minutes)"
+	$(GO) test ./...
+
+.PHONY: race
+race: export CGO_ENABLED = 1
+race: ## Run all short tests under the race detector (needs a C compiler).
+	$(GO) test -race -short ./...
+
+.PHONY: lint
+lint: ## Check format, vet, staticcheck and the module files.
+	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod tidy -diff
+
+.PHONY: fmt
+fmt: ## Format the code with gofumpt.
+	$(TOOL) gofumpt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+.PHONY: generate
+generate: ## Write generated files again; CI checks that nothing changes.
+	$(GO) generate ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s).
+	@for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package 2>/dev/null | grep '^Fuzz'); do \
+	    echo "fuzzing $$package $$target for $(FUZZTIME)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: build ## Measure the miner on this machine, then run the Go benchmarks.
+	$(BIN)/lode bench
+	$(GO) test -run '^$$' -bench . -benchmem ./miner/... ./stratum/... ./pool/...
+
+.PHONY: cover
+cover: ## Write coverage.out and print the total.
+	$(GO) test -coverprofile=coverage.out ./...
+	$(GO) tool cover -func=coverage.out | tail -1
+
+.PHONY: conformance
+conformance: ## Check a Mesos cluster: make conformance MASTER=http://host:5050
+	@test -n "$(MASTER)" || { echo "make conformance: MASTER is missing, e.g. MASTER=http://host:5050"; exit 2; }
+	$(GO) test ./devmesos/conformance -count=1 -timeout 30m -v -run TestCluster -master=$(MASTER) $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what make built.
+	rm -rf $(BIN) coverage.out
