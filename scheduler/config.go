@@ -1,0 +1,98 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultName            = "lode"
+	DefaultRole            = "*"
+	DefaultListen          = "127.0.0.1:8080"
+	DefaultFailoverTimeout = 7 * 24 * time.Hour
+	DefaultProxyGrace      = 30 * time.Second
+	DefaultReportInterval  = 3 * time.Second
+)
+
+// Config is what a Scheduler needs. Zero values are the defaults that the fields name.
+type Config struct {
+	// Masters are URLs of Mesos masters, http://host:port; any of them may lead.
+	Masters []string
+	// MasterCAs are trusted for https masters; nil: the system's.
+	MasterCAs *x509.CertPool
+	// Principal and Secret authenticate to the master by HTTP Basic; "": not.
+	Principal, Secret string
+
+	// Name of the framework, "": DefaultName. User runs the executors on agents;
+	// "": the user of this process. Role "": DefaultRole.
+	Name, User, Role string
+	// FailoverTimeout is for how long Mesos keeps the tasks when the scheduler is
+	// away. 0: DefaultFailoverTimeout.
+	FailoverTimeout time.Duration
+	// NewFramework forgets the stored framework id and its tasks.
+	NewFramework bool
+	// Teardown makes Run end the framework, and with it all tasks, when its
+	// context ends.
+	Teardown bool
+
+	// Upstreams of the proxy, best first.
+	Upstreams     []Upstream
+	PayoutAddress string
+	// CoinbaseTag is text for the coinbase, at most 40 bytes.
+	CoinbaseTag string
+	// MinBlockInterval is the least time between blocks, for test networks. 0: none.
+	MinBlockInterval time.Duration
+
+	// StateDir holds everything that must survive. One scheduler at a time uses it.
+	StateDir string
+	// Listen is host:port of the HTTP server with API and artifact; "": DefaultListen.
+	Listen string
+	// ListenFunc opens the listener; nil: net.Listen.
+	ListenFunc func(network, addr string) (net.Listener, error)
+	// ArtifactAdvertise is host:port under which agents reach Listen; "": the
+	// listener's port with the address that this machine uses towards the master.
+	ArtifactAdvertise string
+	// Executor is the path of lode-executor; "": beside the running program.
+	Executor string
+
+	// ProxyGrace is for how long miners may idle without a proxy before they are
+	// killed; 0 kills at once (use DefaultProxyGrace for the default).
+	ProxyGrace time.Duration
+	// HoldBackCPUs is left unused on every agent.
+	HoldBackCPUs float64
+	// Kernel that miners are to use; "": they choose.
+	Kernel string
+	// ReportInterval is the mean time between reports of a task. 0: DefaultReportInterval.
+	ReportInterval time.Duration
+	// Revocable takes revocable resources too.
+	Revocable bool
+	// MaxMiners bounds the number of miner tasks; 0: no bound.
+	MaxMiners int
+
+	// Blocks submits found blocks that no proxy reports confirmed; nil: nobody does.
+	Blocks BlockSubmitter
+	// OnEvent is called with each event, one at a time; it must return quickly.
+	OnEvent func(Event)
+	Logger  *slog.Logger
+}
+
+// Upstream is a source of work for the proxy. Its credentials reach the proxy in a
+// framework message and nowhere else.
+type Upstream struct {
+	// URL is node:URL, stratum+tcp://HOST:PORT or stratum+tls://HOST:PORT.
+	URL            string
+	User, Password string
+	// CA are PEM certificates to trust for this upstream; nil: the system's.
+	CA []byte
+}
+
+// BlockSubmitter gives a block to Bitcoin nodes.
+type BlockSubmitter interface {
+	// SubmitBlock submits a serialized block and says what a node knows of it
+	// afterwards: "submitted", "confirmed" or "orphaned".
+	SubmitBlock(ctx context.Context, block []byte) (state string, err error)
+}
