@@ -1,0 +1,233 @@
+// Package node talks to a Bitcoin node, Bitcoin Core or btcd, over JSON-RPC: work by
+// getblocktemplate, found blocks by submitblock, notice of new blocks by whatever the
+// node offers (longpoll, websocket, ZMQ, polling).
+//
+// Start with New and Node.Identify; Node.Watch delivers templates until its context
+// ends, Node.Submit and Node.Header serve found blocks.
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxReply bounds a reply; a template of full blocks is below 10 MB.
+const maxReply = 64 << 20
+
+// Core closes idle connections after 30 s; ours are given up before that, so that a
+// request never meets a connection that the node is just closing.
+const idleTimeout = 20 * time.Second
+
+// Credentials are the ways to log in, in the order of precedence CookieFile,
+// PasswordFile, Password. Files are read at the first use and after each refusal.
+type Credentials struct {
+	User, Password string
+	PasswordFile   string // holds the password of User
+	CookieFile     string // holds user:password, as Bitcoin Core writes it at each start
+}
+
+func (c Credentials) read() (user, password string, err error) {
+	switch {
+	case c.CookieFile != "":
+		text, err := os.ReadFile(c.CookieFile)
+		if err != nil {
+			return "", "", fmt.Errorf("cookie file: %w (the node writes it at its start: is it running, and may this user read the file?)", err)
+		}
+		user, password, ok := strings.Cut(strings.TrimSpace(string(text)), ":")
+		if !ok {
+			return "", "", fmt.Errorf("cookie file %s: no colon in it, want user:password", c.CookieFile)
+		}
+		return user, password, nil
+	case c.PasswordFile != "":
+		text, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return "", "", fmt.Errorf("password file: %w", err)
+		}
+		return c.User, strings.TrimRight(string(text), "\r\n"), nil
+	default:
+		return c.User, c.Password, nil
+	}
+}
+
+// client makes JSON-RPC calls.
+type client struct {
+	url         string // without credentials
+	credentials Credentials
+	http        *http.Client // without timeout: contexts bound the calls
+	lastID      atomic.Uint64
+
+	mu             sync.Mutex // guards the rest
+	loaded         bool
+	user, password string
+}
+
+func newClient(address string, credentials Credentials, roots *x509.CertPool) *client {
+	dialer := &net.Dialer{
+		Timeout: 5 * time.Second,
+		// A longpoll may last for hours: a dead peer must be noticed by the kernel.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 20 * time.Second, Interval: 10 * time.Second, Count: 3},
+	}
+	return &client{
+		url:         address,
+		credentials: credentials,
+		http: &http.Client{
+			Transport: &http.Transport{
+				DialContext:         dialer.DialContext,
+				TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+				TLSHandshakeTimeout: 5 * time.Second,
+				IdleConnTimeout:     idleTimeout,
+				MaxIdleConnsPerHost: 4,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+func (c *client) close() { c.http.CloseIdleConnections() }
+
+// login returns user and password; again reads files anew.
+func (c *client) login(again bool) (user, password string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded || again {
+		if c.user, c.password, err = c.credentials.read(); err != nil {
+			return "", "", err
+		}
+		c.loaded = true
+	}
+	return c.user, c.password, nil
+}
+
+// call makes one call and decodes its result into result (nil: dropped). params must
+// not be nil: btcd wants the member.
+func (c *client) call(ctx context.Context, method string, params []any, result any) error {
+	raw, err := c.post(ctx, method, params, false)
+	if errors.Is(err, ErrUnauthorized) && (c.credentials.CookieFile != "" || c.credentials.PasswordFile != "") {
+		// Core writes a new cookie at each start.
+		raw, err = c.post(ctx, method, params, true)
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: %s: %w", c.url, method, err)
+	}
+	if result == nil {
+		return nil
+	}
+	if target, ok := result.(*json.RawMessage); ok {
+		*target = raw
+		return nil
+	}
+	if err := json.Unmarshal(raw, result); err != nil {
+		return fmt.Errorf("node %s: %s: unexpected result %.80q: %w", c.url, method, raw, err)
+	}
+	return nil
+}
+
+func (c *client) post(ctx context.Context, method string, params []any, reread bool) (json.RawMessage, error) {
+	user, password, err := c.login(reread)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(struct {
+		Version string `json:"jsonrpc"`
+		ID      uint64 `json:"id"`
+		Method  string `json:"method"`
+		Params  []any  `json:"params"`
+	}{"1.0", c.lastID.Add(1), method, params})
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	// Every call of this package may be made twice; with this mark (which is not
+	// sent) net/http repeats one that met a closing connection.
+	request.Header["X-Idempotency-Key"] = nil
+	if user != "" || password != "" {
+		request.SetBasicAuth(user, password)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, transportError(ctx, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	if err != nil {
+		return nil, transportError(ctx, err)
+	}
+	if len(text) > maxReply {
+		return nil, fmt.Errorf("reply above %d MiB", maxReply>>20)
+	}
+	return readReply(response.StatusCode, text, user)
+}
+
+// readReply takes the result out of a reply. Errors come with any status: 500, 404
+// and 400 from Core's JSON-RPC 1.0, 200 from others, and texts that are no JSON.
+func readReply(status int, text []byte, user string) (json.RawMessage, error) {
+	var reply struct {
+		Result json.RawMessage `json:"result"`
+		Error  *RPCError       `json:"error"`
+	}
+	isJSON := json.Unmarshal(text, &reply) == nil
+	switch {
+	case isJSON && reply.Error != nil:
+		return nil, reply.Error
+	case isJSON && status == http.StatusOK && reply.Result != nil:
+		return reply.Result, nil
+	case isJSON && status == http.StatusOK:
+		return json.RawMessage("null"), nil
+	case status == http.StatusUnauthorized:
+		return nil, fmt.Errorf("%w (user %q): check the node's user and password", ErrUnauthorized, user)
+	case status == http.StatusForbidden:
+		return nil, fmt.Errorf("%w (user %q): the node allows this user or address less (rpcwhitelist, rpcallowip)", ErrForbidden, user)
+	case status == http.StatusServiceUnavailable:
+		return nil, fmt.Errorf("%w: %s", ErrBusy, firstLine(text))
+	case bytes.Contains(text, []byte("HTTP request to an HTTPS server")):
+		return nil, errors.New("the node speaks TLS: write https:// in its address")
+	case len(text) == 0:
+		return nil, fmt.Errorf("HTTP status %d with an empty body", status)
+	default:
+		return nil, fmt.Errorf("HTTP status %d, not a JSON-RPC reply: %q (is this the address of a node's RPC server?)", status, firstLine(text))
+	}
+}
+
+func firstLine(text []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	if len(line) > 120 {
+		line = line[:120]
+	}
+	return string(line)
+}
+
+// splitURL takes credentials out of an address, so that it can be shown.
+func splitURL(address string) (*url.URL, *url.Userinfo, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		// The parser's message would repeat the address with its password.
+		return nil, nil, errors.New("node address: not a URL, want http://host:port or https://host:port")
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, nil, fmt.Errorf("node address %s: want http://host:port or https://host:port", u.Redacted())
+	}
+	user := u.User
+	u.User = nil
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u, user, nil
+}

@@ -1,0 +1,140 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/go-zeromq/zmq4"
+)
+
+// Pace of the notice channels.
+const (
+	noticeRetryMin = time.Second
+	noticeRetryMax = 30 * time.Second
+	pingInterval   = 20 * time.Second
+)
+
+// listen keeps the node's notice channel open: ZMQ where configured, the websocket
+// of btcd, nothing else.
+func (n *Node) listen(ctx context.Context) {
+	pause := noticeRetryMin
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := n.listenOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			pause = noticeRetryMax // the node has no such channel, but may be exchanged
+		} else {
+			n.log.Debug("notice channel failed", "error", err)
+			if time.Since(started) > noticeRetryMax {
+				pause = noticeRetryMin
+			}
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, noticeRetryMax)
+	}
+}
+
+func (n *Node) listenOnce(ctx context.Context) error {
+	if n.zmq != "" {
+		return n.listenZMQ(ctx)
+	}
+	id, err := n.Identify(ctx)
+	if err != nil {
+		return err
+	}
+	if !id.Btcd {
+		return nil
+	}
+	return n.listenWebsocket(ctx)
+}
+
+// listenWebsocket subscribes to btcd's notifyblocks and reads until the link fails.
+func (n *Node) listenWebsocket(ctx context.Context) error {
+	user, password, err := n.rpc.login(false)
+	if err != nil {
+		return err
+	}
+	header := http.Header{}
+	header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: n.roots, MinVersion: tls.VersionTLS12}}
+	defer transport.CloseIdleConnections()
+	dialCtx, cancelDial := context.WithTimeout(ctx, templateTimeout)
+	defer cancelDial()
+	conn, response, err := websocket.Dial(dialCtx, n.wsURL, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport},
+		HTTPHeader: header,
+	})
+	if response != nil && response.Body != nil {
+		defer func() { _ = response.Body.Close() }()
+	}
+	if err != nil {
+		return fmt.Errorf("websocket of %s: %w", n.URL(), transportError(ctx, err))
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(maxReply)
+	request := []byte(`{"jsonrpc":"1.0","id":1,"method":"notifyblocks","params":[]}`)
+	if err := conn.Write(ctx, websocket.MessageText, request); err != nil {
+		return fmt.Errorf("websocket of %s: %w", n.URL(), err)
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { // pings notice a half-open link; the reader below sees the cancellation
+		defer close(done)
+		defer cancel()
+		for {
+			sleep(ctx, pingInterval)
+			pingCtx, cancelPing := context.WithTimeout(ctx, pingInterval)
+			err := conn.Ping(pingCtx)
+			cancelPing()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	for {
+		_, text, err := conn.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("websocket of %s: %w", n.URL(), err)
+		}
+		var message struct {
+			Method string `json:"method"`
+		}
+		if json.Unmarshal(text, &message) == nil && (message.Method == "blockconnected" || message.Method == "blockdisconnected") {
+			n.Notify()
+		}
+	}
+}
+
+// listenZMQ subscribes to Core's hashblock and reads until the link fails.
+func (n *Node) listenZMQ(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	socket := zmq4.NewSub(ctx, zmq4.WithDialerMaxRetries(0), zmq4.WithDialerTimeout(5*time.Second))
+	defer func() { _ = socket.Close() }()
+	if err := socket.Dial(n.zmq); err != nil {
+		return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
+	}
+	if err := socket.SetOption(zmq4.OptionSubscribe, "hashblock"); err != nil {
+		return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
+	}
+	for {
+		message, err := socket.Recv()
+		if err != nil {
+			return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
+		}
+		if len(message.Frames) >= 2 && string(message.Frames[0]) == "hashblock" {
+			n.Notify()
+		}
+	}
+}

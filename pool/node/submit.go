@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"strings"
+)
+
+// Verdict is what an answer to submitblock means for the block.
+type Verdict int
+
+// Verdicts. None of them proves that the block is in the main chain: btcd takes
+// blocks beside it, and even orphans, without a word. Ask Node.Header.
+const (
+	Taken   Verdict = iota // new to the node, and it keeps it
+	Known                  // the node had it already
+	Side                   // kept, but not the best chain
+	Later                  // cannot be judged yet: parent unknown, time too new
+	Invalid                // broken: no node will take it
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Taken:
+		return "taken"
+	case Known:
+		return "known"
+	case Side:
+		return "side chain"
+	case Later:
+		return "later"
+	default:
+		return "invalid"
+	}
+}
+
+// Submit hands a complete serialized block to the node. reason is the node's word
+// ("" when it took the block). An error means that nothing is known: try again.
+func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
+	defer cancel()
+	var word *string
+	if err := n.rpc.call(ctx, "submitblock", []any{hex.EncodeToString(block)}, &word); err != nil {
+		return Later, "", err
+	}
+	if word == nil {
+		return Taken, "", nil
+	}
+	return interpret(*word), *word, nil
+}
+
+// interpret reads the words of BIP 22, of Core's consensus code and of btcd, which
+// puts English after "rejected:". Words may carry a suffix, as in
+// "bad-version(0x00000001)".
+func interpret(word string) Verdict {
+	if text, isBtcd := strings.CutPrefix(word, "rejected:"); isBtcd {
+		switch {
+		case strings.Contains(text, "already have block"), strings.Contains(text, "already exists"):
+			return Known
+		case strings.Contains(text, "too far in the future"), strings.Contains(text, "previous block") && strings.Contains(text, "not known"):
+			return Later
+		}
+		return Invalid
+	}
+	switch {
+	case word == "":
+		return Taken
+	case word == "duplicate":
+		return Known
+	case strings.HasPrefix(word, "duplicate-invalid"):
+		return Invalid
+	case strings.HasPrefix(word, "inconclusive"), word == "duplicate-inconclusive",
+		strings.HasPrefix(word, "stale-"):
+		return Side
+	case strings.HasPrefix(word, "prev-blk-not-found"), strings.HasPrefix(word, "time-too-new"):
+		return Later
+	}
+	return Invalid
+}
+
+// Propose asks the node whether it would take the block, leaving out proof of work
+// (BIP 23, mode proposal): "" or its word.
+func (n *Node) Propose(ctx context.Context, block []byte) (reason string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, templateTimeout)
+	defer cancel()
+	id, err := n.Identify(ctx)
+	if err != nil {
+		return "", err
+	}
+	var word *string
+	request := map[string]any{"mode": "proposal", "data": hex.EncodeToString(block), "rules": id.rules}
+	if err := n.rpc.call(ctx, "getblocktemplate", []any{request}, &word); err != nil {
+		return "", err
+	}
+	if word == nil {
+		return "", nil
+	}
+	return *word, nil
+}

@@ -1,0 +1,86 @@
+package template
+
+import (
+	"fmt"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+// commitmentPrefix starts the script of a witness commitment output (BIP 141):
+// OP_RETURN, a push of 36 bytes, aa21a9ed.
+const (
+	commitmentPrefix = "\x6a\x24\xaa\x21\xa9\xed"
+	commitmentSize   = len(commitmentPrefix) + chainhash.HashSize
+)
+
+func commitmentScript(commitment chainhash.Hash) []byte {
+	return append([]byte(commitmentPrefix), commitment[:]...)
+}
+
+// branch is the merkle branch of the coinbase: the hashes it is joined with on the
+// way to the root. Levels of odd length repeat their last element.
+func branch(txs []Transaction) []chainhash.Hash {
+	level := make([]chainhash.Hash, 1, len(txs)+2) // element 0 is the coinbase's place
+	for i := range txs {
+		level = append(level, txs[i].TxID)
+	}
+	var steps []chainhash.Hash
+	for len(level) > 1 {
+		steps = append(steps, level[1])
+		level = parents(level)
+	}
+	return steps
+}
+
+// parents replaces a level by the one above it; level may be overwritten.
+func parents(level []chainhash.Hash) []chainhash.Hash {
+	if len(level)%2 != 0 {
+		level = append(level, level[len(level)-1])
+	}
+	var pair [2 * chainhash.HashSize]byte
+	for i := 0; i < len(level)/2; i++ {
+		copy(pair[:32], level[2*i][:])
+		copy(pair[32:], level[2*i+1][:])
+		level[i] = chainhash.DoubleHashH(pair[:])
+	}
+	return level[:len(level)/2]
+}
+
+// witnessCommitment is the commitment (BIP 141) to a block with these transactions,
+// for a reserved value of zeros.
+func witnessCommitment(txs []Transaction) chainhash.Hash {
+	level := make([]chainhash.Hash, 1, len(txs)+2) // the coinbase counts as zeros
+	for i := range txs {
+		level = append(level, txs[i].WTxID)
+	}
+	for len(level) > 1 {
+		level = parents(level)
+	}
+	var pair [2 * chainhash.HashSize]byte
+	copy(pair[:32], level[0][:])
+	return chainhash.DoubleHashH(pair[:])
+}
+
+// CompactTarget expands nbits to the target it stands for, big-endian. It refuses
+// negative, zero and overflowing values.
+func CompactTarget(bits uint32) (target [32]byte, err error) {
+	exponent, mantissa := int(bits>>24), bits&0x007fffff
+	if bits&0x00800000 != 0 || mantissa == 0 {
+		return target, fmt.Errorf("nbits %08x: the target is not positive", bits)
+	}
+	for i := 0; i < 3; i++ {
+		digit := byte(mantissa >> (8 * i))
+		at := exponent - 3 + i // power of 256
+		switch {
+		case digit == 0 || at < 0:
+		case at > 31:
+			return target, fmt.Errorf("nbits %08x: the target has more than 256 bits", bits)
+		default:
+			target[31-at] = digit
+		}
+	}
+	if target == ([32]byte{}) {
+		return target, fmt.Errorf("nbits %08x: the target is zero", bits)
+	}
+	return target, nil
+}
