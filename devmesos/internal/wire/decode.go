@@ -14,6 +14,15 @@ import (
 	"github.com/gogo/protobuf/proto"
 )
 
+// mesosError is a text that Mesos shows, in its spelling.
+type mesosError string
+
+func (e mesosError) Error() string { return string(e) }
+
+func mesosErrorf(format string, args ...any) error {
+	return mesosError(fmt.Sprintf(format, args...))
+}
+
 // parseJSON reads one JSON value; numbers stay json.Number.
 func parseJSON(b []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -28,7 +37,7 @@ func parseJSON(b []byte) (any, error) {
 		return nil, syntaxError(b, min(at, len(b)))
 	}
 	if rest := bytes.TrimLeft(b[d.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, fmt.Errorf("Parsed JSON included non-whitespace trailing characters: %s", rest) //nolint:staticcheck // Mesos' words
+		return nil, mesosErrorf("Parsed JSON included non-whitespace trailing characters: %s", rest)
 	}
 	return tree, nil
 }
@@ -53,14 +62,14 @@ func syntaxError(b []byte, at int) error {
 func fillMessage(m proto.Message, tree any) error {
 	object, ok := tree.(map[string]any)
 	if !ok {
-		return errors.New("Expecting a JSON object") //nolint:staticcheck // Mesos' words
+		return mesosErrorf("Expecting a JSON object")
 	}
 	v := reflect.ValueOf(m).Elem()
 	if err := fillStruct(v, object); err != nil {
 		return err
 	}
 	if missing := missingFields(nil, v.Type(), object, ""); len(missing) > 0 {
-		return fmt.Errorf("Missing required fields: %s", strings.Join(missing, ", ")) //nolint:staticcheck // Mesos' words
+		return mesosErrorf("Missing required fields: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -167,7 +176,7 @@ func fillFromString(v reflect.Value, f field, s string) (bool, error) {
 		n, ok := enumNumber(f.enum, s)
 		if !ok {
 			if f.required {
-				return false, fmt.Errorf("Failed to find enum for '%s'", s) //nolint:staticcheck // Mesos' words
+				return false, mesosErrorf("Failed to find enum for '%s'", s)
 			}
 			return false, nil
 		}
@@ -179,19 +188,19 @@ func fillFromString(v reflect.Value, f field, s string) (bool, error) {
 	case v.Kind() == reflect.Slice:
 		b, err := decodeBase64(s)
 		if err != nil {
-			return false, fmt.Errorf("Failed to base64 decode bytes field '%s': %w", f.name, err) //nolint:staticcheck // Mesos' words
+			return false, mesosErrorf("Failed to base64 decode bytes field '%s': %v", f.name, err)
 		}
 		v.SetBytes(b)
 		return true, nil
 	case v.Kind() == reflect.Bool:
 		if s != "true" && s != "false" {
-			return false, fmt.Errorf("Failed to parse '%s' as a JSON boolean for field '%s'", s, f.name) //nolint:staticcheck // Mesos' words
+			return false, mesosErrorf("Failed to parse '%s' as a JSON boolean for field '%s'", s, f.name)
 		}
 		v.SetBool(s == "true")
 		return true, nil
 	case isNumber(v.Kind()):
 		if _, err := strconv.ParseFloat(s, 64); err != nil {
-			return false, fmt.Errorf("Failed to parse '%s' as a JSON number for field '%s'", s, f.name) //nolint:staticcheck // Mesos' words
+			return false, mesosErrorf("Failed to parse '%s' as a JSON number for field '%s'", s, f.name)
 		}
 		return true, fillFromNumber(v, f, json.Number(s))
 	default:
@@ -250,7 +259,7 @@ func unexpected(value any, f field) error {
 	case bool:
 		kind = "boolean"
 	}
-	return fmt.Errorf("Not expecting a JSON %s for field '%s'", kind, f.name) //nolint:staticcheck // Mesos' words
+	return mesosErrorf("Not expecting a JSON %s for field '%s'", kind, f.name)
 }
 
 // decodeBase64 reads the standard alphabet up to the padding.
@@ -258,7 +267,7 @@ func decodeBase64(s string) ([]byte, error) {
 	s, _, _ = strings.Cut(s, "=")
 	for _, c := range []byte(s) {
 		if !isBase64(c) {
-			return nil, fmt.Errorf("Invalid character '%c'", c) //nolint:staticcheck // Mesos' words
+			return nil, mesosErrorf("Invalid character '%c'", c)
 		}
 	}
 	if len(s)%4 == 1 {
