@@ -12,6 +12,7 @@ package miner
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -65,6 +66,9 @@ type Options struct {
 	// HitBuffer is the capacity of Hits; 0 means 1024. Hits that find it full are
 	// counted in Stats.Dropped.
 	HitBuffer int
+	// Log gets warnings: a kernel that failed its self-test, a priority that was
+	// refused. nil: nobody.
+	Log *slog.Logger
 }
 
 // Stats are exact counters since the start of an Engine.
@@ -74,7 +78,7 @@ type Stats struct {
 	Dropped uint64 // hits that nobody took in time
 	Kernel  string
 	Threads int
-	// Hashing is the time since which work has been there; zero: idle or paused.
+	// WorkSince is the time since which work has been there; zero: idle or paused.
 	WorkSince time.Time
 }
 

@@ -1,0 +1,189 @@
+package miner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lode/miner/internal/scan"
+)
+
+var _ Searcher = (*Engine)(nil)
+
+// Engine searches with a number of threads. Its methods may be called from any
+// goroutine, before, during and after Run.
+//
+// A thread looks for new work between two batches of hashes, which last a fraction
+// of a millisecond, with one atomic load. Threads share nothing else.
+type Engine struct {
+	options Options
+	kernels kernelPair
+	nonces  uint64 // number of nonces, less than 2^32 in tests
+	workers []*worker
+	hits    chan Hit
+	started atomic.Bool
+
+	// current is what threads hash; nil when idle or paused.
+	current atomic.Pointer[assignment]
+	stopped atomic.Bool
+	duty    atomic.Uint64 // bits of a float64
+
+	mu     sync.Mutex
+	last   *assignment // the work that was set last, even if taken back since
+	idle   bool        // no work
+	paused bool
+	since  time.Time
+}
+
+// assignment is a work that was given to an engine. Threads tell by its address
+// whether they have begun it.
+type assignment struct {
+	work *Work
+	mask uint32
+}
+
+// New returns an engine that waits for Run and SetWork. It fails when a kernel is
+// named that this machine cannot run. The kernels are timed if none is named; that
+// takes some milliseconds each and is stored in the user's cache folder.
+func New(o Options) (*Engine, error) {
+	if o.Threads < 0 || o.Nice < 0 || o.Nice > 19 || o.Duty < 0 || o.Duty > 1 || math.IsNaN(o.Duty) || o.HitBuffer < 0 {
+		return nil, fmt.Errorf("miner: options out of range: threads %d (0 or more), nice %d (0 to 19), duty %v (above 0, up to 1), hit buffer %d",
+			o.Threads, o.Nice, o.Duty, o.HitBuffer)
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	all := scan.Kernels()
+	var pair kernelPair
+	var err error
+	if o.Kernel != "" {
+		pair, err = kernelNamed(o.Kernel, all)
+	} else {
+		pair, err = fastestKernels(all, userCalibrations(all), log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("miner: %w", err)
+	}
+	return newEngine(o, pair, allNonces), nil
+}
+
+func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {
+	if o.Threads == 0 {
+		o.Threads = AvailableCPUs()
+	}
+	if o.Duty == 0 {
+		o.Duty = 1
+	}
+	if o.HitBuffer == 0 {
+		o.HitBuffer = 1024
+	}
+	e := &Engine{options: o, kernels: pair, nonces: nonces, hits: make(chan Hit, o.HitBuffer), idle: true}
+	e.SetDuty(o.Duty)
+	for i := range o.Threads {
+		e.workers = append(e.workers, newWorker(e, i))
+	}
+	return e
+}
+
+// Run hashes until ctx ends. It can be called once; it returns nil after all
+// threads have stopped.
+func (e *Engine) Run(ctx context.Context) error {
+	if e.started.Swap(true) {
+		return errors.New("miner: Run was called twice on an Engine")
+	}
+	release := reserveProcs(len(e.workers))
+	defer release()
+	var threads sync.WaitGroup
+	for _, w := range e.workers {
+		threads.Go(w.run)
+	}
+	<-ctx.Done()
+	e.stopped.Store(true)
+	e.wakeAll()
+	threads.Wait()
+	return nil
+}
+
+// SetWork makes all threads turn to w, or idle when w is nil. Setting the work
+// that was set last goes on with it where it was.
+func (e *Engine) SetWork(w *Work) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.idle = w == nil
+	if w != nil && (e.last == nil || e.last.work != w) {
+		e.last = &assignment{work: w, mask: targetMask(&w.Target)}
+	}
+	e.publish()
+}
+
+// SetPaused stops the hashing, and starts it again where it stopped.
+func (e *Engine) SetPaused(paused bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.paused = paused
+	e.publish()
+}
+
+// SetDuty sets the share of time that the threads hash; values outside 0 < duty ≤ 1
+// are brought inside.
+func (e *Engine) SetDuty(duty float64) {
+	const least = 0.001
+	if !(duty >= least) {
+		duty = least
+	}
+	e.duty.Store(math.Float64bits(min(duty, 1)))
+}
+
+// publish tells the threads what to hash; mu is held.
+func (e *Engine) publish() {
+	next := e.last
+	if e.idle || e.paused {
+		next = nil
+	}
+	was := e.current.Swap(next)
+	if next == nil {
+		e.since = time.Time{}
+	} else if was == nil {
+		e.since = time.Now()
+	}
+	e.wakeAll()
+}
+
+func (e *Engine) wakeAll() {
+	for _, w := range e.workers {
+		select {
+		case w.wake <- struct{}{}:
+		default: // it has been woken and has not looked yet
+		}
+	}
+}
+
+// Hits delivers what is found. It is never closed.
+func (e *Engine) Hits() <-chan Hit { return e.hits }
+
+// Stats returns the counters.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	s := Stats{Threads: len(e.workers), WorkSince: e.since}
+	rolling := e.last == nil || e.usesRolling(e.last.work)
+	e.mu.Unlock()
+	s.Kernel = e.kernels.name(rolling)
+	for _, w := range e.workers {
+		s.Hashes += w.hashes.Load()
+		s.Hits += w.hitCount.Load()
+		s.Dropped += w.dropped.Load()
+	}
+	return s
+}
+
+// usesRolling says whether the rolling kernel is the one for a work: below four
+// versions it has too little to share.
+func (e *Engine) usesRolling(w *Work) bool {
+	return e.kernels.roll != nil && w.VersionMask&(w.VersionMask-1) != 0
+}

@@ -1,0 +1,5 @@
+//go:build purego || !amd64
+
+package scan
+
+func platformKernels() []Kernel { return nil }

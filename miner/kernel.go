@@ -1,0 +1,95 @@
+package miner
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"lode/miner/internal/scan"
+)
+
+// A Kernel is one way to hash. Kernels whose name ends in "-roll" share work
+// between the versions of a header and are used for work whose version may be
+// rolled; each has a partner without the suffix for work whose version is fixed.
+type Kernel struct {
+	Name    string
+	Rolling bool
+	// Missing says why the kernel cannot run on this machine; empty: it can.
+	Missing string
+}
+
+// Kernels lists all kernels of this platform.
+func Kernels() []Kernel {
+	var list []Kernel
+	for _, k := range scan.Kernels() {
+		list = append(list, Kernel{Name: k.Name, Rolling: k.Rolling, Missing: k.Missing})
+	}
+	return list
+}
+
+// kernelPair is what an engine hashes with.
+type kernelPair struct {
+	plain *scan.Kernel
+	roll  *scan.Kernel // nil: plain is used for all work
+}
+
+// name is what reports show.
+func (p kernelPair) name(rolling bool) string {
+	if rolling && p.roll != nil {
+		return p.roll.Name
+	}
+	return p.plain.Name
+}
+
+// kernelNamed returns the pair that a forced name stands for: a plain kernel alone,
+// or a rolling kernel with its partner.
+func kernelNamed(name string, all []scan.Kernel) (kernelPair, error) {
+	k, err := usableKernel(name, all)
+	if err != nil || !k.Rolling {
+		return kernelPair{plain: k}, err
+	}
+	partner, err := usableKernel(k.Plain(), all)
+	return kernelPair{plain: partner, roll: k}, err
+}
+
+func usableKernel(name string, all []scan.Kernel) (*scan.Kernel, error) {
+	var names []string
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i], all[i].Verify()
+		}
+		names = append(names, all[i].Name)
+	}
+	return nil, fmt.Errorf("no kernel is called %q here: there are %s", name, strings.Join(names, ", "))
+}
+
+// fastestKernels returns the pair that this machine is fastest with: what an
+// earlier calibration stored, else what one finds now.
+func fastestKernels(all []scan.Kernel, store calibrationStore, log *slog.Logger) (kernelPair, error) {
+	if stored, ok := store.load(); ok {
+		if pair, err := stored.pair(all); err == nil {
+			return pair, nil
+		}
+	}
+	pair, found, err := calibrate(all, log)
+	if err != nil {
+		return pair, err
+	}
+	if err := store.save(found); err != nil {
+		log.Debug("kernel calibration not stored", "error", err)
+	}
+	return pair, nil
+}
+
+func (c calibration) pair(all []scan.Kernel) (kernelPair, error) {
+	var pair kernelPair
+	var err error
+	if pair.plain, err = usableKernel(c.Plain, all); err != nil {
+		return pair, err
+	}
+	pair.roll, err = usableKernel(c.Roll, all)
+	return pair, err
+}
+
+var errNoKernel = errors.New("no kernel passes its self-test on this machine: not even the portable one; the machine or this build is broken")

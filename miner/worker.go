@@ -1,0 +1,147 @@
+package miner
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"lode/miner/internal/scan"
+)
+
+// worker is one hashing thread.
+type worker struct {
+	engine *Engine
+	index  int
+	wake   chan struct{} // a signal to look at the engine again
+
+	assignment *assignment
+	cursor     cursor
+	kernel     *scan.Kernel
+	scanner    scan.Scanner
+	scanners   [2]scan.Scanner // plain, rolling
+	owed       time.Duration   // rest that the duty cycle still asks for
+
+	_        [64]byte // the counters have cache lines of their own
+	hashes   atomic.Uint64
+	hitCount atomic.Uint64
+	dropped  atomic.Uint64
+	_        [64]byte
+}
+
+func newWorker(e *Engine, index int) *worker {
+	w := &worker{engine: e, index: index, wake: make(chan struct{}, 1)}
+	w.cursor.midstates = scan.NewMidstates()
+	w.scanners[0] = e.kernels.plain.New()
+	states := e.kernels.plain.States
+	if e.kernels.roll != nil {
+		w.scanners[1] = e.kernels.roll.New()
+		states = max(states, e.kernels.roll.States)
+	}
+	w.cursor.job.States = make([]scan.State, 0, states)
+	return w
+}
+
+// run hashes until the engine stops.
+func (w *worker) run() {
+	// The thread keeps its priority and cpu: it is not unlocked, so that the
+	// runtime ends it with the goroutine.
+	runtime.LockOSThread()
+	w.engine.options.placeThread(w.index)
+	for !w.engine.stopped.Load() {
+		a := w.engine.current.Load()
+		if a != nil && a != w.assignment {
+			w.begin(a)
+		}
+		if a == nil || w.cursor.done {
+			<-w.wake
+			continue
+		}
+		w.batch()
+	}
+}
+
+// begin turns to the first point of a work.
+func (w *worker) begin(a *assignment) {
+	e := w.engine
+	w.assignment = a
+	w.kernel, w.scanner = e.kernels.plain, w.scanners[0]
+	if e.usesRolling(a.work) {
+		w.kernel, w.scanner = e.kernels.roll, w.scanners[1]
+	}
+	s := share(a.work, w.index, len(e.workers), e.nonces, uint64(w.kernel.Nonces))
+	w.cursor.begin(a.work, s, w.kernel.States, a.mask)
+	if !w.cursor.done {
+		w.scanner.Reset(&w.cursor.job)
+	}
+}
+
+// batch hashes for a fraction of a millisecond.
+func (w *worker) batch() {
+	duty := math.Float64frombits(w.engine.duty.Load())
+	var begin time.Time
+	if duty < 1 {
+		begin = time.Now()
+	}
+	c := &w.cursor
+	states := len(c.job.States)
+	count := w.kernel.Batch / states / w.kernel.Nonces * w.kernel.Nonces
+	count = int(min(uint64(count), c.space.nonceEnd-c.nonce))
+	for _, found := range w.scanner.Scan(uint32(c.nonce), count) {
+		w.check(found)
+	}
+	w.hashes.Add(uint64(count * states))
+	if c.advance(uint64(count)) {
+		w.scanner.Reset(&c.job)
+	}
+	if duty < 1 {
+		w.rest(time.Since(begin), duty)
+	}
+}
+
+// rest sleeps for the share of time that the duty cycle leaves free, in pieces
+// that are long enough to be worth a sleep.
+func (w *worker) rest(worked time.Duration, duty float64) {
+	const piece = 5 * time.Millisecond
+	w.owed += time.Duration(float64(worked) * (1 - duty) / duty)
+	if w.owed < piece {
+		return
+	}
+	begin := time.Now()
+	time.Sleep(w.owed)
+	w.owed = max(w.owed-time.Since(begin), -4*piece) // it slept longer: a credit, but a bounded one
+}
+
+// check hashes a candidate again and reports it if it is a hit.
+func (w *worker) check(found scan.Candidate) {
+	c := &w.cursor
+	version := c.work.version(c.version + uint64(found.State))
+	header := c.header
+	binary.LittleEndian.PutUint32(header[:], version)
+	binary.LittleEndian.PutUint32(header[76:], found.Nonce)
+	once := sha256.Sum256(header[:])
+	hash := sha256.Sum256(once[:])
+	display := hash
+	slices.Reverse(display[:])
+	if bytes.Compare(display[:], c.work.Target[:]) > 0 {
+		return
+	}
+	w.hitCount.Add(1)
+	hit := Hit{
+		Work:        c.work,
+		Extranonce2: c.extranonce2,
+		Version:     version,
+		Time:        c.time,
+		Nonce:       found.Nonce,
+		Hash:        hash,
+	}
+	select {
+	case w.engine.hits <- hit:
+	default:
+		w.dropped.Add(1)
+	}
+}
