@@ -1,0 +1,104 @@
+package core
+
+import (
+	"log/slog"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/scheduler/api"
+)
+
+// Event is something that happened.
+type Event interface{ event() }
+
+// Events that a Core understands.
+type (
+	// Subscribed is the first event of a subscription. Master is host:port.
+	Subscribed struct{ FrameworkID, Master string }
+	// Disconnected says that the subscription ended, or could not be had.
+	Disconnected struct{ Reason string }
+	// Offers are new offers.
+	Offers struct{ Offers []mesos.Offer }
+	// Rescind takes an offer back.
+	Rescind struct{ OfferID string }
+	// InverseOffers ask for resources back, before maintenance.
+	InverseOffers struct{ Offers []mesos.InverseOffer }
+	// Update is the status of a task.
+	Update struct{ Status mesos.TaskStatus }
+	// Message is a framework message from an executor.
+	Message struct {
+		AgentID, ExecutorID string
+		Data                []byte
+	}
+	// Failure says that an agent is lost, or with ExecutorID that an executor ended.
+	Failure struct{ AgentID, ExecutorID string }
+	// Error is the ERROR event, the last of its stream.
+	Error struct{ Message string }
+	// Tick comes about once a second.
+	Tick struct{}
+	// Submitted is the result of a SubmitBlock action. State as in api.Block; with
+	// Err it means nothing.
+	Submitted struct{ Hash, State, Err string }
+	// KillTask is an operator's wish.
+	KillTask struct{ ID, Why string }
+)
+
+func (Subscribed) event()    {}
+func (Disconnected) event()  {}
+func (Offers) event()        {}
+func (Rescind) event()       {}
+func (InverseOffers) event() {}
+func (Update) event()        {}
+func (Message) event()       {}
+func (Failure) event()       {}
+func (Error) event()         {}
+func (Tick) event()          {}
+func (Submitted) event()     {}
+func (KillTask) event()      {}
+
+// Action is something to be done.
+type Action interface{ action() }
+
+// Actions that a Core asks for.
+type (
+	// StoreBlock writes a serialized block to disk, under its hash (display order).
+	StoreBlock struct {
+		Hash string
+		Data []byte
+	}
+	// Persist writes Core.Encode to disk.
+	Persist struct{}
+	// Call is sent to the master, in order. It may hold secrets: do not log it.
+	Call struct{ *scheduler.Call }
+	// SubmitBlock gives a stored block to the nodes; Submitted is the answer.
+	SubmitBlock struct{ Hash string }
+	// DropBlock deletes a stored block that is deep in the chain.
+	DropBlock struct{ Hash string }
+	// Notice is for the log.
+	Notice struct {
+		Level slog.Level
+		Text  string
+		Attrs []any
+	}
+	// Progress is for those who watch; Type as in scheduler.EventType.
+	Progress struct {
+		Type, FrameworkID, Master, Message string
+
+		Task     *api.Task
+		Ended    *api.Ended
+		Block    *api.Block
+		Decision *api.Decision
+	}
+	// Stop ends the scheduler.
+	Stop struct{ Err error }
+)
+
+func (StoreBlock) action()  {}
+func (Persist) action()     {}
+func (Call) action()        {}
+func (SubmitBlock) action() {}
+func (DropBlock) action()   {}
+func (Notice) action()      {}
+func (Progress) action()    {}
+func (Stop) action()        {}

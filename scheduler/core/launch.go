@@ -1,0 +1,109 @@
+package core
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
+	"lode/message"
+)
+
+// executorFile is what the fetcher calls the binary in the sandbox.
+const executorFile = "lode-executor"
+
+// killGrace is how long an executor may take to end its task.
+const killGrace = 5 * time.Second
+
+// launch gives a placed task its number, enters it into the state and describes it
+// to Mesos.
+func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
+	t := l.task
+	c.state.NextTask++
+	n := c.state.NextTask
+	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
+	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
+	if t.Kind == KindProxy {
+		c.state.Epoch++
+		t.Epoch = c.state.Epoch
+		t.ID = fmt.Sprintf("proxy-%d-%d", t.Shard, n)
+	} else {
+		t.ID = fmt.Sprintf("miner-%s-%d", strings.NewReplacer("/", "_", `\`, "_").Replace(t.AgentID), n)
+	}
+	data, err := message.Encode(c.describe(t))
+	if err != nil {
+		return nil, fmt.Errorf("describe task %s: %w", t.ID, err)
+	}
+	c.state.Tasks[t.ID] = t
+	r := &run{}
+	if t.Kind == KindMiner {
+		r.knownEpoch = c.state.Proxies.Epoch
+	}
+	c.runs[t.ID] = r
+	c.changed()
+	c.counters.Launched[t.Kind]++
+	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
+	return &mesos.TaskInfo{
+		Name:       "lode " + t.Kind,
+		TaskID:     mesos.TaskID{Value: t.ID},
+		AgentID:    o.AgentID,
+		Resources:  l.resources,
+		Executor:   c.executorInfo(t.ID),
+		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: killGrace.Nanoseconds()}},
+		Data:       data,
+	}, nil
+}
+
+// describe tells the executor what the task is. No secret of the node is in it; a
+// miner's password is, because TaskInfo.data is in none of Mesos' state endpoints.
+func (c *Core) describe(t *Task) *message.Task {
+	m := &message.Task{
+		Version:          message.Version,
+		ExecutorDigest:   c.set.ArtifactDigest,
+		ReportIntervalMs: uint64(c.set.ReportInterval.Milliseconds()),
+	}
+	if t.Kind == KindMiner {
+		m.Kind = &message.Task_Miner{Miner: &message.MinerTask{
+			Kernel:   c.set.Kernel,
+			User:     t.ID,
+			Password: message.WorkerPassword(c.state.WorkerKey, t.ID),
+			Proxies:  c.proxyList(),
+		}}
+		return m
+	}
+	host, _, _ := net.SplitHostPort(t.Addresses[0])
+	m.Kind = &message.Task_Proxy{Proxy: &message.ProxyTask{
+		StratumPort:        uint32(t.Ports[0]),
+		HttpPort:           uint32(t.Ports[1]),
+		Shard:              t.Shard,
+		Epoch:              t.Epoch,
+		Upstreams:          c.set.Upstreams,
+		PayoutAddress:      c.set.PayoutAddress,
+		CoinbaseTag:        c.set.CoinbaseTag,
+		MinBlockIntervalMs: uint64(c.set.MinBlockInterval.Milliseconds()),
+		AdvertiseHost:      host,
+	}}
+	return m
+}
+
+// executorInfo is of an id that is never used again: Mesos demands an identical
+// ExecutorInfo for an id that lives, and drops tasks for one that just ended.
+func (c *Core) executorInfo(id string) *mesos.ExecutorInfo {
+	yes, no, file, name := true, false, executorFile, "lode executor"
+	value := "./" + executorFile
+	return &mesos.ExecutorInfo{
+		Type:        mesos.ExecutorInfo_CUSTOM,
+		ExecutorID:  mesos.ExecutorID{Value: id},
+		FrameworkID: &mesos.FrameworkID{Value: c.state.FrameworkID},
+		Name:        &name,
+		Command: &mesos.CommandInfo{
+			URIs: []mesos.CommandInfo_URI{{
+				Value: c.set.ArtifactURL, Executable: &yes, Extract: &no, Cache: &yes, OutputFile: &file,
+			}},
+			Shell: &no, Value: &value, Arguments: []string{executorFile},
+		},
+		ShutdownGracePeriod: &mesos.DurationInfo{Nanoseconds: (2 * killGrace).Nanoseconds()},
+	}
+}

@@ -1,0 +1,150 @@
+package core
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"lode/message"
+	"lode/scheduler/api"
+)
+
+// receive takes in a framework message. They are not reliable and not ordered with
+// status updates, and an executor may send anything.
+func (c *Core) receive(e Message) {
+	c.counters.Messages++
+	m, err := message.DecodeToScheduler(e.Data)
+	if err != nil {
+		c.counters.BadMessages++
+		c.notice(slog.LevelWarn, "cannot read a message from an executor",
+			"agent", e.AgentID, "executor", e.ExecutorID, "error", err)
+		return
+	}
+	if m.TaskId != e.ExecutorID {
+		c.counters.BadMessages++
+		c.notice(slog.LevelWarn, "executor spoke for another task", "executor", e.ExecutorID, "task", m.TaskId)
+		return
+	}
+	t := c.state.Tasks[m.TaskId]
+	if t != nil && t.AgentID != e.AgentID {
+		c.counters.BadMessages++
+		return
+	}
+	if b := m.GetBlock(); b != nil {
+		// Even of a proxy that was given up: a block is a block.
+		if strings.HasPrefix(m.TaskId, KindProxy+"-") {
+			c.receiveBlock(e, b)
+		}
+		return
+	}
+	if t == nil {
+		return
+	}
+	c.quiet = t.Kind == KindMiner // there may be thousands
+	switch {
+	case m.GetHello() != nil:
+		c.hello(t, m.GetHello())
+	case m.GetReport() != nil:
+		c.receiveReport(t, m.GetReport())
+	}
+}
+
+func (c *Core) hello(t *Task, h *message.Hello) {
+	r := c.runs[t.ID]
+	c.learnDigest(t, h.ExecutorDigest)
+	if t.Kind == KindMiner {
+		r.knownEpoch = max(r.knownEpoch, h.ProxiesEpoch)
+		if r.knownEpoch < c.state.Proxies.Epoch {
+			c.sendProxies(t)
+		}
+		return
+	}
+	// Secrets go to the one proxy that is wanted, when it asks, and nowhere else.
+	if !h.NeedSecrets || t.Kill != "" || c.proxy() != t || !c.connected || c.now.Sub(r.secretsAt) < time.Second {
+		return
+	}
+	r.secretsAt = c.now
+	c.send(t, &message.ToExecutor{
+		Version: message.Version,
+		Event: &message.ToExecutor_Secrets{Secrets: &message.Secrets{
+			Upstreams: c.set.Secrets, WorkerKey: c.state.WorkerKey,
+		}},
+	})
+}
+
+// learnDigest notes what binary an executor says that it is.
+func (c *Core) learnDigest(t *Task, digest string) {
+	r := c.runs[t.ID]
+	if digest == "" || digest == r.digest {
+		return
+	}
+	r.digest = limit(digest, 64)
+	if r.digest != c.set.ArtifactDigest {
+		c.notice(slog.LevelWarn, "executor is of another binary than new tasks get",
+			"task", t.ID, "digest", r.digest, "expected", c.set.ArtifactDigest)
+	}
+}
+
+func (c *Core) receiveReport(t *Task, m *message.Report) {
+	r := c.runs[t.ID]
+	if r.report != nil && m.Sequence < r.sequence && m.UptimeMs >= uint64(r.report.Uptime.Milliseconds()) {
+		return // overtaken by a newer one
+	}
+	c.learnDigest(t, m.ExecutorDigest)
+	r.sequence, r.reportAt = m.Sequence, c.now
+	report := &api.Task{Uptime: time.Duration(m.UptimeMs) * time.Millisecond}
+	if s := m.Shares; s != nil {
+		report.Shares = api.Shares{
+			Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: finite(s.Difficulty),
+		}
+	}
+	switch {
+	case m.GetMiner() != nil && t.Kind == KindMiner:
+		d := m.GetMiner()
+		report.Hashrate, report.Threads, report.Kernel = finite(d.Hashrate), int(d.Threads), limit(d.Kernel, 40)
+		report.Miner = &api.MinerDetail{
+			State: limit(d.State, 40), Hashes: d.Hashes, Proxy: limit(d.Proxy, 260),
+			JobAge: float64(d.JobAgeMs) / 1000, Error: limit(d.Error, 300),
+		}
+		r.knownEpoch = max(r.knownEpoch, d.ProxiesEpoch)
+	case m.GetProxy() != nil && t.Kind == KindProxy:
+		d := m.GetProxy()
+		report.Hashrate = finite(d.Hashrate)
+		report.Proxy = &api.ProxyDetail{
+			Ready: d.Ready, Shard: t.Shard, Epoch: t.Epoch,
+			Stratum: limit(d.Stratum, 260), HTTP: limit(d.Http, 260), Upstream: limit(d.Upstream, 300),
+			Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
+		}
+		r.ready = d.Ready
+		for _, b := range d.Blocks {
+			c.learnBlock(b)
+		}
+	default:
+		return
+	}
+	r.report = report
+	c.tell(Progress{Type: "report", Task: c.taskStatus(t)})
+}
+
+// finite keeps what is not a number out of JSON.
+func finite(f float64) float64 {
+	if f >= 0 && f < 1e30 {
+		return f
+	}
+	return 0
+}
+
+// limit shortens what others send, and keeps control characters out of terminals.
+func limit(s string, n int) string {
+	s = strings.ToValidUTF8(s, "?")
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	return s
+}

@@ -1,0 +1,186 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// Mesos counts in thousandths: scalars are doubles on the wire and fixed-point
+// numbers inside (docs/attributes-resources.md), so amounts are integers here.
+func toMilli(v float64) int64 { return int64(math.Round(v * 1000)) }
+
+func fromMilli(m int64) float64 { return float64(m) / 1000 }
+
+// flavour is an amount of one resource of one kind: same name, role, reservations,
+// allocation and revocability. Mesos adds up only what is of one flavour.
+type flavour struct {
+	template  mesos.Resource // without its amount
+	reserved  bool
+	revocable bool
+	amount    int64 // of a scalar, thousandths
+	ranges    []mesos.Value_Range
+}
+
+// inventory is what is left of an offer while tasks are cut out of it.
+type inventory map[string][]*flavour // by resource name, best flavour first
+
+// newInventory sorts resources by flavour. What belongs to volumes, to resource
+// providers, or is shared is left out: nothing of ours can use it.
+func newInventory(resources []mesos.Resource, revocable bool) inventory {
+	inv := make(inventory)
+	seen := make(map[string]*flavour)
+	for _, r := range resources {
+		if r.Disk != nil || r.Shared != nil || r.ProviderID != nil || (r.Revocable != nil && !revocable) {
+			continue
+		}
+		template := r
+		template.Scalar, template.Ranges, template.Set = nil, nil, nil
+		key, err := template.Marshal()
+		if err != nil {
+			continue
+		}
+		f := seen[string(key)]
+		if f == nil {
+			f = &flavour{
+				template:  template,
+				revocable: r.Revocable != nil,
+				reserved:  len(r.Reservations) > 0 || r.Reservation != nil || (r.Role != nil && *r.Role != "*"),
+			}
+			seen[string(key)] = f
+			inv[r.Name] = append(inv[r.Name], f)
+		}
+		if r.Scalar != nil {
+			f.amount += toMilli(r.Scalar.Value)
+		}
+		if r.Ranges != nil {
+			for _, rg := range r.Ranges.Range {
+				if rg.Begin <= rg.End && rg.Begin > 0 && rg.End <= 65535 {
+					f.ranges = append(f.ranges, rg)
+				}
+			}
+		}
+	}
+	for _, flavours := range inv {
+		slices.SortStableFunc(flavours, func(a, b *flavour) int { return a.rank() - b.rank() })
+	}
+	return inv
+}
+
+// rank orders flavours: what only we can use first, what can be taken away last.
+func (f *flavour) rank() int {
+	switch {
+	case f.revocable:
+		return 2
+	case f.reserved:
+		return 0
+	}
+	return 1
+}
+
+// take cuts an amount out of the flavour.
+func (f *flavour) take(milli int64) mesos.Resource {
+	f.amount -= milli
+	r := f.template
+	r.Scalar = &mesos.Value_Scalar{Value: fromMilli(milli)}
+	return r
+}
+
+// firm returns the first flavour that has the amount and cannot be taken away,
+// reserved or not as like is, if there is one of that sort; nil: none has it.
+func (inv inventory) firm(name string, milli int64, like *flavour) *flavour {
+	var found *flavour
+	for _, f := range inv[name] {
+		if f.revocable || f.amount < milli {
+			continue
+		}
+		if like == nil || f.reserved == like.reserved {
+			return f
+		}
+		if found == nil {
+			found = f
+		}
+	}
+	return found
+}
+
+// takePorts cuts n ports, chosen at random, out of one flavour: a port that a dying
+// process still holds is then seldom hit twice. nil: no flavour has that many.
+func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, r mesos.Resource) {
+	for _, f := range inv["ports"] {
+		if f.revocable || countPorts(f.ranges) < uint64(n) {
+			continue
+		}
+		for len(ports) < n {
+			p := f.port(rnd.Uint64N(countPorts(f.ranges)))
+			f.removePort(p)
+			ports = append(ports, p)
+		}
+		r = f.template
+		r.Ranges = &mesos.Value_Ranges{}
+		for _, p := range slices.Sorted(slices.Values(ports)) {
+			r.Ranges.Range = append(r.Ranges.Range, mesos.Value_Range{Begin: p, End: p})
+		}
+		return ports, r
+	}
+	return nil, mesos.Resource{}
+}
+
+func (f *flavour) port(i uint64) uint64 {
+	for _, r := range f.ranges {
+		n := r.End - r.Begin + 1
+		if i < n {
+			return r.Begin + i
+		}
+		i -= n
+	}
+	return 0
+}
+
+func (f *flavour) removePort(p uint64) {
+	var left []mesos.Value_Range
+	for _, r := range f.ranges {
+		if p < r.Begin || p > r.End {
+			left = append(left, r)
+			continue
+		}
+		if r.Begin < p {
+			left = append(left, mesos.Value_Range{Begin: r.Begin, End: p - 1})
+		}
+		if p < r.End {
+			left = append(left, mesos.Value_Range{Begin: p + 1, End: r.End})
+		}
+	}
+	f.ranges = left
+}
+
+func countPorts(ranges []mesos.Value_Range) uint64 {
+	var n uint64
+	for _, r := range ranges {
+		n += r.End - r.Begin + 1
+	}
+	return n
+}
+
+// total is the sum over all flavours of a scalar.
+func (inv inventory) total(name string) (milli int64) {
+	for _, f := range inv[name] {
+		milli += f.amount
+	}
+	return milli
+}
+
+// summary is for people: "cpus 4, mem 2048, ports 1000".
+func (inv inventory) summary() string {
+	var ports uint64
+	for _, f := range inv["ports"] {
+		ports += countPorts(f.ranges)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "cpus %g, mem %g, ports %d", fromMilli(inv.total("cpus")), fromMilli(inv.total("mem")), ports)
+	return b.String()
+}

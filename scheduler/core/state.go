@@ -1,0 +1,156 @@
+package core
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// stateVersion is raised when an old program would misread a new state.
+const stateVersion = 1
+
+// Kinds of tasks.
+const (
+	KindProxy = "proxy"
+	KindMiner = "miner"
+)
+
+// ErrState says that a stored state cannot be used.
+var ErrState = errors.New("scheduler state is unusable")
+
+// State is what must survive the process.
+type State struct {
+	Version     int    `json:"version"`
+	FrameworkID string `json:"framework_id"`
+	// NextTask numbers tasks; a number is never used twice for a framework id.
+	NextTask uint64 `json:"next_task"`
+	// Epoch numbers proxies and lists of proxies. It only grows.
+	Epoch   uint64    `json:"epoch"`
+	Proxies ProxyList `json:"proxies"`
+	// ProxyLost is when miners lost their proxy; zero: they have one, or there is
+	// nobody to miss it.
+	ProxyLost time.Time `json:"proxy_lost,omitzero"`
+	// WorkerKey makes the miners' passwords. It is secret.
+	WorkerKey []byte           `json:"worker_key"`
+	Tasks     map[string]*Task `json:"tasks"`
+	Blocks    []*Block         `json:"blocks"` // oldest first
+}
+
+// ProxyList is what miners are told.
+type ProxyList struct {
+	Epoch     uint64   `json:"epoch"`
+	Addresses []string `json:"addresses"`
+}
+
+// Task is a task that was launched and of whose end nothing is known. Its executor
+// has the same id.
+type Task struct {
+	ID       string `json:"id"`
+	Kind     string `json:"kind"`
+	AgentID  string `json:"agent_id"`
+	Hostname string `json:"hostname"`
+	State    string `json:"state"` // TASK_…
+	CPUs     int64  `json:"cpus_milli"`
+	// Revocable tasks run on resources that Mesos may take back.
+	Revocable  bool      `json:"revocable,omitempty"`
+	LaunchedAt time.Time `json:"launched_at"`
+	// Since is when State was entered.
+	Since time.Time `json:"since"`
+	// Kill is why the task is to end; "": it is wanted.
+	Kill string `json:"kill,omitempty"`
+
+	// Of proxies:
+	Shard     uint32   `json:"shard,omitempty"`
+	Epoch     uint64   `json:"epoch,omitempty"`
+	Ports     []uint64 `json:"ports,omitempty"`     // Stratum, HTTP
+	Addresses []string `json:"addresses,omitempty"` // Stratum, host:port, best first
+}
+
+// Block is a block that a proxy found.
+type Block struct {
+	Hash   string `json:"hash"` // display order
+	Height int64  `json:"height"`
+	State  string `json:"state"`
+	Finder string `json:"finder,omitempty"`
+	// Confirmations as last reported when State changed.
+	Confirmations uint32    `json:"confirmations,omitempty"`
+	FoundAt       time.Time `json:"found_at"`
+	// Stored says that the block itself is on the scheduler's disk.
+	Stored bool `json:"stored,omitempty"`
+
+	submissions int
+	submitAt    time.Time
+	submitting  bool
+	lastError   string
+}
+
+// NewState returns the state of a framework that never subscribed.
+func NewState(workerKey []byte) *State {
+	return &State{Version: stateVersion, WorkerKey: workerKey, Tasks: make(map[string]*Task)}
+}
+
+// Encode returns the state as JSON.
+func (s *State) Encode() ([]byte, error) {
+	b, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("encode scheduler state: %w", err)
+	}
+	return append(b, '\n'), nil
+}
+
+// DecodeState reads what Encode wrote and checks that it makes sense. A state that
+// does not is refused: to go on with half of it would lose track of running tasks.
+func DecodeState(b []byte) (*State, error) {
+	s := new(State)
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if s.Tasks == nil {
+		s.Tasks = make(map[string]*Task)
+	}
+	return s, nil
+}
+
+func (s *State) check() error {
+	switch {
+	case s.Version == 0:
+		return errors.New("it has no version")
+	case s.Version > stateVersion:
+		return fmt.Errorf("its version %d is newer than %d, the newest that this program reads", s.Version, stateVersion)
+	case len(s.WorkerKey) == 0:
+		return errors.New("it has no worker key")
+	case s.FrameworkID == "" && len(s.Tasks) > 0:
+		return errors.New("it has tasks but no framework id")
+	case s.Proxies.Epoch > s.Epoch:
+		return fmt.Errorf("its proxy list has epoch %d, above the newest, %d", s.Proxies.Epoch, s.Epoch)
+	}
+	for id, t := range s.Tasks {
+		if t == nil || t.ID != id || t.AgentID == "" || t.State == "" || (t.Kind != KindProxy && t.Kind != KindMiner) {
+			return fmt.Errorf("task %q is incomplete", id)
+		}
+		if t.Kind == KindProxy && (len(t.Ports) != 2 || len(t.Addresses) == 0) {
+			return fmt.Errorf("proxy %q has no address", id)
+		}
+	}
+	for i, b := range s.Blocks {
+		if b == nil || len(b.Hash) != 64 {
+			return fmt.Errorf("block %d is incomplete", i)
+		}
+	}
+	return nil
+}
+
+// Forget returns the state for a new framework in place of this one: without id and
+// tasks, but with everything that outlives them.
+func (s *State) Forget() *State {
+	n := *s
+	n.FrameworkID, n.Tasks = "", make(map[string]*Task)
+	n.Epoch++
+	n.Proxies = ProxyList{Epoch: n.Epoch}
+	n.ProxyLost = time.Time{}
+	return &n
+}
