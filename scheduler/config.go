@@ -12,7 +12,7 @@ import (
 const (
 	DefaultName            = "lode"
 	DefaultRole            = "*"
-	DefaultListen          = "127.0.0.1:8080"
+	DefaultListen          = ":8650"
 	DefaultFailoverTimeout = 7 * 24 * time.Hour
 	DefaultProxyGrace      = 30 * time.Second
 	DefaultReportInterval  = 3 * time.Second

@@ -11,37 +11,482 @@ package scheduler
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strings"
+	"sync"
+	"time"
 
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
+
+	"lode/message"
 	"lode/scheduler/api"
+	"lode/scheduler/artifact"
+	"lode/scheduler/core"
+	"lode/scheduler/driver"
+	"lode/scheduler/store"
 )
 
-// Errors of Run that a caller may want to tell apart.
+// Errors of New and Run that a caller may want to tell apart.
 var (
 	// ErrFrameworkRemoved: the master has ended this framework for good.
-	ErrFrameworkRemoved = errors.New("framework has been removed")
+	ErrFrameworkRemoved = core.ErrRemoved
 	// ErrFailedOver: another scheduler took over this framework id.
-	ErrFailedOver = errors.New("framework failed over to another scheduler")
+	ErrFailedOver = core.ErrFailedOver
 	// ErrRefused: the master does not let this framework subscribe.
-	ErrRefused = errors.New("subscription refused")
+	ErrRefused = core.ErrRefused
+	// ErrUnauthorized: the master does not accept principal and secret.
+	ErrUnauthorized = driver.ErrUnauthorized
+	// ErrLocked: another scheduler uses the state folder.
+	ErrLocked = store.ErrLocked
+	// ErrState: the stored state is unusable.
+	ErrState = core.ErrState
 )
 
 // Scheduler is one instance of the framework.
-type Scheduler struct{}
+type Scheduler struct {
+	config   Config
+	log      *slog.Logger
+	store    *store.Store
+	driver   *driver.Driver
+	binary   *artifact.Binary
+	listener net.Listener
+	server   *http.Server
+	metrics  *metrics
+	artifact api.Artifact
+
+	events  chan queued
+	stopped chan struct{} // closed when the loop has ended
+
+	mu   sync.Mutex // guards core
+	core *core.Core
+
+	tellMu sync.Mutex // one OnEvent at a time
+}
+
+// queued is an event on its way to the loop; done, if not nil, is closed when all
+// that follows from it is done.
+type queued struct {
+	event core.Event
+	done  chan struct{}
+}
 
 // New checks the configuration, locks and reads the state, and opens the listener.
 // Run, or else Close, must be called afterwards.
-func New(config Config) (*Scheduler, error) { return nil, errors.New("scheduler: not built yet") }
+func New(config Config) (s *Scheduler, err error) {
+	config = config.withDefaults()
+	s = &Scheduler{config: config, log: config.Logger, events: make(chan queued, 1024), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			s.Close()
+			s = nil
+		}
+	}()
+	if err := config.check(); err != nil {
+		return s, err
+	}
+	s.driver, err = driver.New(driver.Config{
+		Masters: config.Masters, RootCAs: config.MasterCAs,
+		Principal: config.Principal, Secret: config.Secret,
+		Subscribe: s.subscribeCall, Handle: s.handle, Logger: config.Logger,
+	})
+	if err != nil {
+		return s, err
+	}
+	if s.binary, err = artifact.Load(config.Executor); err != nil {
+		return s, err
+	}
+	if s.store, err = store.Open(config.StateDir); err != nil {
+		return s, err
+	}
+	state, err := s.loadState()
+	if err != nil {
+		return s, err
+	}
+	if s.listener, err = config.ListenFunc("tcp", config.Listen); err != nil {
+		return s, fmt.Errorf("listen for agents and clients (--listen): %w", err)
+	}
+	advertise, err := s.advertise()
+	if err != nil {
+		return s, err
+	}
+	s.artifact = api.Artifact{URL: s.binary.URL(advertise), Digest: s.binary.Digest(), Size: s.binary.Size()}
+	if s.core, err = core.New(s.settings(advertise), state); err != nil {
+		return s, err
+	}
+	s.metrics = newMetrics(s)
+	s.server = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+func (c Config) withDefaults() Config {
+	set := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	set(&c.Name, DefaultName)
+	set(&c.Role, DefaultRole)
+	set(&c.Listen, DefaultListen)
+	if c.User == "" {
+		if u, err := user.Current(); err == nil {
+			c.User = u.Username
+		}
+	}
+	if c.FailoverTimeout == 0 {
+		c.FailoverTimeout = DefaultFailoverTimeout
+	}
+	if c.ReportInterval == 0 {
+		c.ReportInterval = DefaultReportInterval
+	}
+	if c.ListenFunc == nil {
+		c.ListenFunc = net.Listen
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.User == "":
+		return errors.New("cannot find out the name of the current user: name who runs the executors (--user)")
+	case c.FailoverTimeout < 0 || c.FailoverTimeout > 365*24*time.Hour:
+		return fmt.Errorf("failover timeout %v is not between 0 and a year (--failover-timeout)", c.FailoverTimeout)
+	case c.ProxyGrace < 0:
+		return fmt.Errorf("proxy grace %v is negative (--proxy-grace)", c.ProxyGrace)
+	case !(c.HoldBackCPUs >= 0 && c.HoldBackCPUs < 1e6):
+		return fmt.Errorf("cannot hold back %v cpus (--hold-back-cpus)", c.HoldBackCPUs)
+	case c.MaxMiners < 0:
+		return fmt.Errorf("at most %d miners makes no sense (--max-miners)", c.MaxMiners)
+	case c.ReportInterval < 100*time.Millisecond:
+		return fmt.Errorf("report interval %v is shorter than 100ms (--report-interval)", c.ReportInterval)
+	case len(c.CoinbaseTag) > 40:
+		return fmt.Errorf("coinbase tag of %d bytes is longer than 40 (--coinbase-tag)", len(c.CoinbaseTag))
+	case c.Principal == "" && c.Secret != "":
+		return errors.New("there is a secret but no principal (--principal)")
+	case len(c.Upstreams) == 0:
+		return errors.New("the proxy has nowhere to get work from (--node or --upstream)")
+	}
+	for _, u := range c.Upstreams {
+		if _, rest, found := strings.Cut(u.URL, "://"); found && strings.Contains(rest, "@") {
+			return errors.New("credentials do not belong into an upstream's URL, which Mesos shows: " +
+				"use --node-user and --node-password-file")
+		}
+		if strings.HasPrefix(u.URL, "node:") && c.PayoutAddress == "" {
+			return errors.New("a node pays to an address: name it (--payout-address)")
+		}
+	}
+	return nil
+}
+
+func (s *Scheduler) loadState() (*core.State, error) {
+	b, err := s.store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		key := make([]byte, 32)
+		if _, err := cryptorand.Read(key); err != nil {
+			return nil, fmt.Errorf("make worker key: %w", err)
+		}
+		return core.NewState(key), nil
+	}
+	state, err := core.DecodeState(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; restore it, or move it away to begin anew "+
+			"(tasks of the old framework then run until its failover timeout)", s.store.StatePath(), err)
+	}
+	if s.config.NewFramework && state.FrameworkID != "" {
+		s.log.Warn("beginning a new framework", "forgotten", state.FrameworkID, "tasks", len(state.Tasks))
+		state = state.Forget()
+		if err := s.save(state); err != nil {
+			return nil, err
+		}
+	}
+	return state, nil
+}
+
+func (s *Scheduler) save(state *core.State) error {
+	b, err := state.Encode()
+	if err != nil {
+		return err
+	}
+	return s.store.Save(b)
+}
+
+func (s *Scheduler) settings(advertise string) core.Settings {
+	c := s.config
+	hostname, _ := os.Hostname()
+	set := core.Settings{
+		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal,
+		Hostname: hostname, WebUI: "http://" + advertise + "/",
+		FailoverTimeout: c.FailoverTimeout, Revocable: c.Revocable,
+		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
+		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag,
+		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
+		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners,
+		CanSubmit: c.Blocks != nil,
+		Secrets:   make(map[string]*message.Credentials),
+		Rand:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+	for _, u := range c.Upstreams {
+		set.Upstreams = append(set.Upstreams, u.URL)
+		set.Secrets[u.URL] = &message.Credentials{User: u.User, Password: u.Password, Ca: u.CA}
+	}
+	return set
+}
 
 // Run works until ctx ends or something happens that a restart cannot mend. It
 // releases everything before it returns; nil: ctx ended.
-func (s *Scheduler) Run(ctx context.Context) error { return nil }
+func (s *Scheduler) Run(ctx context.Context) error {
+	defer s.Close()
+	// The link to Mesos outlives ctx for as long as a teardown takes.
+	linkCtx, cut := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, stop := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer func() {
+		stop(nil)
+		cut()
+		wg.Wait()
+	}()
+	wg.Go(func() {
+		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			stop(fmt.Errorf("serve agents and clients: %w", err))
+		}
+	})
+	defer s.server.Close()
+	wg.Go(func() {
+		if err := s.driver.Run(linkCtx); !errors.Is(err, context.Canceled) {
+			stop(err)
+		}
+	})
+	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
+	err := s.loop(ctx, &wg)
+	if err == nil {
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+			err = cause
+		}
+	}
+	if err == nil && s.config.Teardown {
+		err = s.teardown(linkCtx)
+	}
+	return err
+}
 
-// Close releases what New took when Run was never called.
-func (s *Scheduler) Close() error { return nil }
+// loop is the one place where the core is stepped and its actions are carried out.
+func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
+	defer close(s.stopped)
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		var batch []queued
+		select {
+		case <-ctx.Done():
+			return nil
+		case q := <-s.events:
+			batch = append(batch, q)
+		case <-ticker.C:
+			batch = append(batch, queued{event: core.Tick{}})
+		}
+		// What has queued up meanwhile shares one write to disk.
+		for len(batch) < 256 {
+			select {
+			case q := <-s.events:
+				batch = append(batch, q)
+				continue
+			default:
+			}
+			break
+		}
+		var actions []core.Action
+		s.mu.Lock()
+		for _, q := range batch {
+			actions = append(actions, s.core.Step(time.Now(), q.event)...)
+		}
+		s.mu.Unlock()
+		err := s.perform(ctx, actions, wg)
+		if err != nil {
+			return err
+		}
+		for _, q := range batch {
+			if q.done != nil {
+				close(q.done)
+			}
+		}
+	}
+}
+
+// perform carries out the actions of one or more steps: blocks to disk, then the
+// state once, then everything else in order.
+func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync.WaitGroup) error {
+	persist := false
+	for _, a := range actions {
+		switch a := a.(type) {
+		case core.StoreBlock:
+			if err := s.store.SaveBlock(a.Hash, a.Data); err != nil {
+				return err
+			}
+		case core.Persist:
+			persist = true
+		}
+	}
+	if persist {
+		if err := s.persist(); err != nil {
+			return err
+		}
+	}
+	var send []*scheduler.Call
+	flush := func() {
+		if len(send) > 0 {
+			s.driver.Send(send)
+			send = nil
+		}
+	}
+	for _, a := range actions {
+		switch a := a.(type) {
+		case core.Call:
+			send = append(send, a.Call)
+		case core.Notice:
+			s.log.Log(ctx, a.Level, a.Text, a.Attrs...)
+			s.tell(Event{Type: EventNotice, Message: a.Text})
+		case core.Progress:
+			flush()
+			s.progress(a)
+		case core.SubmitBlock:
+			wg.Go(func() { s.submit(ctx, a.Hash) })
+		case core.DropBlock:
+			if err := s.store.DropBlock(a.Hash); err != nil {
+				s.log.Warn("cannot delete a block that is not needed any more", "error", err)
+			}
+		case core.Stop:
+			flush()
+			return a.Err
+		}
+	}
+	flush()
+	return nil
+}
+
+func (s *Scheduler) persist() error {
+	start := time.Now()
+	s.mu.Lock()
+	b, err := s.core.Encode()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.store.Save(b); err != nil {
+		return fmt.Errorf("%w; nothing is sent to Mesos that is not stored, so the scheduler stops", err)
+	}
+	s.metrics.persist.Observe(time.Since(start).Seconds())
+	return nil
+}
+
+// submit gives a stored block to the nodes.
+func (s *Scheduler) submit(ctx context.Context, hash string) {
+	result := core.Submitted{Hash: hash}
+	block, err := s.store.LoadBlock(hash)
+	if err == nil {
+		submitCtx, cancel := context.WithTimeout(ctx, time.Minute)
+		result.State, err = s.config.Blocks.SubmitBlock(submitCtx, block)
+		cancel()
+	}
+	if err != nil {
+		result.Err = err.Error()
+	}
+	s.enqueue(queued{event: result})
+}
+
+// enqueue gives an event to the loop, unless that has ended.
+func (s *Scheduler) enqueue(q queued) bool {
+	select {
+	case s.events <- q:
+		return true
+	case <-s.stopped:
+		return false
+	}
+}
+
+// subscribeCall is called by the driver for each attempt.
+func (s *Scheduler) subscribeCall() *scheduler.Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return calls.Subscribe(s.core.FrameworkInfo())
+}
+
+// teardown ends the framework and all of its tasks.
+func (s *Scheduler) teardown(ctx context.Context) error {
+	s.mu.Lock()
+	status := s.core.Status(time.Now())
+	s.mu.Unlock()
+	if !status.Connected {
+		return errors.New("cannot end the framework: there is no subscription; its tasks run on until the failover timeout")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	call := &scheduler.Call{Type: scheduler.Call_TEARDOWN}
+	s.driver.Send([]*scheduler.Call{call.With(calls.Framework(status.FrameworkID))})
+	// The master ends the stream before it answers, so a lost subscription is a
+	// success as well.
+	if err := s.driver.Flush(ctx); err != nil && ctx.Err() != nil {
+		return fmt.Errorf("end the framework: %w", err)
+	}
+	s.log.Info("framework ended", "framework", status.FrameworkID)
+	b, err := s.store.Load()
+	if err != nil || b == nil {
+		return err
+	}
+	state, err := core.DecodeState(b)
+	if err != nil {
+		return err
+	}
+	return s.save(state.Forget())
+}
+
+// Close releases what New took when Run was never called. It may be called again.
+func (s *Scheduler) Close() error {
+	var errs []error
+	if s.listener != nil {
+		if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Status is a snapshot of what the scheduler knows.
-func (s *Scheduler) Status() api.Status { return api.Status{} }
+func (s *Scheduler) Status() api.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := s.core.Status(time.Now())
+	status.Artifact = s.artifact
+	return status
+}
 
 // Addr is host:port on which the HTTP server listens.
-func (s *Scheduler) Addr() string { return "" }
+func (s *Scheduler) Addr() string { return s.listener.Addr().String() }
+
+// Kill ends a task. Another one is launched if one is needed.
+func (s *Scheduler) Kill(task, why string) {
+	s.enqueue(queued{event: core.KillTask{ID: task, Why: why}})
+}

@@ -1,0 +1,110 @@
+// Package artifact serves the executor binary to the agents' fetchers.
+//
+//	b, err := artifact.Load(path)
+//	mux.Handle(artifact.Prefix, b.Handler(onFetch))
+//	uri := b.URL("10.0.0.1:8080")
+//
+// The path holds the SHA-256 of the file: Mesos' fetcher caches by URI and never
+// looks again, so other content must have another URI. Only the one digest is
+// served. HEAD is answered with Content-Length, without which the fetcher does not
+// cache (Mesos docs/fetcher.md).
+package artifact
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Prefix of the paths that Handler serves.
+const Prefix = "/artifacts/"
+
+// Name of the executor binary.
+const Name = "lode-executor"
+
+// Binary is the executor as it was when it was loaded: in memory, so that a build
+// that replaces the file while the scheduler runs cannot put other bytes under the
+// same digest.
+type Binary struct {
+	digest string
+	data   []byte
+}
+
+// Load reads the binary. Path "" is lode-executor beside the running program.
+func Load(path string) (*Binary, error) {
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the running program: %w", err)
+		}
+		if real, err := filepath.EvalSymlinks(self); err == nil {
+			self = real
+		}
+		path = filepath.Join(filepath.Dir(self), Name)
+	}
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no executor binary at %s: build it (make) or name it (--executor PATH)", path)
+	case err != nil:
+		return nil, fmt.Errorf("read executor binary: %w", err)
+	case len(data) == 0:
+		return nil, fmt.Errorf("executor binary %s is empty", path)
+	}
+	sum := sha256.Sum256(data)
+	return &Binary{digest: hex.EncodeToString(sum[:]), data: data}, nil
+}
+
+// Digest is the SHA-256 of the binary, lower-case hex.
+func (b *Binary) Digest() string { return b.digest }
+
+// Size of the binary in bytes.
+func (b *Binary) Size() int64 { return int64(len(b.data)) }
+
+// Path under which Handler serves the binary.
+func (b *Binary) Path() string { return Prefix + b.digest + "/" + Name }
+
+// URL is where the binary is, on a server at host:port.
+func (b *Binary) URL(hostport string) string { return "http://" + hostport + b.Path() }
+
+// Handler serves the binary. onFetch is called after each complete GET with the
+// address of the client.
+func (b *Binary) Handler(onFetch func(remoteAddr string)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != b.Path() {
+			http.Error(w, "there is no such artifact; this scheduler serves "+b.Path(), http.StatusNotFound)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("ETag", `"`+b.digest+`"`)
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		counter := &countingWriter{ResponseWriter: w}
+		http.ServeContent(counter, r, Name, time.Time{}, bytes.NewReader(b.data))
+		if r.Method == http.MethodGet && counter.n == b.Size() && onFetch != nil {
+			onFetch(r.RemoteAddr)
+		}
+	})
+}
+
+type countingWriter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.n += int64(n)
+	return n, err
+}

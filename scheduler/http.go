@@ -1,0 +1,111 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lode/scheduler/api"
+	"lode/scheduler/artifact"
+	"lode/scheduler/driver"
+)
+
+func (s *Scheduler) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(artifact.Prefix, s.binary.Handler(func(remote string) {
+		s.metrics.fetches.Inc()
+		s.log.Info("an agent fetched the executor", "agent", remote)
+		s.tell(Event{Type: EventFetched, Agent: remote})
+	}))
+	mux.HandleFunc("GET "+api.StatusPath, s.serveStatus)
+	mux.HandleFunc("GET /healthz", s.serveHealth)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, "Lode's scheduler.\n\n%s\n/healthz\n/metrics\n%s\n", api.StatusPath, s.binary.Path())
+	})
+	return mux
+}
+
+func (s *Scheduler) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	// The client may be gone; there is nobody else to tell.
+	_ = e.Encode(s.Status())
+}
+
+func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	status := s.Status()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !status.Connected {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, "not subscribed at a Mesos master: %s\n", status.Error)
+		return
+	}
+	fmt.Fprintf(w, "subscribed at %s\n", status.Master)
+}
+
+// advertise returns host:port under which agents reach the artifact server.
+func (s *Scheduler) advertise() (string, error) {
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return "", fmt.Errorf("address of the listener: %w", err)
+	}
+	if a := s.config.ArtifactAdvertise; a != "" {
+		if h, p, err := net.SplitHostPort(a); err == nil && h != "" {
+			if p == "" || p == "0" {
+				p = port
+			}
+			return net.JoinHostPort(h, p), nil
+		}
+		if strings.ContainsAny(a, "/ ") || strings.HasPrefix(a, ":") {
+			return "", fmt.Errorf("artifact address %q is not host:port (--artifact-advertise)", a)
+		}
+		return net.JoinHostPort(strings.Trim(a, "[]"), port), nil
+	}
+	outbound := s.outbound()
+	ip := net.ParseIP(host)
+	if ip == nil || ip.IsUnspecified() {
+		if outbound == nil {
+			return "", fmt.Errorf("cannot find out under which address agents reach this machine: "+
+				"no route to a master of %s; name it (--artifact-advertise HOST:PORT)", strings.Join(s.config.Masters, ", "))
+		}
+		return net.JoinHostPort(outbound.String(), port), nil
+	}
+	if ip.IsLoopback() && outbound != nil && !outbound.IsLoopback() {
+		s.log.Warn("agents on other machines cannot fetch the executor: the listener is on loopback",
+			"listen", s.listener.Addr().String(), "use", "--listen :"+port+" or --artifact-advertise HOST:PORT")
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// outbound is the address that this machine uses towards the masters; nil: none of
+// them can be resolved or routed to. Nothing is sent.
+func (s *Scheduler) outbound() net.IP {
+	for _, m := range s.config.Masters {
+		full, err := driver.MasterURL(m)
+		if err != nil {
+			continue
+		}
+		u, err := url.Parse(full)
+		if err != nil {
+			continue
+		}
+		conn, err := net.Dial("udp", u.Host)
+		if err != nil {
+			continue
+		}
+		local, ok := conn.LocalAddr().(*net.UDPAddr)
+		conn.Close()
+		if ok {
+			return local.IP
+		}
+	}
+	return nil
+}

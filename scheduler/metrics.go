@@ -1,0 +1,137 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are those of one scheduler; most are read from the core when asked for.
+type metrics struct {
+	registry *prometheus.Registry
+	persist  prometheus.Histogram
+	fetches  prometheus.Counter
+	launch   prometheus.Histogram
+}
+
+func newMetrics(s *Scheduler) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		persist: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "lode_scheduler_persist_seconds",
+			Help:    "Time to put the state on disk.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
+		}),
+		fetches: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lode_scheduler_artifact_fetches_total",
+			Help: "Complete downloads of the executor.",
+		}),
+		launch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "lode_scheduler_launch_seconds",
+			Help:    "Time from the launch of a task to TASK_RUNNING.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 2, 12),
+		}),
+	}
+	m.registry.MustRegister(m.persist, m.fetches, m.launch, &collector{s: s})
+	return m
+}
+
+// collector reads the core. Its labels are of bounded variety: no task or agent ids.
+type collector struct{ s *Scheduler }
+
+// Describe sends nothing: the collector is unchecked, because which labels there are
+// depends on what happened.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	c.s.mu.Lock()
+	status := c.s.core.Status(time.Now())
+	counters := c.s.core.Counters()
+	declined, launched, ended := clone(counters.OffersDeclined), clone(counters.Launched), clone(counters.Ended)
+	latencies := c.s.core.TakeLatencies()
+	c.s.mu.Unlock()
+	for _, l := range latencies {
+		c.s.metrics.launch.Observe(l.Seconds())
+	}
+
+	gauge := func(name, help string, v float64, labels ...string) {
+		emit(ch, prometheus.GaugeValue, name, help, v, labels)
+	}
+	counter := func(name, help string, v uint64, labels ...string) {
+		emit(ch, prometheus.CounterValue, name, help, float64(v), labels)
+	}
+	connected := 0.0
+	if status.Connected {
+		connected = 1
+	}
+	gauge("lode_scheduler_connected", "Whether there is a subscription at a Mesos master.", connected)
+	gauge("lode_hashrate", "Hashes per second of all miners, as they report.", status.Hashrate)
+	suppressed := 0.0
+	if status.Need.Suppressed {
+		suppressed = 1
+	}
+	gauge("lode_scheduler_suppressed", "Whether offers are suppressed because nothing is needed.", suppressed)
+
+	tasks := make(map[[2]string]float64)
+	var accepted, rejected, stale uint64
+	for _, t := range status.Tasks {
+		tasks[[2]string{t.Kind, t.State}]++
+		if t.Kind == "miner" {
+			accepted += t.Shares.Accepted
+			rejected += t.Shares.Rejected
+			stale += t.Shares.Stale
+		}
+	}
+	for k, n := range tasks {
+		gauge("lode_tasks", "Tasks that have not ended.", n, "kind", k[0], "state", k[1])
+	}
+	for outcome, n := range map[string]uint64{"accepted": accepted, "rejected": rejected, "stale": stale} {
+		gauge("lode_shares", "Shares of the running miners since their start.", float64(n), "outcome", outcome)
+	}
+	blocks := map[string]float64{"submitted": 0, "confirmed": 0, "orphaned": 0}
+	for _, b := range status.Blocks {
+		blocks[b.State]++
+	}
+	for state, n := range blocks {
+		gauge("lode_blocks", "Blocks found.", n, "state", state)
+	}
+
+	counter("lode_scheduler_offers_received_total", "Offers received.", counters.OffersReceived)
+	counter("lode_scheduler_offers_accepted_total", "Offers accepted.", counters.OffersAccepted)
+	counter("lode_scheduler_offers_rescinded_total", "Offers taken back by the master.", counters.OffersRescinded)
+	counter("lode_scheduler_offers_expired_total", "Offers held for too long.", counters.OffersExpired)
+	for reason, n := range declined {
+		counter("lode_scheduler_offers_declined_total", "Offers declined.", n, "reason", reason)
+	}
+	for kind, n := range launched {
+		counter("lode_scheduler_launched_total", "Tasks launched.", n, "kind", kind)
+	}
+	for state, n := range ended {
+		counter("lode_scheduler_ended_total", "Tasks ended.", n, "state", state)
+	}
+	counter("lode_scheduler_updates_total", "Status updates received.", counters.Updates)
+	counter("lode_scheduler_acknowledged_total", "Status updates acknowledged.", counters.Acknowledged)
+	counter("lode_scheduler_orphans_total", "Unknown tasks killed.", counters.Orphans)
+	counter("lode_scheduler_messages_total", "Framework messages received.", counters.Messages)
+	counter("lode_scheduler_bad_messages_total", "Framework messages that made no sense.", counters.BadMessages)
+	counter("lode_scheduler_subscriptions_total", "Subscriptions.", counters.Subscriptions)
+	counter("lode_scheduler_reconciliations_total", "Rounds of reconciliation.", counters.Reconciliations)
+}
+
+// emit sends one metric; labels are names and values in turn.
+func emit(ch chan<- prometheus.Metric, kind prometheus.ValueType, name, help string, v float64, labels []string) {
+	var names, values []string
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
+}
+
+func clone(m map[string]uint64) map[string]uint64 {
+	c := make(map[string]uint64, len(m))
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
