@@ -10,9 +10,12 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultName            = "lode"
-	DefaultRole            = "*"
-	DefaultListen          = ":8650"
+	DefaultName = "lode"
+	DefaultRole = "*"
+	// DefaultListen is for masters on this machine; otherwise agents have to reach
+	// the listener too, and it is DefaultPort on all addresses.
+	DefaultListen          = "127.0.0.1:" + DefaultPort
+	DefaultPort            = "8650"
 	DefaultFailoverTimeout = 7 * 24 * time.Hour
 	DefaultProxyGrace      = 30 * time.Second
 	DefaultReportInterval  = 3 * time.Second
@@ -49,7 +52,8 @@ type Config struct {
 
 	// StateDir holds everything that must survive. One scheduler at a time uses it.
 	StateDir string
-	// Listen is host:port of the HTTP server with API and artifact; "": DefaultListen.
+	// Listen is host:port of the HTTP server with API and artifact; "": DefaultListen,
+	// or DefaultPort on all addresses if a master is on another machine.
 	Listen string
 	// ListenFunc opens the listener; nil: net.Listen.
 	ListenFunc func(network, addr string) (net.Listener, error)

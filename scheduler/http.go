@@ -69,16 +69,16 @@ func (s *Scheduler) advertise() (string, error) {
 		}
 		return net.JoinHostPort(strings.Trim(a, "[]"), port), nil
 	}
-	outbound := s.outbound()
+	out := outbound(s.config.Masters)
 	ip := net.ParseIP(host)
 	if ip == nil || ip.IsUnspecified() {
-		if outbound == nil {
+		if out == nil {
 			return "", fmt.Errorf("cannot find out under which address agents reach this machine: "+
 				"no route to a master of %s; name it (--artifact-advertise HOST:PORT)", strings.Join(s.config.Masters, ", "))
 		}
-		return net.JoinHostPort(outbound.String(), port), nil
+		return net.JoinHostPort(out.String(), port), nil
 	}
-	if ip.IsLoopback() && outbound != nil && !outbound.IsLoopback() {
+	if ip.IsLoopback() && out != nil && !out.IsLoopback() {
 		s.log.Warn("agents on other machines cannot fetch the executor: the listener is on loopback",
 			"listen", s.listener.Addr().String(), "use", "--listen :"+port+" or --artifact-advertise HOST:PORT")
 	}
@@ -87,8 +87,8 @@ func (s *Scheduler) advertise() (string, error) {
 
 // outbound is the address that this machine uses towards the masters; nil: none of
 // them can be resolved or routed to. Nothing is sent.
-func (s *Scheduler) outbound() net.IP {
-	for _, m := range s.config.Masters {
+func outbound(masters []string) net.IP {
+	for _, m := range masters {
 		full, err := driver.MasterURL(m)
 		if err != nil {
 			continue

@@ -51,6 +51,12 @@ var (
 	ErrState = core.ErrState
 )
 
+// ConfigError is a mistake in a Config, which trying again cannot mend.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+func (e *ConfigError) Unwrap() error { return e.err }
+
 // Scheduler is one instance of the framework.
 type Scheduler struct {
 	config   Config
@@ -91,7 +97,7 @@ func New(config Config) (s *Scheduler, err error) {
 		}
 	}()
 	if err := config.check(); err != nil {
-		return s, err
+		return s, &ConfigError{err}
 	}
 	s.driver, err = driver.New(driver.Config{
 		Masters: config.Masters, RootCAs: config.MasterCAs,
@@ -99,7 +105,7 @@ func New(config Config) (s *Scheduler, err error) {
 		Subscribe: s.subscribeCall, Handle: s.handle, Logger: config.Logger,
 	})
 	if err != nil {
-		return s, err
+		return s, &ConfigError{err}
 	}
 	if s.binary, err = artifact.Load(config.Executor); err != nil {
 		return s, err
@@ -140,6 +146,9 @@ func (c Config) withDefaults() Config {
 	}
 	set(&c.Name, DefaultName)
 	set(&c.Role, DefaultRole)
+	if out := outbound(c.Masters); c.Listen == "" && out != nil && !out.IsLoopback() {
+		c.Listen = ":" + DefaultPort
+	}
 	set(&c.Listen, DefaultListen)
 	if c.User == "" {
 		if u, err := user.Current(); err == nil {

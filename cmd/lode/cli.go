@@ -17,7 +17,9 @@ type cli struct {
 	Log    logFlags        `embed:"" prefix:"log-"`
 	Config kong.ConfigFlag `help:"YAML file with values for flags, one section per command." placeholder:"FILE"`
 
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
+	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 type logFlags struct {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"lode/scheduler"
+)
+
+// nodeFlags name a Bitcoin node; the commands that need one embed them.
+type nodeFlags struct {
+	Node             string `help:"RPC address of the Bitcoin node, http://host:port or https://host:port." placeholder:"URL"`
+	NodeUser         string `help:"RPC user of the node." placeholder:"NAME"`
+	NodePasswordFile string `help:"File with the RPC password of the node; or set LODE_NODE_PASSWORD." placeholder:"FILE"`
+	NodeCA           string `name:"node-ca" help:"PEM certificate to trust for the node." placeholder:"FILE"`
+}
+
+// upstream returns the node with its credentials; its URL is "" if none was named.
+func (f nodeFlags) upstream() (scheduler.Upstream, error) {
+	u := scheduler.Upstream{URL: f.Node, User: f.NodeUser}
+	var err error
+	if u.Password, err = nodePassword(f.NodePasswordFile); err != nil {
+		return u, err
+	}
+	if f.NodeCA != "" {
+		if u.CA, err = os.ReadFile(f.NodeCA); err != nil {
+			return u, usagef("--node-ca: %w", err)
+		}
+	}
+	if u.URL == "" {
+		return u, nil
+	}
+	address := strings.TrimPrefix(u.URL, "node:")
+	if !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
+		return u, usagef("--node %q: it is no URL such as http://host:8332", u.URL)
+	}
+	u.URL = "node:" + address
+	return u, nil
+}
+
+// nodePassword reads the password from a file, else from LODE_NODE_PASSWORD. It is
+// no flag: everybody on the machine can read the command line.
+func nodePassword(file string) (string, error) {
+	if file == "" {
+		return os.Getenv("LODE_NODE_PASSWORD"), nil
+	}
+	password, err := readSecret(file)
+	if err != nil {
+		return "", usagef("--node-password-file: %w", err)
+	}
+	return password, nil
+}
+
+// readSecret reads the first line of a file.
+func readSecret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimRight(line, "\r"); line == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	return line, nil
+}

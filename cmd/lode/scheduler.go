@@ -1,0 +1,153 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"lode/scheduler"
+)
+
+// Exit codes of `lode scheduler` beside those of every command.
+const (
+	exitRemoved    = exitStatus(3) // the framework was removed: needs --new-framework
+	exitFailedOver = exitStatus(4) // another scheduler took over
+)
+
+// schedulerCmd is `lode scheduler`.
+type schedulerCmd struct {
+	Master     []string `help:"Mesos masters, http://host:port; any of them may lead." required:"" placeholder:"URL"`
+	MasterCA   string   `name:"master-ca" help:"PEM certificates to trust for https masters; default: the system's." placeholder:"FILE"`
+	Principal  string   `help:"Principal to authenticate with." placeholder:"NAME"`
+	SecretFile string   `help:"File with the principal's secret." placeholder:"FILE"`
+
+	nodeFlags     `embed:""`
+	Upstream      []string `help:"Where the proxy gets work, best first: node:URL, stratum+tcp://host:port or stratum+tls://host:port. Repeatable; follows --node." placeholder:"URL"`
+	PoolUser      string   `help:"User at Stratum upstreams." placeholder:"NAME"`
+	PoolPassword  string   `name:"pool-password-file" help:"File with the password at Stratum upstreams." placeholder:"FILE"`
+	PayoutAddress string   `help:"Address that gets the reward of blocks." placeholder:"ADDRESS"`
+	CoinbaseTag   string   `help:"Text for the coinbase, at most 40 bytes." placeholder:"TEXT"`
+
+	StateDir          string `help:"Folder for everything that must survive." required:"" placeholder:"DIR"`
+	Listen            string `help:"Address of API and artifact server; default: port 8650, on all addresses if the masters are elsewhere." placeholder:"HOST:PORT"`
+	ArtifactAdvertise string `help:"Address under which agents reach --listen; default: the one that this machine uses towards the masters." placeholder:"HOST:PORT"`
+	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
+
+	Name            string        `help:"Name of the framework." default:"lode"`
+	User            string        `help:"User who runs the executors on the agents; default: the current one." placeholder:"NAME"`
+	Role            string        `help:"Role to take offers for." default:"*"`
+	FailoverTimeout time.Duration `help:"For how long Mesos keeps the tasks when this scheduler is away." default:"168h"`
+	NewFramework    bool          `help:"Forget the stored framework and its tasks and begin anew."`
+	Teardown        bool          `name:"teardown-on-exit" help:"End the framework and all of its tasks at SIGINT or SIGTERM."`
+
+	ProxyGrace       time.Duration `help:"For how long miners may idle without a proxy before they are killed; 0: not at all." default:"30s"`
+	HoldBackCPUs     float64       `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
+	MaxMiners        int           `help:"Most miner tasks; 0: no limit." default:"0"`
+	Revocable        bool          `help:"Take revocable resources too."`
+	Kernel           string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
+	ReportInterval   time.Duration `help:"Mean time between reports of a task." default:"3s"`
+	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
+}
+
+// Help is shown by lode scheduler --help.
+func (schedulerCmd) Help() string {
+	return `Takes offers of a Mesos cluster, launches the pool-proxy and a miner on every agent, and keeps them running.
+
+  lode scheduler --master http://10.0.0.1:5050 --state-dir /var/lib/lode \
+    --node http://10.0.0.9:8332 --node-user lode --node-password-file /etc/lode/rpc --payout-address bc1q…
+
+Exit codes: 1 failed, 2 wrong flags, 3 the framework was removed (see --new-framework), 4 another scheduler took over.`
+}
+
+// Run is called by kong.
+func (cmd *schedulerCmd) Run(env *environment) error {
+	config := scheduler.Config{
+		Masters: cmd.Master, Principal: cmd.Principal,
+		Name: cmd.Name, User: cmd.User, Role: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
+		NewFramework: cmd.NewFramework, Teardown: cmd.Teardown,
+		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
+		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
+		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
+		Revocable: cmd.Revocable, Kernel: cmd.Kernel, ReportInterval: cmd.ReportInterval,
+		Logger: env.log,
+	}
+	var err error
+	if cmd.SecretFile != "" {
+		if config.Secret, err = readSecret(cmd.SecretFile); err != nil {
+			return usagef("--secret-file: %w", err)
+		}
+	}
+	if cmd.MasterCA != "" {
+		pem, err := os.ReadFile(cmd.MasterCA)
+		if err != nil {
+			return usagef("--master-ca: %w", err)
+		}
+		config.MasterCAs = x509.NewCertPool()
+		if !config.MasterCAs.AppendCertsFromPEM(pem) {
+			return usagef("--master-ca: %s holds no PEM certificate", cmd.MasterCA)
+		}
+	}
+	if config.Upstreams, err = cmd.upstreams(); err != nil {
+		return err
+	}
+	submitter, err := newBlockSubmitter(config.Upstreams, env.log)
+	if err != nil {
+		return &usageError{err}
+	}
+	if submitter != nil {
+		defer submitter.close()
+		config.Blocks = submitter
+	}
+	s, err := scheduler.New(config)
+	var mistake *scheduler.ConfigError
+	switch {
+	case errors.As(err, &mistake):
+		return &usageError{err}
+	case err != nil:
+		return err
+	}
+	err = s.Run(env.ctx)
+	switch {
+	case errors.Is(err, scheduler.ErrFrameworkRemoved):
+		fmt.Fprintln(env.stderr, "lode:", err)
+		return exitRemoved
+	case errors.Is(err, scheduler.ErrFailedOver):
+		fmt.Fprintln(env.stderr, "lode:", err)
+		return exitFailedOver
+	case err == nil:
+		return env.ctx.Err()
+	}
+	return err
+}
+
+// upstreams returns --node and --upstream with their credentials.
+func (cmd *schedulerCmd) upstreams() ([]scheduler.Upstream, error) {
+	node, err := cmd.nodeFlags.upstream()
+	if err != nil {
+		return nil, err
+	}
+	var list []scheduler.Upstream
+	if node.URL != "" {
+		list = append(list, node)
+	}
+	poolPassword := ""
+	if cmd.PoolPassword != "" {
+		if poolPassword, err = readSecret(cmd.PoolPassword); err != nil {
+			return nil, usagef("--pool-password-file: %w", err)
+		}
+	}
+	for _, u := range cmd.Upstream {
+		switch {
+		case strings.HasPrefix(u, "node:"):
+			list = append(list, scheduler.Upstream{URL: u, User: node.User, Password: node.Password, CA: node.CA})
+		case strings.HasPrefix(u, "stratum+tcp://"), strings.HasPrefix(u, "stratum+tls://"):
+			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser, Password: poolPassword})
+		default:
+			return nil, usagef("--upstream %q: it is none of node:URL, stratum+tcp://host:port, stratum+tls://host:port", u)
+		}
+	}
+	return list, nil
+}
