@@ -1,0 +1,17 @@
+package agent
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain lets the test's binary play the launcher and the executor, too.
+func TestMain(m *testing.M) {
+	LauncherMain()
+	if len(os.Args) > 1 && os.Args[0] == executorName {
+		os.Exit(testExecutor(os.Args[1:]))
+	}
+	goleak.VerifyTestMain(m)
+}
