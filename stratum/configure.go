@@ -1,0 +1,91 @@
+package stratum
+
+import (
+	"encoding/json"
+)
+
+// maxExtensions bounds the names in one mining.configure.
+const maxExtensions = 32
+
+// configure answers mining.configure (BIP 310): every extension that was asked
+// for, and no other, since some firmware breaks on keys that it did not ask for.
+func (c *Conn) configure(m *message) {
+	params := arrayOf(m.params)
+	names, options := params.next(), params.next()
+	if len(names) == 0 || names[0] != '[' {
+		c.reply(m.id, falseNever, errParams)
+		return
+	}
+	var values map[string]json.RawMessage
+	if !isNull(options) && json.Unmarshal(options, &values) != nil {
+		c.reply(m.id, falseNever, errParams)
+		return
+	}
+	result := append(make([]byte, 0, 128), '{')
+	list := arrayOf(names)
+	for range maxExtensions {
+		raw := list.next()
+		if raw == nil {
+			break
+		}
+		name, ok := text(raw)
+		if !ok {
+			continue
+		}
+		if len(result) > 1 {
+			result = append(result, ',')
+		}
+		result = appendString(result, string(name))
+		result = append(result, ':')
+		result = c.configureOne(result, string(name), values)
+	}
+	c.replyRaw(m.id, string(append(result, '}')))
+}
+
+func (c *Conn) configureOne(result []byte, name string, values map[string]json.RawMessage) []byte {
+	switch name {
+	case "version-rolling":
+		mask := uint32(0xffffffff)
+		if raw := values["version-rolling.mask"]; !isNull(raw) {
+			var ok bool
+			if mask, ok = hex32(raw); !ok {
+				return append(result, `"mask must be up to 8 hexadecimal digits"`...)
+			}
+		}
+		granted := c.rollVersions(mask)
+		if granted == 0 {
+			return append(result, "false"...)
+		}
+		result = append(result, `true,"version-rolling.mask":"`...)
+		return append(appendHex32(result, granted), '"')
+	case "minimum-difficulty":
+		d, ok := number(values["minimum-difficulty.value"])
+		switch {
+		case ok && d == 0: // no minimum
+		case !ok || !Difficulty(d).Valid():
+			return append(result, `"value must be a number not below 0"`...)
+		default:
+			c.server.handler.SuggestDifficulty(c, Difficulty(d))
+		}
+		return append(result, "true"...)
+	case "subscribe-extranonce":
+		c.mu.Lock()
+		c.wantExtranonce = true
+		c.mu.Unlock()
+		return append(result, "true"...)
+	case "info":
+		return append(result, "true"...)
+	}
+	return append(result, "false"...)
+}
+
+// rollVersions grants what the miner's mask and the server's have in common, also
+// if that is less than the miner's min-bit-count: it may make do with it.
+func (c *Conn) rollVersions(mask uint32) (granted uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serverMask = c.server.versionMask.Load()
+	c.minerMask = mask
+	c.rolling = mask&c.serverMask != 0
+	return c.versionMask()
+}

@@ -1,0 +1,455 @@
+package stratum
+
+import (
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxID        = 1024 // bytes of a message's raw id that are echoed
+	maxName      = 255  // bytes of a worker's name
+	maxPassword  = 1024
+	maxUserAgent = 128
+	maxSessionID = 64
+	maxJobID     = 64
+)
+
+// Refusals that the server gives on its own account.
+var (
+	errNotMessage     = &Error{CodeOther, "Not a Stratum message"}
+	errNoMethod       = &Error{CodeOther, "Method not found"}
+	errParams         = &Error{CodeOther, "Malformed params"}
+	errNotSubscribed  = &Error{CodeNotSubscribed, "Not subscribed"}
+	errUnauthorized   = &Error{CodeUnauthorized, "Unauthorized worker"}
+	errWorkerName     = &Error{CodeOther, "Worker name must be 1 to 255 bytes of printable text"}
+	errPassword       = &Error{CodeOther, "Password is too long"}
+	errWorkers        = &Error{CodeOther, "Too many workers on one connection"}
+	errSubmitParams   = &Error{CodeOther, "Malformed params: want worker, job id, extranonce2, ntime, nonce"}
+	errExtranonce2    = &Error{CodeOther, "Malformed extranonce2"}
+	errTime           = &Error{CodeOther, "Malformed ntime: want up to 8 hexadecimal digits"}
+	errNonce          = &Error{CodeOther, "Malformed nonce: want up to 8 hexadecimal digits"}
+	errVersionDigits  = &Error{CodeOther, "Malformed version bits: want up to 8 hexadecimal digits"}
+	errDifficulty     = &Error{CodeOther, "Difficulty must be a number above 0"}
+	errTargetParam    = &Error{CodeOther, "Target must be 64 hexadecimal digits and not zero"}
+	errJobNotFound    = &Error{CodeStale, "Job not found"}
+	errNoTransactions = &Error{CodeOther, "Transactions are not available"}
+)
+
+// handle handles one line: it queues the reply, if there is to be one. An error
+// ends the connection.
+func (c *Conn) handle(line []byte) error {
+	m := &c.lines.message
+	err := parseMessage(line, m)
+	if err == nil && len(m.id) > maxID {
+		err = errNotJSON
+	}
+	if err != nil {
+		c.noteGarbage()
+		if c.garbage > maxGarbage {
+			return ErrGarbage
+		}
+		c.reply(nullID, falseNever, errNotMessage)
+		return nil
+	}
+	stats := &c.server.stats
+	stats.Lines.Add(1)
+	if len(m.method) == 0 {
+		if m.result == nil && m.err == nil {
+			c.reply(m.id, falseNever, errNoMethod)
+		}
+		return nil // a reply to our ping
+	}
+	method, _ := text(m.method)
+	switch string(method) {
+	case "mining.submit":
+		stats.Submits.Add(1)
+		err := c.submit(m)
+		c.reply(m.id, falseOnError, err)
+	case "mining.subscribe":
+		c.subscribe(m)
+	case "mining.authorize":
+		c.authorize(m)
+	case "mining.configure":
+		c.configure(m)
+	case "mining.extranonce.subscribe":
+		c.mu.Lock()
+		c.wantExtranonce = true
+		c.mu.Unlock()
+		c.reply(m.id, falseNever, nil)
+	case "mining.suggest_difficulty":
+		c.reply(m.id, falseNever, c.suggestDifficulty(m))
+	case "mining.suggest_target":
+		c.reply(m.id, falseNever, c.suggestTarget(m))
+	case "mining.get_transactions":
+		c.transactions(m)
+	case "mining.ping":
+		c.replyRaw(m.id, `"pong"`)
+	case "mining.multi_version", "mining.capabilities":
+		c.reply(m.id, falseNever, nil)
+	case "pong":
+		// ESP-Miner answers our ping so.
+	default:
+		c.reply(m.id, falseNever, errNoMethod)
+	}
+	return nil
+}
+
+var nullID = []byte("null")
+
+// What a reply's result is if there is an error.
+const (
+	falseNever   = false // null
+	falseOnError = true  // false, which some miners want for submit and authorize
+)
+
+// reply queues the reply to a request: true, or the error. A notification, which
+// has no id, gets none; but nullID itself is an id.
+func (c *Conn) reply(id []byte, resultFalse bool, err error) {
+	if err == nil {
+		c.replyRaw(id, "true")
+		return
+	}
+	if !wantsReply(id) {
+		return
+	}
+	e, ok := err.(*Error)
+	if !ok && !errors.As(err, &e) {
+		e = &Error{CodeOther, err.Error()}
+	}
+	stats := &c.server.stats
+	stats.Replies.Add(1)
+	stats.Refusals.Add(1)
+	b := c.begin()
+	b = append(b, `{"id":`...)
+	b = append(b, id...)
+	if resultFalse {
+		b = append(b, `,"result":false,"error":[`...)
+	} else {
+		b = append(b, `,"result":null,"error":[`...)
+	}
+	if e.Code < 0 {
+		b = append(b, '-')
+	}
+	b = appendUint(b, uint64(max(e.Code, -e.Code)))
+	b = append(b, ',')
+	b = appendString(b, e.Text)
+	c.commit(append(b, ",null]}\n"...))
+}
+
+func wantsReply(id []byte) bool {
+	return !isNull(id) || len(id) > 0 && &id[0] == &nullID[0]
+}
+
+// replyRaw queues a reply whose result is raw JSON.
+func (c *Conn) replyRaw(id []byte, result string) {
+	if !wantsReply(id) {
+		return
+	}
+	c.server.stats.Replies.Add(1)
+	b := c.begin()
+	b = append(b, `{"id":`...)
+	b = append(b, id...)
+	b = append(b, `,"result":`...)
+	b = append(b, result...)
+	c.commit(append(b, ",\"error\":null}\n"...))
+}
+
+// submit takes a mining.submit apart, without allocation, and has it judged.
+func (c *Conn) submit(m *message) error {
+	params := arrayOf(m.params)
+	worker, okWorker := text(params.next())
+	job, okJob := text(params.next())
+	extranonce, okExtranonce := text(params.next())
+	ntime, nonce, bits := params.next(), params.next(), params.next()
+	if !okWorker || !okJob || !okExtranonce || ntime == nil || nonce == nil {
+		return errSubmitParams
+	}
+	if !c.isSubscribed() {
+		return errNotSubscribed
+	}
+	s := &c.lines.share
+	*s = Share{Extranonce2: c.lines.extranonce[:]}
+	var ok bool
+	if s.Worker, ok = c.findWorker(worker); !ok {
+		return errUnauthorized
+	}
+	if len(job) > maxJobID {
+		return errJobNotFound
+	}
+	s.JobID = c.server.jobIDs.intern(job)
+	if len(extranonce) > 2*maxExtranonce2 {
+		return errExtranonce2
+	}
+	n, err := hex.Decode(s.Extranonce2, extranonce)
+	if err != nil {
+		return errExtranonce2
+	}
+	s.Extranonce2 = s.Extranonce2[:n]
+	if s.Time, ok = hex32(ntime); !ok {
+		return errTime
+	}
+	if s.Nonce, ok = hex32(nonce); !ok {
+		return errNonce
+	}
+	if !isNull(bits) {
+		if s.VersionBits, ok = hex32(bits); !ok {
+			return errVersionDigits
+		}
+		s.HasVersionBits = true
+	}
+	return c.server.handler.Submit(c, s)
+}
+
+func (c *Conn) isSubscribed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.subscribed
+}
+
+func (c *Conn) findWorker(name []byte) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.workers.find(name)
+}
+
+func (c *Conn) subscribe(m *message) {
+	params := arrayOf(m.params)
+	agent, _ := text(params.next())
+	resume, _ := text(params.next())
+	if len(resume) > maxSessionID {
+		resume = nil
+	}
+	if agent := printable(agent, maxUserAgent); agent != "" {
+		c.mu.Lock()
+		c.userAgent = agent
+		c.mu.Unlock()
+	}
+	sub, err := c.server.handler.Subscribe(c, string(resume))
+	if err != nil {
+		c.reply(m.id, falseNever, err)
+		return
+	}
+	if wantsReply(m.id) {
+		c.server.stats.Replies.Add(1)
+		b := c.begin()
+		b = append(b, `{"id":`...)
+		b = append(b, m.id...)
+		b = append(b, `,"result":[[["mining.set_difficulty",`...)
+		b = appendString(b, sub.SessionID)
+		b = append(b, `],["mining.notify",`...)
+		b = appendString(b, sub.SessionID)
+		b = append(b, `]],`...)
+		b = appendExtranonce(b, sub.Extranonce1, sub.Extranonce2Size)
+		c.commit(append(b, "],\"error\":null}\n"...))
+	}
+	c.mu.Lock()
+	c.subscribed = true
+	c.mu.Unlock()
+	c.becomeReady()
+}
+
+func appendExtranonce(b, extranonce1 []byte, extranonce2Size int) []byte {
+	b = append(b, '"')
+	b = hex.AppendEncode(b, extranonce1)
+	b = append(b, `",`...)
+	return appendUint(b, uint64(extranonce2Size))
+}
+
+func (c *Conn) authorize(m *message) {
+	params := arrayOf(m.params)
+	user, ok := text(params.next())
+	password, _ := text(params.next()) // it may be missing or null
+	name := string(user)
+	err := c.authorizeWorker(ok, name, string(password))
+	c.reply(m.id, falseOnError, err)
+	if err != nil {
+		c.delayGuessing()
+		return
+	}
+	c.mu.Lock()
+	first := len(c.workers.names) == 0
+	c.workers.add(name)
+	c.mu.Unlock()
+	if first {
+		c.becomeReady()
+	}
+}
+
+func (c *Conn) authorizeWorker(ok bool, name, password string) error {
+	switch {
+	case !ok || name == "" || len(name) > maxName || !isPrintable(name):
+		return errWorkerName
+	case len(password) > maxPassword:
+		return errPassword
+	}
+	c.mu.Lock()
+	_, known := c.workers.find([]byte(name))
+	full := over(int64(len(c.workers.names)), c.server.opts.MaxWorkers)
+	c.mu.Unlock()
+	if full && !known {
+		return errWorkers
+	}
+	if err := c.server.handler.Authorize(c, name, password); err != nil {
+		if _, ok := err.(*Error); !ok {
+			err = &Error{CodeUnauthorized, err.Error()}
+		}
+		return err
+	}
+	if d := passwordDifficulty(password); d.Valid() {
+		c.server.handler.SuggestDifficulty(c, d)
+	}
+	return nil
+}
+
+// delayGuessing makes each further guess of a password dearer.
+func (c *Conn) delayGuessing() {
+	delay := c.server.opts.AuthDelay
+	if delay < 0 {
+		return
+	}
+	delay = min(delay<<min(c.refusals, 5), 30*time.Second)
+	c.refusals++
+	c.uncork()
+	for end := time.Now().Add(delay); time.Now().Before(end) && !c.ending.Load(); {
+		time.Sleep(min(time.Until(end), 100*time.Millisecond))
+	}
+	c.cork()
+}
+
+// becomeReady lets jobs flow once the miner has subscribed and authorized.
+func (c *Conn) becomeReady() {
+	c.mu.Lock()
+	ready := c.subscribed && len(c.workers.names) > 0
+	c.mu.Unlock()
+	if !ready {
+		return
+	}
+	if !c.isReady {
+		c.isReady = true
+		c.server.addReady(c)
+		c.announceMask()
+	}
+	c.server.handler.Authorized(c)
+}
+
+// announceMask sends mining.set_version_mask to miners that roll versions. Some
+// want it in addition to the reply to configure; some break if it comes before
+// they have authorized.
+func (c *Conn) announceMask() {
+	b := c.begin()
+	c.serverMask = c.server.versionMask.Load()
+	if !c.rolling {
+		c.commit(b)
+		return
+	}
+	c.commitNotification(appendVersionMask(b, c.versionMask()))
+}
+
+// passwordDifficulty is the d= or diff= among the options in a password, which
+// are parted by commas, semicolons or spaces; 0: there is none.
+func passwordDifficulty(password string) Difficulty {
+	for option := range strings.FieldsFuncSeq(password, func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
+		name, value, _ := strings.Cut(option, "=")
+		if name != "d" && name != "diff" {
+			continue
+		}
+		if f, ok := number([]byte(value)); ok && Difficulty(f).Valid() {
+			return Difficulty(f)
+		}
+	}
+	return 0
+}
+
+func (c *Conn) suggestDifficulty(m *message) error {
+	params := arrayOf(m.params)
+	f, ok := number(params.next())
+	if !ok || !Difficulty(f).Valid() {
+		return errDifficulty
+	}
+	c.server.handler.SuggestDifficulty(c, Difficulty(f))
+	return nil
+}
+
+func (c *Conn) suggestTarget(m *message) error {
+	params := arrayOf(m.params)
+	digits, ok := text(params.next())
+	var t Target
+	if !ok || len(digits) != 2*len(t) {
+		return errTargetParam
+	}
+	if _, err := hex.Decode(t[:], digits); err != nil || t == (Target{}) {
+		return errTargetParam
+	}
+	if d := t.Difficulty(); d.Valid() {
+		c.server.handler.SuggestDifficulty(c, d)
+	}
+	return nil
+}
+
+func (c *Conn) transactions(m *message) {
+	params := arrayOf(m.params)
+	job, ok := text(params.next())
+	if !ok || len(job) > maxJobID {
+		c.reply(m.id, falseNever, errParams)
+		return
+	}
+	if !wantsReply(m.id) {
+		return
+	}
+	list, err := c.server.handler.Transactions(c, c.server.jobIDs.intern(job))
+	if err != nil {
+		c.reply(m.id, falseNever, err)
+		return
+	}
+	size := 0
+	for _, tx := range list {
+		size += 2*len(tx) + 3
+	}
+	if limit := c.server.opts.WriteQueue; limit > 0 && size > limit/2 {
+		// A block's worth of hex for each job and miner is nobody's gain.
+		c.reply(m.id, falseNever, errNoTransactions)
+		return
+	}
+	c.server.stats.Replies.Add(1)
+	b := c.begin()
+	b = append(b, `{"id":`...)
+	b = append(b, m.id...)
+	b = append(b, `,"result":[`...)
+	for i, tx := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = hex.AppendEncode(b, tx)
+		b = append(b, '"')
+	}
+	c.commit(append(b, "],\"error\":null}\n"...))
+}
+
+// printable is text with everything that is no printable character left out, at
+// most limit bytes: it can be logged and shown anywhere.
+func printable(text []byte, limit int) string {
+	var b strings.Builder
+	for _, r := range string(text) {
+		if b.Len()+utf8.RuneLen(r) > limit {
+			break
+		}
+		if r != utf8.RuneError && unicode.IsPrint(r) {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func isPrintable(s string) bool {
+	for _, r := range s {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,41 @@
+package stratum
+
+// Handler is the pool behind a Server. Calls for one connection come one after
+// another, in the order of its lines; calls for several connections come at once.
+// A *Error that a method returns is sent to the miner, any other error as CodeOther.
+//
+// What a method sends on its Conn leaves after the reply to the line that it is
+// called for is queued only where that is said here: Authorized is the place to
+// send difficulty and job.
+type Handler interface {
+	// Connected is called before the first line is read; an error refuses the connection.
+	Connected(c *Conn) error
+	// Subscribe assigns the search space. resume is the session id that the
+	// client asks to resume, or "". It is called again for a repeated subscribe,
+	// which is to be answered with the same extranonce1.
+	Subscribe(c *Conn, resume string) (Subscription, error)
+	Authorize(c *Conn, user, password string) error
+	// Authorized is called when the connection has subscribed and the reply to its
+	// first accepted authorize is on its way: now send difficulty and job. It is
+	// called once more after each repeated subscribe. From the moment before the
+	// call on, Broadcast includes the connection.
+	Authorized(c *Conn)
+	// Submit judges a share of a worker that was authorized on the connection; nil
+	// accepts it. The Share and its Extranonce2 are reused after the call; its
+	// strings may be kept.
+	Submit(c *Conn, s *Share) error
+	// SuggestDifficulty is a client's wish (mining.suggest_difficulty, suggest_target,
+	// minimum-difficulty, or d= in the password); d is Valid.
+	SuggestDifficulty(c *Conn, d Difficulty)
+	// Transactions gives the raw transactions of a job for mining.get_transactions.
+	Transactions(c *Conn, jobID string) ([][]byte, error)
+	// Disconnected is the last call for a connection whose Connected returned nil.
+	Disconnected(c *Conn, reason error)
+}
+
+// Subscription is the answer to mining.subscribe.
+type Subscription struct {
+	SessionID       string
+	Extranonce1     []byte
+	Extranonce2Size int
+}

@@ -1,0 +1,329 @@
+package stratum
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ServerOptions configure a Server. Zero values are the defaults that the fields
+// name; a negative limit means none.
+type ServerOptions struct {
+	// VersionMask is the version bits that miners may roll; 0: DefaultVersionMask.
+	// NoVersionRolling offers none, until SetVersionMask.
+	VersionMask      uint32
+	NoVersionRolling bool
+
+	MaxLine int // bytes of a line without its end; 0: 16 KiB
+	// HandshakeTimeout is how long a connection may take from its start until it
+	// has subscribed and authorized; 0: 30 s. LineTimeout is how long a line may
+	// take from its first byte to its end; 0: 20 s. IdleTimeout is how long a
+	// miner may send nothing; 0: 1 h. WriteTimeout is how long a miner may leave
+	// what it was sent unread; 0: 10 s.
+	HandshakeTimeout, LineTimeout, IdleTimeout, WriteTimeout time.Duration
+	// WriteQueue is how many bytes may wait for one miner; 0: 128 KiB.
+	WriteQueue int
+	// MaxConns bounds all connections, MaxPending those which have not yet
+	// authorized, MaxConnsPerAddress those of one address (an IPv6 /64 counts as
+	// one; loopback is exempt). 0: 100,000, 20,000, 1,000.
+	MaxConns, MaxPending, MaxConnsPerAddress int
+	// MaxWorkers bounds the names authorized on one connection; 0: 1,000.
+	MaxWorkers int
+	// MessageRate and MessageBurst bound the messages of one connection: one that
+	// sends more is read more slowly. 0: 200 a second and 1,000.
+	MessageRate  float64
+	MessageBurst int
+	// BanScore points of garbage within about BanHalfLife close an address out for
+	// BanTime; 0: 100, 1 min, 10 min. A garbage line has 10 points. Loopback
+	// addresses are never banned.
+	BanScore             float64
+	BanHalfLife, BanTime time.Duration
+	// AuthDelay is the pause after the first refused authorize of a connection; it
+	// doubles with each further one. 0: 1 s.
+	AuthDelay time.Duration
+	// ProxyFrom are the balancers that must send a PROXY protocol header (version 1
+	// or 2) ahead of each connection. From all other addresses none is accepted.
+	ProxyFrom []netip.Prefix
+	Logger    *slog.Logger // nil: no log
+}
+
+func (o *ServerOptions) setDefaults() {
+	set(&o.VersionMask, DefaultVersionMask)
+	if o.NoVersionRolling {
+		o.VersionMask = 0
+	}
+	set(&o.MaxLine, 16<<10)
+	set(&o.HandshakeTimeout, 30*time.Second)
+	set(&o.LineTimeout, 20*time.Second)
+	set(&o.IdleTimeout, time.Hour)
+	set(&o.WriteTimeout, 10*time.Second)
+	set(&o.WriteQueue, 128<<10)
+	set(&o.MaxConns, 100_000)
+	set(&o.MaxPending, 20_000)
+	set(&o.MaxConnsPerAddress, 1_000)
+	set(&o.MaxWorkers, 1_000)
+	set(&o.MessageRate, 200)
+	set(&o.MessageBurst, 1_000)
+	set(&o.BanScore, 100)
+	set(&o.BanHalfLife, time.Minute)
+	set(&o.BanTime, 10*time.Minute)
+	set(&o.AuthDelay, time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// set gives field its default.
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Server serves miners on behalf of a Handler.
+//
+// Each connection costs one goroutine, which reads. Nobody waits for a socket to
+// take what is written: a write that the socket does not take at once is finished
+// by a goroutine made for it, and a miner that leaves it unread is cut off.
+//
+// Locks: Server.mu and Conn.mu are never held together, and no Handler method is
+// called with either.
+type Server struct {
+	opts        ServerOptions
+	handler     Handler
+	log         *slog.Logger
+	stats       ServerStats
+	versionMask atomic.Uint32
+	jobIDs      jobIDs
+	addresses   addresses
+	lastID      atomic.Uint64
+	cleanEpoch  atomic.Uint64 // counts broadcasts of clean jobs
+	closed      atomic.Bool
+	epoch       time.Time      // what instant counts from
+	wg          sync.WaitGroup // connections and their writers
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*Conn]struct{}
+	ready     []*Conn // subscribed and authorized; Conn.readyAt is the index
+	empty     chan struct{}
+}
+
+// NewServer makes a Server; give it listeners with Serve.
+func NewServer(opts ServerOptions, handler Handler) *Server {
+	opts.setDefaults()
+	s := &Server{
+		opts:      opts,
+		handler:   handler,
+		log:       opts.Logger,
+		listeners: map[net.Listener]struct{}{},
+		conns:     map[*Conn]struct{}{},
+		epoch:     time.Now(),
+	}
+	s.addresses.init(&s.opts)
+	s.versionMask.Store(opts.VersionMask)
+	return s
+}
+
+// Stats are the server's counters.
+func (s *Server) Stats() *ServerStats { return &s.stats }
+
+// SetVersionMask changes the version bits that miners may roll, on connections to
+// come and on those that are there; 0: none.
+func (s *Server) SetVersionMask(mask uint32) {
+	s.versionMask.Store(mask)
+	s.Conns(func(c *Conn) { c.SetVersionMask(mask) })
+}
+
+// Serve accepts connections from l until ctx ends or the server is closed, and
+// then returns nil; it closes l. Connections that are open stay: see Shutdown and
+// Close. Serve may be called for several listeners.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.serve(ctx, l, nil) }
+
+// ServeTLS is Serve with TLS; see Certificate for one that can be reloaded.
+func (s *Server) ServeTLS(ctx context.Context, l net.Listener, config *tls.Config) error {
+	return s.serve(ctx, l, config)
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, config *tls.Config) error {
+	defer l.Close()
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
+		return nil
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+
+	pause := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.start(conn, config)
+			continue
+		case ctx.Err() != nil || s.isClosing(l):
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		}
+		// Out of file descriptors, or a connection that was gone before it was
+		// accepted: the listener lives on.
+		s.stats.AcceptErrors.Add(1)
+		if pause == 0 {
+			s.log.Warn("cannot accept connections; trying on", "listen", l.Addr().String(), "error", err)
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// isClosing reports whether l was closed by Shutdown or Close, which forget it.
+func (s *Server) isClosing(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.listeners[l]
+	return !known
+}
+
+func (s *Server) start(base net.Conn, config *tls.Config) {
+	s.mu.Lock()
+	open := s.stats.Connections.Load()
+	pending := open - s.stats.Ready.Load()
+	if s.closed.Load() || over(open, s.opts.MaxConns) || over(pending, s.opts.MaxPending) {
+		s.mu.Unlock()
+		s.stats.Refused.Add(1)
+		base.Close()
+		return
+	}
+	c := newConn(s, base)
+	s.conns[c] = struct{}{}
+	s.stats.Connections.Add(1)
+	s.wg.Add(1)
+	s.mu.Unlock()
+	go c.serve(config)
+}
+
+func over(n int64, limit int) bool { return limit > 0 && n >= int64(limit) }
+
+// remove forgets c; its goroutine is about to end.
+func (s *Server) remove(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.stats.Connections.Add(-1)
+	if c.readyAt >= 0 {
+		last := len(s.ready) - 1
+		s.ready[c.readyAt] = s.ready[last]
+		s.ready[c.readyAt].readyAt = c.readyAt
+		s.ready[last] = nil
+		s.ready = s.ready[:last]
+		c.readyAt = -1
+		s.stats.Ready.Add(-1)
+	}
+	if s.empty != nil && len(s.conns) == 0 {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+func (s *Server) addReady(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.readyAt < 0 {
+		c.readyAt = len(s.ready)
+		s.ready = append(s.ready, c)
+		s.stats.Ready.Add(1)
+	}
+}
+
+// Conns calls f for every connection that has subscribed and authorized.
+func (s *Server) Conns(f func(*Conn)) {
+	s.mu.Lock()
+	conns := append([]*Conn(nil), s.ready...)
+	s.mu.Unlock()
+	for _, c := range conns {
+		f(c)
+	}
+}
+
+// Shutdown stops accepting connections, asks the miners to reconnect (they find
+// the successor at the same address, or their backup) where reconnect is true, and
+// waits until all have left or ctx ends; then it does what Close does.
+func (s *Server) Shutdown(ctx context.Context, reconnect bool) {
+	s.stopListening()
+	if reconnect {
+		s.Conns((*Conn).Reconnect)
+	}
+	s.mu.Lock()
+	if len(s.conns) > 0 && s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	empty := s.empty
+	s.mu.Unlock()
+	if empty != nil {
+		select {
+		case <-empty:
+		case <-ctx.Done():
+		}
+	}
+	s.Close()
+}
+
+// Close closes all listeners and connections and returns when the last
+// Disconnected has. It must not be called by a Handler method.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed.Store(true)
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	s.stopListening()
+	for _, c := range conns {
+		c.fail(ErrServerClosed)
+	}
+	s.wg.Wait()
+}
+
+func (s *Server) stopListening() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.listeners {
+		delete(s.listeners, l)
+		l.Close()
+	}
+}
+
+// Reasons that Disconnected is given, beside errors of the network.
+var (
+	ErrServerClosed     = errors.New("server closed")
+	ErrSlowReader       = errors.New("miner does not read what it is sent")
+	ErrIdle             = errors.New("miner is silent")
+	ErrHandshakeTimeout = errors.New("miner has not subscribed and authorized in time")
+	ErrLineTimeout      = errors.New("miner has begun a line and not ended it in time")
+	ErrLineTooLong      = errors.New("line is too long")
+	ErrGarbage          = errors.New("too many lines that are no Stratum messages")
+	ErrNotStratum       = errors.New("this is not Stratum")
+	ErrBanned           = errors.New("address is banned for garbage")
+	ErrTooManyConns     = errors.New("too many connections from this address")
+)

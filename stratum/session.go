@@ -1,0 +1,562 @@
+package stratum
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/bits"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ClientOptions configure a Client or a Session.
+type ClientOptions struct {
+	// URL is stratum+tcp://host:port or stratum+tls://host:port.
+	URL            string
+	User, Password string
+	UserAgent      string // "": lode
+	// VersionMask is asked for with mining.configure; 0: DefaultVersionMask.
+	VersionMask uint32
+	// NoVersionRolling leaves mining.configure out.
+	NoVersionRolling bool
+	// SuggestDifficulty is sent after authorize; 0: not.
+	SuggestDifficulty Difficulty
+	// SubscribeExtranonce asks for mining.set_extranonce instead of a disconnect
+	// where the pool must change the search space. It is handled without, too.
+	SubscribeExtranonce bool
+	// Resume is the SessionID of an earlier Session whose extranonce1 is asked for
+	// again. A Client fills it in by itself.
+	Resume string
+	// CA are PEM certificates to trust for stratum+tls; nil: the system's.
+	CA     []byte
+	Logger *slog.Logger // nil: no log
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Timeout bounds dialing and each reply; 0: 30 s. Silence is how long the pool
+	// may send nothing; 0: 120 s.
+	Timeout, Silence time.Duration
+	// MaxClockSkew is how far a job's time may be from this machine's clock; 0:
+	// 2 h, negative: any.
+	MaxClockSkew time.Duration
+	// FirstJobTimeout is how long the pool may take from authorize to the first
+	// job in Dial; 0: Dial does not wait for a job.
+	FirstJobTimeout time.Duration
+	// OnMessage gets the pool's client.show_message, without control characters
+	// and at most 512 bytes; nil: it is logged. OnState gets the changes of a
+	// Client's connection. Neither may block.
+	OnMessage func(text string)
+	OnState   func(ConnState)
+}
+
+// Assignment is a job together with what is needed to search it.
+type Assignment struct {
+	Job             *Job // nil: there is nothing to search
+	Extranonce1     []byte
+	Extranonce2Size int
+	Difficulty      Difficulty
+	// VersionMask is the version bits that may differ from the job's in a share; 0:
+	// none. Bits that the job's version has set are in it if the pool granted them.
+	VersionMask uint32
+	// Generation counts connections; shares of an older one are refused by Submit.
+	Generation uint64
+}
+
+// What Submit and Dial fail with, beside a refusal (*Error) and network errors.
+var (
+	// ErrUnauthorized wraps the pool's refusal of user and password.
+	ErrUnauthorized = errors.New("pool refuses user and password")
+	// ErrProtocol wraps whatever the pool sent that no honest pool sends.
+	ErrProtocol = errors.New("pool breaks the protocol")
+	// ErrSilent: the pool has sent nothing, or not replied, for too long.
+	ErrSilent = errors.New("pool is silent")
+	// ErrDisconnected: there is no connection, or not any more the one that the
+	// share belongs to.
+	ErrDisconnected = errors.New("not connected to the pool")
+	// ErrBusy: more shares wait for the pool than are kept.
+	ErrBusy = errors.New("too many shares wait for the pool")
+	// ErrReconnect: the pool asked to be connected to again (client.reconnect).
+	ErrReconnect = errors.New("pool asks to reconnect")
+)
+
+// Session is one connection to a pool, subscribed and authorized.
+type Session struct {
+	owner
+
+	opts   ClientOptions
+	conn   net.Conn
+	log    *slog.Logger
+	out    chan []byte
+	ctx    context.Context // ends with the session
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	since  time.Time
+
+	mu        sync.Mutex // guards what follows
+	nextID    uint64
+	pending   []*pending // in the order sent
+	sessionID string
+	dialed    bool // subscribed and authorized: assignments are published
+
+	current Assignment // Job nil: none yet
+	// What the next job comes with.
+	extranonce1     []byte
+	extranonce2Size int
+	difficulty      Difficulty
+	mask            uint32
+	reconnectWait   time.Duration
+}
+
+// pending is a request without its reply.
+type pending struct {
+	id     uint64
+	method string
+	due    time.Time
+	done   func(result []byte, err error)
+}
+
+const (
+	// queueSize is how many shares may wait to be written.
+	queueSize = 1024
+	// maxPending is how many requests may wait for their replies.
+	maxPending = 4096
+)
+
+// Dial connects to a pool once: it asks for version rolling, subscribes and
+// authorizes. ctx bounds that only; the session lives until Close or an error.
+//
+// A pool that drops the connection on mining.configure is tried once more without.
+func Dial(ctx context.Context, opts ClientOptions) (*Session, error) {
+	return dial(ctx, opts, owner{latest: newLatest(), generation: 1, enter: func(*Session) {}})
+}
+
+// owner is what a session belongs to.
+type owner struct {
+	latest     *latest
+	generation uint64
+	enter      func(*Session) // called before the first assignment is handed over
+}
+
+func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
+	opts.setDefaults()
+	s, subscribing, err := dialOnce(ctx, opts, o)
+	if err != nil && subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
+		opts.Logger.Info("pool drops the connection at mining.configure; trying without", "pool", opts.URL)
+		opts.NoVersionRolling = true
+		s, _, err = dialOnce(ctx, opts, o)
+	}
+	return s, err
+}
+
+// isDrop reports whether err is what a pool's closing of the connection looks like.
+func isDrop(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) && op.Op != "dial"
+}
+
+func (o *ClientOptions) setDefaults() {
+	set(&o.UserAgent, "lode")
+	set(&o.VersionMask, DefaultVersionMask)
+	set(&o.Timeout, 30*time.Second)
+	set(&o.Silence, 120*time.Second)
+	set(&o.MaxClockSkew, 2*time.Hour)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Dialer == nil {
+		o.Dialer = (&net.Dialer{}).DialContext
+	}
+}
+
+// ParseURL checks the URL of a pool. The address is host:port, secure whether to
+// speak TLS.
+func ParseURL(raw string) (addr string, secure bool, err error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", false, fmt.Errorf("pool URL: %w", err)
+	}
+	switch u.Scheme {
+	case "stratum+tcp", "tcp", "stratum":
+	case "stratum+tls", "stratum+ssl", "stratum+tcps", "tls", "ssl":
+		secure = true
+	default:
+		return "", false, fmt.Errorf("pool URL %q: want stratum+tcp://host:port or stratum+tls://host:port", u.Redacted())
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if u.Hostname() == "" || err != nil || port == 0 || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+		return "", false, fmt.Errorf("pool URL %q: want %s://host:port", u.Redacted(), u.Scheme)
+	}
+	return net.JoinHostPort(u.Hostname(), u.Port()), secure, nil
+}
+
+// dialOnce makes one connection. subscribing tells that an error came between
+// the connection and the reply to mining.subscribe.
+func dialOnce(ctx context.Context, opts ClientOptions, o owner) (_ *Session, subscribing bool, err error) {
+	addr, secure, err := ParseURL(opts.URL)
+	if err != nil {
+		return nil, false, err
+	}
+	fail := func(err error) error { return fmt.Errorf("pool %s: %w", opts.URL, err) }
+	dialCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	conn, err := opts.Dialer(dialCtx, "tcp", addr)
+	if err != nil {
+		return nil, false, fail(err)
+	}
+	if secure {
+		if conn, err = startTLS(dialCtx, conn, addr, opts.CA); err != nil {
+			return nil, false, fail(err)
+		}
+	}
+	s := newSession(conn, opts, o)
+	subscribing, err = s.handshake(ctx)
+	if err != nil {
+		s.end(err)
+		s.wg.Wait()
+		return nil, subscribing, fail(err)
+	}
+	return s, false, nil
+}
+
+func startTLS(ctx context.Context, conn net.Conn, addr string, ca []byte) (net.Conn, error) {
+	host, _, _ := net.SplitHostPort(addr)
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if ca != nil {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			conn.Close()
+			return nil, errors.New("no PEM certificate in the CA file")
+		}
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return secure, nil
+}
+
+func newSession(conn net.Conn, opts ClientOptions, o owner) *Session {
+	s := &Session{
+		opts: opts, conn: conn, log: opts.Logger.With("pool", opts.URL), owner: o,
+		out: make(chan []byte, queueSize), difficulty: 1, since: time.Now(),
+	}
+	s.current.Generation = o.generation
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.wg.Go(s.read)
+	s.wg.Go(s.write)
+	return s
+}
+
+// Assignments is the newest work. A slow reader misses older work; a Clean that
+// it missed is set in the job that it gets. The channel is not closed: see Done.
+func (s *Session) Assignments() <-chan Assignment { return s.latest.c }
+
+// Current is the newest assignment; its Job is nil before the first.
+func (s *Session) Current() Assignment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// Done is closed when the session has ended; Err is then why.
+func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err is why the session has ended; nil while it lives.
+func (s *Session) Err() error { return context.Cause(s.ctx) }
+
+// SessionID can be resumed with ClientOptions.Resume.
+func (s *Session) SessionID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessionID
+}
+
+// Close ends the session and waits for its goroutines. Shares that are under way
+// fail with ErrDisconnected.
+func (s *Session) Close() {
+	s.end(ErrDisconnected)
+	s.wg.Wait()
+}
+
+// end is called with the first reason that the session has to end.
+func (s *Session) end(err error) {
+	s.mu.Lock()
+	if s.ctx.Err() != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.cancel(err)
+	lost := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	s.conn.Close()
+	for _, p := range lost {
+		p.done(nil, fmt.Errorf("%w: %w", ErrDisconnected, err))
+	}
+}
+
+// handshake subscribes and authorizes. mining.configure goes ahead without
+// waiting: pools that ignore it answer the rest, and a late answer still counts.
+// subscribing: an error came before the reply to mining.subscribe.
+func (s *Session) handshake(ctx context.Context) (subscribing bool, err error) {
+	if !s.opts.NoVersionRolling {
+		if err := s.request("mining.configure", s.configureParams(), s.configured); err != nil {
+			return true, err
+		}
+	}
+	params := appendString([]byte{'['}, s.opts.UserAgent)
+	if s.opts.Resume != "" {
+		params = appendString(append(params, ','), s.opts.Resume)
+	}
+	if err := s.call(ctx, "mining.subscribe", append(params, ']'), s.subscribed); err != nil {
+		return true, fmt.Errorf("mining.subscribe: %w", err)
+	}
+	params = appendString([]byte{'['}, s.opts.User)
+	params = append(appendString(append(params, ','), s.opts.Password), ']')
+	if err := s.call(ctx, "mining.authorize", params, isTrue); err != nil {
+		if e := new(Error); errors.As(err, &e) {
+			return false, fmt.Errorf("%w %q: %w", ErrUnauthorized, s.opts.User, err)
+		}
+		return false, fmt.Errorf("mining.authorize: %w", err)
+	}
+	ignore := func([]byte, error) {}
+	if s.opts.SubscribeExtranonce {
+		_ = s.request("mining.extranonce.subscribe", []byte("[]"), ignore)
+	}
+	if s.opts.SuggestDifficulty.Valid() {
+		params := append(appendDifficulty([]byte{'['}, s.opts.SuggestDifficulty), ']')
+		_ = s.request("mining.suggest_difficulty", params, ignore)
+	}
+	s.enter(s)
+	s.mu.Lock()
+	s.dialed = true
+	s.publish()
+	s.mu.Unlock()
+	return false, s.awaitJob(ctx)
+}
+
+// awaitJob waits for a first job if that is asked for.
+func (s *Session) awaitJob(ctx context.Context) error {
+	if s.opts.FirstJobTimeout <= 0 {
+		return nil
+	}
+	timeout := time.NewTimer(s.opts.FirstJobTimeout)
+	defer timeout.Stop()
+	select {
+	case a := <-s.latest.c:
+		s.latest.restore(a)
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("%w: no job within %v of authorize", ErrSilent, s.opts.FirstJobTimeout)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return s.Err()
+	}
+}
+
+func (s *Session) configureParams() []byte {
+	b := []byte(`[["version-rolling"`)
+	if s.opts.SubscribeExtranonce {
+		b = append(b, `,"subscribe-extranonce"`...)
+	}
+	b = append(b, `],{"version-rolling.mask":"`...)
+	b = appendHex32(b, s.opts.VersionMask)
+	b = append(b, `","version-rolling.min-bit-count":`...)
+	b = strconv.AppendInt(b, int64(min(2, bits.OnesCount32(s.opts.VersionMask))), 10)
+	return append(b, "}]"...)
+}
+
+// call sends a request and waits for its reply.
+func (s *Session) call(ctx context.Context, method string, params []byte, take func(result []byte) error) error {
+	reply := make(chan error, 1)
+	err := s.request(method, params, func(result []byte, err error) {
+		if err == nil {
+			err = take(result)
+		}
+		reply <- err
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// request queues a request. done is called once, by the session's reader or by
+// whoever ends the session, and must not block.
+func (s *Session) request(method string, params []byte, done func(result []byte, err error)) error {
+	b := make([]byte, 0, 64+len(method)+len(params))
+	b = append(b, `{"id":`...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrDisconnected, s.Err())
+	}
+	if len(s.pending) >= maxPending {
+		return ErrBusy
+	}
+	s.nextID++
+	b = strconv.AppendUint(b, s.nextID, 10)
+	b = append(b, `,"method":"`...)
+	b = append(b, method...)
+	b = append(b, `","params":`...)
+	b = append(b, params...)
+	b = append(b, "}\n"...)
+	select {
+	case s.out <- b:
+	default:
+		return ErrBusy
+	}
+	s.pending = append(s.pending, &pending{s.nextID, method, time.Now().Add(s.opts.Timeout), done})
+	return nil
+}
+
+// Submit hands in a share and waits for the pool's verdict: nil, a *Error, or an
+// error that says why there is none. version is the complete header version.
+func (s *Session) Submit(ctx context.Context, a Assignment, extranonce2 []byte, ntime, nonce, version uint32) error {
+	verdict := make(chan error, 1)
+	if err := s.SubmitAsync(a, extranonce2, ntime, nonce, version, func(err error) { verdict <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-verdict:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// SubmitAsync hands in a share without waiting; done is called with the verdict
+// (see Submit), by a goroutine that it must not block. If SubmitAsync returns an
+// error, done is not called.
+func (s *Session) SubmitAsync(a Assignment, extranonce2 []byte, ntime, nonce, version uint32, done func(error)) error {
+	if a.Job == nil || len(extranonce2) != a.Extranonce2Size {
+		return fmt.Errorf("share has %d bytes of extranonce2, its job wants %d", len(extranonce2), a.Extranonce2Size)
+	}
+	b := make([]byte, 0, 128)
+	b = appendString(append(b, '['), s.opts.User)
+	b = appendString(append(b, ','), a.Job.ID)
+	b = append(b, `,"`...)
+	b = hex.AppendEncode(b, extranonce2)
+	b = append(b, `","`...)
+	b = appendHex32(b, ntime)
+	b = append(b, `","`...)
+	b = appendHex32(b, nonce)
+	if a.VersionMask != 0 {
+		b = append(b, `","`...)
+		b = appendHex32(b, version&a.VersionMask)
+	}
+	return s.request("mining.submit", append(b, `"]`...), func(result []byte, err error) {
+		if err == nil {
+			err = isTrue(result)
+		}
+		done(err)
+	})
+}
+
+func isTrue(result []byte) error {
+	if string(result) == "true" {
+		return nil
+	}
+	return &Error{CodeOther, "refused without a reason"}
+}
+
+// write is the goroutine that writes, several lines at once where they wait, and
+// watches over the replies.
+func (s *Session) write() {
+	tick := time.NewTicker(min(time.Second, s.opts.Timeout))
+	defer tick.Stop()
+	var batch []byte
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+			s.checkReplies()
+			continue
+		case line := <-s.out:
+			batch = append(batch[:0], line...)
+		}
+		for more := true; more && len(batch) < 1<<14; {
+			select {
+			case line := <-s.out:
+				batch = append(batch, line...)
+			default:
+				more = false
+			}
+		}
+		s.conn.SetWriteDeadline(time.Now().Add(s.opts.Timeout))
+		if _, err := s.conn.Write(batch); err != nil {
+			s.end(fmt.Errorf("write: %w", err))
+			return
+		}
+	}
+}
+
+func (s *Session) checkReplies() {
+	s.mu.Lock()
+	var late string
+	for len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
+		if late = s.pending[0].method; late == "mining.configure" || late == "mining.suggest_difficulty" || late == "mining.extranonce.subscribe" {
+			// Many pools ignore these.
+			s.pending = s.pending[1:]
+			late = ""
+			continue
+		}
+		break
+	}
+	s.mu.Unlock()
+	if late != "" {
+		s.end(fmt.Errorf("%w: no reply to %s within %v", ErrSilent, late, s.opts.Timeout))
+	}
+}
+
+// maxClientLine bounds the lines that a pool may send.
+const maxClientLine = 1 << 20
+
+// read is the goroutine that reads.
+func (s *Session) read() {
+	r := bufio.NewReaderSize(s.conn, 4096)
+	var line []byte
+	for {
+		s.conn.SetReadDeadline(time.Now().Add(s.opts.Silence))
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > maxClientLine {
+			s.end(fmt.Errorf("%w: line of more than %d bytes", ErrProtocol, maxClientLine))
+			return
+		}
+		line = append(line, part...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.end(fmt.Errorf("%w for %v", ErrSilent, s.opts.Silence))
+			return
+		case err != nil:
+			s.end(fmt.Errorf("read: %w", err))
+			return
+		}
+		if len(strings.TrimSpace(string(line))) > 0 {
+			if err := s.handle(line); err != nil {
+				s.end(err)
+				return
+			}
+		}
+		line = line[:0]
+	}
+}

@@ -1,0 +1,13 @@
+package stratum
+
+// Share is one mining.submit.
+type Share struct {
+	Worker      string
+	JobID       string
+	Extranonce2 []byte
+	Time        uint32 // unix seconds
+	Nonce       uint32
+	// VersionBits is the sixth parameter; HasVersionBits whether it was there.
+	VersionBits    uint32
+	HasVersionBits bool
+}

@@ -1,0 +1,392 @@
+package stratum
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+// Bounds of what a pool may send.
+const (
+	maxExtranonce1  = 32
+	maxCoinbase     = 32 << 10 // bytes, both parts
+	maxBranch       = 32
+	maxMessageText  = 512
+	maxReconnectSec = 60
+)
+
+// handle takes one line from the pool. An error ends the session.
+func (s *Session) handle(line []byte) error {
+	var m message
+	if err := parseMessage(line, &m); err != nil {
+		return fmt.Errorf("%w: %w: %.64q", ErrProtocol, err, line)
+	}
+	if len(m.method) == 0 || isNull(m.method) {
+		s.takeReply(&m)
+		return nil
+	}
+	method, _ := text(m.method)
+	var err error
+	switch string(method) {
+	case "mining.notify":
+		err = s.takeJob(m.params)
+	case "mining.set_difficulty":
+		err = s.takeDifficulty(m.params)
+	case "mining.set_extranonce":
+		err = s.takeExtranonce(m.params)
+	case "mining.set_version_mask":
+		err = s.takeMask(m.params)
+	case "client.show_message":
+		params := arrayOf(m.params)
+		content, _ := text(params.next())
+		if shown := printable(content, maxMessageText); s.opts.OnMessage != nil {
+			s.opts.OnMessage(shown)
+		} else {
+			s.log.Info("message from the pool", "text", shown)
+		}
+	case "client.reconnect":
+		return s.takeReconnect(m.params)
+	case "client.get_version":
+		s.answer(m.id, appendString(nil, s.opts.UserAgent))
+	case "mining.ping":
+		s.answer(m.id, []byte(`"pong"`))
+	default:
+		s.log.Debug("unknown message from the pool", "method", printable(method, 64))
+		if !isNull(m.id) {
+			s.answerRaw(m.id, `,"result":null,"error":[20,"Method not found",null]}`)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrProtocol, method, err)
+	}
+	return nil
+}
+
+func (s *Session) answer(id, result []byte) {
+	if !isNull(id) {
+		s.answerRaw(id, `,"result":`+string(result)+`,"error":null}`)
+	}
+}
+
+func (s *Session) answerRaw(id []byte, rest string) {
+	select {
+	case s.out <- append([]byte(`{"id":`), string(id)+rest+"\n"...):
+	default: // a pool that floods us with questions gets no answers
+	}
+}
+
+// takeReply gives a reply to the request that it belongs to: by id, or to the
+// oldest request if the pool does not echo ids.
+func (s *Session) takeReply(m *message) {
+	id := m.id
+	if content, ok := text(id); ok {
+		id = content
+	}
+	s.mu.Lock()
+	found := -1
+	for i, p := range s.pending {
+		if isNull(id) || string(id) == string(appendUint(nil, p.id)) {
+			found = i
+			break
+		}
+	}
+	if found < 0 {
+		s.mu.Unlock()
+		return
+	}
+	p := s.pending[found]
+	s.pending = append(s.pending[:found], s.pending[found+1:]...)
+	s.mu.Unlock()
+	if err := replyError(m.err); err != nil {
+		p.done(nil, err)
+		return
+	}
+	p.done(m.result, nil)
+}
+
+// replyError reads the error member of a reply: an array, an object, a string, or
+// what stands for none.
+func replyError(raw []byte) error {
+	switch {
+	case isNull(raw), string(raw) == "false", string(raw) == `""`, string(raw) == "0":
+		return nil
+	case raw[0] == '[':
+		params := arrayOf(raw)
+		code, ok := number(params.next())
+		if !ok {
+			return nil // []
+		}
+		content, _ := text(params.next())
+		return &Error{int(min(max(code, -1e6), 1e6)), printable(content, maxMessageText)}
+	case raw[0] == '{':
+		var e struct {
+			Code    float64 `json:"code"`
+			Message string  `json:"message"`
+		}
+		if json.Unmarshal(raw, &e) != nil {
+			return &Error{CodeOther, printable(raw, maxMessageText)}
+		}
+		return &Error{int(min(max(e.Code, -1e6), 1e6)), printable([]byte(e.Message), maxMessageText)}
+	}
+	content, ok := text(raw)
+	if !ok {
+		content = raw
+	}
+	return &Error{CodeOther, printable(content, maxMessageText)}
+}
+
+// configured takes the reply to mining.configure, whenever it comes.
+func (s *Session) configured(result []byte, err error) {
+	var reply struct {
+		Rolling json.RawMessage `json:"version-rolling"`
+		Mask    json.RawMessage `json:"version-rolling.mask"`
+	}
+	if err != nil || json.Unmarshal(result, &reply) != nil || string(reply.Rolling) != "true" {
+		return // the pool does not roll versions
+	}
+	mask, ok := hex32(reply.Mask)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setMask(mask)
+}
+
+func (s *Session) setMask(mask uint32) {
+	s.mask = mask & s.opts.VersionMask
+	if s.current.Job != nil && s.current.VersionMask != s.mask {
+		s.current.VersionMask = s.mask
+		s.publish()
+	}
+}
+
+// subscribed takes the reply to mining.subscribe.
+func (s *Session) subscribed(result []byte) error {
+	params := arrayOf(result)
+	subscriptions, extranonce1, size := params.next(), params.next(), params.next()
+	e1, n2, err := parseExtranonce(extranonce1, size)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.extranonce1, s.extranonce2Size = e1, n2
+	s.sessionID = sessionID(subscriptions)
+	return nil
+}
+
+// sessionID finds the id beside "mining.notify", in a list of pairs or in a single
+// pair; "" if there is none.
+func sessionID(subscriptions []byte) string {
+	previous := ""
+	walk := arrayOf(subscriptions)
+	for value := walk.next(); value != nil; value = walk.next() {
+		if value[0] == '[' {
+			if id := sessionID(value); id != "" {
+				return id
+			}
+			continue
+		}
+		content, _ := text(value)
+		if previous == "mining.notify" && len(content) <= maxSessionID {
+			return string(content)
+		}
+		previous = string(content)
+	}
+	return ""
+}
+
+func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
+	digits, ok := text(extranonce1)
+	if !ok || len(digits) > 2*maxExtranonce1 {
+		return nil, 0, fmt.Errorf("extranonce1 %.80q: want at most %d bytes in hexadecimal", extranonce1, maxExtranonce1)
+	}
+	e1, err := hex.DecodeString(string(digits))
+	if err != nil {
+		return nil, 0, fmt.Errorf("extranonce1 %.80q: %w", extranonce1, err)
+	}
+	n2, ok := number(size)
+	if !ok || n2 != float64(int(n2)) || n2 < 1 || n2 > 16 {
+		return nil, 0, fmt.Errorf("extranonce2 size %.32q: want 1 to 16", size)
+	}
+	return e1, int(n2), nil
+}
+
+func (s *Session) takeDifficulty(raw []byte) error {
+	params := arrayOf(raw)
+	value := params.next()
+	f, ok := number(value)
+	if !ok || !Difficulty(f).Valid() {
+		return fmt.Errorf("difficulty %.32q: want a number above 0 and below 2^224", value)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.difficulty = Difficulty(f)
+	return nil
+}
+
+// takeExtranonce takes mining.set_extranonce, which holds from the next job on. A
+// pool that sends it unasked means it, too: shares of the old space would be lost.
+func (s *Session) takeExtranonce(raw []byte) error {
+	params := arrayOf(raw)
+	extranonce1, size := params.next(), params.next()
+	e1, n2, err := parseExtranonce(extranonce1, size)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.extranonce1, s.extranonce2Size = e1, n2
+	return nil
+}
+
+func (s *Session) takeMask(raw []byte) error {
+	params := arrayOf(raw)
+	value := params.next()
+	mask, ok := hex32(value)
+	if !ok {
+		return fmt.Errorf("version mask %.32q: want up to 8 hexadecimal digits", value)
+	}
+	if s.opts.NoVersionRolling {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setMask(mask)
+	return nil
+}
+
+// takeReconnect ends the session so that it is made again, to the same place: a
+// pool's, or a forger's, word is not enough to take the hash rate elsewhere.
+func (s *Session) takeReconnect(raw []byte) error {
+	params := arrayOf(raw)
+	host, _ := text(params.next())
+	params.next()
+	wait, _ := number(params.next())
+	s.mu.Lock()
+	s.reconnectWait = time.Duration(min(max(wait, 0), maxReconnectSec) * float64(time.Second))
+	s.mu.Unlock()
+	if len(host) > 0 {
+		s.log.Warn("client.reconnect names a host; connecting to the configured one instead", "host", printable(host, 255))
+	}
+	return ErrReconnect
+}
+
+// takeJob takes mining.notify.
+func (s *Session) takeJob(raw []byte) error {
+	j, err := parseJob(raw)
+	if err != nil {
+		return err
+	}
+	if skew := time.Until(time.Unix(int64(j.Time), 0)); s.opts.MaxClockSkew > 0 && skew.Abs() > s.opts.MaxClockSkew {
+		return fmt.Errorf("the job's time is %v off this machine's clock, more than %v: check the clock", skew.Round(time.Second), s.opts.MaxClockSkew)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Job == nil || string(s.current.Extranonce1) != string(s.extranonce1) ||
+		s.current.Extranonce2Size != s.extranonce2Size || s.current.Job.PrevBlock != j.PrevBlock {
+		j.Clean = true
+	}
+	s.current = Assignment{
+		Job: j, Extranonce1: s.extranonce1, Extranonce2Size: s.extranonce2Size,
+		Difficulty: s.difficulty, VersionMask: s.mask, Generation: s.current.Generation,
+	}
+	s.publish()
+	return nil
+}
+
+// publish hands the current assignment over; s is locked.
+func (s *Session) publish() {
+	if s.dialed && s.current.Job != nil && s.ctx.Err() == nil {
+		s.latest.put(s.current)
+	}
+}
+
+// parseJob reads the params of mining.notify and holds them against their bounds.
+func parseJob(raw []byte) (*Job, error) {
+	params := arrayOf(raw)
+	id, prev, coinbase1, coinbase2 := params.next(), params.next(), params.next(), params.next()
+	branch, version, nbits, ntime, clean := params.next(), params.next(), params.next(), params.next(), params.next()
+	if clean == nil {
+		return nil, fmt.Errorf("fewer than 9 params")
+	}
+	j := &Job{Clean: string(clean) == "true"}
+	name, ok := text(id)
+	if !ok { // a number, from some pools
+		name = id
+	}
+	if len(name) == 0 || len(name) > maxJobID {
+		return nil, fmt.Errorf("job id %.80q: want 1 to %d bytes", id, maxJobID)
+	}
+	j.ID = string(name)
+	var err error
+	if j.PrevBlock, err = parseHash(prev); err != nil {
+		return nil, fmt.Errorf("prevhash: %w", err)
+	}
+	j.PrevBlock = swapWords(j.PrevBlock)
+	if len(coinbase1)+len(coinbase2) > 2*maxCoinbase {
+		return nil, fmt.Errorf("coinbase of more than %d bytes", maxCoinbase)
+	}
+	if j.Coinbase1, err = parseHex(coinbase1); err != nil {
+		return nil, fmt.Errorf("coinb1: %w", err)
+	}
+	if j.Coinbase2, err = parseHex(coinbase2); err != nil {
+		return nil, fmt.Errorf("coinb2: %w", err)
+	}
+	if len(branch) == 0 || branch[0] != '[' {
+		return nil, fmt.Errorf("merkle branch %.80q: want an array", branch)
+	}
+	walk := arrayOf(branch)
+	for value := walk.next(); value != nil; value = walk.next() {
+		hash, err := parseHash(value)
+		if err != nil {
+			return nil, fmt.Errorf("merkle branch: %w", err)
+		}
+		if j.MerkleBranch = append(j.MerkleBranch, hash); len(j.MerkleBranch) > maxBranch {
+			return nil, fmt.Errorf("merkle branch of more than %d hashes", maxBranch)
+		}
+	}
+	var okVersion, okBits, okTime bool
+	j.Version, okVersion = hex32(version)
+	j.Bits, okBits = hex32(nbits)
+	j.Time, okTime = hex32(ntime)
+	if !okVersion || !okBits || !okTime {
+		return nil, fmt.Errorf("version %.32q, nbits %.32q, ntime %.32q: want up to 8 hexadecimal digits each", version, nbits, ntime)
+	}
+	target, err := TargetFromBits(j.Bits)
+	if err != nil {
+		return nil, err
+	}
+	if exponent := j.Bits >> 24; exponent < 3 || exponent > 0x20 || target[0] > 0x7f {
+		return nil, fmt.Errorf("nbits %08x is easier than any network's", j.Bits)
+	}
+	return j, nil
+}
+
+func parseHash(raw []byte) (h chainhash.Hash, err error) {
+	digits, ok := text(raw)
+	if !ok || len(digits) != 2*len(h) {
+		return h, fmt.Errorf("%.80q: want 64 hexadecimal digits", raw)
+	}
+	if _, err = hex.Decode(h[:], digits); err != nil {
+		return h, fmt.Errorf("%.80q: %w", raw, err)
+	}
+	return h, nil
+}
+
+func parseHex(raw []byte) ([]byte, error) {
+	digits, ok := text(raw)
+	if !ok {
+		return nil, fmt.Errorf("%.80q: want a string", raw)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(digits)))
+	if err != nil {
+		return nil, fmt.Errorf("%.80q: %w", raw, err)
+	}
+	return b, nil
+}
