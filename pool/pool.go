@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -35,12 +36,29 @@ type Config struct {
 	Authorize func(user, password string) error
 	// OnBlock is called when a block was journalled and at each change of its state.
 	OnBlock func(Block)
-	// MinBlockInterval throttles blocks on test networks: after a block, no work
-	// that would yield another is given out until it has passed. 0: none.
+	// MinBlockInterval throttles blocks on test networks, where a node takes a
+	// thousand blocks a second: until it has passed since the last block, a hash
+	// that meets the network's target counts as a share and no more. 0: none.
 	MinBlockInterval time.Duration
 	// SharesPerMinute is what vardiff aims at, per connection; 0: 15.
 	SharesPerMinute float64
-	Logger          *slog.Logger
+	// StartDifficulty is for miners of which nothing is known; 0: by their kind,
+	// 0.001 where that is unknown too. MinDifficulty and MaxDifficulty bound what
+	// vardiff gives; 0: 1e-6 and 1e12.
+	StartDifficulty, MinDifficulty, MaxDifficulty float64
+	// StaleGrace is how long after a new block shares for the old one still count
+	// (as shares, not as blocks); 0: not at all.
+	StaleGrace time.Duration
+	// Confirmations until a found block is no longer watched; 0: 20.
+	Confirmations int64
+	// HoldDown is how long a better upstream must be back before it is preferred;
+	// 0: 60 s, negative: none.
+	HoldDown time.Duration
+	// NoVersionRolling offers no version bits to miners.
+	NoVersionRolling bool
+	// ProxyFrom are balancers that send PROXY protocol headers.
+	ProxyFrom []netip.Prefix
+	Logger    *slog.Logger
 	// ListenFunc opens listeners; nil: net.Listen.
 	ListenFunc func(network, addr string) (net.Listener, error)
 }
@@ -77,6 +95,7 @@ type Block struct {
 	State         BlockState
 	Finder        string // worker name
 	Confirmations int
+	Detail        string // last word of a node that did not just take it
 	FoundAt       time.Time
 	Raw           []byte // complete serialized block; nil where only the state is told
 }

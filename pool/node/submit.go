@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"strings"
 )
 
@@ -41,6 +42,10 @@ func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason stri
 	defer cancel()
 	var word *string
 	if err := n.rpc.call(ctx, "submitblock", []any{hex.EncodeToString(block)}, &word); err != nil {
+		var rpcErr *RPCError
+		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
+			return Invalid, rpcErr.Message, nil
+		}
 		return Later, "", err
 	}
 	if word == nil {

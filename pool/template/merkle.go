@@ -1,10 +1,6 @@
 package template
 
-import (
-	"fmt"
-
-	"github.com/btcsuite/btcd/chaincfg/chainhash"
-)
+import "github.com/btcsuite/btcd/chaincfg/chainhash"
 
 // commitmentPrefix starts the script of a witness commitment output (BIP 141):
 // OP_RETURN, a push of 36 bytes, aa21a9ed.
@@ -59,28 +55,4 @@ func witnessCommitment(txs []Transaction) chainhash.Hash {
 	var pair [2 * chainhash.HashSize]byte
 	copy(pair[:32], level[0][:])
 	return chainhash.DoubleHashH(pair[:])
-}
-
-// CompactTarget expands nbits to the target it stands for, big-endian. It refuses
-// negative, zero and overflowing values.
-func CompactTarget(bits uint32) (target [32]byte, err error) {
-	exponent, mantissa := int(bits>>24), bits&0x007fffff
-	if bits&0x00800000 != 0 || mantissa == 0 {
-		return target, fmt.Errorf("nbits %08x: the target is not positive", bits)
-	}
-	for i := 0; i < 3; i++ {
-		digit := byte(mantissa >> (8 * i))
-		at := exponent - 3 + i // power of 256
-		switch {
-		case digit == 0 || at < 0:
-		case at > 31:
-			return target, fmt.Errorf("nbits %08x: the target has more than 256 bits", bits)
-		default:
-			target[31-at] = digit
-		}
-	}
-	if target == ([32]byte{}) {
-		return target, fmt.Errorf("nbits %08x: the target is zero", bits)
-	}
-	return target, nil
 }

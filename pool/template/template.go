@@ -18,6 +18,8 @@ import (
 	"strconv"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/stratum"
 )
 
 // Limits of what a template may hold; a reply beyond them is refused.
@@ -133,7 +135,7 @@ func (r *reply) template() (*Template, error) {
 		return nil, fmt.Errorf("bits %.20q are not 8 hex digits", r.Bits)
 	}
 	t.Bits = uint32(bits)
-	if _, err := CompactTarget(t.Bits); err != nil {
+	if _, err := stratum.TargetFromBits(t.Bits); err != nil {
 		return nil, err
 	}
 	if t.CoinbaseAux, err = auxBytes(r.CoinbaseAux); err != nil {

@@ -1,0 +1,362 @@
+// Package accounts counts shares for each worker: by outcome and reason, weighted
+// with difficulty, with hash rates over one minute, five minutes and an hour. The
+// counts outlive a restart: Save writes them, Load reads them.
+package accounts
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// Outcome is what became of a share.
+type Outcome int
+
+// Outcomes.
+const (
+	Accepted Outcome = iota
+	Stale
+	Duplicate
+	LowDifficulty
+	Malformed // wrong extranonce length, version bits, time
+	outcomes
+)
+
+var names = [outcomes]string{"accepted", "stale", "duplicate", "low_difficulty", "malformed"}
+
+func (o Outcome) String() string { return names[o] }
+
+// Outcomes lists all.
+func Outcomes() []Outcome {
+	return []Outcome{Accepted, Stale, Duplicate, LowDifficulty, Malformed}
+}
+
+// maxWorkers bounds the memory that names of strangers can take; the workers beyond
+// it share one account named Others.
+const (
+	maxWorkers = 20_000
+	Others     = "(others)"
+	// forgetAfter is how long a worker without shares is kept.
+	forgetAfter = 7 * 24 * time.Hour
+)
+
+// hashesPerDifficulty is the mean number of hashes for a share of difficulty 1.
+const hashesPerDifficulty = 0x1p48 / 0xffff
+
+// Tally is a number of shares and the sum of their difficulties (pdiff).
+type Tally struct {
+	Shares     uint64  `json:"shares"`
+	Difficulty float64 `json:"difficulty"`
+}
+
+func (t *Tally) add(difficulty float64) {
+	t.Shares++
+	t.Difficulty += difficulty
+}
+
+// Report is a snapshot of a worker, or of all.
+type Report struct {
+	Worker         string           `json:"worker,omitempty"`
+	Tallies        map[string]Tally `json:"shares"` // by Outcome
+	Hashrate1m     float64          `json:"hashrate_1m"`
+	Hashrate5m     float64          `json:"hashrate_5m"`
+	Hashrate1h     float64          `json:"hashrate_1h"`
+	BestShare      float64          `json:"best_share"` // difficulty reached
+	Blocks         uint64           `json:"blocks"`
+	LastShare      time.Time        `json:"last_share"`
+	LastDifficulty float64          `json:"last_difficulty"` // set for the worker most lately
+	Connections    int              `json:"connections"`
+	ConnectedSince time.Time        `json:"connected_since"`
+}
+
+// Book holds all accounts.
+type Book struct {
+	now func() time.Time
+
+	mu      sync.Mutex // guards workers; a Worker has its own lock
+	workers map[string]*Worker
+	total   *Worker
+}
+
+// New makes an empty book; now is its clock.
+func New(now func() time.Time) *Book {
+	b := &Book{now: now, workers: make(map[string]*Worker)}
+	b.total = &Worker{book: b}
+	return b
+}
+
+// Worker is the account of one worker.
+type Worker struct {
+	book *Book
+	name string
+
+	mu             sync.Mutex // guards the rest
+	tallies        [outcomes]Tally
+	rates          [3]decaying
+	best           float64
+	blocks         uint64
+	last           time.Time
+	lastDifficulty float64
+	connections    int
+	since          time.Time
+}
+
+var spans = [3]time.Duration{time.Minute, 5 * time.Minute, time.Hour}
+
+// decaying is an average over about a span, corrected for a short history.
+type decaying struct {
+	rate float64 // difficulty per second
+	at   time.Time
+	from time.Time
+}
+
+func (d *decaying) add(now time.Time, span time.Duration, difficulty float64) {
+	if d.from.IsZero() {
+		d.from, d.at = now, now
+	}
+	d.decay(now, span)
+	d.rate += difficulty / span.Seconds()
+}
+
+func (d *decaying) decay(now time.Time, span time.Duration) {
+	if passed := now.Sub(d.at); passed > 0 {
+		d.rate *= math.Exp(-passed.Seconds() / span.Seconds())
+		d.at = now
+	}
+}
+
+// value is the rate in difficulty per second. A history shorter than the span is
+// taken for what it is, from a tenth of the span on.
+func (d *decaying) value(now time.Time, span time.Duration) float64 {
+	if d.from.IsZero() {
+		return 0
+	}
+	age := max(now.Sub(d.from), span/10).Seconds() / span.Seconds()
+	return d.rate * math.Exp(-max(now.Sub(d.at), 0).Seconds()/span.Seconds()) / (1 - math.Exp(-age))
+}
+
+// Worker finds or opens an account.
+func (b *Book) Worker(name string) *Worker {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := b.workers[name]
+	if w == nil {
+		if len(b.workers) >= maxWorkers {
+			if name = Others; b.workers[name] != nil {
+				return b.workers[name]
+			}
+		}
+		w = &Worker{book: b, name: name}
+		b.workers[name] = w
+	}
+	return w
+}
+
+// Share counts a share: difficulty is what it was judged by, reached what its hash
+// reached (0: unknown).
+func (w *Worker) Share(o Outcome, difficulty, reached float64) {
+	now := w.book.now()
+	w.share(now, o, difficulty, reached)
+	w.book.total.share(now, o, difficulty, reached)
+}
+
+func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tallies[o].add(difficulty)
+	if o != Accepted {
+		return
+	}
+	w.last, w.lastDifficulty = now, difficulty
+	w.best = max(w.best, reached)
+	for i := range w.rates {
+		w.rates[i].add(now, spans[i], difficulty)
+	}
+}
+
+// Block counts a found block.
+func (w *Worker) Block() {
+	for _, a := range []*Worker{w, w.book.total} {
+		a.mu.Lock()
+		a.blocks++
+		a.mu.Unlock()
+	}
+}
+
+// Connected and Disconnected count the worker's connections.
+func (w *Worker) Connected() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.connections++; w.connections == 1 {
+		w.since = w.book.now()
+	}
+}
+
+// Disconnected is the end of one.
+func (w *Worker) Disconnected() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.connections--
+}
+
+// LastDifficulty is that of the worker's last accepted share, a good start for its
+// next connection; 0: unknown.
+func (w *Worker) LastDifficulty() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lastDifficulty
+}
+
+// Name is the worker's.
+func (w *Worker) Name() string { return w.name }
+
+func (w *Worker) report(now time.Time) Report {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := Report{
+		Worker: w.name, Tallies: make(map[string]Tally, outcomes), BestShare: w.best, Blocks: w.blocks,
+		LastShare: w.last, LastDifficulty: w.lastDifficulty, Connections: w.connections, ConnectedSince: w.since,
+	}
+	for o, t := range w.tallies {
+		r.Tallies[names[o]] = t
+	}
+	for i, rate := range []*float64{&r.Hashrate1m, &r.Hashrate5m, &r.Hashrate1h} {
+		*rate = w.rates[i].value(now, spans[i]) * hashesPerDifficulty
+	}
+	return r
+}
+
+// Total reports all workers together.
+func (b *Book) Total() Report { return b.total.report(b.now()) }
+
+// Workers reports each worker, the fastest first.
+func (b *Book) Workers() []Report {
+	b.mu.Lock()
+	workers := make([]*Worker, 0, len(b.workers))
+	for _, w := range b.workers {
+		workers = append(workers, w)
+	}
+	b.mu.Unlock()
+	now := b.now()
+	reports := make([]Report, len(workers))
+	for i, w := range workers {
+		reports[i] = w.report(now)
+	}
+	sort.Slice(reports, func(i, j int) bool {
+		if reports[i].Hashrate5m != reports[j].Hashrate5m {
+			return reports[i].Hashrate5m > reports[j].Hashrate5m
+		}
+		return reports[i].Worker < reports[j].Worker
+	})
+	return reports
+}
+
+// saved is a worker on disk. Rates begin anew after a restart, except for the one
+// over an hour.
+type saved struct {
+	Name           string           `json:"name"`
+	Tallies        map[string]Tally `json:"shares"`
+	Best           float64          `json:"best_share"`
+	Blocks         uint64           `json:"blocks"`
+	Last           time.Time        `json:"last_share"`
+	LastDifficulty float64          `json:"last_difficulty"`
+	Rate1h         float64          `json:"rate_1h"` // difficulty per second at At
+	From           time.Time        `json:"rate_1h_from"`
+	At             time.Time        `json:"rate_1h_at"`
+}
+
+type savedBook struct {
+	Version int     `json:"version"`
+	Total   saved   `json:"total"`
+	Workers []saved `json:"workers"`
+}
+
+func (w *Worker) save() saved {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := saved{
+		Name: w.name, Tallies: make(map[string]Tally, outcomes), Best: w.best, Blocks: w.blocks, Last: w.last,
+		LastDifficulty: w.lastDifficulty, Rate1h: w.rates[2].rate, From: w.rates[2].from, At: w.rates[2].at,
+	}
+	for o, t := range w.tallies {
+		s.Tallies[names[o]] = t
+	}
+	return s
+}
+
+func (w *Worker) load(s saved) {
+	w.best, w.blocks, w.last, w.lastDifficulty = s.Best, s.Blocks, s.Last, s.LastDifficulty
+	for o := range w.tallies {
+		w.tallies[o] = s.Tallies[names[o]]
+	}
+	w.rates[2] = decaying{rate: s.Rate1h, at: s.At, from: s.From}
+}
+
+// Save writes the book to path, replacing it whole.
+func (b *Book) Save(path string) error {
+	b.mu.Lock()
+	book := savedBook{Version: 1, Total: b.total.save(), Workers: make([]saved, 0, len(b.workers))}
+	oldest := b.now().Add(-forgetAfter)
+	for name, w := range b.workers {
+		s := w.save()
+		if s.Last.Before(oldest) && !w.active() {
+			delete(b.workers, name) // it is in the total all the same
+			continue
+		}
+		book.Workers = append(book.Workers, s)
+	}
+	b.mu.Unlock()
+	sort.Slice(book.Workers, func(i, j int) bool { return book.Workers[i].Name < book.Workers[j].Name })
+	data, err := json.MarshalIndent(book, "", "\t")
+	if err == nil {
+		err = renameio.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save accounts: %w", err)
+	}
+	return nil
+}
+
+func (w *Worker) active() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.connections > 0
+}
+
+// Load reads what Save wrote. A file that is not there is an empty book.
+func (b *Book) Load(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var book savedBook
+	if err == nil {
+		err = json.Unmarshal(data, &book)
+	}
+	if err == nil && book.Version != 1 {
+		err = fmt.Errorf("version %d, want 1", book.Version)
+	}
+	if err != nil {
+		return fmt.Errorf("load accounts from %s: %w", path, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.total.load(book.Total)
+	for _, s := range book.Workers {
+		if len(b.workers) >= maxWorkers {
+			break
+		}
+		w := &Worker{book: b, name: s.Name}
+		w.load(s)
+		b.workers[s.Name] = w
+	}
+	return nil
+}

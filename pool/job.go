@@ -1,0 +1,263 @@
+package pool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/pool/share"
+	"lode/pool/template"
+	"lode/stratum"
+)
+
+// How long and how many jobs are remembered. A block candidate for a job that was
+// replaced is still worth its submission.
+const (
+	jobMemory = 10 * time.Minute
+	jobLimit  = 1024
+)
+
+// ntimeRoom is how far a miner may move a job's time ahead, in seconds (the common
+// bound of pools; nodes refuse 7200 s ahead of their clock).
+const ntimeRoom = 7000
+
+// work is what an upstream has to be searched: the common base of several jobs.
+type work struct {
+	source  int // index of the upstream
+	prev    chainhash.Hash
+	height  int64 // 0: unknown
+	bits    uint32
+	network stratum.Target
+	// networkDifficulty is that of network.
+	networkDifficulty float64
+	version           uint32 // with the bits of mask cleared
+	mask              uint32
+	time              uint32
+	minTime, maxTime  uint32 // maxTime 0: none
+	since             time.Time
+	clean             bool // the pool wants earlier jobs forgotten
+
+	node   *template.Work // of a node
+	script []byte         // payout script that goes with node
+	pool   *poolWork      // of a pool
+}
+
+// job is work as it was sent to miners under one id.
+type job struct {
+	*work
+	number uint64
+	id     string
+	clean  bool // earlier jobs are worthless
+	alias  bool // made for single miners, not broadcast
+	seen   *share.Seen
+	sent   time.Time
+	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
+	retired atomic.Int64
+
+	mu       sync.Mutex
+	variants map[int]*variant // by size of the whole extranonce
+	template func(size int) (*template.Work, error)
+}
+
+// variant is a job for one size of the extranonce.
+type variant struct {
+	job     *stratum.Job
+	work    *template.Work // of a node
+	encoded [2]*stratum.EncodedJob
+}
+
+// variant builds or finds the job for miners whose extranonce1 and extranonce2 have
+// size bytes together.
+func (j *job) variant(size int) (*variant, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if v := j.variants[size]; v != nil {
+		return v, nil
+	}
+	v := &variant{job: &stratum.Job{
+		ID: j.id, PrevBlock: j.prev, Version: j.version, Bits: j.bits, Time: j.time,
+	}}
+	if j.pool != nil {
+		if err := j.pool.fill(v.job, size); err != nil {
+			return nil, err
+		}
+	} else {
+		w, err := j.template(size)
+		if err != nil {
+			return nil, err
+		}
+		v.work = w
+		v.job.Coinbase1, v.job.Coinbase2, v.job.MerkleBranch = w.Coinbase1, w.Coinbase2, w.Branch
+	}
+	for i, clean := range []bool{false, true} {
+		encode := *v.job
+		encode.Clean = clean
+		v.encoded[i] = stratum.EncodeJob(&encode)
+		v.encoded[i].Since = j.since
+	}
+	j.variants[size] = v
+	return v, nil
+}
+
+func (v *variant) line(clean bool) *stratum.EncodedJob {
+	if clean {
+		return v.encoded[1]
+	}
+	return v.encoded[0]
+}
+
+// jobs remembers the jobs that miners may still send shares for.
+type jobs struct {
+	instance []byte // sets the coinbases of this proxy apart
+	options  func(script []byte, size int, instance []byte) template.Options
+
+	mu      sync.RWMutex // guards the rest
+	last    uint64
+	byID    map[string]*job
+	order   []*job // oldest first
+	seen    *share.Seen
+	current *job // nil: none yet
+}
+
+func newJobs(instance []byte, first uint64, options func([]byte, int, []byte) template.Options) *jobs {
+	return &jobs{instance: instance, options: options, last: first, byID: make(map[string]*job), seen: new(share.Seen)}
+}
+
+// add makes the current job of w. clean retires all jobs before it.
+func (s *jobs) add(now time.Time, w *work, clean bool) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.push(now, w, clean)
+}
+
+// aliasAge is how long an alias is good for further miners.
+const aliasAge = time.Second
+
+// alias is a job of the present work under another id than had, made now or for
+// another miner a moment ago; nil: there cannot be one.
+func (s *jobs) alias(now time.Time, had uint64) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return nil
+	}
+	if s.current.alias && s.current.number != had && now.Sub(s.current.sent) < aliasAge {
+		return s.current
+	}
+	next := s.current.again(now)
+	if next == nil {
+		return nil
+	}
+	j := s.push(now, next, false)
+	j.alias = true
+	return j
+}
+
+// again is the work for one more job on the same base. Work of a node has a coinbase
+// for each job; that of a pool can differ in time alone.
+func (w *work) again(now time.Time) *work {
+	next := *w
+	if w.node != nil {
+		return &next
+	}
+	if behind := now.Sub(w.since) / time.Second; behind > 0 {
+		next.time += uint32(behind)
+		next.since = w.since.Add(behind * time.Second)
+		return &next
+	}
+	return nil
+}
+
+func (s *jobs) push(now time.Time, w *work, clean bool) *job {
+	s.last++
+	j := &job{
+		work: w, number: s.last, id: strconv.FormatUint(s.last, 36), clean: clean,
+		sent: now, variants: make(map[int]*variant),
+	}
+	if w.node != nil {
+		// Each job has a coinbase of its own: a miner that begins anew with a job's
+		// extranonces must not find the shares of the job before once more.
+		instance := binary.BigEndian.AppendUint32(append([]byte(nil), s.instance...), uint32(j.number))
+		j.template = func(size int) (*template.Work, error) {
+			return w.node.Resized(s.options(w.script, size, instance))
+		}
+	}
+	if clean {
+		s.seen = new(share.Seen)
+		for _, old := range s.order {
+			old.retired.CompareAndSwap(0, now.UnixNano())
+		}
+	}
+	j.seen = s.seen
+	s.byID[j.id] = j
+	s.order = append(s.order, j)
+	for len(s.order) > jobLimit || len(s.order) > 1 && now.Sub(s.order[0].sent) > jobMemory {
+		delete(s.byID, s.order[0].id)
+		s.order = s.order[1:]
+	}
+	s.current = j
+	return j
+}
+
+func (s *jobs) get(id string) *job {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byID[id]
+}
+
+// latest is the current job; nil: there has been none.
+func (s *jobs) latest() *job {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.current
+}
+
+// lastNumber is the number of the job made last.
+func (s *jobs) lastNumber() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.last
+}
+
+// capDifficulty lowers a difficulty to what a pool asks for: no share that it would
+// take may be withheld.
+func (w *work) capDifficulty(d float64) float64 {
+	if w.pool != nil {
+		return min(d, w.pool.difficulty)
+	}
+	return d
+}
+
+// timeError judges a share's time.
+func (w *work) timeError(ntime uint32) *stratum.Error {
+	switch {
+	case ntime < w.minTime:
+		return errTimeTooOld
+	case uint64(ntime) > uint64(w.time)+ntimeRoom, w.maxTime > 0 && ntime > w.maxTime:
+		return errTimeTooNew
+	}
+	return nil
+}
+
+func newNodeWork(source int, t *template.Template, w *template.Work, mask uint32, since time.Time) (*work, error) {
+	network, err := stratum.TargetFromBits(t.Bits)
+	if err != nil {
+		return nil, fmt.Errorf("block template: %w", err)
+	}
+	minTime := t.MinTime
+	if minTime == 0 {
+		minTime = t.CurrentTime
+	}
+	return &work{
+		source: source, prev: t.PreviousHash, height: t.Height, bits: t.Bits,
+		network: network, networkDifficulty: float64(network.Difficulty()),
+		version: t.Version &^ mask, mask: mask,
+		time: max(t.CurrentTime, t.MinTime), minTime: minTime, maxTime: t.MaxTime,
+		since: since, node: w,
+	}, nil
+}

@@ -1,0 +1,461 @@
+package pool
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/pool/accounts"
+	"lode/pool/blocks"
+	"lode/pool/journal"
+	"lode/pool/node"
+	"lode/pool/space"
+	"lode/pool/template"
+	"lode/pool/vardiff"
+	"lode/stratum"
+)
+
+const (
+	// Our own extranonce space: 4 bytes of extranonce1, the first of which is the
+	// shard, and 8 of extranonce2. No other sizes suit more miners.
+	ownExtranonce2Size = 8
+	ownExtranonceSize  = 4 + ownExtranonce2Size
+	// instanceSize: shard, 3 random bytes, job number.
+	instanceSize = 8
+	// leaseTime is how long a miner's extranonce1 is kept for its return.
+	leaseTime = 10 * time.Minute
+
+	defaultHoldDown = time.Minute
+	startPatience   = 2 * time.Second
+	tickInterval    = 5 * time.Second
+	saveInterval    = time.Minute
+	drainTime       = 5 * time.Second
+	// staleWork is how long miners go on with the last work when no upstream is left.
+	staleWork = time.Minute
+)
+
+// Proxy is a pool-proxy. Make it with New, run it with Run.
+type Proxy struct {
+	config  Config
+	log     *slog.Logger
+	now     func() time.Time
+	vardiff vardiff.Config
+
+	journal  *journal.Journal
+	keeper   *blocks.Keeper
+	accounts *accounts.Book
+	server   *stratum.Server
+	sources  []source
+	nodes    []*node.Node
+	jobs     *jobs
+	home     *place // our own extranonce space
+	place    atomic.Pointer[place]
+	working  atomic.Bool // there is valid work
+	targets  sync.Map    // difficulty → *stratum.Target
+	nTargets atomic.Int64
+
+	publishing sync.Mutex // orders publish; held before stateMu
+
+	stateMu   sync.Mutex // guards the rest but found*
+	failover  *failover
+	offers    []offer // of the sources
+	idleSince time.Time
+	network   string
+	lastError string
+	listen    string
+	http      string
+
+	foundMu    sync.Mutex // guards found*
+	foundAt    time.Time
+	foundOn    chainhash.Hash
+	foundCount int
+}
+
+// offer is what a source has at present.
+type offer struct {
+	work  *work // nil: nothing
+	place *place
+	err   error
+}
+
+// New checks the configuration and reads the journal and the accounts. It does not
+// connect yet: Run does.
+func New(config Config) (*Proxy, error) {
+	p := &Proxy{config: config, log: config.Logger, now: time.Now}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if config.ListenFunc == nil {
+		p.config.ListenFunc = net.Listen
+	}
+	if config.Listen == "" && config.ListenTLS == "" {
+		return nil, errors.New("pool-proxy: no address to listen at")
+	}
+	if len(config.CoinbaseTag) > 40 {
+		return nil, fmt.Errorf("pool-proxy: coinbase tag of %d bytes, at most 40", len(config.CoinbaseTag))
+	}
+	if config.HoldDown == 0 {
+		p.config.HoldDown = defaultHoldDown
+	}
+	if config.StateDir == "" {
+		return nil, errors.New("pool-proxy: no state folder: found blocks need a journal")
+	}
+	p.vardiff = vardiff.Config{SharesPerMinute: config.SharesPerMinute, Min: config.MinDifficulty, Max: config.MaxDifficulty}
+	if err := p.makeSources(); err != nil {
+		return nil, fmt.Errorf("pool-proxy: %w", err)
+	}
+	if err := p.openState(); err != nil {
+		return nil, fmt.Errorf("pool-proxy: %w", err)
+	}
+	if err := p.prepare(); err != nil {
+		_ = p.journal.Close()
+		return nil, fmt.Errorf("pool-proxy: %w", err)
+	}
+	return p, nil
+}
+
+func (p *Proxy) openState() error {
+	if err := os.MkdirAll(p.config.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	j, err := journal.Open(filepath.Join(p.config.StateDir, "blocks.journal"))
+	if err != nil {
+		return err
+	}
+	p.journal = j
+	p.accounts = accounts.New(p.now)
+	if err := p.accounts.Load(p.accountsPath()); err != nil {
+		// Statistics are no reason not to mine.
+		p.log.Error("accounts begin anew", "error", err)
+	}
+	return nil
+}
+
+func (p *Proxy) accountsPath() string { return filepath.Join(p.config.StateDir, "accounts.json") }
+
+// Run serves miners until ctx ends, then says goodbye to them, and returns nil when
+// everything is closed.
+func (p *Proxy) Run(ctx context.Context) error {
+	defer func() { _ = p.journal.Close() }()
+	listeners, err := p.openListeners()
+	if err != nil {
+		return fmt.Errorf("pool-proxy: %w", err)
+	}
+	p.stateMu.Lock()
+	p.failover.started = p.now()
+	p.stateMu.Unlock()
+	// What looks after blocks goes on while miners are said goodbye to.
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var background sync.WaitGroup
+	background.Go(func() { p.keeper.Run(inner) })
+	background.Go(func() { p.tick(inner) })
+	for i, s := range p.sources {
+		background.Go(func() { s.run(inner, &report{p, i}) })
+	}
+	failed := make(chan error, len(listeners))
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		serving.Go(func() {
+			if err := l.serve(ctx); err != nil {
+				failed <- err
+			}
+		})
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(inner, drainTime)
+	p.server.Shutdown(drain, true)
+	cancel()
+	for _, l := range listeners {
+		l.close()
+	}
+	serving.Wait()
+	stop()
+	background.Wait()
+	for _, n := range p.nodes {
+		n.Close()
+	}
+	if e := p.accounts.Save(p.accountsPath()); e != nil {
+		p.log.Error("accounts not saved", "error", e)
+	}
+	if err != nil {
+		return fmt.Errorf("pool-proxy: %w", err)
+	}
+	return nil
+}
+
+// prepare makes the parts, without starting them.
+func (p *Proxy) prepare() error {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	home, err := space.New([]byte{p.config.Shard}, 3, leaseTime)
+	if err != nil {
+		return err
+	}
+	p.home = &place{Space: home, e2size: ownExtranonce2Size, source: -1}
+	p.place.Store(p.home)
+	instance := []byte{p.config.Shard, random[0], random[1], random[2]}
+	// Ids of an earlier run must not come again while its miners may still send
+	// shares for them.
+	first := uint64(binary.BigEndian.Uint32(random[4:]))
+	p.jobs = newJobs(instance, first, p.coinbaseOptions)
+	p.failover = newFailover(len(p.sources), p.now(), max(p.config.HoldDown, 0), startPatience)
+	p.offers = make([]offer, len(p.sources))
+	p.server = stratum.NewServer(stratum.ServerOptions{
+		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
+	}, p)
+	nodes := make([]blocks.Node, len(p.nodes))
+	for i, n := range p.nodes {
+		nodes[i] = n
+	}
+	p.keeper = blocks.New(blocks.Options{
+		Journal: p.journal, Nodes: nodes, Confirmations: p.config.Confirmations, Logger: p.log,
+		OnChange: p.blockChanged,
+	})
+	return nil
+}
+
+func (p *Proxy) blockChanged(b blocks.Block) {
+	if p.config.OnBlock != nil {
+		p.config.OnBlock(exportBlock(b))
+	}
+}
+
+func exportBlock(b blocks.Block) Block {
+	return Block{
+		Height: b.Height, Hash: b.Hash, State: BlockState(b.State), Finder: b.Finder,
+		Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt, Raw: b.Raw,
+	}
+}
+
+func (p *Proxy) mask() uint32 {
+	if p.config.NoVersionRolling {
+		return 0
+	}
+	return stratum.DefaultVersionMask
+}
+
+// coinbaseOptions say how coinbases look.
+func (p *Proxy) coinbaseOptions(script []byte, size int, instance []byte) template.Options {
+	return template.Options{
+		PayoutScript: script, ExtranonceSize: size, Tag: []byte(p.config.CoinbaseTag), Instance: instance,
+	}
+}
+
+// sameNetwork refuses upstreams of different networks in one list.
+func (p *Proxy) sameNetwork(name string) error {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	if p.network == "" {
+		p.network = name
+	}
+	if p.network != name {
+		return fmt.Errorf("it is on %s, another upstream on %s: all must be on one network", name, p.network)
+	}
+	return nil
+}
+
+// fitsNode reports whether an extranonce of the size leaves room in a coinbase.
+func (p *Proxy) fitsNode(size int) bool {
+	return 5+1+size+1+len(p.config.CoinbaseTag)+1+instanceSize <= template.MaxScriptSig && size <= 32
+}
+
+// report brings the news of one source.
+type report struct {
+	p      *Proxy
+	source int
+}
+
+func (r *report) work(w *work, where *place) {
+	if where == nil {
+		where = r.p.home
+	}
+	r.p.news(r.source, offer{work: w, place: where})
+}
+
+func (r *report) lost(err error) { r.p.news(r.source, offer{err: err}) }
+
+// news notes what a source says and passes work on to the miners.
+func (p *Proxy) news(source int, o offer) {
+	p.publishing.Lock()
+	defer p.publishing.Unlock()
+	p.stateMu.Lock()
+	was := p.offers[source]
+	p.offers[source] = o
+	p.failover.set(p.now(), source, o.work != nil)
+	if o.err != nil {
+		p.lastError = o.err.Error()
+	}
+	p.stateMu.Unlock()
+	if o.err != nil && (was.err == nil || was.err.Error() != o.err.Error()) {
+		p.log.Warn("upstream gives no work", "upstream", p.sources[source].url(), "error", o.err)
+	}
+	p.choose(source)
+}
+
+// choose publishes the work of the best upstream, if there is any that the miners do
+// not have: changed is the source that has something new, -1: none has. The caller
+// holds publishing.
+func (p *Proxy) choose(changed int) {
+	now := p.now()
+	p.stateMu.Lock()
+	before := p.failover.active
+	active := p.failover.choose(now)
+	var o offer
+	if active >= 0 {
+		o = p.offers[active]
+		p.idleSince = time.Time{}
+	} else if p.idleSince.IsZero() {
+		p.idleSince = now
+	}
+	idle := !p.idleSince.IsZero() && now.Sub(p.idleSince) > staleWork
+	p.stateMu.Unlock()
+	switch {
+	case o.work == nil:
+		if idle && p.working.CompareAndSwap(true, false) {
+			p.log.Warn("no upstream gives work, miners wait")
+		}
+	case active != before:
+		p.log.Info("mining for upstream", "upstream", p.sources[active].url(), "height", o.work.height)
+		p.publish(o)
+	case active == changed:
+		p.publish(o)
+	}
+}
+
+// publish makes a job of the work and sends it to all miners. The caller holds
+// publishing.
+func (p *Proxy) publish(o offer) {
+	current := p.jobs.latest()
+	clean := current == nil || current.prev != o.work.prev || current.source != o.work.source || !p.working.Load() || o.work.clean
+	p.place.Store(o.place)
+	p.server.SetVersionMask(o.work.mask)
+	j := p.jobs.add(p.now(), o.work, clean)
+	p.working.Store(true)
+	// Most miners have the extranonce size of the space.
+	v, err := j.variant(o.place.Size() + o.place.e2size)
+	if err != nil {
+		p.log.Error("cannot make a job", "upstream", p.sources[o.work.source].url(), "error", err)
+		return
+	}
+	p.server.Broadcast(v.line(clean), func(c *stratum.Conn) { p.deliver(c, j) })
+}
+
+// deliver sends a broadcast job to one miner.
+func (p *Proxy) deliver(c *stratum.Conn, j *job) {
+	s := sessionOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.authorized {
+		return
+	}
+	c.SetVersionMask(j.mask)
+	moved := p.moveIfNeeded(s)
+	v, err := j.variant(s.size())
+	if err != nil {
+		return // it is about to move or to leave
+	}
+	if d := p.capDifficulty(s.vardiff.Difficulty()); d != s.told {
+		p.sendDifficulty(s, j.number)
+	}
+	c.Notify(v.line(j.clean || moved))
+}
+
+// capDifficulty keeps a share's difficulty at or below the network's, so that each
+// block is a share: miners hand in nothing easier than a share. On networks that are
+// trivially easy (regtest, young simnets) it does not: every hash would be a share.
+func (p *Proxy) capDifficulty(d float64) float64 {
+	const trivial = 1e-6
+	if j := p.jobs.latest(); j != nil {
+		d = j.capDifficulty(d)
+		if j.networkDifficulty > trivial {
+			d = min(d, j.networkDifficulty)
+		}
+	}
+	return d
+}
+
+// tick does what is to be done from time to time.
+func (p *Proxy) tick(ctx context.Context) {
+	ticker := time.NewTicker(tickInterval)
+	defer ticker.Stop()
+	saved := p.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		p.publishing.Lock()
+		p.choose(-1)
+		p.publishing.Unlock()
+		now := p.now()
+		p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
+		if now.Sub(saved) > saveInterval {
+			saved = now
+			if err := p.accounts.Save(p.accountsPath()); err != nil {
+				p.log.Error("accounts not saved", "error", err)
+			}
+		}
+	}
+}
+
+// tickSession lowers the difficulty of a silent miner.
+func (p *Proxy) tickSession(c *stratum.Conn, now time.Time) {
+	s := sessionOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.authorized || !p.working.Load() {
+		return
+	}
+	if _, changed := s.vardiff.Tick(p.vardiff, now); changed {
+		p.changeDifficulty(s)
+	}
+}
+
+// Status implements Runner.
+func (p *Proxy) Status() Status {
+	s := Status{}
+	total := p.accounts.Total()
+	for _, o := range accounts.Outcomes() {
+		t := total.Tallies[o.String()]
+		switch o {
+		case accounts.Accepted:
+			s.Shares.Accepted, s.Shares.Difficulty = t.Shares, t.Difficulty
+		case accounts.Stale:
+			s.Shares.Stale = t.Shares
+		default:
+			s.Shares.Rejected += t.Shares
+		}
+	}
+	s.Hashrate = total.Hashrate5m
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	s.Listen, s.HTTP, s.Network, s.LastError = p.listen, p.http, p.network, p.lastError
+	s.Ready = p.working.Load()
+	s.Connections = int(p.server.Stats().Ready.Load())
+	if i := p.failover.active; i >= 0 && p.failover.up[i] {
+		s.Upstream, s.LastError = p.sources[i].url(), ""
+	}
+	if j := p.jobs.latest(); j != nil {
+		s.Height = j.height
+	}
+	for _, b := range p.keeper.Blocks() {
+		s.Blocks = append(s.Blocks, exportBlock(b))
+	}
+	return s
+}

@@ -1,0 +1,131 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"lode/pool/node"
+	"lode/pool/template"
+)
+
+// source is an upstream: it runs until ctx ends and reports what it has.
+type source interface {
+	// url is the upstream's address without credentials.
+	url() string
+	run(ctx context.Context, report reporter)
+	// notify says that there may be a new block.
+	notify()
+}
+
+// reporter takes news of a source, one at a time.
+type reporter interface {
+	// work is new work, with the extranonce space to search it in (nil: our own).
+	work(w *work, where *place)
+	// lost tells that there is no work any more, and why.
+	lost(err error)
+}
+
+// nodeSource gives work by getblocktemplate.
+type nodeSource struct {
+	index int
+	node  *node.Node
+	p     *Proxy
+	// script and network belong together: they are found at the first template, and
+	// again when the node was lost.
+	script  []byte
+	network node.Network
+}
+
+func (s *nodeSource) url() string { return "node:" + s.node.URL() }
+func (s *nodeSource) notify()     { s.node.Notify() }
+
+func (s *nodeSource) run(ctx context.Context, report reporter) {
+	s.node.Watch(ctx, node.Events{
+		Template: func(t *template.Template) {
+			since := time.Now()
+			w, err := s.make(ctx, t, since)
+			if err != nil {
+				report.lost(err)
+				return
+			}
+			report.work(w, nil)
+		},
+		Lost: func(err error) {
+			s.script = nil
+			report.lost(err)
+		},
+	})
+}
+
+func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.Time) (*work, error) {
+	if s.script == nil {
+		if err := s.learn(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w, err := template.New(t, s.p.coinbaseOptions(s.script, ownExtranonceSize, make([]byte, instanceSize)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.url(), err)
+	}
+	work, err := newNodeWork(s.index, t, w, s.p.mask(), since)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.url(), err)
+	}
+	work.script = s.script
+	return work, nil
+}
+
+// learn finds the node's network and checks the payout address against it.
+func (s *nodeSource) learn(ctx context.Context) error {
+	id, err := s.node.Identify(ctx)
+	if err != nil {
+		return err
+	}
+	if s.p.config.PayoutAddress == "" {
+		return fmt.Errorf("%s: no payout address: give --payout-address with an address of %s", s.url(), id.Network.Name)
+	}
+	script, err := id.Network.PayoutScript(s.p.config.PayoutAddress)
+	if err != nil {
+		return err
+	}
+	if err := s.p.sameNetwork(id.Network.Name); err != nil {
+		return fmt.Errorf("%s: %w", s.url(), err)
+	}
+	s.script, s.network = script, id.Network
+	s.p.log.Info("node found", "node", s.node.URL(), "network", id.Network.Name, "software", id.Software)
+	return nil
+}
+
+// makeSources reads the upstreams of a configuration.
+func (p *Proxy) makeSources() error {
+	if len(p.config.Upstreams) == 0 {
+		return fmt.Errorf("no upstream: give node:http://host:port or stratum+tcp://host:port")
+	}
+	for i, u := range p.config.Upstreams {
+		address, isNode := strings.CutPrefix(u.URL, "node:")
+		switch {
+		case isNode:
+			n, err := node.New(node.Options{
+				URL: address, CA: u.CA, ZMQ: u.ZMQ, Logger: p.log,
+				Credentials: node.Credentials{User: u.User, Password: u.Password, PasswordFile: u.PasswordFile, CookieFile: u.CookieFile},
+			})
+			if err != nil {
+				return fmt.Errorf("upstream %d: %w", i+1, err)
+			}
+			p.nodes = append(p.nodes, n)
+			p.sources = append(p.sources, &nodeSource{index: i, node: n, p: p})
+		case strings.HasPrefix(u.URL, "stratum+tcp://"), strings.HasPrefix(u.URL, "stratum+tls://"), strings.HasPrefix(u.URL, "stratum+ssl://"):
+			s, err := newPoolSource(p, i, u)
+			if err != nil {
+				return fmt.Errorf("upstream %d: %w", i+1, err)
+			}
+			p.sources = append(p.sources, s)
+		default:
+			scheme, _, _ := strings.Cut(u.URL, ":")
+			return fmt.Errorf("upstream %d: unknown kind %.20q: want node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port", i+1, scheme)
+		}
+	}
+	return nil
+}
