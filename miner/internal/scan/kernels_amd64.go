@@ -9,7 +9,7 @@ import (
 )
 
 func platformKernels() []Kernel {
-	return shaniKernels()
+	return append(avx512Kernels(), shaniKernels()...)
 }
 
 // missing names the features that the processor or the system lacks.

@@ -1,0 +1,194 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"lode/miner/internal/scan/_asm/fips180"
+)
+
+// second is a stream in its second hash: of a digest, so that the words 8 to 15 of
+// the message are known and only the last word of the result matters. Its message
+// words go through a ring of 16 rows in memory.
+type second struct {
+	index  int // of the stream: its place in the buffer
+	record Mem
+	state  state
+	newest [2]reg.VecPhysical // W[t-1] and W[t-2], by parity of t
+}
+
+func (s *second) result(t int) Mem {
+	return Mem{Base: pBuffer, Disp: bufResult + s.index*8*row + t*row}
+}
+
+// word is the row of W[t].
+func (s *second) word(t int) Mem {
+	return Mem{Base: pBuffer, Disp: bufRing + s.index*ringSize + t%16*row}
+}
+
+// wordInLoop is the row of W[t] in a loop whose first round is a multiple of 8,
+// base, by the registers that point to the two halves of the ring.
+func (s *second) wordInLoop(base int) func(t int) Mem {
+	return func(t int) Mem {
+		half := pHalf
+		if (t-base+16)/8%2 == 1 {
+			half = pOther
+		}
+		return Mem{Base: half, Disp: s.index*ringSize + (t-base+16)%8*row}
+	}
+}
+
+// Words of the message that are known.
+var digestPadding = map[int]uint32{
+	8: fips180.Pad, 9: 0, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 15: fips180.DigestBits,
+}
+
+// head is rounds 0 to 15.
+func (s *second) head() (pieces []piece) {
+	add := func(p ...piece) { pieces = append(pieces, p...) }
+	iv, k := fips180.IV, fips180.K
+
+	// The words 8 to 15 go to the ring for rounds 16 to 31.
+	for _, v := range []uint32{fips180.Pad, 0, fips180.DigestBits} {
+		add(func() {
+			VPBROADCASTD(pool.at(v), t0)
+			for t := 8; t < 16; t++ {
+				if digestPadding[t] == v {
+					VMOVDQA32(t0, s.word(t))
+				}
+			}
+		})
+	}
+
+	// Round 0 adds its message word to known values.
+	known := iv[7] + fips180.Sum1(iv[4]) + fips180.Choose(iv[4], iv[5], iv[6]) + k[0]
+	newE := iv[3] + known
+	newA := known + fips180.Sum0(iv[0]) + fips180.Majority(iv[0], iv[1], iv[2])
+	r := s.state.at(1)
+	add(func() {
+		VMOVDQA32(s.result(0), t0)
+		VPADDD_BCST(s.field(recordMid), t0, t0)
+		VMOVDQA32(t0, s.word(0))
+		VPADDD_BCST(pool.at(newA), t0, r[0])
+		VPADDD_BCST(pool.at(newE), t0, r[4])
+	}, func() {
+		// h of rounds 1 to 3 is in the record's recordHKW.
+		VPBROADCASTD(pool.at(iv[0]), r[1])
+		VPBROADCASTD(pool.at(iv[1]), r[2])
+		VPBROADCASTD(pool.at(iv[2]), r[3])
+		VPBROADCASTD(pool.at(iv[4]), r[5])
+		VPBROADCASTD(pool.at(iv[5]), r[6])
+	})
+	for t := 1; t < 16; t++ {
+		h := s.state.at(t)[7]
+		switch {
+		case t < 4:
+			add(func() {
+				VMOVDQA32(s.result(t), t0)
+				VPADDD_BCST(s.field(recordHKW+4*(t-1)), t0, h)
+				VPADDD_BCST(s.field(recordMid+4*t), t0, t0)
+				VMOVDQA32(t0, s.word(t))
+			})
+		case t < 8:
+			add(func() {
+				VMOVDQA32(s.result(t), t0)
+				VPADDD_BCST(s.field(recordMid+4*t), t0, t0)
+				VMOVDQA32(t0, s.word(t))
+				VPADDD_BCST(pool.at(k[t]), h, h)
+				VPADDD(t0, h, h)
+			})
+		default:
+			add(func() { VPADDD_BCST(pool.at(k[t]+digestPadding[t]), h, h) })
+		}
+		add(s.state.round(t, true)...)
+	}
+	// Rounds 16 and 17 expect W[14] and W[15] here.
+	add(func() {
+		VPBROADCASTD(pool.at(0), s.newest[0])
+		VPBROADCASTD(pool.at(fips180.DigestBits), s.newest[1])
+	})
+	return pieces
+}
+
+func (s *second) field(offset int) Mem { return s.record.Offset(offset) }
+
+// loop is eight rounds from base, a multiple of 8, as the body of a loop.
+func (s *second) loop(base int) (pieces []piece) {
+	word := s.wordInLoop(base)
+	for t := base; t < base+8; t++ {
+		pieces = append(pieces, s.schedule(t, word, nil)...)
+		pieces = append(pieces, s.round(t, Mem{Base: pK, Disp: 4 * (t - base)}, true)...)
+	}
+	return pieces
+}
+
+// straight is rounds first to last-1 outside of a loop.
+func (s *second) straight(first, last int, known map[int]uint32) (pieces []piece) {
+	for t := first; t < last; t++ {
+		pieces = append(pieces, s.schedule(t, s.word, known)...)
+		// Round 60 makes the result's last word of A[56], so that is the last
+		// a that is needed.
+		pieces = append(pieces, s.round(t, pool.at(fips180.K[t]), t <= 56)...)
+	}
+	return pieces
+}
+
+func (s *second) round(t int, k Mem, aHalf bool) []piece {
+	h := s.state.at(t)[7]
+	return append([]piece{func() {
+		VPADDD_BCST(k, h, h)
+		VPADDD(s.newest[t%2], h, h)
+	}}, s.state.round(t, aHalf)...)
+}
+
+// schedule computes W[t] into newest[t%2], where W[t-2] was, and into its row.
+func (s *second) schedule(t int, word func(int) Mem, known map[int]uint32) []piece {
+	w := s.newest[t%2]
+	constant := uint32(0)
+	var rows []Mem // to be added
+	for _, u := range []int{t - 16, t - 7} {
+		if v, ok := known[u]; ok {
+			constant += v
+		} else {
+			rows = append(rows, word(u))
+		}
+	}
+	v, sigma0Known := known[t-15]
+	if sigma0Known {
+		constant += fips180.Sigma0(v)
+	}
+	return []piece{
+		// All but sigma1 first: W[t-2] is the word that is ready last.
+		func() {
+			if sigma0Known {
+				VMOVDQA32(rows[0], t3)
+				rows = rows[1:]
+			} else {
+				smallSigma(word(t-15), sigma0, t3)
+			}
+			for _, m := range rows {
+				VPADDD(m, t3, t3)
+			}
+			if constant != 0 {
+				VPADDD_BCST(pool.at(constant), t3, t3)
+			}
+			smallSigma(w, sigma1, t2)
+			VPADDD(t2, t3, w)
+			if t < 56 { // the words from here on are used from newest only
+				VMOVDQA32(w, word(t))
+			}
+		},
+	}
+}
+
+// verdict writes a bit for each lane whose last word passes the mask.
+func (s *second) verdict() []piece {
+	e := s.state.at(61)[4]
+	mask := []reg.OpmaskPhysical{reg.K1, reg.K2}[s.index]
+	return []piece{func() {
+		VPADDD_BCST(pool.at(fips180.IV[7]), e, e)
+		VPTESTNMD_BCST(Mem{Base: pMask}, e, mask)
+		KMOVW(mask, Mem{Base: pOut, Disp: 2 * s.index})
+	}}
+}
