@@ -32,24 +32,39 @@ func TestParseEnv(t *testing.T) {
 				c.BackoffMax == 2*time.Second && c.ShutdownGrace == 5*time.Second && c.Sandbox == "/mnt/mesos/sandbox" &&
 				c.TLS == nil && c.Token == ""
 		}, ""},
-		{"without checkpoint", map[string]string{"MESOS_CHECKPOINT": "0", "MESOS_RECOVERY_TIMEOUT": "", "MESOS_SUBSCRIPTION_BACKOFF_MAX": ""},
-			func(c Config) bool { return !c.Checkpoint && c.RecoveryTimeout > 0 && c.BackoffMax > 0 }, ""},
+		{
+			"without checkpoint",
+			map[string]string{"MESOS_CHECKPOINT": "0", "MESOS_RECOVERY_TIMEOUT": "", "MESOS_SUBSCRIPTION_BACKOFF_MAX": ""},
+			func(c Config) bool { return !c.Checkpoint && c.RecoveryTimeout > 0 && c.BackoffMax > 0 }, "",
+		},
 		{"sandbox from directory", map[string]string{"MESOS_SANDBOX": ""}, func(c Config) bool { return c.Sandbox == "/work/runs/97808b6b" }, ""},
-		{"fractional durations", map[string]string{"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "1.5mins"},
-			func(c Config) bool { return c.ShutdownGrace == 90*time.Second }, ""},
-		{"domain socket without endpoint", map[string]string{"MESOS_DOMAIN_SOCKET": "agent.sock", "MESOS_AGENT_ENDPOINT": ""},
-			func(c Config) bool { return c.DomainSocket == "agent.sock" }, ""},
+		{
+			"fractional durations",
+			map[string]string{"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "1.5mins"},
+			func(c Config) bool { return c.ShutdownGrace == 90*time.Second }, "",
+		},
+		{
+			"domain socket without endpoint",
+			map[string]string{"MESOS_DOMAIN_SOCKET": "agent.sock", "MESOS_AGENT_ENDPOINT": ""},
+			func(c Config) bool { return c.DomainSocket == "agent.sock" }, "",
+		},
 		{"TLS", map[string]string{"LIBPROCESS_SSL_ENABLED": "true"}, func(c Config) bool { return c.TLS != nil }, ""},
 		{"TLS off", map[string]string{"LIBPROCESS_SSL_ENABLED": "0"}, func(c Config) bool { return c.TLS == nil }, ""},
 		{"token", map[string]string{tokenVariable: "a.b.c"}, func(c Config) bool { return c.Token == "a.b.c" }, ""},
 
 		{"no framework", map[string]string{"MESOS_FRAMEWORK_ID": ""}, nil, "MESOS_FRAMEWORK_ID not set: this program is a Mesos executor"},
-		{"nothing", map[string]string{"MESOS_FRAMEWORK_ID": "", "MESOS_EXECUTOR_ID": "", "MESOS_AGENT_ENDPOINT": "", "MESOS_DIRECTORY": "", "MESOS_SANDBOX": ""},
-			nil, "MESOS_FRAMEWORK_ID, MESOS_EXECUTOR_ID, MESOS_AGENT_ENDPOINT, MESOS_DIRECTORY not set"},
+		{
+			"nothing",
+			map[string]string{"MESOS_FRAMEWORK_ID": "", "MESOS_EXECUTOR_ID": "", "MESOS_AGENT_ENDPOINT": "", "MESOS_DIRECTORY": "", "MESOS_SANDBOX": ""},
+			nil, "MESOS_FRAMEWORK_ID, MESOS_EXECUTOR_ID, MESOS_AGENT_ENDPOINT, MESOS_DIRECTORY not set",
+		},
 		{"Go duration", map[string]string{"MESOS_RECOVERY_TIMEOUT": "15m"}, nil, "MESOS_RECOVERY_TIMEOUT"},
 		{"bad checkpoint", map[string]string{"MESOS_CHECKPOINT": "maybe"}, nil, "MESOS_CHECKPOINT"},
-		{"TLS without the CA file", map[string]string{"LIBPROCESS_SSL_ENABLED": "1", "LIBPROCESS_SSL_VERIFY_CERT": "1", "LIBPROCESS_SSL_CA_FILE": "/does/not/exist"},
-			nil, "/does/not/exist"},
+		{
+			"TLS without the CA file",
+			map[string]string{"LIBPROCESS_SSL_ENABLED": "1", "LIBPROCESS_SSL_VERIFY_CERT": "1", "LIBPROCESS_SSL_CA_FILE": "/does/not/exist"},
+			nil, "/does/not/exist",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

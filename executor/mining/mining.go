@@ -1,0 +1,338 @@
+// Package mining puts a miner.Searcher to work for Stratum servers: it connects
+// to the first of a list that answers, turns its jobs into work, submits what is
+// found and accounts for the answers. It knows nothing of Mesos.
+//
+//	m := mining.New(mining.Config{Engine: engine, User: "worker"})
+//	m.SetPools([]string{"pool.example:3333"})
+//	err = m.Run(ctx)
+//
+// While no server has a job for it, the engine idles.
+package mining
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"lode/miner"
+	"lode/stratum"
+)
+
+// Connection is one connection to a Stratum server.
+type Connection interface {
+	// Run connects, subscribes and authorizes, and then serves until the
+	// connection or ctx ends. It calls on for each assignment, one after another.
+	Run(ctx context.Context, on func(stratum.Assignment)) error
+	// Submit hands in a share of an assignment and waits for the verdict: nil:
+	// accepted; *stratum.Error: refused; else there was none. version is the
+	// complete header version.
+	Submit(ctx context.Context, a stratum.Assignment, extranonce2 []byte, ntime, nonce, version uint32) error
+}
+
+// Config is what a Miner needs.
+type Config struct {
+	Engine miner.Searcher
+	// Connect makes a connection to an element of SetPools' list; nil: a Stratum v1
+	// session with User, Password and UserAgent. Elements are then host:port or URLs
+	// as in stratum.ClientOptions.
+	Connect                   func(pool string) Connection
+	User, Password, UserAgent string
+	Log                       *slog.Logger
+	// Rand gives jitter from [0,1); nil: a random one.
+	Rand func() float64
+}
+
+const (
+	// Pauses between attempts when no server of the list works.
+	firstPause, maxPause = 500 * time.Millisecond, 15 * time.Second
+	// stableAfter is how long a connection with jobs has to last to count as a
+	// good one, whose end is followed by an attempt at once.
+	stableAfter = 10 * time.Second
+	// maxInFlight bounds the submits that wait for an answer.
+	maxInFlight = 64
+)
+
+// Status is a snapshot of a Miner.
+type Status struct {
+	Pool      string // connected to, with a job; "": none
+	Accepted  uint64
+	Rejected  uint64
+	Stale     uint64  // refused as such, found for dropped work, or lost with a connection
+	Accounted float64 // sum of the difficulties of accepted shares, pdiff
+	// JobSince is when the work being searched came; zero: there is none.
+	JobSince time.Time
+	Paused   bool
+	LastErr  string // of the connections; "": the present one is fine
+	Engine   miner.Stats
+}
+
+// Miner keeps an engine at work. Its methods may be called from any goroutine.
+type Miner struct {
+	cfg     Config
+	changed chan struct{} // capacity 1: the list has changed
+	flights chan struct{} // one element for each submit in flight
+
+	mu       sync.Mutex
+	pools    []string
+	active   string // being tried or used
+	drop     context.CancelCauseFunc
+	conn     Connection
+	status   Status
+	sequence uint64 // of the newest work
+	oldest   uint64 // work before it is worthless
+}
+
+// assigned is the ID of a miner.Work.
+type assigned struct {
+	conn       Connection
+	assignment stratum.Assignment
+	sequence   uint64
+}
+
+// New prepares a Miner; nothing happens before Run.
+func New(cfg Config) *Miner {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Float64
+	}
+	if cfg.Connect == nil {
+		cfg.Connect = (&sessions{cfg: cfg}).connect
+	}
+	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight)}
+}
+
+var errMoved = errors.New("the list of servers has changed")
+
+// SetPools replaces the list of servers, best first; empty: idle. The present
+// connection is kept only if it is the best of the new list.
+func (m *Miner) SetPools(pools []string) {
+	m.mu.Lock()
+	m.pools = slices.Clone(pools)
+	if m.drop != nil && (len(pools) == 0 || pools[0] != m.active) {
+		m.drop(errMoved)
+		m.drop = nil
+	}
+	m.mu.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// SetPaused stops or starts hashing; the connection stays.
+func (m *Miner) SetPaused(paused bool) {
+	m.cfg.Engine.SetPaused(paused)
+	m.mu.Lock()
+	m.status.Paused = paused
+	m.mu.Unlock()
+}
+
+// Status returns a snapshot.
+func (m *Miner) Status() Status {
+	m.mu.Lock()
+	s := m.status
+	m.mu.Unlock()
+	s.Engine = m.cfg.Engine.Stats()
+	return s
+}
+
+// Run hashes until ctx ends (nil) or the engine fails.
+func (m *Miner) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { m.connectLoop(ctx) })
+	group.Go(func() { m.hitLoop(ctx, &group) })
+	err := m.cfg.Engine.Run(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it ended by itself")
+	}
+	return fmt.Errorf("hashing engine: %w", err)
+}
+
+// connectLoop keeps one connection up.
+func (m *Miner) connectLoop(ctx context.Context) {
+	defer m.idle("")
+	pause := firstPause
+	for next := 0; ctx.Err() == nil; {
+		m.mu.Lock()
+		pools := m.pools
+		m.mu.Unlock()
+		if len(pools) == 0 {
+			m.idle("")
+			next, pause = 0, firstPause
+			if !m.wait(ctx, 0) {
+				return
+			}
+			continue
+		}
+		if next >= len(pools) {
+			// Everything was tried: breathe.
+			next = 0
+			jittered := time.Duration((0.5 + m.cfg.Rand()/2) * float64(pause))
+			pause = min(2*pause, maxPause)
+			if !m.wait(ctx, jittered) {
+				return
+			}
+			continue
+		}
+		started := time.Now()
+		worked, moved := m.connect(ctx, pools[next])
+		switch {
+		case moved:
+			next, pause = 0, firstPause
+		case worked && time.Since(started) >= stableAfter:
+			// The best one may be back.
+			next, pause = 0, firstPause
+		default:
+			next++
+		}
+	}
+}
+
+// wait returns after d (0: never), or when the list has changed; false: ctx ended.
+func (m *Miner) wait(ctx context.Context, d time.Duration) bool {
+	var timeout <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-m.changed:
+	case <-timeout:
+	}
+	return true
+}
+
+// connect uses one server until its connection ends. worked: it had a job; moved:
+// the list has changed.
+func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	conn := m.cfg.Connect(pool)
+	m.mu.Lock()
+	if len(m.pools) == 0 || !slices.Contains(m.pools, pool) { // changed meanwhile
+		m.mu.Unlock()
+		return false, true
+	}
+	m.active, m.drop, m.conn = pool, cancel, conn
+	m.mu.Unlock()
+	err := conn.Run(ctx, func(a stratum.Assignment) {
+		worked = true
+		m.assign(pool, conn, a)
+	})
+	moved = errors.Is(context.Cause(ctx), errMoved)
+	m.mu.Lock()
+	m.active, m.drop, m.conn = "", nil, nil
+	m.mu.Unlock()
+	switch {
+	case moved:
+		m.idle("")
+		m.cfg.Log.Info("leaving the proxy: another list of proxies is valid", "proxy", pool)
+	case ctx.Err() == nil:
+		if err == nil {
+			err = errors.New("the server closed the connection")
+		}
+		m.idle(pool + ": " + err.Error())
+		m.cfg.Log.Warn("no connection to the proxy", "proxy", pool, "error", err)
+	}
+	return worked, moved
+}
+
+// idle takes the work away: what is hashed without a connection is wasted.
+func (m *Miner) idle(reason string) {
+	m.mu.Lock()
+	m.sequence++
+	m.oldest = m.sequence
+	m.status.Pool, m.status.JobSince, m.status.LastErr = "", time.Time{}, reason
+	m.mu.Unlock()
+	m.cfg.Engine.SetWork(nil)
+}
+
+func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
+	if a.Job == nil {
+		m.cfg.Engine.SetWork(nil)
+		return
+	}
+	m.mu.Lock()
+	m.sequence++
+	id := &assigned{conn: conn, assignment: a, sequence: m.sequence}
+	if a.Job.Clean {
+		m.oldest = m.sequence
+	}
+	if m.status.Pool != pool {
+		m.cfg.Log.Info("mining for the proxy", "proxy", pool, "difficulty", float64(a.Difficulty))
+	}
+	m.status.Pool, m.status.JobSince, m.status.LastErr = pool, time.Now(), ""
+	m.mu.Unlock()
+	m.cfg.Engine.SetWork(newWork(id))
+}
+
+// hitLoop submits what the engine finds.
+func (m *Miner) hitLoop(ctx context.Context, group *sync.WaitGroup) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case hit := <-m.cfg.Engine.Hits():
+			id, ok := hit.Work.ID.(*assigned)
+			if !ok || m.worthless(id) {
+				continue
+			}
+			select {
+			case m.flights <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			group.Go(func() {
+				defer func() { <-m.flights }()
+				m.submit(ctx, id, &hit)
+			})
+		}
+	}
+}
+
+// worthless counts hits for work that was dropped.
+func (m *Miner) worthless(id *assigned) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if id.sequence < m.oldest {
+		m.status.Stale++
+		return true
+	}
+	return false
+}
+
+func (m *Miner) submit(ctx context.Context, id *assigned, hit *miner.Hit) {
+	a := id.assignment
+	err := id.conn.Submit(ctx, a, extranonce2Bytes(hit.Extranonce2, a.Extranonce2Size), hit.Time, hit.Nonce, hit.Version)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var refusal *stratum.Error
+	switch {
+	case err == nil:
+		m.status.Accepted++
+		m.status.Accounted += float64(a.Difficulty)
+	case errors.As(err, &refusal) && refusal.Code != stratum.CodeStale:
+		m.status.Rejected++
+		m.cfg.Log.Warn("share rejected", "code", refusal.Code, "reason", refusal.Text, "job", a.Job.ID)
+	default:
+		m.status.Stale++
+		m.cfg.Log.Debug("share stale or lost", "error", err)
+	}
+}
