@@ -64,8 +64,8 @@ type Assignment struct {
 	Extranonce1     []byte
 	Extranonce2Size int
 	Difficulty      Difficulty
-	// VersionMask is the version bits that may differ from the job's in a share; 0:
-	// none. Bits that the job's version has set are in it if the pool granted them.
+	// VersionMask is the version bits that may be set in a share; they are zero in
+	// the job's version. 0: no version rolling.
 	VersionMask uint32
 	// Generation counts connections; shares of an older one are refused by Submit.
 	Generation uint64
@@ -113,7 +113,10 @@ type Session struct {
 	extranonce2Size int
 	difficulty      Difficulty
 	mask            uint32
-	reconnectWait   time.Duration
+	// fixedBits are the granted bits that a recent job's version has set. They are
+	// not rolled, but stand in a share's version bits: that is what BIP 310 says.
+	fixedBits     map[string]uint32
+	reconnectWait time.Duration
 }
 
 // pending is a request without its reply.
@@ -248,7 +251,7 @@ func startTLS(ctx context.Context, conn net.Conn, addr string, ca []byte) (net.C
 func newSession(conn net.Conn, opts ClientOptions, o owner) *Session {
 	s := &Session{
 		opts: opts, conn: conn, log: opts.Logger.With("pool", opts.URL), owner: o,
-		out: make(chan []byte, queueSize), difficulty: 1, since: time.Now(),
+		out: make(chan []byte, queueSize), difficulty: 1, since: time.Now(), fixedBits: map[string]uint32{},
 	}
 	s.current.Generation = o.generation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -426,11 +429,32 @@ func (s *Session) request(method string, params []byte, done func(result []byte,
 	return nil
 }
 
-// Submit hands in a share and waits for the pool's verdict: nil, a *Error, or an
-// error that says why there is none. version is the complete header version.
+// Submit hands in a share of a and waits for the pool's verdict: nil, a *Error, or
+// an error that says why there is none. version is the complete header version.
 func (s *Session) Submit(ctx context.Context, a Assignment, extranonce2 []byte, ntime, nonce, version uint32) error {
+	return s.SubmitShare(ctx, a.share(s.opts.User, extranonce2, ntime, nonce, version))
+}
+
+// SubmitAsync hands in a share of a without waiting: see SubmitShareAsync.
+func (s *Session) SubmitAsync(a Assignment, extranonce2 []byte, ntime, nonce, version uint32, done func(error)) error {
+	return s.SubmitShareAsync(a.share(s.opts.User, extranonce2, ntime, nonce, version), done)
+}
+
+func (a *Assignment) share(worker string, extranonce2 []byte, ntime, nonce, version uint32) *Share {
+	share := &Share{
+		Worker: worker, Extranonce2: extranonce2, Time: ntime, Nonce: nonce,
+		VersionBits: version & a.VersionMask, HasVersionBits: a.VersionMask != 0,
+	}
+	if a.Job != nil {
+		share.JobID = a.Job.ID
+	}
+	return share
+}
+
+// SubmitShare hands in a share and waits for the verdict: see Submit.
+func (s *Session) SubmitShare(ctx context.Context, share *Share) error {
 	verdict := make(chan error, 1)
-	if err := s.SubmitAsync(a, extranonce2, ntime, nonce, version, func(err error) { verdict <- err }); err != nil {
+	if err := s.SubmitShareAsync(share, func(err error) { verdict <- err }); err != nil {
 		return err
 	}
 	select {
@@ -441,25 +465,25 @@ func (s *Session) Submit(ctx context.Context, a Assignment, extranonce2 []byte, 
 	}
 }
 
-// SubmitAsync hands in a share without waiting; done is called with the verdict
-// (see Submit), by a goroutine that it must not block. If SubmitAsync returns an
-// error, done is not called.
-func (s *Session) SubmitAsync(a Assignment, extranonce2 []byte, ntime, nonce, version uint32, done func(error)) error {
-	if a.Job == nil || len(extranonce2) != a.Extranonce2Size {
-		return fmt.Errorf("share has %d bytes of extranonce2, its job wants %d", len(extranonce2), a.Extranonce2Size)
-	}
+// SubmitShareAsync hands in a share, of which VersionBits are those of the
+// assignment's VersionMask. done is called with the verdict (see Submit) by a
+// goroutine that it must not block. If there is an error, done is not called.
+func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
+	s.mu.Lock()
+	rolls, fixed := s.mask != 0, s.fixedBits[share.JobID]
+	s.mu.Unlock()
 	b := make([]byte, 0, 128)
-	b = appendString(append(b, '['), s.opts.User)
-	b = appendString(append(b, ','), a.Job.ID)
+	b = appendString(append(b, '['), share.Worker)
+	b = appendString(append(b, ','), share.JobID)
 	b = append(b, `,"`...)
-	b = hex.AppendEncode(b, extranonce2)
+	b = hex.AppendEncode(b, share.Extranonce2)
 	b = append(b, `","`...)
-	b = appendHex32(b, ntime)
+	b = appendHex32(b, share.Time)
 	b = append(b, `","`...)
-	b = appendHex32(b, nonce)
-	if a.VersionMask != 0 {
+	b = appendHex32(b, share.Nonce)
+	if rolls || share.HasVersionBits {
 		b = append(b, `","`...)
-		b = appendHex32(b, version&a.VersionMask)
+		b = appendHex32(b, share.VersionBits|fixed)
 	}
 	return s.request("mining.submit", append(b, `"]`...), func(result []byte, err error) {
 		if err == nil {

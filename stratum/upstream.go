@@ -16,6 +16,7 @@ const (
 	maxCoinbase     = 32 << 10 // bytes, both parts
 	maxBranch       = 32
 	maxMessageText  = 512
+	maxFixedBits    = 32 // jobs
 	maxReconnectSec = 60
 )
 
@@ -159,10 +160,23 @@ func (s *Session) configured(result []byte, err error) {
 
 func (s *Session) setMask(mask uint32) {
 	s.mask = mask & s.opts.VersionMask
-	if s.current.Job != nil && s.current.VersionMask != s.mask {
-		s.current.VersionMask = s.mask
+	if j := s.current.Job; j != nil && s.current.VersionMask != s.mask&^j.Version {
+		s.current.VersionMask = s.freeBits(j)
 		s.publish()
 	}
+}
+
+// freeBits is what may be rolled in a job; the granted bits that it has set itself
+// are noted.
+func (s *Session) freeBits(j *Job) uint32 {
+	if j.Clean || len(s.fixedBits) > maxFixedBits {
+		clear(s.fixedBits)
+	}
+	delete(s.fixedBits, j.ID)
+	if fixed := s.mask & j.Version; fixed != 0 {
+		s.fixedBits[j.ID] = fixed
+	}
+	return s.mask &^ j.Version
 }
 
 // subscribed takes the reply to mining.subscribe.
@@ -294,7 +308,7 @@ func (s *Session) takeJob(raw []byte) error {
 	}
 	s.current = Assignment{
 		Job: j, Extranonce1: s.extranonce1, Extranonce2Size: s.extranonce2Size,
-		Difficulty: s.difficulty, VersionMask: s.mask, Generation: s.current.Generation,
+		Difficulty: s.difficulty, VersionMask: s.freeBits(j), Generation: s.current.Generation,
 	}
 	s.publish()
 	return nil

@@ -18,6 +18,8 @@ type cli struct {
 	Config kong.ConfigFlag `help:"YAML file with values for flags, one section per command." placeholder:"FILE"`
 
 	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
+	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
+	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

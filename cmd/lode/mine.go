@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"lode/executor/mining"
+	"lode/miner"
+	"lode/scheduler/api"
+	"lode/stratum"
+)
+
+// mineCmd is `lode mine`.
+type mineCmd struct {
+	Pool             []string `help:"Pools to mine at, best first: stratum+tcp://host:port or stratum+tls://host:port. Repeatable." required:"" placeholder:"URL"`
+	PoolCA           string   `name:"pool-ca" help:"PEM certificates to trust for stratum+tls; default: the system's." placeholder:"FILE"`
+	User             string   `help:"User, account.worker or address.worker." required:"" placeholder:"NAME"`
+	Password         string   `help:"Password; other users of this machine can see it, see --password-file." default:"x" placeholder:"TEXT"`
+	PasswordFile     string   `help:"File whose first line is the password." placeholder:"FILE"`
+	Threads          int      `help:"Hashing threads; 0: one for each cpu that this process may use." default:"0"`
+	Kernel           string   `help:"SHA-256d kernel, see lode bench; default: the fastest." placeholder:"NAME"`
+	Nice             int      `help:"Niceness of the hashing threads, 0 to 19." default:"0"`
+	Difficulty       float64  `help:"Share difficulty to suggest to the pool; 0: none." default:"0"`
+	NoVersionRolling bool     `help:"Do not ask for version rolling (BIP 310)."`
+
+	ReportInterval time.Duration `help:"Time between two lines of progress; 0: none." default:"10s"`
+}
+
+// Help is shown by lode mine --help.
+func (mineCmd) Help() string {
+	return `Mines at any Stratum v1 pool, without Mesos, until Ctrl-C. With several pools, the first one that has work is used.
+
+  lode mine --pool stratum+tcp://127.0.0.1:3333 --user me.rig --threads 2`
+}
+
+// Run is called by kong.
+func (cmd *mineCmd) Run(env *environment) error {
+	options, err := cmd.clientOptions(env)
+	if err != nil {
+		return err
+	}
+	engine, err := miner.New(miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Nice: cmd.Nice, Log: env.log})
+	if err != nil {
+		return &usageError{err}
+	}
+	m := mining.New(mining.Config{
+		Engine: engine, User: cmd.User, Log: env.log,
+		Connect: func(pool string) mining.Connection {
+			o := options
+			o.URL = pool
+			return &poolConnection{options: o}
+		},
+	})
+	m.SetPools(cmd.Pool)
+	stats := engine.Stats()
+	fmt.Fprintf(env.stdout, "mining with %d threads of kernel %s\n", stats.Threads, stats.Kernel)
+
+	var group sync.WaitGroup
+	ctx, cancel := context.WithCancel(env.ctx)
+	if cmd.ReportInterval > 0 {
+		group.Go(func() { reportMining(ctx, env.stdout, m, cmd.ReportInterval) })
+	}
+	err = m.Run(ctx)
+	cancel()
+	group.Wait()
+	writeMining(env.stdout, m.Status(), 0)
+	return err
+}
+
+func (cmd *mineCmd) clientOptions(env *environment) (stratum.ClientOptions, error) {
+	o := stratum.ClientOptions{
+		User: cmd.User, Password: cmd.Password, UserAgent: "lode",
+		NoVersionRolling: cmd.NoVersionRolling, SubscribeExtranonce: true,
+		SuggestDifficulty: stratum.Difficulty(cmd.Difficulty), FirstJobTimeout: time.Minute, Logger: env.log,
+	}
+	for _, pool := range cmd.Pool {
+		if _, _, err := stratum.ParseURL(pool); err != nil {
+			return o, usagef("--pool: %w", err)
+		}
+	}
+	if cmd.Difficulty != 0 && !o.SuggestDifficulty.Valid() {
+		return o, usagef("--difficulty=%v: want a number above 0", cmd.Difficulty)
+	}
+	var err error
+	if cmd.PasswordFile != "" {
+		if o.Password, err = readSecret(cmd.PasswordFile); err != nil {
+			return o, usagef("--password-file: %w", err)
+		}
+	}
+	if cmd.PoolCA != "" {
+		if o.CA, err = os.ReadFile(cmd.PoolCA); err != nil {
+			return o, usagef("--pool-ca: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// reportMining prints a line of progress at every interval.
+func reportMining(ctx context.Context, w io.Writer, m *mining.Miner, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	before, since := m.Status().Engine.Hashes, time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		status, now := m.Status(), time.Now()
+		writeMining(w, status, float64(status.Engine.Hashes-before)/now.Sub(since).Seconds())
+		before, since = status.Engine.Hashes, now
+	}
+}
+
+// writeMining prints one line; rate is in H/s, 0: leave it out.
+func writeMining(w io.Writer, s mining.Status, rate float64) {
+	state := s.Pool
+	switch {
+	case s.Pool == "" && s.LastErr != "":
+		state = "no work: " + s.LastErr
+	case s.Pool == "":
+		state = "no work yet"
+	}
+	speed := ""
+	if rate > 0 {
+		speed = api.Hashrate(rate) + "  "
+	}
+	fmt.Fprintf(w, "%s  %saccepted %d (difficulty %.4g)  rejected %d  stale %d  %s\n",
+		time.Now().Format(time.TimeOnly), speed, s.Accepted, s.Accounted, s.Rejected, s.Stale, state)
+}
+
+// poolConnection is one connection to a pool, for mining.Miner.
+type poolConnection struct {
+	options stratum.ClientOptions
+
+	mu      sync.Mutex
+	session *stratum.Session
+}
+
+// Run implements mining.Connection.
+func (p *poolConnection) Run(ctx context.Context, on func(stratum.Assignment)) error {
+	s, err := stratum.Dial(ctx, p.options)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	p.mu.Lock()
+	p.session = s
+	p.mu.Unlock()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.Done():
+			return s.Err()
+		case a := <-s.Assignments():
+			on(a)
+		}
+	}
+}
+
+// Submit implements mining.Connection.
+func (p *poolConnection) Submit(ctx context.Context, a stratum.Assignment, extranonce2 []byte, ntime, nonce, version uint32) error {
+	p.mu.Lock()
+	s := p.session
+	p.mu.Unlock()
+	return s.Submit(ctx, a, extranonce2, ntime, nonce, version)
+}
