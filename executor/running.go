@@ -29,6 +29,8 @@ type running struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	sequence uint64 // of the newest report
+
 	// giveUp is closed when the grace period of a kill has passed.
 	giveUp chan struct{}
 	// report is signalled when a report is wanted before its time; capacity 1.
@@ -290,28 +292,29 @@ func (r *running) reportLoop() {
 	timer := time.NewTimer(min(pause(), time.Second))
 	defer timer.Stop()
 	var last time.Time
-	for sequence := uint64(1); ; sequence++ {
+	for {
 		select {
 		case <-r.ctx.Done():
+			r.sendReport() // the last one: totals
 			return
 		case <-timer.C:
 		case <-r.report:
 			// Wanted now, but not more than one a second.
 			if wait := time.Second - time.Since(last); wait > 0 {
 				timer.Reset(wait)
-				sequence--
 				continue
 			}
 		}
 		last = time.Now()
-		r.sendReport(sequence)
+		r.sendReport()
 		timer.Reset(pause())
 	}
 }
 
-func (r *running) sendReport(sequence uint64) {
+func (r *running) sendReport() {
+	r.sequence++
 	report := &message.Report{
-		Sequence:       sequence,
+		Sequence:       r.sequence,
 		UptimeMs:       uint64(time.Since(r.started).Milliseconds()),
 		ExecutorDigest: r.digest,
 	}

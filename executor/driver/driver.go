@@ -73,6 +73,9 @@ const (
 	// silenceLimit is how long a stream may be silent whose agent sends
 	// heartbeats (each 30 minutes).
 	silenceLimit = 2 * time.Hour
+	// lastMessages is how long a finishing driver goes on sending messages after
+	// its updates are acknowledged.
+	lastMessages = 2 * time.Second
 	// refusedLimit is how long calls may fail while the stream seems to live.
 	refusedLimit = 10 * time.Second
 )
@@ -143,8 +146,9 @@ func (d *Driver) Send(key string, data []byte) {
 	}
 }
 
-// Finish lets Run end as soon as all updates are acknowledged, or when limit has
-// passed while the agent is connected (ErrUnacknowledged then).
+// Finish lets Run end as soon as all updates are acknowledged and the messages
+// that wait are sent, or when limit has passed while the agent is connected
+// (ErrUnacknowledged if it was updates that were left).
 func (d *Driver) Finish(limit time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

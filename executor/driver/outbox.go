@@ -182,3 +182,9 @@ func (o *outbox) pendingUpdates() int {
 	defer o.mu.Unlock()
 	return len(o.updates)
 }
+
+func (o *outbox) pendingMessages() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.messages)
+}

@@ -86,7 +86,7 @@ func (s *sender) finished(now time.Time, connected bool) (done bool, left time.D
 	switch {
 	case !finishing:
 		return false, time.Hour, nil
-	case s.out.pendingUpdates() == 0:
+	case s.out.pendingUpdates() == 0 && (!connected || s.out.pendingMessages() == 0):
 		return true, 0, errFinished
 	case !connected:
 		// The window of subscribe is the limit now.
@@ -95,8 +95,15 @@ func (s *sender) finished(now time.Time, connected bool) (done bool, left time.D
 	case s.finishFrom.IsZero():
 		s.finishFrom = now
 	}
-	if left = limit - now.Sub(s.finishFrom); left > 0 {
+	left = limit - now.Sub(s.finishFrom)
+	if s.out.pendingUpdates() == 0 {
+		left = min(left, lastMessages-now.Sub(s.finishFrom))
+	}
+	switch {
+	case left > 0:
 		return false, left, nil
+	case s.out.pendingUpdates() == 0:
+		return true, 0, errFinished
 	}
 	return true, 0, fmt.Errorf("%w: %d left after %v", ErrUnacknowledged, s.out.pendingUpdates(), limit)
 }

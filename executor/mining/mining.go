@@ -42,7 +42,9 @@ type Config struct {
 	// as in stratum.ClientOptions.
 	Connect                   func(pool string) Connection
 	User, Password, UserAgent string
-	Log                       *slog.Logger
+	// CA are PEM certificates to trust for stratum+tls; nil: the system's.
+	CA  []byte
+	Log *slog.Logger
 	// Rand gives jitter from [0,1); nil: a random one.
 	Rand func() float64
 }
@@ -92,6 +94,10 @@ type assigned struct {
 	conn       Connection
 	assignment stratum.Assignment
 	sequence   uint64
+	// start is added to the engine's extranonce2: a server may send a job that was
+	// searched before (after a change of difficulty, say), and what was found then
+	// would be found again.
+	start uint64
 }
 
 // New prepares a Miner; nothing happens before Run.
@@ -103,7 +109,7 @@ func New(cfg Config) *Miner {
 		cfg.Rand = rand.Float64
 	}
 	if cfg.Connect == nil {
-		cfg.Connect = (&sessions{cfg: cfg}).connect
+		cfg.Connect = func(pool string) Connection { return newSession(cfg, pool) }
 	}
 	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight)}
 }
@@ -272,6 +278,9 @@ func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 	m.mu.Lock()
 	m.sequence++
 	id := &assigned{conn: conn, assignment: a, sequence: m.sequence}
+	if a.Extranonce2Size >= bigExtranonce2 {
+		id.start = uint64(m.cfg.Rand() * (1 << 53))
+	}
 	if a.Job.Clean {
 		m.oldest = m.sequence
 	}
@@ -320,7 +329,7 @@ func (m *Miner) worthless(id *assigned) bool {
 
 func (m *Miner) submit(ctx context.Context, id *assigned, hit *miner.Hit) {
 	a := id.assignment
-	err := id.conn.Submit(ctx, a, extranonce2Bytes(hit.Extranonce2, a.Extranonce2Size), hit.Time, hit.Nonce, hit.Version)
+	err := id.conn.Submit(ctx, a, id.extranonce2(hit.Extranonce2), hit.Time, hit.Nonce, hit.Version)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var refusal *stratum.Error

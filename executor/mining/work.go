@@ -11,7 +11,10 @@ import (
 // maxTimeAhead is how far the header time may run ahead of the job's: nodes take
 // two hours of the network's time, the strictest pools ten minutes. It is only
 // used where extranonce2 is so small that a job could be exhausted.
-const maxTimeAhead, smallExtranonce2 = 10 * time.Minute, 3
+const maxTimeAhead = 10 * time.Minute
+
+// bigExtranonce2 is from how many bytes on extranonce2 counts as inexhaustible.
+const bigExtranonce2 = 4
 
 // Threads splits a task's cpus, in thousandths, into threads and the share of time
 // that each hashes: 2500 are three threads at 5/6.
@@ -37,19 +40,20 @@ func newWork(id *assigned) *miner.Work {
 		Target:          a.Difficulty.Target(),
 	}
 	ahead := uint64(job.Time) + uint64(maxTimeAhead/time.Second)
-	if a.Extranonce2Size < smallExtranonce2 && ahead <= math.MaxUint32 {
+	if a.Extranonce2Size < bigExtranonce2 && ahead <= math.MaxUint32 {
 		w.MaxTime = uint32(ahead)
 	}
 	w.MerkleRoot = func(extranonce2 uint64) [32]byte {
-		return job.MerkleRoot(a.Extranonce1, extranonce2Bytes(extranonce2, a.Extranonce2Size))
+		return job.MerkleRoot(a.Extranonce1, id.extranonce2(extranonce2))
 	}
 	return w
 }
 
-// extranonce2Bytes writes a counter into size bytes, little-endian; what it does
-// not fill is zero.
-func extranonce2Bytes(counter uint64, size int) []byte {
+// extranonce2 is the field of the coinbase for the engine's counter: little-endian,
+// zero where it is longer than the counter.
+func (id *assigned) extranonce2(counter uint64) []byte {
+	size := id.assignment.Extranonce2Size
 	b := make([]byte, max(size, 8))
-	binary.LittleEndian.PutUint64(b, counter)
+	binary.LittleEndian.PutUint64(b, counter+id.start)
 	return b[:size]
 }
