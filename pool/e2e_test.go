@@ -110,7 +110,7 @@ func (p *proxy) miner(user string) *miner {
 // TestMineOnBtcd is the main job: template, job, share, block, confirmation.
 func TestMineOnBtcd(t *testing.T) {
 	btcd := startBtcd(t, devnode.Config{})
-	p := startProxy(t, pool.Config{Upstreams: []pool.Upstream{nodeUpstream(btcd)}, CoinbaseTag: "/lode/", StartDifficulty: 1e-6})
+	p := startProxy(t, pool.Config{Upstreams: []pool.Upstream{nodeUpstream(btcd)}, CoinbaseTag: "/lode/", StartDifficulty: 1e-6, MaxDifficulty: 1e-6})
 	m := p.miner("rig.1")
 	prev := ""
 	const blocks = 20

@@ -76,6 +76,11 @@ type Upstream struct {
 	CA []byte
 	// ZMQ is the address of Core's hashblock publisher, tcp://host:port; "": none.
 	ZMQ string
+	// ExpectAddress, if set, is an address that the coinbase of each job of a
+	// Stratum pool must pay to; a pool that breaks this is left.
+	ExpectAddress string
+	// SuggestDifficulty is asked of a Stratum pool; 0: nothing is.
+	SuggestDifficulty float64
 }
 
 // BlockState is what is known of a found block.

@@ -3,27 +3,306 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/space"
 	"lode/stratum"
 )
 
 // poolWork is the part of work that a pool gave.
 type poolWork struct {
+	from       *poolSource
+	assignment stratum.Assignment
 	difficulty float64
+	target     stratum.Target // strict: what the pool surely takes
 }
 
-func (w *poolWork) fill(*stratum.Job, int) error { return errors.New("no") }
+// fill completes a downstream job; size is that of the whole extranonce.
+func (w *poolWork) fill(j *stratum.Job, size int) error {
+	a := &w.assignment
+	if want := len(a.Extranonce1) + a.Extranonce2Size; size != want {
+		return fmt.Errorf("the miner has %d bytes of extranonce, the pool's job %d", size, want)
+	}
+	j.Coinbase1, j.Coinbase2, j.MerkleBranch = a.Job.Coinbase1, a.Job.Coinbase2, a.Job.MerkleBranch
+	return nil
+}
 
-func (w *poolWork) forward(j *job, in *stratum.Share, extranonce1 []byte, hash *chainhash.Hash) {}
+// forward hands a share on if the pool wants it. extranonce1 is the miner's: the
+// pool's own with the miner's prefix behind it.
+func (w *poolWork) forward(j *job, in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash) {
+	if !w.target.MetBy(hash) && !j.network.MetBy(hash) {
+		return
+	}
+	prefix := extranonce1[len(w.assignment.Extranonce1):]
+	extranonce2 := append(append(make([]byte, 0, w.assignment.Extranonce2Size), prefix...), in.Extranonce2...)
+	w.from.submit(w, extranonce2, in.Time, in.Nonce, version)
+}
 
-type poolSource struct{}
+// poolCounts are the answers of an upstream pool.
+type poolCounts struct {
+	Accepted, Rejected, Stale, Lost atomic.Uint64
+}
+
+// Limits of what is suffered from a pool.
+const (
+	// refusalTime is for how long a pool may refuse all shares, refusalCount of them
+	// at least, before another upstream is tried.
+	refusalTime  = time.Minute
+	refusalCount = 10
+	// distrustTime is for how long a pool is left alone that did what no honest one does.
+	distrustTime = 5 * time.Minute
+)
+
+// poolSource gives the work of a Stratum pool.
+type poolSource struct {
+	index  int
+	p      *Proxy
+	shown  string
+	opts   stratum.ClientOptions
+	expect string // payout address that coinbases must pay to; "": any
+	client *stratum.Client
+	counts poolCounts
+
+	mu       sync.Mutex // guards the rest
+	place    *place
+	e1       string // extranonce1 that place is for
+	e2size   int
+	lastGood time.Time // last share accepted, or the first one sent
+	refused  int       // shares in a row
+	distrust time.Time // until then no work is taken
+	why      error
+	unknown  time.Time // since when jobs are on a block that our node does not know
+}
 
 func newPoolSource(p *Proxy, index int, u Upstream) (*poolSource, error) {
-	return nil, errors.New("stratum upstreams come next")
+	address, err := url.Parse(u.URL)
+	if err != nil || address.Host == "" {
+		return nil, errors.New("pool address: not a URL, want stratum+tcp://host:port")
+	}
+	if address.User != nil && u.User == "" {
+		u.User = address.User.Username()
+		u.Password, _ = address.User.Password()
+	}
+	address.User = nil
+	if u.User == "" {
+		return nil, fmt.Errorf("pool %s: no user: give --pool-user", address)
+	}
+	s := &poolSource{index: index, p: p, shown: address.String(), expect: u.ExpectAddress}
+	s.opts = stratum.ClientOptions{
+		URL: s.shown, User: u.User, Password: u.Password, UserAgent: "lode-proxy", CA: u.CA,
+		NoVersionRolling: p.config.NoVersionRolling, SubscribeExtranonce: true,
+		SuggestDifficulty: stratum.Difficulty(u.SuggestDifficulty), Logger: p.log,
+	}
+	if s.client, err = stratum.NewClient(s.opts); err != nil {
+		return nil, fmt.Errorf("pool %s: %w", s.shown, err)
+	}
+	return s, nil
 }
 
-func (*poolSource) url() string                   { return "" }
-func (*poolSource) notify()                       {}
-func (*poolSource) run(context.Context, reporter) {}
+func (s *poolSource) url() string { return s.shown }
+func (s *poolSource) notify()     {} // a pool tells by itself
+
+func (s *poolSource) run(ctx context.Context, report reporter) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { _ = s.client.Run(ctx) }) // its error is that of ctx
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	var last *stratum.Assignment // nil: nothing to be had, or not wanted
+	known := false               // whether anything was reported
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case a := <-s.client.Assignments():
+			if a.Job == nil {
+				last, known = nil, true
+				report.lost(s.reason())
+				continue
+			}
+			last = &a
+			s.take(ctx, last, report)
+			known = true
+		case <-look.C:
+			switch err := s.client.State().Err; {
+			case last == nil && !known && err != nil:
+				known = true
+				report.lost(s.reason())
+			case last != nil && s.lookAgain():
+				s.take(ctx, last, report)
+			}
+		}
+	}
+}
+
+func (s *poolSource) reason() error {
+	if err := s.client.State().Err; err != nil {
+		return fmt.Errorf("%s: %w", s.shown, err)
+	}
+	return fmt.Errorf("%s: the connection was lost", s.shown)
+}
+
+// take passes an assignment on, if it can be trusted.
+func (s *poolSource) take(ctx context.Context, a *stratum.Assignment, report reporter) {
+	err := s.trusted()
+	if err == nil {
+		if err = s.verify(ctx, a); err != nil && errors.Is(err, errViolation) {
+			s.p.log.Error("pool is not trusted any more", "upstream", s.shown, "error", err, "for", distrustTime)
+			s.doubt(err)
+		}
+	}
+	var w *work
+	var where *place
+	if err == nil {
+		w, where, err = s.make(a)
+	}
+	if err != nil {
+		report.lost(fmt.Errorf("%s: %w", s.shown, err))
+		return
+	}
+	report.work(w, where)
+}
+
+// doubt takes no work from the pool for a while.
+func (s *poolSource) doubt(err error) {
+	s.mu.Lock()
+	s.distrust, s.why, s.refused = time.Now().Add(distrustTime), err, 0
+	s.mu.Unlock()
+}
+
+func (s *poolSource) trusted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Now().Before(s.distrust) {
+		return s.why
+	}
+	if s.refused >= refusalCount && time.Since(s.lastGood) > refusalTime {
+		s.why = fmt.Errorf("it refused the last %d shares", s.refused)
+		s.distrust, s.refused = time.Now().Add(distrustTime), 0
+		return s.why
+	}
+	return nil
+}
+
+// lookAgain reports whether the last assignment is to be judged once more, without a
+// new one having come.
+func (s *poolSource) lookAgain() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	again := s.why != nil && now.After(s.distrust) // the time is over
+	if again {
+		s.why = nil
+		s.lastGood = now
+	}
+	return again || !s.unknown.IsZero() || s.refused >= refusalCount && now.Sub(s.lastGood) > refusalTime
+}
+
+func (s *poolSource) make(a *stratum.Assignment) (*work, *place, error) {
+	where, err := s.placeFor(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	network, err := stratum.TargetFromBits(a.Job.Bits)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &work{
+		source: s.index, prev: a.Job.PrevBlock, bits: a.Job.Bits, network: network,
+		networkDifficulty: float64(network.Difficulty()),
+		version:           a.Job.Version, mask: a.VersionMask & s.p.mask(),
+		time: a.Job.Time, minTime: a.Job.Time, since: time.Now(), clean: a.Job.Clean,
+		pool: &poolWork{from: s, assignment: *a, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()},
+	}
+	if height, ok := coinbaseHeight(a.Job.Coinbase1); ok {
+		w.height = height
+	}
+	return w, where, nil
+}
+
+// placeFor is the extranonce space that the pool left us. It stays the same for as
+// long as the pool's extranonce1 does, over reconnections too.
+func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.place != nil && s.e1 == string(a.Extranonce1) && s.e2size == a.Extranonce2Size {
+		return s.place, nil
+	}
+	prefix := space.Split(a.Extranonce2Size)
+	if prefix == 0 {
+		return nil, fmt.Errorf("its extranonce2 of %d bytes is too small to be shared among miners", a.Extranonce2Size)
+	}
+	sp, err := space.New(a.Extranonce1, prefix, leaseTime)
+	if err != nil {
+		return nil, err
+	}
+	s.place = &place{Space: sp, e2size: a.Extranonce2Size - prefix, source: s.index}
+	s.e1, s.e2size = string(a.Extranonce1), a.Extranonce2Size
+	return s.place, nil
+}
+
+// submit sends a share to the pool and counts its answer.
+func (s *poolSource) submit(w *poolWork, extranonce2 []byte, ntime, nonce, version uint32) {
+	s.mu.Lock()
+	if s.lastGood.IsZero() {
+		s.lastGood = time.Now()
+	}
+	s.mu.Unlock()
+	err := s.client.SubmitAsync(w.assignment, extranonce2, ntime, nonce, version, s.answered)
+	if err != nil {
+		s.counts.Lost.Add(1)
+		s.p.log.Warn("share not sent to the pool", "upstream", s.shown, "error", err)
+	}
+}
+
+func (s *poolSource) answered(err error) {
+	var refusal *stratum.Error
+	switch {
+	case err == nil:
+		s.counts.Accepted.Add(1)
+		s.mu.Lock()
+		s.refused, s.lastGood = 0, time.Now()
+		s.mu.Unlock()
+		return
+	case !errors.As(err, &refusal):
+		s.counts.Lost.Add(1)
+		return
+	case refusal.Code == stratum.CodeStale:
+		s.counts.Stale.Add(1)
+	default:
+		s.counts.Rejected.Add(1)
+	}
+	s.p.log.Info("pool refused a share", "upstream", s.shown, "code", refusal.Code, "reason", refusal.Text)
+	s.mu.Lock()
+	s.refused++
+	s.mu.Unlock()
+}
+
+// check tries the pool out: see Check.
+func (s *poolSource) check(ctx context.Context) (string, error) {
+	opts := s.opts
+	opts.FirstJobTimeout = checkTimeout
+	session, err := stratum.Dial(ctx, opts)
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	a := session.Current()
+	if a.Job == nil {
+		return "", errors.New("it sends no job")
+	}
+	if _, _, err := s.make(&a); err != nil {
+		return "", err
+	}
+	if err := checkPayout(s.p, s.expect, &a); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("logged in; difficulty %g, version mask %08x, extranonce2 of %d bytes",
+		float64(a.Difficulty), a.VersionMask, a.Extranonce2Size), nil
+}

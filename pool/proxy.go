@@ -427,6 +427,13 @@ func (p *Proxy) tickSession(c *stratum.Conn, now time.Time) {
 	}
 }
 
+// Notify has the nodes asked for a new block at once.
+func (p *Proxy) Notify() {
+	for _, s := range p.sources {
+		s.notify()
+	}
+}
+
 // Status implements Runner.
 func (p *Proxy) Status() Status {
 	s := Status{}

@@ -116,7 +116,7 @@ func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Work
 		return accounts.Duplicate, reached, errDuplicate
 	}
 	if j.pool != nil {
-		j.pool.forward(j, in, extranonce1, hash)
+		j.pool.forward(j, in, version, extranonce1, hash)
 	}
 	return accounts.Accepted, reached, nil
 }

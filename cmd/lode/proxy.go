@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"lode/pool"
+	"lode/pool/workers"
+)
+
+// proxyCmd is `lode proxy`.
+type proxyCmd struct {
+	Serve proxyServeCmd `cmd:"" default:"withargs" help:"Serve miners (the default)."`
+	Check proxyCheckCmd `cmd:"" help:"Look whether the configuration and the upstreams are right, and say what is wrong."`
+}
+
+// proxyFlags are common to both.
+type proxyFlags struct {
+	Listen     string `help:"Address for miners." default:"0.0.0.0:3333" placeholder:"HOST:PORT"`
+	TLSListen  string `name:"tls-listen" help:"Address for miners that speak TLS; needs --tls-cert and --tls-key." placeholder:"HOST:PORT"`
+	TLSCert    string `name:"tls-cert" help:"PEM certificate chain; read again when it changes." placeholder:"FILE"`
+	TLSKey     string `name:"tls-key" help:"PEM key of the certificate." placeholder:"FILE"`
+	HTTPListen string `name:"http-listen" help:"Address of API, metrics and health check; it tells names of workers, so keep it inside." placeholder:"HOST:PORT"`
+
+	Upstream         []string `help:"Where work comes from, best first: node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port. Repeatable." required:"" placeholder:"URL"`
+	NodeUser         string   `help:"RPC user of node upstreams." placeholder:"NAME"`
+	NodePasswordFile string   `help:"File with the RPC password; or set LODE_NODE_PASSWORD." placeholder:"FILE"`
+	NodeCookieFile   string   `help:"Cookie file of a Bitcoin Core on this machine, instead of user and password." placeholder:"FILE"`
+	NodeCA           string   `name:"node-ca" help:"PEM certificate to trust for nodes (rpc.cert of btcd)." placeholder:"FILE"`
+	NodeZMQ          string   `name:"node-zmq" help:"Address of Bitcoin Core's zmqpubhashblock." placeholder:"tcp://HOST:PORT"`
+	PoolUser         string   `help:"User at Stratum upstreams." placeholder:"NAME"`
+	PoolPasswordFile string   `help:"File with the password at Stratum upstreams; or set LODE_POOL_PASSWORD." placeholder:"FILE"`
+	PoolCA           string   `name:"pool-ca" help:"PEM certificate to trust for stratum+tls upstreams." placeholder:"FILE"`
+	PayoutAddress    string   `help:"Address that gets the reward of blocks from node upstreams." placeholder:"ADDRESS"`
+	CoinbaseTag      string   `help:"Text for the coinbase, at most 40 bytes." default:"/lode/" placeholder:"TEXT"`
+
+	StateDir    string `help:"Folder for the journal of found blocks and the accounts." required:"" placeholder:"DIR"`
+	Shard       uint8  `help:"Number of this proxy among those that share a node or payout address." default:"0"`
+	WorkersFile string `help:"File with the workers that may mine: a name and perhaps a password on each line; default: everybody." placeholder:"FILE"`
+
+	SharesPerMinute  float64       `help:"Shares that each miner is to send per minute." default:"15"`
+	StartDifficulty  float64       `help:"First difficulty of an unknown miner; 0: by its kind." default:"0"`
+	MinDifficulty    float64       `help:"Least difficulty." default:"0.000001"`
+	MaxDifficulty    float64       `help:"Greatest difficulty." default:"1000000000000"`
+	StaleGrace       time.Duration `help:"For how long after a new block shares of the old one still count." default:"0s"`
+	HoldDown         time.Duration `help:"For how long a better upstream must be back before it is preferred." default:"60s"`
+	Confirmations    int64         `help:"Depth at which a found block is no longer watched." default:"20"`
+	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
+	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
+	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
+}
+
+func (f *proxyFlags) config(env *environment) (pool.Config, error) {
+	config := pool.Config{
+		Listen: f.Listen, HTTPListen: f.HTTPListen, ListenTLS: f.TLSListen, CertFile: f.TLSCert, KeyFile: f.TLSKey,
+		PayoutAddress: f.PayoutAddress, CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
+		SharesPerMinute: f.SharesPerMinute, StartDifficulty: f.StartDifficulty, MinDifficulty: f.MinDifficulty, MaxDifficulty: f.MaxDifficulty,
+		StaleGrace: f.StaleGrace, HoldDown: f.HoldDown, Confirmations: f.Confirmations, MinBlockInterval: f.MinBlockInterval,
+		NoVersionRolling: !f.VersionRolling, Logger: env.log,
+	}
+	if f.HoldDown == 0 {
+		config.HoldDown = -1 // none, where 0 would be the default
+	}
+	if (f.TLSCert == "") != (f.TLSKey == "") || (f.TLSListen != "") != (f.TLSCert != "") {
+		return config, usagef("--tls-listen, --tls-cert and --tls-key go together: give all three")
+	}
+	for _, address := range []string{f.Listen, f.HTTPListen, f.TLSListen} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return config, usagef("%q is no HOST:PORT", address)
+		}
+	}
+	for _, text := range f.ProxyFrom {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			address, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return config, usagef("--proxy-from %q: want an address or a network such as 10.0.0.0/8", text)
+			}
+			prefix = netip.PrefixFrom(address, address.BitLen())
+		}
+		config.ProxyFrom = append(config.ProxyFrom, prefix)
+	}
+	upstreams, err := f.upstreams()
+	if err != nil {
+		return config, err
+	}
+	config.Upstreams = upstreams
+	if f.WorkersFile != "" {
+		list, err := workers.Open(f.WorkersFile, func(err error) { env.log.Error("the former workers stay in force", "error", err) })
+		if err != nil {
+			return config, usagef("--workers-file: %w", err)
+		}
+		config.Authorize = list.Authorize
+	}
+	return config, nil
+}
+
+func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {
+	nodeCA, err := readOptional("--node-ca", f.NodeCA)
+	if err != nil {
+		return nil, err
+	}
+	poolCA, err := readOptional("--pool-ca", f.PoolCA)
+	if err != nil {
+		return nil, err
+	}
+	poolPassword := os.Getenv("LODE_POOL_PASSWORD")
+	if f.PoolPasswordFile != "" {
+		if poolPassword, err = readSecret(f.PoolPasswordFile); err != nil {
+			return nil, usagef("--pool-password-file: %w", err)
+		}
+	}
+	var list []pool.Upstream
+	for _, url := range f.Upstream {
+		u := pool.Upstream{URL: url, User: f.PoolUser, Password: poolPassword, CA: poolCA}
+		if strings.HasPrefix(url, "node:") {
+			u = pool.Upstream{
+				URL: url, User: f.NodeUser, Password: os.Getenv("LODE_NODE_PASSWORD"),
+				PasswordFile: f.NodePasswordFile, CookieFile: f.NodeCookieFile, CA: nodeCA, ZMQ: f.NodeZMQ,
+			}
+		}
+		list = append(list, u)
+	}
+	return list, nil
+}
+
+func readOptional(flag, file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usagef("%s: %w", flag, err)
+	}
+	return data, nil
+}
+
+// proxyServeCmd runs a pool-proxy without Mesos.
+type proxyServeCmd struct {
+	proxyFlags `embed:""`
+}
+
+// Help is shown by lode proxy --help.
+func (proxyServeCmd) Help() string {
+	return `Takes work from a Bitcoin node or a Stratum pool and serves it to miners over Stratum v1.
+
+  lode proxy --upstream node:http://127.0.0.1:8332 --node-cookie-file ~/.bitcoin/.cookie \
+    --payout-address bc1q… --state-dir /var/lib/lode-proxy --http-listen 127.0.0.1:8651
+
+SIGUSR1 (for bitcoind's -blocknotify) has it ask the nodes for a new block at once; SIGTERM and SIGINT end it in order.`
+}
+
+// Run is called by kong.
+func (cmd *proxyServeCmd) Run(env *environment) error {
+	config, err := cmd.config(env)
+	if err != nil {
+		return err
+	}
+	p, err := pool.New(config)
+	if err != nil {
+		return &usageError{err}
+	}
+	stop := notifyOnSignal(p)
+	defer stop()
+	return p.Run(env.ctx)
+}
+
+// proxyCheckCmd is `lode proxy check`.
+type proxyCheckCmd struct {
+	proxyFlags `embed:""`
+}
+
+// Run is called by kong.
+func (cmd *proxyCheckCmd) Run(env *environment) error {
+	config, err := cmd.config(env)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, finding := range pool.Check(env.ctx, config) {
+		mark := "ok    "
+		if finding.Err != nil {
+			mark = "FAILED"
+			bad++
+		}
+		if finding.Err != nil {
+			fmt.Fprintf(env.stdout, "%s %s: %v\n", mark, finding.What, finding.Err)
+		} else {
+			fmt.Fprintf(env.stdout, "%s %s: %s\n", mark, finding.What, finding.Detail)
+		}
+	}
+	if bad > 0 {
+		fmt.Fprintf(env.stdout, "%d of the checks failed\n", bad)
+		return exitStatus(1)
+	}
+	return nil
+}
