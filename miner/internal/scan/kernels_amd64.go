@@ -3,13 +3,14 @@
 package scan
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/klauspost/cpuid/v2"
 )
 
 func platformKernels() []Kernel {
-	return append(avx512Kernels(), shaniKernels()...)
+	return slices.Concat(avx512Kernels(), shaniKernels(), avx2Kernels())
 }
 
 // missing names the features that the processor or the system lacks.

@@ -6,21 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"lode/miner/internal/scan/_asm/fips180"
-)
-
-// Offsets in a record, the data of one version, whose words are broadcast.
-const (
-	recordA    = 0  // state after round 3, with nonce 0: a
-	recordB    = 4  //
-	recordC    = 8  //
-	recordD    = 12 //
-	recordE    = 16 //
-	recordF    = 20 //
-	recordG    = 24 //
-	recordH    = 28 // h+K+W of rounds 4, 5 and 6, whose h are known
-	recordMid  = 40 // the midstate
-	recordHKW  = 72 // of the second hash: h+K+midstate of rounds 1, 2 and 3
-	recordSize = 128
+	"lode/miner/internal/scan/_asm/tail"
 )
 
 // nonceRow is the row of the table that holds the nonce words, W[3].
@@ -52,14 +38,14 @@ func (s *first) begin() []piece {
 	return []piece{
 		func() {
 			VMOVDQA32(Mem{Base: pTable, Disp: nonceRow}, t0)
-			VPADDD_BCST(s.record.Offset(recordE), t0, s.e[1])
-			VPADDD_BCST(s.record.Offset(recordA), t0, s.a[1])
+			VPADDD_BCST(s.record.Offset(tail.E), t0, s.e[1])
+			VPADDD_BCST(s.record.Offset(tail.A), t0, s.a[1])
 			VMOVDQA32(s.e[1], s.rowOf(1, 3))
 			VMOVDQA32(s.a[1], s.rowOf(0, 3))
 		},
 		func() {
-			VPBROADCASTD(s.record.Offset(recordF), s.e[0])
-			VPBROADCASTD(s.record.Offset(recordB), s.a[0])
+			VPBROADCASTD(s.record.Offset(tail.F), s.e[0])
+			VPBROADCASTD(s.record.Offset(tail.B), s.a[0])
 		},
 	}
 }
@@ -70,7 +56,7 @@ func (s *first) older(half, t int) (m Mem, broadcast bool) {
 	if t >= 3 {
 		return s.rowOf(half, t), false
 	}
-	offset := map[[2]int]int{{0, 2}: recordB, {0, 1}: recordC, {0, 0}: recordD, {1, 2}: recordF, {1, 1}: recordG}
+	offset := map[[2]int]int{{0, 2}: tail.B, {0, 1}: tail.C, {0, 0}: tail.D, {1, 2}: tail.F, {1, 1}: tail.G}
 	return s.record.Offset(offset[[2]int{half, t}]), true
 }
 
@@ -101,7 +87,7 @@ func (s *first) rounds(from, to, moved int) (pieces []piece) {
 				ternaryOlder(choose, g, broadcast, f, t0)
 				switch {
 				case t < 7:
-					VPADDD_BCST(s.record.Offset(recordH+4*(t-4)), t0, f)
+					VPADDD_BCST(s.record.Offset(tail.H+4*(t-4)), t0, f)
 				case t == 7:
 					VPADDD_BCST(pool.at(fips180.K[7]), t0, t0)
 					VPADDD(s.rowOf(1, 3), t0, f)

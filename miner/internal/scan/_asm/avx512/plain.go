@@ -6,6 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"lode/miner/internal/scan/_asm/fips180"
+	"lode/miner/internal/scan/_asm/tail"
 )
 
 // headerStream is a stream of the kernel that does not roll: sixteen nonces in
@@ -24,37 +25,37 @@ func (s *headerStream) head(swap reg.VecPhysical) (pieces []piece) {
 	add(func() {
 		VPSHUFB(swap, s.nonces, t0)
 		VMOVDQA32(t0, s.word(3))
-		VPADDD_BCST(s.field(recordE), t0, r[4])
-		VPADDD_BCST(s.field(recordA), t0, r[0])
+		VPADDD_BCST(s.field(tail.E), t0, r[4])
+		VPADDD_BCST(s.field(tail.A), t0, r[0])
 	}, func() {
-		for i, offset := range []int{1: recordB, 2: recordC, 3: recordD, 5: recordF, 6: recordG} {
+		for i, offset := range []int{1: tail.B, 2: tail.C, 3: tail.D, 5: tail.F, 6: tail.G} {
 			if offset != 0 {
 				VPBROADCASTD(s.field(offset), r[i])
 			}
 		}
 	}, func() { // for rounds 31 to 33
-		VPBROADCASTD(s.field(recordW16), t0)
+		VPBROADCASTD(s.field(tail.W16), t0)
 		VMOVDQA32(t0, s.word(16))
-		VPBROADCASTD(s.field(recordW17), t0)
+		VPBROADCASTD(s.field(tail.W17), t0)
 		VMOVDQA32(t0, s.word(17))
 	})
 	for t := 4; t < 32; t++ {
 		h := s.state.at(t)[7]
 		switch {
 		case t < 7:
-			add(func() { VPBROADCASTD(s.field(recordH+4*(t-4)), h) })
+			add(func() { VPBROADCASTD(s.field(tail.H+4*(t-4)), h) })
 		case t < 15:
 			add(func() { VPADDD_BCST(pool.at(k[t]), h, h) })
 		case t == 15:
 			add(func() { VPADDD_BCST(pool.at(k[t]+fips180.HeaderBits), h, h) })
 		case t == 16:
-			add(func() { VPADDD_BCST(s.field(recordW16K), h, h) })
+			add(func() { VPADDD_BCST(s.field(tail.W16K), h, h) })
 		case t == 17:
-			add(func() { VPADDD_BCST(s.field(recordW17K), h, h) })
+			add(func() { VPADDD_BCST(s.field(tail.W17K), h, h) })
 		default:
 			w := s.newest[t%2]
 			add(func() {
-				headerWord(t).emit(func(u int) Op { return s.word(u) }, w, s.record, w)
+				addUp(tail.HeaderWord(t), func(u int) Op { return s.word(u) }, w, s.record, w)
 				VMOVDQA32(w, s.word(t))
 			}, func() {
 				VPADDD_BCST(pool.at(k[t]), h, h)
@@ -128,7 +129,7 @@ func plainKernel() {
 	JMP(LabelRef("loop"))
 
 	Label("special")
-	interleave(x.straight(24, 32, digestPadding), y.straight(24, 32, digestPadding))
+	interleave(x.straight(24, 32), y.straight(24, 32))
 	enterLoop(32, 3, after56)
 
 	align()
@@ -143,8 +144,8 @@ func plainKernel() {
 	JE(LabelRef("special"))
 
 	interleave(
-		append(x.straight(56, 61, nil), x.verdict()...),
-		append(y.straight(56, 61, nil), y.verdict()...))
+		append(x.straight(56, 61), x.verdict()...),
+		append(y.straight(56, 61), y.verdict()...))
 	VPADDD_BCST(pool.at(32), x.nonces, x.nonces)
 	VPADDD_BCST(pool.at(32), y.nonces, y.nonces)
 	ADDQ(Imm(4), pOut)

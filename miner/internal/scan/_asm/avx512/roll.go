@@ -4,6 +4,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"lode/miner/internal/scan/_asm/tail"
 )
 
 // rollKernel writes the kernel that shares the message schedule of the first hash
@@ -29,14 +31,14 @@ func rollKernel() {
 	next := [2]*first{}
 	for i := range now {
 		now[i] = &second{
-			index: i, record: Mem{Base: pRecord, Disp: i * recordSize},
+			index: i, record: Mem{Base: pRecord, Disp: i * tail.RecordSize},
 			newest: [2]reg.VecPhysical{vector(24 + 2*i), vector(25 + 2*i)},
 		}
 		for j := range now[i].state {
 			now[i].state[j] = vector(8*i + j)
 		}
 		next[i] = &first{
-			index: i, record: Mem{Base: pNext, Disp: i * recordSize},
+			index: i, record: Mem{Base: pNext, Disp: i * tail.RecordSize},
 			a: [2]reg.VecPhysical{vector(16 + 4*i), vector(17 + 4*i)},
 			e: [2]reg.VecPhysical{vector(18 + 4*i), vector(19 + 4*i)},
 		}
@@ -46,7 +48,7 @@ func rollKernel() {
 	Label("block")
 	// The next pair is the one that follows, or the first one with the next table.
 	Comment("next pair")
-	LEAQ(Mem{Base: pRecord, Disp: 2 * recordSize}, pNext)
+	LEAQ(Mem{Base: pRecord, Disp: 2 * tail.RecordSize}, pNext)
 	CMPQ(pairs, Imm(1))
 	JNE(LabelRef("head"))
 	Load(Param("records"), pNext)
@@ -66,7 +68,7 @@ func rollKernel() {
 	// the counter's second byte says which it is.
 	Label("special")
 	interleave(
-		now[0].straight(24, 32, digestPadding), now[1].straight(24, 32, digestPadding),
+		now[0].straight(24, 32), now[1].straight(24, 32),
 		next[0].rounds(28, 36, 8), next[1].rounds(28, 36, 8))
 	MOVQ(pBuffer, pHalf)
 	LEAQ(Mem{Base: pBuffer, Disp: 8 * row}, pOther)
@@ -88,11 +90,11 @@ func rollKernel() {
 	JZ(LabelRef("special"))
 
 	interleave(
-		append(now[0].straight(56, 61, nil), now[0].verdict()...),
-		append(now[1].straight(56, 61, nil), now[1].verdict()...),
+		append(now[0].straight(56, 61), now[0].verdict()...),
+		append(now[1].straight(56, 61), now[1].verdict()...),
 		next[0].rounds(60, 64, 40), next[1].rounds(60, 64, 40))
 	SUBQ(U32(40*row), pTable)
-	ADDQ(U32(2*recordSize), pRecord)
+	ADDQ(U32(2*tail.RecordSize), pRecord)
 	ADDQ(Imm(4), pOut)
 	DECQ(pairs)
 	JNZ(LabelRef("block"))

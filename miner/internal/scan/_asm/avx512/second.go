@@ -6,6 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"lode/miner/internal/scan/_asm/fips180"
+	"lode/miner/internal/scan/_asm/tail"
 )
 
 // second is a stream in its second hash: of a digest, so that the words 8 to 15 of
@@ -39,11 +40,6 @@ func (s *second) wordInLoop(base int) func(t int) Mem {
 	}
 }
 
-// Words of the message that are known.
-var digestPadding = map[int]uint32{
-	8: fips180.Pad, 9: 0, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 15: fips180.DigestBits,
-}
-
 // head is rounds 0 to 15.
 func (s *second) head() (pieces []piece) {
 	add := func(p ...piece) { pieces = append(pieces, p...) }
@@ -54,7 +50,7 @@ func (s *second) head() (pieces []piece) {
 		add(func() {
 			VPBROADCASTD(pool.at(v), t0)
 			for t := 8; t < 16; t++ {
-				if digestPadding[t] == v {
+				if tail.DigestPadding[t] == v {
 					VMOVDQA32(t0, s.word(t))
 				}
 			}
@@ -68,12 +64,12 @@ func (s *second) head() (pieces []piece) {
 	r := s.state.at(1)
 	add(func() {
 		VMOVDQA32(s.result(0), t0)
-		VPADDD_BCST(s.field(recordMid), t0, t0)
+		VPADDD_BCST(s.field(tail.Mid), t0, t0)
 		VMOVDQA32(t0, s.word(0))
 		VPADDD_BCST(pool.at(newA), t0, r[0])
 		VPADDD_BCST(pool.at(newE), t0, r[4])
 	}, func() {
-		// h of rounds 1 to 3 is in the record's recordHKW.
+		// h of rounds 1 to 3 is in the record's tail.HKW.
 		VPBROADCASTD(pool.at(iv[0]), r[1])
 		VPBROADCASTD(pool.at(iv[1]), r[2])
 		VPBROADCASTD(pool.at(iv[2]), r[3])
@@ -86,20 +82,20 @@ func (s *second) head() (pieces []piece) {
 		case t < 4:
 			add(func() {
 				VMOVDQA32(s.result(t), t0)
-				VPADDD_BCST(s.field(recordHKW+4*(t-1)), t0, h)
-				VPADDD_BCST(s.field(recordMid+4*t), t0, t0)
+				VPADDD_BCST(s.field(tail.HKW+4*(t-1)), t0, h)
+				VPADDD_BCST(s.field(tail.Mid+4*t), t0, t0)
 				VMOVDQA32(t0, s.word(t))
 			})
 		case t < 8:
 			add(func() {
 				VMOVDQA32(s.result(t), t0)
-				VPADDD_BCST(s.field(recordMid+4*t), t0, t0)
+				VPADDD_BCST(s.field(tail.Mid+4*t), t0, t0)
 				VMOVDQA32(t0, s.word(t))
 				VPADDD_BCST(pool.at(k[t]), h, h)
 				VPADDD(t0, h, h)
 			})
 		default:
-			add(func() { VPADDD_BCST(pool.at(k[t]+digestPadding[t]), h, h) })
+			add(func() { VPADDD_BCST(pool.at(k[t]+tail.DigestPadding[t]), h, h) })
 		}
 		add(s.state.round(t, true)...)
 	}
@@ -117,16 +113,16 @@ func (s *second) field(offset int) Mem { return s.record.Offset(offset) }
 func (s *second) loop(base int) (pieces []piece) {
 	word := s.wordInLoop(base)
 	for t := base; t < base+8; t++ {
-		pieces = append(pieces, s.schedule(t, word, nil)...)
+		pieces = append(pieces, s.schedule(t, word, tail.AnyWord(t))...)
 		pieces = append(pieces, s.round(t, Mem{Base: pK, Disp: 4 * (t - base)}, true)...)
 	}
 	return pieces
 }
 
-// straight is rounds first to last-1 outside of a loop.
-func (s *second) straight(first, last int, known map[int]uint32) (pieces []piece) {
+// straight is rounds first to last-1 outside of a loop; first is 24 or more.
+func (s *second) straight(first, last int) (pieces []piece) {
 	for t := first; t < last; t++ {
-		pieces = append(pieces, s.schedule(t, s.word, known)...)
+		pieces = append(pieces, s.schedule(t, s.word, tail.DigestWord(t))...)
 		// Round 60 makes the result's last word of A[56], so that is the last
 		// a that is needed.
 		pieces = append(pieces, s.round(t, pool.at(fips180.K[t]), t <= 56)...)
@@ -143,43 +139,14 @@ func (s *second) round(t int, k Mem, aHalf bool) []piece {
 }
 
 // schedule computes W[t] into newest[t%2], where W[t-2] was, and into its row.
-func (s *second) schedule(t int, word func(int) Mem, known map[int]uint32) []piece {
+func (s *second) schedule(t int, word func(int) Mem, sum tail.Sum) []piece {
 	w := s.newest[t%2]
-	constant := uint32(0)
-	var rows []Mem // to be added
-	for _, u := range []int{t - 16, t - 7} {
-		if v, ok := known[u]; ok {
-			constant += v
-		} else {
-			rows = append(rows, word(u))
+	return []piece{func() {
+		addUp(sum, func(u int) Op { return word(u) }, w, s.record, w)
+		if t < 56 { // the words from here on are used from newest only
+			VMOVDQA32(w, word(t))
 		}
-	}
-	v, sigma0Known := known[t-15]
-	if sigma0Known {
-		constant += fips180.Sigma0(v)
-	}
-	return []piece{
-		// All but sigma1 first: W[t-2] is the word that is ready last.
-		func() {
-			if sigma0Known {
-				VMOVDQA32(rows[0], t3)
-				rows = rows[1:]
-			} else {
-				smallSigma(word(t-15), sigma0, t3)
-			}
-			for _, m := range rows {
-				VPADDD(m, t3, t3)
-			}
-			if constant != 0 {
-				VPADDD_BCST(pool.at(constant), t3, t3)
-			}
-			smallSigma(w, sigma1, t2)
-			VPADDD(t2, t3, w)
-			if t < 56 { // the words from here on are used from newest only
-				VMOVDQA32(w, word(t))
-			}
-		},
-	}
+	}}
 }
 
 // verdict writes a bit for each lane whose last word passes the mask.

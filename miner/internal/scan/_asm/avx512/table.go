@@ -3,6 +3,8 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+
+	"lode/miner/internal/scan/_asm/tail"
 )
 
 // lanes is what is to be added to a nonce for the sixteen lanes; swap reverses the
@@ -45,10 +47,10 @@ func tableKernel() {
 		}
 		return vector(t % 16)
 	}
-	VPBROADCASTD(record.Offset(recordW16), word(16))
-	VPBROADCASTD(record.Offset(recordW17), word(17))
+	VPBROADCASTD(record.Offset(tail.W16), word(16))
+	VPBROADCASTD(record.Offset(tail.W17), word(17))
 	for t := 18; t < 64; t++ {
-		headerWord(t).emit(word, word(t-2), record, word(t))
+		addUp(tail.HeaderWord(t), word, word(t-2), record, word(t))
 		VPADDD_BCST(Mem{Base: pK, Disp: 4 * t}, word(t), t0)
 		VMOVDQA32(t0, Mem{Base: pTable, Disp: row * t})
 	}
