@@ -155,6 +155,28 @@ func rollKernel(first, second int) {
 	RET()
 }
 
+// tableKernel writes the function that fills the sums of a table for rounds 16 to 63
+// from the tail with its nonce.
+func tableKernel() {
+	TEXT("shaniTable", NOSPLIT, "func(table *byte, message *byte)")
+	Pragma("noescape")
+	table := Mem{Base: Load(Param("table"), GP64())}
+	message := Mem{Base: Load(Param("message"), GP64())}
+	free := allRegisters()
+	s := &stream{}
+	s.begin(0, free.take(), &free)
+	VMOVDQU(message, s.quads[0].register)
+	s.quads[1] = quad{constant: &[4]uint32{fips180.Pad}}
+	s.quads[2] = quad{constant: &[4]uint32{}}
+	s.quads[3] = quad{constant: &[4]uint32{3: fips180.HeaderBits}}
+	for q := 4; q < 16; q++ {
+		s.schedule(q, &free)
+		VPADDD(kQuads.Offset(16*q), s.quads[q].register, kw)
+		VMOVDQU(kw, table.Offset(tableKW+16*(q-1)))
+	}
+	RET()
+}
+
 // begin puts quad q, which is in a register, at its place.
 func (s *stream) begin(q int, x reg.VecPhysical, free *registers) {
 	s.quads[q] = quad{register: x}

@@ -26,6 +26,7 @@ func main() {
 	rollKernel(2, 2)
 	rollKernel(4, 2)
 	rollKernel(4, 4)
+	tableKernel()
 	Generate()
 }
 
