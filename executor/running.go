@@ -27,8 +27,8 @@ type running struct {
 	resources Resources
 	started   time.Time
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx      context.Context
+	cancel   context.CancelFunc
 	sequence uint64 // of the newest report
 
 	// giveUp is closed when the grace period of a kill has passed.

@@ -21,14 +21,19 @@ type session struct {
 	dialed *stratum.Session
 }
 
-func newSession(cfg Config, pool string) *session {
-	if !strings.Contains(pool, "://") {
-		pool = "stratum+tcp://" + pool
+// NewSession makes a Connection over Stratum v1: one stratum.Session.
+func NewSession(options stratum.ClientOptions) Connection { return &session{options: options} }
+
+func stratumConnect(cfg Config) func(pool string) Connection {
+	return func(pool string) Connection {
+		if !strings.Contains(pool, "://") {
+			pool = "stratum+tcp://" + pool
+		}
+		return NewSession(stratum.ClientOptions{
+			URL: pool, User: cfg.User, Password: cfg.Password, UserAgent: cfg.UserAgent,
+			Logger: cfg.Log, SubscribeExtranonce: true, FirstJobTimeout: firstJobTimeout,
+		})
 	}
-	return &session{options: stratum.ClientOptions{
-		URL: pool, User: cfg.User, Password: cfg.Password, UserAgent: cfg.UserAgent, CA: cfg.CA,
-		Logger: cfg.Log, SubscribeExtranonce: true, FirstJobTimeout: firstJobTimeout,
-	}}
 }
 
 // Run implements Connection.

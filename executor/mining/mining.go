@@ -37,14 +37,12 @@ type Connection interface {
 // Config is what a Miner needs.
 type Config struct {
 	Engine miner.Searcher
-	// Connect makes a connection to an element of SetPools' list; nil: a Stratum v1
-	// session with User, Password and UserAgent. Elements are then host:port or URLs
-	// as in stratum.ClientOptions.
+	// Connect makes a connection to an element of SetPools' list, for example with
+	// NewSession; nil: a Stratum v1 session with User, Password and UserAgent to
+	// what is host:port or a URL as in stratum.ClientOptions.
 	Connect                   func(pool string) Connection
 	User, Password, UserAgent string
-	// CA are PEM certificates to trust for stratum+tls; nil: the system's.
-	CA  []byte
-	Log *slog.Logger
+	Log                       *slog.Logger
 	// Rand gives jitter from [0,1); nil: a random one.
 	Rand func() float64
 }
@@ -109,7 +107,7 @@ func New(cfg Config) *Miner {
 		cfg.Rand = rand.Float64
 	}
 	if cfg.Connect == nil {
-		cfg.Connect = func(pool string) Connection { return newSession(cfg, pool) }
+		cfg.Connect = stratumConnect(cfg)
 	}
 	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight)}
 }
