@@ -41,6 +41,8 @@ const (
 	tickInterval    = 5 * time.Second
 	saveInterval    = time.Minute
 	drainTime       = 5 * time.Second
+	// lagPatience is how long a node may be behind another before that is preferred.
+	lagPatience = 10 * time.Second
 	// staleWork is how long miners go on with the last work when no upstream is left.
 	staleWork = time.Minute
 )
@@ -87,6 +89,8 @@ type offer struct {
 	work  *work // nil: nothing
 	place *place
 	err   error
+	// lagging is since when another node is ahead; zero: none is.
+	lagging time.Time
 }
 
 // New checks the configuration and reads the journal and the accounts. It does not
@@ -295,8 +299,8 @@ func (p *Proxy) news(source int, o offer) {
 	defer p.publishing.Unlock()
 	p.stateMu.Lock()
 	was := p.offers[source]
+	o.lagging = was.lagging
 	p.offers[source] = o
-	p.failover.set(p.now(), source, o.work != nil)
 	if o.err != nil {
 		p.lastError = o.err.Error()
 	}
@@ -313,6 +317,11 @@ func (p *Proxy) news(source int, o offer) {
 func (p *Proxy) choose(changed int) {
 	now := p.now()
 	p.stateMu.Lock()
+	for i := range p.offers {
+		if o := &p.offers[i]; o.work != nil || o.err != nil {
+			p.failover.set(now, i, o.work != nil && !p.lags(now, i))
+		}
+	}
 	before := p.failover.active
 	active := p.failover.choose(now)
 	var o offer
@@ -335,6 +344,28 @@ func (p *Proxy) choose(changed int) {
 	case active == changed:
 		p.publish(o)
 	}
+}
+
+// lags reports whether a node is behind another one: it was restarted and forgot
+// blocks, or hangs. The one that is mined for is given time, since blocks do not
+// reach all nodes at once. The caller holds stateMu.
+func (p *Proxy) lags(now time.Time, i int) bool {
+	mine := &p.offers[i]
+	if mine.work.node == nil {
+		return false
+	}
+	behind := false
+	for _, o := range p.offers {
+		behind = behind || o.work != nil && o.work.node != nil && o.work.height > mine.work.height
+	}
+	if !behind {
+		mine.lagging = time.Time{}
+		return false
+	}
+	if mine.lagging.IsZero() {
+		mine.lagging = now
+	}
+	return i != p.failover.active || now.Sub(mine.lagging) > lagPatience
 }
 
 // publish makes a job of the work and sends it to all miners. The caller holds
