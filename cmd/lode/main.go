@@ -12,9 +12,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"lode/devmesos"
 )
 
 func main() {
+	devmesos.LauncherMain() // of dev and dev-mesos: the program is the parent of executors, too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the work in order; a second one ends the program at once.
 	context.AfterFunc(ctx, stop)

@@ -209,12 +209,12 @@ func (s Set) Filter(keep func(mesos.Resource) bool) Set {
 	return t
 }
 
-// ScalarsLast moves scalars behind ranges and sets, the order in which Mesos offers.
+// ScalarsLast moves lasting scalars behind everything else, the order in which Mesos
+// offers.
 func (s Set) ScalarsLast() Set {
+	last := func(i item) bool { return i.kind.GetType() == mesos.SCALAR && i.kind.Revocable == nil }
 	items := slices.Clone(s.items)
-	slices.SortStableFunc(items, func(a, b item) int {
-		return boolOrder(a.kind.GetType() == mesos.SCALAR, b.kind.GetType() == mesos.SCALAR)
-	})
+	slices.SortStableFunc(items, func(a, b item) int { return boolOrder(last(a), last(b)) })
 	return Set{items}
 }
 
@@ -345,4 +345,35 @@ func difference(a, b []string) []string {
 		}
 	}
 	return d
+}
+
+// Upgrade brings resources of a call into the format with stacks of reservations and
+// allocates those to a role that name none. The amounts stay as they are.
+func Upgrade(list []mesos.Resource, role string) []mesos.Resource {
+	upgraded := make([]mesos.Resource, len(list))
+	for i, r := range list {
+		upgraded[i] = refined(r)
+		if r.AllocationInfo == nil {
+			upgraded[i].AllocationInfo = &mesos.Resource_AllocationInfo{Role: &role}
+		}
+	}
+	return upgraded
+}
+
+// PopReservation takes the last reservation off each kind.
+func (s Set) PopReservation() Set {
+	return s.mapKinds(func(r *mesos.Resource) {
+		if n := len(r.Reservations); n > 0 {
+			r.Reservations = slices.Clone(r.Reservations[:n-1])
+		}
+	})
+}
+
+// SharesRanges says whether a range resource, such as ports, has numbers in both sets.
+func (s Set) SharesRanges(t Set) bool {
+	return slices.ContainsFunc(s.items, func(i item) bool {
+		return slices.ContainsFunc(t.items, func(j item) bool {
+			return i.kind.Name == j.kind.Name && i.ranges.minus(j.ranges).count() < i.ranges.count()
+		})
+	})
 }

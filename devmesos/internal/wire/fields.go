@@ -75,7 +75,8 @@ func protoField(index int, sf reflect.StructField, tag string) field {
 
 // laterEnums are values that mesos-go 0.0.11 does not know yet.
 var laterEnums = map[string]map[string]int32{
-	"mesos.MasterInfo_Capability_Type": {"QUOTA_V2": MasterQuotaV2},
+	"mesos.MasterInfo_Capability_Type":    {"QUOTA_V2": MasterQuotaV2},
+	"mesos.scheduler.PseudoattributeType": {"UNKNOWN": 0, "HOSTNAME": 1, "REGION": 2, "ZONE": 3},
 }
 
 // MasterQuotaV2 is the capability QUOTA_V2 of MasterInfo, which mesos-go 0.0.11 lacks.

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lode/devmesos"
+	"lode/devmesos/agent"
+)
+
+// devMesosCmd runs the embedded Mesos alone, for any framework.
+type devMesosCmd struct {
+	Listen  string `help:"Address of the master." default:"127.0.0.1:5050" placeholder:"HOST:PORT"`
+	Masters int    `help:"Number of masters; the others redirect to the leader." default:"1"`
+	WorkDir string `help:"Folder for sandboxes and checkpoints. Default: a temporary one." placeholder:"DIR"`
+
+	Agents     int     `help:"Number of agents." default:"2"`
+	CPUs       float64 `name:"cpus" help:"Processors of each agent." default:"2"`
+	Mem        float64 `help:"Memory of each agent, in MB." default:"2048"`
+	Disk       float64 `help:"Disk of each agent, in MB." default:"8192"`
+	Resources  string  `help:"Resources of each agent as Mesos writes them, in place of --cpus, --mem, --disk." placeholder:"cpus:2;mem:1024;ports:[…]"`
+	Revocable  string  `help:"Revocable resources of each agent in addition." placeholder:"cpus:2"`
+	Attributes string  `help:"Attributes of each agent." placeholder:"rack:a;level:1"`
+
+	Credentials           map[string]string `help:"Demand HTTP basic authentication of frameworks." placeholder:"PRINCIPAL=SECRET"`
+	AuthenticateExecutors bool              `help:"Give executors tokens and demand them."`
+
+	Allocation          time.Duration `help:"Time between allocations." default:"1s"`
+	Heartbeat           time.Duration `help:"Time between heartbeats." default:"15s"`
+	AgentPing           time.Duration `help:"Time between pings of an agent." default:"15s"`
+	AgentPings          int           `help:"Pings that an agent may miss." default:"5"`
+	OfferTimeout        time.Duration `help:"Time after which an unused offer is rescinded; 0: never." default:"0"`
+	UpdateRetry         time.Duration `help:"Time after which an unacknowledged update is sent again." default:"10s"`
+	RegistrationTimeout time.Duration `help:"Time that an executor has to register." default:"1m"`
+	ShutdownGrace       time.Duration `help:"Time that an executor has to shut down." default:"5s"`
+}
+
+func (c *devMesosCmd) Run(env *environment) error {
+	if c.Agents < 0 || c.Masters < 1 {
+		return usagef("--agents must be at least 0 and --masters at least 1")
+	}
+	cluster, err := devmesos.Start(env.ctx, c.config(env))
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	fmt.Fprintf(env.stdout, "Mesos master %s\n", strings.Join(cluster.MasterURLs(), " "))
+	for _, a := range cluster.Agents() {
+		id, _ := a.ID()
+		fmt.Fprintf(env.stdout, "Mesos agent  http://%s %s\n", a.Endpoint(), id.Value)
+	}
+	fmt.Fprintln(env.stdout, "Ready. Stop with Ctrl-C.")
+	<-env.ctx.Done()
+	return nil
+}
+
+func (c *devMesosCmd) config(env *environment) devmesos.Config {
+	one := devmesos.AgentConfig{
+		Resources:             c.Resources,
+		Oversubscribed:        c.Revocable,
+		Attributes:            c.Attributes,
+		AuthenticateExecutors: c.AuthenticateExecutors,
+	}
+	agents := slices.Repeat([]devmesos.AgentConfig{one}, c.Agents)
+	if c.Resources == "" {
+		for i := range agents {
+			first := 31000 + 100*i
+			agents[i].Resources = fmt.Sprintf("cpus:%g;mem:%g;disk:%g;ports:[%d-%d]", c.CPUs, c.Mem, c.Disk, first, first+99)
+		}
+	}
+	return devmesos.Config{
+		Listen:      c.Listen,
+		Masters:     c.Masters,
+		WorkDir:     c.WorkDir,
+		Agents:      agents,
+		Credentials: c.Credentials,
+		Launcher:    "/proc/self/exe",
+		Logger:      env.log,
+		Timing: devmesos.Timing{
+			Allocation:   c.Allocation,
+			Heartbeat:    c.Heartbeat,
+			AgentPing:    c.AgentPing,
+			AgentPings:   c.AgentPings,
+			OfferTimeout: c.OfferTimeout,
+			Agent: agent.Timing{
+				UpdateRetryMin:        c.UpdateRetry,
+				ExecutorRegistration:  c.RegistrationTimeout,
+				ExecutorShutdownGrace: c.ShutdownGrace,
+			},
+		},
+	}
+}
