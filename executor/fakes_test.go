@@ -12,7 +12,7 @@ import (
 
 	"lode/executor/boundlog"
 	"lode/executor/driver"
-	"lode/executor/internal/fakeagent"
+	"lode/executor/fakeagent"
 	"lode/executor/mining"
 	"lode/message"
 	"lode/miner"

@@ -16,7 +16,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/executor"
 	"go.uber.org/goleak"
 
-	"lode/executor/internal/fakeagent"
+	"lode/executor/fakeagent"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

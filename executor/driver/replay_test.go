@@ -19,7 +19,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/executor"
 
-	"lode/executor/internal/fakeagent"
+	"lode/executor/fakeagent"
 )
 
 // entry is one line of a recorded dialogue between an executor and a real agent

@@ -119,7 +119,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	runner, err := p.env.NewProxy(cfg)
 	if err != nil {
-		return fmt.Errorf("start the proxy: %w", err)
+		return err
 	}
 	p.mu.Lock()
 	p.pool = runner
@@ -136,7 +136,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	<-sending
 	switch {
 	case err != nil:
-		return fmt.Errorf("proxy on %s: %w", p.listen, err)
+		return err
 	case !stopped:
 		return errors.New("the proxy ended by itself")
 	}
