@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -197,7 +198,7 @@ func (e *executor) status(id string, state mesos.TaskState, reason *mesos.TaskSt
 	s := mesos.TaskStatus{TaskID: mesos.TaskID{Value: id}, State: &state, Reason: reason}
 	if text != "" {
 		text = e.options.Redact(text)
-		text = text[:min(len(text), maxStatusMessage)]
+		text = strings.ToValidUTF8(text[:min(len(text), maxStatusMessage)], "?")
 		s.Message = &text
 	}
 	return s

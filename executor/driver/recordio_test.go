@@ -109,14 +109,13 @@ func FuzzStream(f *testing.F) {
 			switch {
 			case errors.As(err, &bad):
 				continue
-			case err != nil:
+			case err != nil || event.LaunchGroup != nil && len(event.LaunchGroup.TaskGroup.Tasks) > cap(h.events):
 				return
 			}
-			select {
-			case <-h.events:
-			default:
-			}
 			d.dispatch(event)
+			for len(h.events) > 0 {
+				<-h.events
+			}
 		}
 	})
 }

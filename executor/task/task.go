@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"lode/executor/mining"
@@ -87,14 +88,12 @@ func jittered(d time.Duration, rand func() float64) time.Duration {
 	return time.Duration((0.8 + 0.4*rand()) * float64(d))
 }
 
-// shorten cuts text to at most n bytes.
+// shorten cuts text to at most n bytes, and makes it valid UTF-8: protobuf takes
+// nothing else, and errors and names come from strangers.
 func shorten(text string, n int) string {
+	text = strings.ToValidUTF8(text, "?")
 	if len(text) <= n {
 		return text
 	}
-	cut := n - len("…")
-	for cut > 0 && text[cut]&0xc0 == 0x80 { // inside of a rune
-		cut--
-	}
-	return text[:cut] + "…"
+	return strings.ToValidUTF8(text[:n-len("…")], "") + "…"
 }
