@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"lode/devmesos/agent/sandbox"
@@ -75,6 +76,9 @@ func New(config Config) (*Agent, error) {
 	}
 	if config.AuthenticateHTTPExecutors && config.JWTSecretKey == nil {
 		config.JWTSecretKey = []byte(rand.Text())
+	}
+	if config.newContainerID == nil {
+		config.newContainerID = func(string) string { return uuid.NewString() }
 	}
 	if config.WorkDir == "" {
 		return nil, errors.New("agent: no work directory given")

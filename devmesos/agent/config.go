@@ -45,6 +45,9 @@ type Config struct {
 	AuthenticateHTTPExecutors bool
 	// JWTSecretKey signs those tokens; nil makes a random one.
 	JWTSecretKey []byte
+
+	// newContainerID names the next container of an executor; nil means a random UUID. Tests use recorded names.
+	newContainerID func(executor string) string
 }
 
 // Timing are an agent's intervals. The defaults are those of Mesos 1.11.

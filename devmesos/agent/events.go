@@ -3,7 +3,6 @@ package agent
 import (
 	"slices"
 
-	"github.com/gogo/protobuf/proto"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	executorapi "github.com/mesos/mesos-go/api/v1/lib/executor"
 )
@@ -70,12 +69,4 @@ func (e *executor) endStream() {
 		e.stream.Close()
 		e.stream = nil
 	}
-}
-
-// clone makes a deep copy, so that nobody's slices are shared between actors.
-func clone[T any, M interface {
-	*T
-	proto.Message
-}](v T) T {
-	return *proto.Clone(M(&v)).(M)
 }

@@ -13,5 +13,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[0] == executorName {
 		os.Exit(testExecutor(os.Args[1:]))
 	}
+	if len(os.Args) > 1 && os.Args[0] == "executor" {
+		os.Exit(playedExecutor())
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"lode/devmesos/agent/fetcher"
@@ -124,7 +123,7 @@ func (p *process) addExecutor(f *framework, info mesos.ExecutorInfo) (*executor,
 	e := &executor{
 		framework:  f,
 		info:       info,
-		container:  uuid.NewString(),
+		container:  p.config.newContainerID(info.ExecutorID.Value),
 		checkpoint: f.info.GetCheckpoint(),
 		state:      executorRegistering,
 		heartbeat:  func() {},
@@ -151,7 +150,7 @@ func (p *process) addExecutor(f *framework, info mesos.ExecutorInfo) (*executor,
 // makeSandbox makes the sandbox and the link to it. Errors are worded as Mesos words them, for they go out in an update.
 func (p *process) makeSandbox(e *executor) error {
 	fail := func(err error) error {
-		return fmt.Errorf("Failed to create executor directory '%s': %w", e.directory, err) //nolint:staticcheck // Mesos' words
+		return failf("Failed to create executor directory '%s': %v", e.directory, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(e.directory), 0o755); err != nil {
 		return fail(err)
@@ -168,7 +167,7 @@ func (p *process) makeSandbox(e *executor) error {
 			err = giveTo(u)(e.directory)
 		}
 		if err != nil {
-			return fail(fmt.Errorf("Failed to chown directory to '%s': %w", e.user, err)) //nolint:staticcheck // Mesos' words
+			return fail(failf("Failed to chown directory to '%s': %v", e.user, err))
 		}
 	}
 	if err := relink(e.directory, filepath.Join(filepath.Dir(e.directory), "latest")); err != nil {
@@ -354,3 +353,10 @@ func allocated(e *executor) []mesos.Resource {
 	}
 	return all
 }
+
+// failure is an error in the words of Mesos, which a framework gets to read in an update.
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+func failf(format string, args ...any) error { return failure(fmt.Sprintf(format, args...)) }

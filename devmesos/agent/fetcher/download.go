@@ -29,7 +29,6 @@ func newClient(transport http.RoundTripper) *http.Client {
 		transport = &http.Transport{
 			Proxy:              http.ProxyFromEnvironment,
 			DisableCompression: true,
-			DisableKeepAlives:  true,
 			TLSNextProto:       map[string]func(string, *tls.Conn) http.RoundTripper{},
 		}
 	}
@@ -89,7 +88,7 @@ func (f *Fetcher) size(ctx context.Context, uri string) (int64, error) {
 // get downloads over HTTP. As with curl, the body is written whatever the status is; only 200 is good.
 func (f *Fetcher) get(ctx context.Context, uri, path string) error {
 	if strings.HasPrefix(uri, "ftp") {
-		return errors.New("Error downloading resource: Unsupported protocol") //nolint:staticcheck // Mesos' words
+		return failf("Error downloading resource: Unsupported protocol")
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -99,11 +98,11 @@ func (f *Fetcher) get(ctx context.Context, uri, path string) error {
 	status, err := f.save(ctx, uri, path, func() { stall.Reset(f.config.StallTimeout) })
 	switch {
 	case errors.Is(context.Cause(ctx), errStalled):
-		return errors.New("Error downloading resource: Timeout was reached") //nolint:staticcheck // Mesos' words
+		return failf("Error downloading resource: Timeout was reached")
 	case err != nil:
-		return fmt.Errorf("Error downloading resource: %s", curlWords(err)) //nolint:staticcheck // Mesos' words
+		return failf("Error downloading resource: %s", curlWords(err))
 	case status != http.StatusOK:
-		return fmt.Errorf("Error downloading resource, received HTTP return code %d", status) //nolint:staticcheck // Mesos' words
+		return failf("Error downloading resource, received HTTP return code %d", status)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func isArchive(path string) bool {
 // extract unpacks an archive into a directory. What would land outside of it is an error.
 func extract(archive, dir string, own func(path string) error) error {
 	fail := func(err error) error {
-		return fmt.Errorf("Failed to extract archive '%s' to '%s': %w", archive, dir, err) //nolint:staticcheck // Mesos' words
+		return failf("Failed to extract archive '%s' to '%s': %v", archive, dir, err)
 	}
 	source, err := os.Open(archive)
 	if err != nil {

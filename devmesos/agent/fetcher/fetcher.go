@@ -87,7 +87,7 @@ func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
 func (f *Fetcher) Fetch(ctx context.Context, r Request) error {
 	for _, uri := range r.URIs {
 		if err := validate(uri); err != nil {
-			return fmt.Errorf("Could not fetch: %w", err) //nolint:staticcheck // Mesos' words
+			return failf("Could not fetch: %v", err)
 		}
 	}
 	if len(r.URIs) == 0 {
@@ -95,6 +95,7 @@ func (f *Fetcher) Fetch(ctx context.Context, r Request) error {
 	}
 	j := &job{Fetcher: f, Request: r, cacheDir: filepath.Join(f.config.CacheDir, r.User)}
 	defer j.release()
+	defer f.client.CloseIdleConnections()
 	err := j.prepare(ctx)
 	if err == nil {
 		err = j.run(ctx)
@@ -103,9 +104,9 @@ func (f *Fetcher) Fetch(ctx context.Context, r Request) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("Failed to fetch all URIs for container '%s': terminated with signal Killed", r.ContainerID) //nolint:staticcheck // Mesos' words
+		return failf("Failed to fetch all URIs for container '%s': terminated with signal Killed", r.ContainerID)
 	default:
-		return fmt.Errorf("Failed to fetch all URIs for container '%s': exited with status 1", r.ContainerID) //nolint:staticcheck // Mesos' words
+		return failf("Failed to fetch all URIs for container '%s': exited with status 1", r.ContainerID)
 	}
 }
 
@@ -133,13 +134,13 @@ func validate(uri mesos.CommandInfo_URI) error {
 // basename is the local name of a URI: the last part of its path, query included.
 func basename(uri string) (string, error) {
 	if strings.ContainsAny(uri, "\\'\x00") {
-		return "", errors.New("Illegal characters in URI") //nolint:staticcheck // Mesos' words
+		return "", failf("Illegal characters in URI")
 	}
 	if i := strings.Index(uri, "://"); i > 1 {
 		path := uri[i+len("://"):]
 		slash := strings.Index(path, "/")
 		if slash < 0 || slash == len(path)-1 {
-			return "", fmt.Errorf("Malformed URI (missing path): %s", uri) //nolint:staticcheck // Mesos' words
+			return "", failf("Malformed URI (missing path): %s", uri)
 		}
 		return path[strings.LastIndex(path, "/")+1:], nil
 	}
@@ -157,10 +158,17 @@ func (f *Fetcher) localPath(uri string) (path string, local bool, err error) {
 	case filepath.IsAbs(path):
 		return path, true, nil
 	case isFile:
-		return "", false, errors.New("File URI only supports absolute paths") //nolint:staticcheck // Mesos' words
+		return "", false, failf("File URI only supports absolute paths")
 	case f.config.FrameworksHome == "":
-		return "", false, errors.New("A relative path was passed for the resource but the Mesos framework home was not specified. Please either provide this config option or avoid using a relative path") //nolint:staticcheck // Mesos' words
+		return "", false, failf("A relative path was passed for the resource but the Mesos framework home was not specified. Please either provide this config option or avoid using a relative path")
 	default:
 		return filepath.Join(f.config.FrameworksHome, path), true, nil
 	}
 }
+
+// failure is an error in the words of Mesos, which begin like sentences and are read by users of the real thing.
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+func failf(format string, args ...any) error { return failure(fmt.Sprintf(format, args...)) }

@@ -202,7 +202,7 @@ func (j *job) finish(it *item, path, archive string) error {
 	switch {
 	case it.executable():
 		if err := os.Chmod(path, 0o755); err != nil {
-			return fmt.Errorf("Failed to chmod executable '%s': %w", path, err) //nolint:staticcheck // Mesos' words
+			return failf("Failed to chmod executable '%s': %v", path, err)
 		}
 	case it.URI.Extract && archive != "" && isArchive(archive):
 		return j.extract(archive)
@@ -229,7 +229,7 @@ func (j *job) target(it *item) (string, error) {
 	name := *it.URI.OutputFile
 	if dir := filepath.Dir(name); dir != "." {
 		if err := os.MkdirAll(filepath.Join(j.Sandbox, dir), 0o755); err != nil {
-			return "", fmt.Errorf("Unable to create subdirectory %s in sandbox: %w", dir, err) //nolint:staticcheck // Mesos' words
+			return "", failf("Unable to create subdirectory %s in sandbox: %v", dir, err)
 		}
 		for d := dir; d != "." && d != "/"; d = filepath.Dir(d) {
 			if err := j.own(filepath.Join(j.Sandbox, d)); err != nil {
@@ -260,7 +260,7 @@ func (j *job) download(ctx context.Context, uri, path string) error {
 		j.logf('I', 175, "Downloading resource from '%s' to '%s'", uri, path)
 		err = j.get(ctx, uri, path)
 	default:
-		err = errors.New("Failed to create HDFS client: Failed to execute 'hadoop version 2>&1'; the command was either not found or exited with a non-zero exit status: 127") //nolint:staticcheck // Mesos' words
+		err = failf("Failed to create HDFS client: Failed to execute 'hadoop version 2>&1'; the command was either not found or exited with a non-zero exit status: 127")
 	}
 	if err != nil {
 		return err

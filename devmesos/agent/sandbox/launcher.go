@@ -31,8 +31,7 @@ func Main() {
 // cluster's process is gone however it went, it kills the group, itself included.
 func launch(order io.Reader, result io.Writer) (code int) {
 	runtime.LockOSThread() // the child's death signal is tied to this thread
-	syscall.CloseOnExec(3)
-	syscall.CloseOnExec(4)
+	closeOnExec()          // whatever the cluster's own parent left open stays here
 	syscall.Umask(0o22)
 
 	var spec Spec

@@ -1,6 +1,11 @@
 package sandbox
 
-import "syscall"
+import (
+	"math"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // leader are the attributes of a container's first process: it leads a session of its own, and
 // dies with the thread that forked it.
@@ -18,4 +23,14 @@ func credential(u *User) *syscall.Credential {
 		return nil
 	}
 	return &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+}
+
+// closeOnExec keeps all files but the standard ones from the programs that this process executes.
+func closeOnExec() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	for fd := 3; fd < 1024; fd++ { // a kernel before 5.11
+		syscall.CloseOnExec(fd)
+	}
 }

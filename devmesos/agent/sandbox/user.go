@@ -16,6 +16,11 @@ type User struct {
 	Groups []uint32
 }
 
+// UnknownUserError names a user that does not exist on this machine, in the words of Mesos.
+type UnknownUserError string
+
+func (e UnknownUserError) Error() string { return fmt.Sprintf("No such user '%s'", string(e)) }
+
 // LookupUser finds the user of a task. It returns nil where nothing has to be switched: the
 // process is not root, or the user is who it runs as already.
 func LookupUser(name string) (*User, error) {
@@ -25,7 +30,7 @@ func LookupUser(name string) (*User, error) {
 	found, err := user.Lookup(name)
 	var unknown user.UnknownUserError
 	if errors.As(err, &unknown) {
-		return nil, fmt.Errorf("No such user '%s'", name) //nolint:staticcheck // Mesos' words
+		return nil, UnknownUserError(name)
 	}
 	if err != nil {
 		return nil, err
