@@ -15,18 +15,17 @@ import (
 const (
 	listFirst = 3 * time.Second
 	listMost  = 30 * time.Second
+	// awayPatience is how long a proxy may be out of Mesos' sight before it is
+	// replaced. It may well serve its miners all the while, and comes back within
+	// seconds when only the master is new.
+	awayPatience = 10 * time.Second
 )
-
-// awayPatience is how long a proxy may be out of Mesos' sight before it is replaced.
-// It may well serve its miners all the while; but who cannot be seen cannot be
-// asked. A third of the grace leaves the new proxy the other two thirds.
-func (c *Core) awayPatience() time.Duration { return c.set.ProxyGrace / 3 }
 
 // convergeProxy keeps the list of proxies true to what runs, replaces a proxy that
 // is away for too long, and notes when miners lost their proxy.
 func (c *Core) convergeProxy() {
 	p := c.proxy()
-	if p != nil && away(p.State) && c.now.Sub(p.Since) >= c.awayPatience() && c.settled() {
+	if p != nil && away(p.State) && c.now.Sub(p.Since) >= awayPatience && c.settled() {
 		// Its successor has a higher epoch. It is killed when it is seen again.
 		c.kill(p, "it was replaced while its agent was away")
 		p = nil

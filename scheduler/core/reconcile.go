@@ -34,6 +34,7 @@ type reconciliation struct {
 
 type question struct {
 	at       time.Time
+	since    time.Time // first asked; zero: not yet
 	attempts int
 }
 
@@ -44,8 +45,12 @@ func (r *reconciliation) ask(id string, at time.Time) {
 	if r.pending == nil {
 		r.pending = make(map[string]*question)
 	}
-	if q := r.pending[id]; q == nil || at.Before(q.at) {
+	q := r.pending[id]
+	switch {
+	case q == nil:
 		r.pending[id] = &question{at: at}
+	case at.Before(q.at):
+		q.at = at
 	}
 }
 
@@ -87,6 +92,9 @@ func (c *Core) reconcileStep() {
 		call := calls.Reconcile()
 		for _, id := range due {
 			q := r.pending[id]
+			if q.since.IsZero() {
+				q.since = c.now
+			}
 			q.at = c.now.Add(c.jitter(exponential(reconcileFirst, reconcileMost, float64(q.attempts))))
 			q.attempts++
 			call.Reconcile.Tasks = append(call.Reconcile.Tasks, scheduler.Call_Reconcile_Task{

@@ -66,6 +66,8 @@ const (
 	// unknownLife is how long a task on an agent that nobody knows is waited for:
 	// after a master failover agents have 10 minutes to return.
 	unknownLife = 15 * time.Minute
+	// silenceLimit is after how long without any word a proxy is replaced.
+	silenceLimit = time.Minute
 )
 
 // run is what is known of a task only as long as this process lives.
@@ -231,6 +233,8 @@ func (c *Core) watchLaunches() {
 		t, r := c.state.Tasks[id], c.runs[id]
 		age := c.now.Sub(t.Since)
 		switch {
+		case t.Kind == KindProxy && t.Kill == "" && t.State == stateRunning && c.silent(id):
+			c.kill(t, "neither it nor Mesos has told of it for "+silenceLimit.String())
 		case t.State == stateUnknown && age > unknownLife:
 			unknown := mesos.TASK_UNKNOWN
 			c.end(t, stateLost, &mesos.TaskStatus{State: &unknown})
@@ -243,6 +247,15 @@ func (c *Core) watchLaunches() {
 			}
 		}
 	}
+}
+
+// silent says that nothing is known of a running task any more: Mesos does not
+// answer for it, as a new master does for agents that do not come back to it (for 10
+// minutes, by default), and its own reports do not arrive either.
+func (c *Core) silent(id string) bool {
+	q := c.recon.pending[id]
+	return q != nil && q.attempts > 1 && c.settled() && c.now.Sub(c.recon.started) > silenceLimit &&
+		c.now.Sub(q.since) > silenceLimit && c.now.Sub(c.runs[id].reportAt) > silenceLimit
 }
 
 // forget drops what is of no use any more from memory.

@@ -1,0 +1,665 @@
+package core
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/message"
+)
+
+// TestSimulation runs whole histories of a cluster, each from a seed: messages are
+// lost, doubled and overtaken, agents are cut off and return or not, executors die,
+// masters fail over with and without their memory, connections break, and the
+// scheduler crashes between any two actions and goes on from its disk. After every
+// action the invariants are checked; when the faults end, the cluster must come to
+// mine with one proxy and all agents.
+//
+// LODE_SIM_SEEDS is the number of histories, LODE_SIM_SEED replays one and prints
+// what happens in it.
+func TestSimulation(t *testing.T) {
+	if s := os.Getenv("LODE_SIM_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("LODE_SIM_SEED: %v", err)
+		}
+		if err := simulate(seed, func(format string, args ...any) { t.Logf(format, args...) }); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		return
+	}
+	seeds := uint64(400)
+	if testing.Short() {
+		seeds = 50
+	}
+	if s := os.Getenv("LODE_SIM_SEEDS"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("LODE_SIM_SEEDS: %v", err)
+		}
+		seeds = n
+	}
+	var next, failed atomic.Uint64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				seed := next.Add(1)
+				if seed > seeds || failed.Load() > 3 {
+					return
+				}
+				if err := simulate(seed, nil); err != nil {
+					failed.Add(1)
+					t.Errorf("seed %d: %v\nreplay: LODE_SIM_SEED=%d go test -v -run TestSimulation ./scheduler/core", seed, err, seed)
+				}
+				if seed%10000 == 0 {
+					fmt.Fprintf(os.Stderr, "%d of %d histories, %v\n", seed, seeds, time.Since(start).Round(time.Second))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d histories in %v", seeds, time.Since(start).Round(time.Millisecond))
+}
+
+// The secrets of a history, which must show up nowhere but in a Secrets message.
+const (
+	simPassword = "correct-horse-battery-staple"
+	simKey      = "0123456789abcdef-worker-key-0123"
+)
+
+// harness is the scheduler in a history: a core, its disk, and what watches it.
+type harness struct {
+	*cluster
+
+	core    *Core
+	disk    []byte
+	decoded *State // what is on disk; nil: to be decoded
+	blocks  map[string][]byte
+	session int
+
+	maxMiners int
+	grace     time.Duration
+	crashes   int
+	epochs    map[uint64]string // proxy list by epoch
+	proxies   map[uint64]string // proxy by epoch
+	framework string
+	log       func(string, ...any)
+	err       error
+}
+
+func (h *harness) fail(format string, args ...any) {
+	if h.err == nil {
+		h.err = fmt.Errorf("at %v: %s", h.now.Sub(simEpoch), fmt.Sprintf(format, args...))
+	}
+}
+
+var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func simulate(seed uint64, log func(string, ...any)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			buf := make([]byte, 8<<10)
+			err = fmt.Errorf("panic: %v\n%s", p, buf[:runtime.Stack(buf, false)])
+		}
+	}()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	h := &harness{
+		cluster: newCluster(rnd, 1+rnd.IntN(5)),
+		blocks:  make(map[string][]byte), epochs: make(map[uint64]string), proxies: make(map[uint64]string),
+		grace: []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
+		log:   log,
+	}
+	if rnd.IntN(4) == 0 {
+		h.maxMiners = 1 + rnd.IntN(3)
+	}
+	h.toScheduler = h.deliver
+	level := rnd.Float64()
+	h.faults = faults{
+		loseMessage: 0.5 * level, duplicate: 0.3 * level, launchFails: 0.3 * level * rnd.Float64(),
+		loseLaunch: 0.2 * level, executorDies: 0.05 * level, loseCall: 0.02 * level,
+	}
+	h.start()
+	h.tick()
+	h.faulty = true
+	h.schedule()
+	h.run(simEpoch.Add(h.between(30*time.Second, 4*time.Minute)), h.stopped)
+	h.heal()
+	healed := h.now
+	looked := h.now
+	h.run(healed.Add(50*time.Minute), func() bool {
+		if h.now.Sub(looked) < time.Second {
+			return h.err != nil
+		}
+		looked = h.now
+		return h.err != nil || h.healthy() == ""
+	})
+	if h.err != nil {
+		return h.err
+	}
+	if why := h.healthy(); why != "" {
+		return fmt.Errorf("50 minutes after the last fault: %s\n%s", why, h.explain())
+	}
+	// It must stay so.
+	launched := len(h.executed)
+	h.run(h.now.Add(2*time.Minute), h.stopped)
+	if h.err != nil {
+		return h.err
+	}
+	if why := h.healthy(); why != "" {
+		return fmt.Errorf("it was healthy, and then: %s", why)
+	}
+	if n := len(h.executed) - launched; n > 2*len(h.agents) {
+		return fmt.Errorf("%d launches in two minutes in which nothing happened", n)
+	}
+	return nil
+}
+
+func (h *harness) stopped() bool { return h.err != nil }
+
+// schedule lets things go wrong from time to time.
+func (h *harness) schedule() {
+	h.after(h.between(time.Second, 20*time.Second), func() {
+		if !h.faulty {
+			return
+		}
+		a := h.agents[h.rnd.IntN(len(h.agents))]
+		switch h.rnd.IntN(8) {
+		case 0:
+			h.say("master fails over, durable registry: %v", h.master.durable)
+			h.master.failover()
+		case 1:
+			h.say("connection breaks")
+			h.master.disconnect()
+		case 2, 3:
+			h.say("agent %s is cut off", a.id)
+			a.cutOff()
+			h.after(h.between(time.Second, 3*time.Minute), func() {
+				h.say("agent %s comes back", a.id)
+				a.comeBack()
+			})
+		case 4:
+			if a != h.agents[0] && h.rnd.IntN(3) == 0 {
+				h.say("agent %s is lost for good", a.id)
+				a.cutOff()
+				a.lost = true
+			}
+		case 5:
+			h.say("scheduler is killed")
+			h.crash()
+		case 6:
+			for _, id := range sortedKeys(a.tasks) {
+				if t := a.tasks[id]; h.rnd.IntN(2) == 0 && t.executor.started {
+					h.say("executor of %s dies", id)
+					t.executor.die()
+				}
+			}
+		case 7:
+			for _, id := range sortedKeys(a.tasks) {
+				if strings.HasPrefix(id, KindProxy) {
+					h.say("executor of %s dies", id)
+					a.tasks[id].executor.die()
+				}
+			}
+		}
+		h.schedule()
+	})
+}
+
+// heal ends all faults.
+func (h *harness) heal() {
+	h.faulty = false
+	h.say("--- faults end")
+	for _, a := range h.agents {
+		a.comeBack()
+		for _, t := range a.tasks {
+			if t.executor != nil {
+				t.executor.stuck = false
+			}
+		}
+	}
+}
+
+func (h *harness) say(format string, args ...any) {
+	if h.log != nil {
+		h.log("%9.3fs "+format, append([]any{h.now.Sub(simEpoch).Seconds()}, args...)...)
+	}
+}
+
+func (h *harness) tick() {
+	pace := time.Second
+	h.after(pace, func() {
+		h.step(Tick{})
+		h.tick()
+	})
+}
+
+// start is the scheduler's process coming up.
+func (h *harness) start() {
+	state := NewState([]byte(simKey))
+	if h.disk != nil {
+		var err error
+		if state, err = DecodeState(h.disk); err != nil {
+			h.fail("stored state: %v", err)
+			return
+		}
+	}
+	set := Settings{
+		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: 168 * time.Hour, Revocable: true,
+		ArtifactURL: "http://scheduler/artifacts/d/lode-executor", ArtifactDigest: "d",
+		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: "addr", ReportInterval: 5 * time.Second,
+		ProxyGrace: h.grace, MaxMiners: h.maxMiners,
+		Secrets: map[string]*message.Credentials{"node:http://node:8332": {User: "rpc", Password: simPassword}},
+		Rand:    rand.New(rand.NewPCG(h.rnd.Uint64(), 2)),
+	}
+	core, err := New(set, state)
+	if err != nil {
+		h.fail("new core: %v", err)
+		return
+	}
+	h.core = core
+	h.session = 0
+	h.subscribeSoon(0)
+}
+
+func (h *harness) subscribeSoon(d time.Duration) {
+	core := h.core
+	h.after(d, func() {
+		if h.core == nil || h.core != core || h.session != 0 {
+			return
+		}
+		if !h.master.up {
+			h.subscribeSoon(time.Second)
+			return
+		}
+		info := core.FrameworkInfo()
+		h.session = h.master.subscribe(info.GetID().GetValue())
+		h.say("subscribe as %q", info.GetID().GetValue())
+	})
+}
+
+func (h *harness) crash() {
+	if h.core == nil {
+		return
+	}
+	h.crashes++
+	h.core = nil
+	h.master.disconnect()
+	h.session = 0
+	h.after(h.between(100*time.Millisecond, 20*time.Second), func() {
+		if h.core == nil {
+			h.say("scheduler starts again")
+			h.start()
+		}
+	})
+}
+
+// deliver hands an event of a stream to the scheduler that reads it.
+func (h *harness) deliver(session int, e Event) {
+	if h.core == nil || session != h.session {
+		return
+	}
+	if _, lost := e.(Disconnected); lost {
+		h.session = 0
+		h.step(e)
+		h.subscribeSoon(h.between(100*time.Millisecond, 2*time.Second))
+		return
+	}
+	h.step(e)
+}
+
+// step lets the core take in one event and carries out what it asks for.
+func (h *harness) step(e Event) {
+	if h.core == nil || h.err != nil {
+		return
+	}
+	if u, ok := e.(Update); ok {
+		h.say("update %s %s %s", u.Status.TaskID.Value, u.Status.GetState(), u.Status.GetReason())
+	}
+	actions := h.core.Step(h.now, e)
+	h.checkCore()
+	rest := 0
+	for i, a := range actions {
+		if h.faulty && h.rnd.IntN(400) == 0 {
+			h.say("scheduler crashes before action %d of %d", i, len(actions))
+			h.crash()
+			return
+		}
+		if h.err != nil || h.core == nil {
+			return
+		}
+		switch a := a.(type) {
+		case StoreBlock:
+			if rest > 0 {
+				h.fail("a block is stored after other actions")
+			}
+			h.blocks[a.Hash] = bytes.Clone(a.Data)
+		case Persist:
+			if rest > 0 {
+				h.fail("the state is stored after other actions")
+			}
+			b, err := h.core.Encode()
+			if err != nil {
+				h.fail("encode: %v", err)
+			}
+			h.disk, h.decoded = b, nil
+		case Call:
+			rest++
+			h.perform(a.Call)
+		case DropBlock:
+			rest++
+			delete(h.blocks, a.Hash)
+		case Notice:
+			rest++
+			h.say("%s %v", a.Text, a.Attrs)
+			h.checkPublic("log", fmt.Sprint(a.Text, a.Attrs))
+			if a.Level >= slog.LevelError {
+				h.fail("error in the log: %s %v", a.Text, a.Attrs)
+			}
+		case Progress:
+			rest++
+		case Stop:
+			h.fail("the core stops: %v", a.Err)
+		}
+	}
+}
+
+// perform sends a call to the master.
+func (h *harness) perform(call *scheduler.Call) {
+	h.checkCall(call)
+	session := h.session
+	if h.chance(h.faults.loseCall) {
+		h.say("%s call is lost, and with it the session", call.Type)
+		h.session = 0
+		if h.master.session == session {
+			h.master.disconnect()
+		}
+		h.step(Disconnected{"a call failed"})
+		h.subscribeSoon(h.between(100*time.Millisecond, 2*time.Second))
+		return
+	}
+	if session != 0 {
+		h.after(3*time.Millisecond, func() { h.master.call(session, call) })
+	}
+}
+
+// stored is what would be found after a crash.
+func (h *harness) stored() *State {
+	if h.decoded == nil {
+		s, err := DecodeState(h.disk)
+		if err != nil {
+			h.fail("stored state: %v", err)
+			s = NewState([]byte(simKey))
+		}
+		h.decoded = s
+	}
+	return h.decoded
+}
+
+// checkCore checks what must be true of the state at any time.
+func (h *harness) checkCore() {
+	wanted := 0
+	for id, t := range h.core.state.Tasks {
+		if h.core.runs[id] == nil {
+			h.fail("task %s has no run", id)
+		}
+		if t.Kind == KindProxy && t.Kill == "" {
+			wanted++
+		}
+	}
+	if wanted > 1 {
+		h.fail("%d proxies are wanted at once", wanted)
+	}
+	if len(h.core.runs) != len(h.core.state.Tasks) {
+		h.fail("%d runs for %d tasks", len(h.core.runs), len(h.core.state.Tasks))
+	}
+}
+
+// checkPublic makes sure that a text that others may see holds no secret.
+func (h *harness) checkPublic(what, text string) {
+	if strings.Contains(text, simPassword) || strings.Contains(text, simKey) {
+		h.fail("a secret is in the %s", what)
+	}
+}
+
+// checkCall checks what must be on disk, and what must be true of a call, before it
+// goes out.
+func (h *harness) checkCall(call *scheduler.Call) {
+	if h.disk == nil {
+		h.fail("%s call before the framework id is stored", call.Type)
+		return
+	}
+	disk := h.stored()
+	if disk.FrameworkID == "" || call.FrameworkID.GetValue() != disk.FrameworkID {
+		h.fail("%s call with framework id %q, stored is %q", call.Type, call.FrameworkID.GetValue(), disk.FrameworkID)
+	}
+	if h.framework == "" {
+		h.framework = disk.FrameworkID
+	}
+	if h.framework != disk.FrameworkID {
+		h.fail("framework id changed from %s to %s", h.framework, disk.FrameworkID)
+	}
+	if call.Type != scheduler.Call_MESSAGE {
+		b, _ := call.Marshal()
+		h.checkPublic(call.Type.String()+" call", string(b))
+	}
+	switch call.Type {
+	case scheduler.Call_ACKNOWLEDGE:
+		h.checkAcknowledge(disk, call.Acknowledge)
+	case scheduler.Call_ACCEPT:
+		h.checkAccept(disk, call.Accept)
+	case scheduler.Call_MESSAGE:
+		h.checkMessage(disk, call.Message)
+	}
+}
+
+func (h *harness) checkAcknowledge(disk *State, ack *scheduler.Call_Acknowledge) {
+	t := h.task(ack.TaskID.Value)
+	if t == nil {
+		return
+	}
+	for _, u := range t.updates {
+		if string(u.UUID) != string(ack.UUID) {
+			continue
+		}
+		state := u.GetState().String()
+		d := disk.Tasks[ack.TaskID.Value]
+		switch {
+		case terminal(state) && d != nil:
+			h.fail("%s of %s is acknowledged, but it is stored as %s", state, d.ID, d.State)
+		case d != nil && !away(d.State) && progress(d.State) < progress(state):
+			h.fail("%s of %s is acknowledged, but it is stored as %s", state, d.ID, d.State)
+		}
+	}
+}
+
+func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
+	if len(accept.OfferIDs) != 1 {
+		h.fail("%d offers in one ACCEPT", len(accept.OfferIDs))
+	}
+	var inv inventory
+	if o := h.master.offers[accept.OfferIDs[0].Value]; o != nil {
+		inv = newInventory(o.info.Resources, true)
+	}
+	for _, op := range accept.Operations {
+		for _, info := range op.Launch.TaskInfos {
+			id := info.TaskID.Value
+			if disk.Tasks[id] == nil {
+				h.fail("task %s is launched before it is stored", id)
+			}
+			if h.executed[id] {
+				h.fail("task id %s is used again", id)
+			}
+			h.executed[id] = true
+			h.say("launch %s on %s", id, info.AgentID.Value)
+			if inv != nil && !inv.subtract(info.Resources) {
+				h.fail("task %s does not fit into its offer: %v", id, info.Resources)
+			}
+			for name, flavours := range newInventory(info.Resources, true) {
+				if len(flavours) != 1 {
+					h.fail("task %s mixes %d kinds of %s", id, len(flavours), name)
+				}
+			}
+			if info.Executor.ExecutorID.Value != id {
+				h.fail("task %s has executor %s", id, info.Executor.ExecutorID.Value)
+			}
+			task, err := message.DecodeTask(info.Data)
+			if err != nil {
+				h.fail("data of %s: %v", id, err)
+				return
+			}
+			if p := task.GetProxy(); p != nil {
+				if old := h.proxies[p.Epoch]; old != "" {
+					h.fail("proxies %s and %s have the same epoch %d", old, id, p.Epoch)
+				}
+				h.proxies[p.Epoch] = id
+			} else {
+				h.checkList(task.GetMiner().Proxies)
+			}
+		}
+	}
+}
+
+// checkList makes sure that an epoch means one list, whoever it is sent to.
+func (h *harness) checkList(list *message.Proxies) {
+	text := strings.Join(list.GetAddresses(), ",")
+	if old, known := h.epochs[list.GetEpoch()]; known && old != text {
+		h.fail("epoch %d is %q and %q", list.GetEpoch(), old, text)
+	}
+	h.epochs[list.GetEpoch()] = text
+}
+
+func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
+	e, err := message.DecodeToExecutor(m.Data)
+	if err != nil {
+		h.fail("message to %s: %v", m.ExecutorID.Value, err)
+		return
+	}
+	t := disk.Tasks[m.ExecutorID.Value]
+	switch {
+	case e.GetSecrets() != nil:
+		if t == nil || t.Kind != KindProxy || t.Kill != "" {
+			h.fail("secrets are sent to %s, which is no wanted proxy", m.ExecutorID.Value)
+		}
+	case e.GetProxies() != nil:
+		h.checkList(e.GetProxies())
+		if disk.Epoch < e.GetProxies().Epoch {
+			h.fail("epoch %d is sent before it is stored", e.GetProxies().Epoch)
+		}
+	case e.GetBlockReceived() != nil:
+		hash := fmt.Sprintf("%x", reversed(e.GetBlockReceived().Hash))
+		if h.blocks[hash] == nil {
+			h.fail("receipt of block %s is sent, but it is not on disk", hash)
+		}
+	}
+	if e.GetSecrets() == nil {
+		h.checkPublic("message", string(m.Data))
+	}
+}
+
+// explain lists the last decisions, for who has to find out what went wrong.
+func (h *harness) explain() string {
+	if h.core == nil {
+		return "the scheduler is down"
+	}
+	s := h.core.Status(h.now)
+	var b strings.Builder
+	fmt.Fprintf(&b, "need %+v\n", s.Need)
+	for _, d := range s.Decisions[:min(5, len(s.Decisions))] {
+		fmt.Fprintf(&b, "%v offer of %s, %s: %s %s, refuse %g s\n",
+			d.At.Sub(simEpoch), d.AgentID, d.Resources, d.Outcome, d.Reason, d.Refuse)
+	}
+	for _, t := range s.Tasks {
+		fmt.Fprintf(&b, "%s %s %s\n", t.ID, t.State, t.Killing)
+	}
+	return b.String()
+}
+
+// healthy says what is missing to a cluster that mines with all it has; "": nothing.
+func (h *harness) healthy() string {
+	if h.core == nil || !h.core.connected {
+		return "the scheduler is not subscribed"
+	}
+	if !h.core.settled() || len(h.core.recon.pending) > 0 {
+		return "reconciliation is under way"
+	}
+	var proxy *simExecutor
+	miners := make(map[string]int)
+	total := 0
+	for _, a := range h.agents {
+		if a.lost {
+			continue
+		}
+		for id, t := range a.tasks {
+			if t.terminal {
+				return "the end of " + id + " is not acknowledged"
+			}
+			known := h.core.state.Tasks[id]
+			if known == nil || known.Kill != "" {
+				return "task " + id + " runs and is not wanted"
+			}
+			if t.state != mesosRunning || known.State != stateRunning || len(t.updates) > 0 {
+				return fmt.Sprintf("task %s is %v, known as %s, with %d updates on the way", id, t.state, known.State, len(t.updates))
+			}
+			if t.executor.task.GetProxy() != nil {
+				if proxy != nil {
+					return "two proxies run"
+				}
+				proxy = t.executor
+			} else {
+				miners[a.id]++
+				total++
+			}
+		}
+	}
+	if proxy == nil || proxy.secrets == nil {
+		return "no proxy runs"
+	}
+	for _, b := range h.blocks {
+		if len(b) == 0 {
+			return "an empty block is stored"
+		}
+	}
+	for _, a := range h.agents {
+		for id, t := range a.tasks {
+			if m := t.executor.task.GetMiner(); m != nil && !a.lost {
+				if t.executor.proxies.GetEpoch() != h.core.state.Proxies.Epoch || len(t.executor.proxies.GetAddresses()) == 0 {
+					return fmt.Sprintf("miner %s has the proxies of epoch %d, newest is %d", id, t.executor.proxies.GetEpoch(), h.core.state.Proxies.Epoch)
+				}
+			}
+		}
+		if a.lost || h.maxMiners > 0 && total >= h.maxMiners {
+			continue
+		}
+		if left := a.free(); miners[a.id] == 0 && left.total("cpus") >= leastMinerCPU {
+			return fmt.Sprintf("agent %s has no miner and %d thousandths of cpu", a.id, left.total("cpus"))
+		}
+		for _, f := range a.free()["cpus"] {
+			if f.amount >= leastMinerCPU {
+				return fmt.Sprintf("agent %s has %d thousandths of cpu unused", a.id, f.amount)
+			}
+		}
+	}
+	if h.maxMiners > 0 && total > h.maxMiners {
+		return fmt.Sprintf("%d miners run, at most %d should", total, h.maxMiners)
+	}
+	status, err := json.Marshal(h.core.Status(h.now))
+	if err != nil {
+		h.fail("status: %v", err)
+	}
+	h.checkPublic("status", string(status))
+	return ""
+}
