@@ -52,7 +52,7 @@ func (c *Conn) handle(line []byte) error {
 		if c.garbage > maxGarbage {
 			return ErrGarbage
 		}
-		c.reply(nullID, falseNever, errNotMessage)
+		c.refuse([]byte("null"), falseNever, errNotMessage)
 		return nil
 	}
 	stats := &c.server.stats
@@ -98,8 +98,6 @@ func (c *Conn) handle(line []byte) error {
 	return nil
 }
 
-var nullID = []byte("null")
-
 // What a reply's result is if there is an error.
 const (
 	falseNever   = false // null
@@ -107,15 +105,19 @@ const (
 )
 
 // reply queues the reply to a request: true, or the error. A notification, which
-// has no id, gets none; but nullID itself is an id.
+// has no id, gets none.
 func (c *Conn) reply(id []byte, resultFalse bool, err error) {
 	if err == nil {
 		c.replyRaw(id, "true")
 		return
 	}
-	if !wantsReply(id) {
-		return
+	if wantsReply(id) {
+		c.refuse(id, resultFalse, err)
 	}
+}
+
+// refuse queues a reply that carries an error.
+func (c *Conn) refuse(id []byte, resultFalse bool, err error) {
 	e, ok := err.(*Error)
 	if !ok && !errors.As(err, &e) {
 		e = &Error{CodeOther, err.Error()}
@@ -140,9 +142,7 @@ func (c *Conn) reply(id []byte, resultFalse bool, err error) {
 	c.commit(append(b, ",null]}\n"...))
 }
 
-func wantsReply(id []byte) bool {
-	return !isNull(id) || len(id) > 0 && &id[0] == &nullID[0]
-}
+func wantsReply(id []byte) bool { return !isNull(id) }
 
 // replyRaw queues a reply whose result is raw JSON.
 func (c *Conn) replyRaw(id []byte, result string) {

@@ -1,0 +1,559 @@
+package stratum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What a client sends on a connection of its own, and all that it is answered.
+func TestServerDialogues(t *testing.T) {
+	const notFound = `"error":[20,"Method not found",null]}`
+	type step struct {
+		send string
+		want []string
+	}
+	login := step{subscribeLine + authorizeLine, []string{subscribeReply, authorizeReply}}
+	// After each step a ping shows that nothing else was answered.
+	for _, c := range []struct {
+		name  string
+		steps []step
+	}{
+		{"minerd", []step{
+			{`{"id": 1, "method": "mining.subscribe", "params": ["cpuminer/2.5.1"]}` + "\n", []string{subscribeReply}},
+			{`{"id": 2, "method": "mining.authorize", "params": ["me", "x"]}` + "\n", []string{authorizeReply}},
+			{`{"method": "mining.submit", "params": ["me", "4f1a", "0102030405060708", "6553f100", "10015793"], "id":4}` + "\n", []string{submitReply}},
+		}},
+		{"configure, subscribe, authorize", []step{
+			{configureLine, []string{configureReply}},
+			{subscribeLine, []string{subscribeReply}},
+			{authorizeLine, []string{authorizeReply, maskLine}},
+		}},
+		{"subscribe, configure, authorize", []step{
+			{subscribeLine, []string{subscribeReply}},
+			{configureLine, []string{configureReply}},
+			{authorizeLine, []string{authorizeReply, maskLine}},
+		}},
+		{"all in one segment", []step{
+			{configureLine + subscribeLine + authorizeLine + submitLine, []string{configureReply, subscribeReply, authorizeReply, maskLine, submitReply}},
+		}},
+		{"configure twice", []step{
+			{configureLine + configureLine, []string{configureReply, configureReply}},
+		}},
+		{"configure after authorize", []step{login, {configureLine, []string{configureReply}}}},
+		{"authorize first", []step{
+			{authorizeLine, []string{authorizeReply}},
+			{submitLine, []string{`{"id":4,"result":false,"error":[25,"Not subscribed",null]}`}},
+			{subscribeLine, []string{subscribeReply}},
+			{submitLine, []string{submitReply}},
+		}},
+		{"submit before all", []step{{submitLine, []string{`{"id":4,"result":false,"error":[25,"Not subscribed",null]}`}}}},
+		{"submit before authorize", []step{
+			{subscribeLine, []string{subscribeReply}},
+			{submitLine, []string{`{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`}},
+		}},
+		{"submit by another worker", []step{login, {
+			`{"id":4,"method":"mining.submit","params":["you","4f1a","0102030405060708","6553f100","10015793"]}` + "\n",
+			[]string{`{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`},
+		}}},
+		{"two workers", []step{
+			login,
+			{`{"id":3,"method":"mining.authorize","params":["you",null]}` + "\n", []string{`{"id":3,"result":true,"error":null}`}},
+			{submitLine, []string{submitReply}},
+			{`{"id":5,"method":"mining.submit","params":["you","4f1a","0102030405060708","6553f100","10015793"]}` + "\n", []string{`{"id":5,"result":true,"error":null}`}},
+		}},
+		{"authorize without password", []step{{`{"id":2,"method":"mining.authorize","params":["me"]}` + "\n", []string{authorizeReply}}}},
+		{"subscribe twice", []step{login, {subscribeLine, []string{subscribeReply}}}},
+		{"subscribe without params", []step{
+			{`{"id":1,"method":"mining.subscribe","params":[]}` + "\n", []string{subscribeReply}},
+			{`{"id":1,"method":"mining.subscribe"}` + "\n", []string{subscribeReply}},
+			{`{"id":1,"method":"mining.subscribe","params":null}` + "\n", []string{subscribeReply}},
+			{`{"id":1,"method":"mining.subscribe","params":{"a":1}}` + "\n", []string{subscribeReply}},
+			{`{"id":1,"method":"mining.subscribe","params":["a",null,"pool",3333]}` + "\n", []string{subscribeReply}},
+		}},
+		{"ids", []step{
+			{`{"id":"auth","method":"mining.ping"}` + "\n", []string{`{"id":"auth","result":"pong","error":null}`}},
+			{`{"id":1.50e1,"method":"mining.ping"}` + "\n", []string{`{"id":1.50e1,"result":"pong","error":null}`}},
+			{`{"id":9223372036854775808,"method":"mining.ping"}` + "\n", []string{`{"id":9223372036854775808,"result":"pong","error":null}`}},
+			{`{"id":"\u0041\"","method":"mining.ping"}` + "\n", []string{`{"id":"\u0041\"","result":"pong","error":null}`}},
+			{`{"id":[1, 2],"method":"mining.ping"}` + "\n", []string{`{"id":[1, 2],"result":"pong","error":null}`}},
+			{`{"id":false,"method":"nonsense"}` + "\n", []string{`{"id":false,"result":null,` + notFound}},
+			{`{"id":1,"id":2,"method":"mining.ping"}` + "\n", []string{`{"id":2,"result":"pong","error":null}`}},
+		}},
+		{"notifications", []step{
+			{`{"id":null,"method":"mining.ping"}` + "\n" + `{"method":"mining.ping"}` + "\n", nil},
+			{`{"id":null,"method":"nonsense","params":[]}` + "\n", nil},
+			{`{"id":null,"method":"mining.suggest_target","params":["00000000ffff0000000000000000000000000000000000000000000000000000"]}` + "\n", nil},
+			{`{"method":"mining.suggest_difficulty","params":[0.00015]}` + "\n", nil},
+			{`{"id":null,"method":"mining.submit","params":[]}` + "\n", nil},
+			{`{"id":null,"method":"mining.configure","params":[]}` + "\n", nil},
+			{`{"id":null,"method":"mining.get_transactions","params":["1"]}` + "\n", nil},
+		}},
+		{"replies to our requests", []step{
+			{`{"id":7,"result":"pong","error":null}` + "\n" + `{"id":1,"method":"pong","params":[]}` + "\n" + `{"id":9,"result":null,"error":[1,"",null]}` + "\n", nil},
+		}},
+		{"unknown methods", []step{
+			{`{"id":3,"method":"mining.get_hashes","params":[]}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
+			{`{"id":3,"method":"client.version"}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
+			{`{"id":3,"method":7}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
+			{`{"id":3,"method":""}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
+			{`{"id":3}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
+			{`{"id":3,"method":"mining\u002eping"}` + "\n", []string{`{"id":3,"result":"pong","error":null}`}},
+		}},
+		{"probes", []step{
+			{`{"id":1,"method":"mining.multi_version","params":[1]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.capabilities","params":[{"a":1}]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":"xnsub","method":"mining.extranonce.subscribe","params":[]}` + "\n", []string{`{"id":"xnsub","result":true,"error":null}`}},
+			{`{"id":"txlist1","method":"mining.get_transactions","params":["1"]}` + "\n", []string{`{"id":"txlist1","result":null,"error":[21,"Job not found",null]}`}},
+			{`{"id":"txlist1","method":"mining.get_transactions","params":[]}` + "\n", []string{`{"id":"txlist1","result":null,"error":[20,"Malformed params",null]}`}},
+		}},
+		{"suggestions", []step{
+			{`{"id":1,"method":"mining.suggest_difficulty","params":["0.500000"]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty","params":[512]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty","params":[0]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Difficulty must be a number above 0",null]}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty","params":["NaN"]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Difficulty must be a number above 0",null]}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty","params":["x"]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Difficulty must be a number above 0",null]}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty"}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Difficulty must be a number above 0",null]}`}},
+			{`{"id":1,"method":"mining.suggest_target","params":["00"]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Target must be 64 hexadecimal digits and not zero",null]}`}},
+		}},
+		{"extensions", []step{
+			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty","subscribe-extranonce","info","foo\"bar"],{"minimum-difficulty.value":2048,"info.hw-version":"s9","unasked":1}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":true,"subscribe-extranonce":true,"info":true,"foo\"bar":false},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[["version-rolling"]]}` + "\n", []string{configureReplyID(1)}},
+			{`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"C00000"}]}` + "\n", []string{`{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"00c00000"},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"00000001","version-rolling.min-bit-count":2}]}` + "\n", []string{`{"id":1,"result":{"version-rolling":false},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"123456789"}]}` + "\n", []string{`{"id":1,"result":{"version-rolling":"mask must be up to 8 hexadecimal digits"},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":-1}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":"value must be a number not below 0"},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":0}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":true},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[[],{}]}` + "\n", []string{`{"id":1,"result":{},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[[7,"info"],null]}` + "\n", []string{`{"id":1,"result":{"info":true},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":[]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Malformed params",null]}`}},
+			{`{"id":1,"method":"mining.configure","params":[["info"],["info"]]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Malformed params",null]}`}},
+		}},
+		{"malformed shares", []step{
+			login,
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","01","6553f100"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed params: want worker, job id, extranonce2, ntime, nonce",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":{"worker":"me"}}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed params: want worker, job id, extranonce2, ntime, nonce",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me",1,"01","6553f100","00000000"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed params: want worker, job id, extranonce2, ntime, nonce",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","0","6553f100","00000000"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed extranonce2",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","zz","6553f100","00000000"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed extranonce2",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","` + strings.Repeat("00", 65) + `","6553f100","00000000"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed extranonce2",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","01","0x53f100","00000000"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed ntime: want up to 8 hexadecimal digits",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","01","6553f100",5]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed nonce: want up to 8 hexadecimal digits",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","01","6553f100","0","123456789"]}` + "\n", []string{`{"id":4,"result":false,"error":[20,"Malformed version bits: want up to 8 hexadecimal digits",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["me","` + strings.Repeat("j", 65) + `","01","6553f100","0"]}` + "\n", []string{`{"id":4,"result":false,"error":[21,"Job not found",null]}`}},
+		}},
+		{"worker names", []step{
+			{`{"id":2,"method":"mining.authorize","params":["` + strings.Repeat("n", 255) + `","x"]}` + "\n", []string{authorizeReply}},
+			{`{"id":2,"method":"mining.authorize","params":["Zürich.rig 1","x"]}` + "\n", []string{authorizeReply}},
+		}},
+		{"garbage", []step{
+			{`{"id":1,"method":` + "\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
+			{subscribeLine, []string{subscribeReply}},
+			{"GET / HTTP/1.1\r\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
+			{`{"id":1,"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + "}\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
+			{`{"id":"` + strings.Repeat("i", 1100) + `","method":"mining.ping"}` + "\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
+		}},
+		{"line ends", []step{
+			{"\n\r\n  \n" + strings.ReplaceAll(subscribeLine, "\n", "\r\n"), []string{subscribeReply}},
+			{"\t" + authorizeLine, []string{authorizeReply}},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, addr := startServer(t, ServerOptions{AuthDelay: -1}, &testPool{})
+			m := dialRaw(t, addr)
+			for i, s := range c.steps {
+				ping := fmt.Sprintf(`{"id":"step %d","method":"mining.ping"}`, i)
+				m.send(s.send + ping + "\n")
+				m.expect(append(s.want, fmt.Sprintf(`{"id":"step %d","result":"pong","error":null}`, i))...)
+			}
+		})
+	}
+}
+
+func configureReplyID(id int) string {
+	return strings.Replace(configureReply, `"id":9`, fmt.Sprintf(`"id":%d`, id), 1)
+}
+
+// A whole dialogue, split in two segments at every byte, and byte by byte.
+func TestServerSplitLines(t *testing.T) {
+	dialogue := configureLine + subscribeLine + "\r\n" + authorizeLine + submitLine + strings.ReplaceAll(submitLine, "\n", "\r\n")
+	want := []string{configureReply, subscribeReply, authorizeReply, maskLine, submitReply, submitReply}
+	_, addr := startServer(t, ServerOptions{}, &testPool{})
+	for at := 1; at < len(dialogue); at++ {
+		m := dialRaw(t, addr)
+		m.send(dialogue[:at])
+		m.send(dialogue[at:])
+		m.expect(want...)
+		m.Close()
+	}
+	m := dialRaw(t, addr)
+	for i := range len(dialogue) {
+		m.send(dialogue[i : i+1])
+	}
+	m.expect(want...)
+}
+
+func TestServerShareFields(t *testing.T) {
+	shares := make(chan Share, 1)
+	_, addr := startServer(t, ServerOptions{}, &testPool{submit: func(_ *Conn, s *Share) error {
+		copied := *s
+		copied.Extranonce2 = append([]byte{}, s.Extranonce2...)
+		shares <- copied
+		return nil
+	}})
+	m := dialRaw(t, addr)
+	m.login()
+	for _, c := range []struct {
+		params string
+		want   Share
+	}{
+		{`"me","4f1a","0102030405060708","6553f100","10015793"`, Share{Worker: "me", JobID: "4f1a", Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: 0x6553f100, Nonce: 0x10015793}},
+		{`"me","4f1a","ABCDEF","6553F100","DEADBEEF","00C0E000"`, Share{Worker: "me", JobID: "4f1a", Extranonce2: []byte{0xab, 0xcd, 0xef}, Time: 0x6553f100, Nonce: 0xdeadbeef, VersionBits: 0xc0e000, HasVersionBits: true}},
+		{`"me","x","","1","2","0"`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{}, Time: 1, Nonce: 2, HasVersionBits: true}},
+		{`"me","x","00","1","2",null`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{0}, Time: 1, Nonce: 2}},
+		{`"me","x","00","1","2","00000000","more",7`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{0}, Time: 1, Nonce: 2, HasVersionBits: true}},
+		{`"\u006de","\u0078","\u0030\u0031","1","2"`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{1}, Time: 1, Nonce: 2}},
+	} {
+		m.send(`{"id":4,"method":"mining.submit","params":[` + c.params + `]}` + "\n")
+		m.expect(submitReply)
+		if got := <-shares; fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) {
+			t.Errorf("%s: share %+v, want %+v", c.params, got, c.want)
+		}
+	}
+}
+
+func TestServerRefusals(t *testing.T) {
+	errs := []error{
+		&Error{CodeStale, "Stale"}, &Error{CodeDuplicate, "Duplicate \"share\""},
+		fmt.Errorf("wrapped: %w", &Error{CodeLowDifficulty, "too easy"}), errors.New("node\nis away"), &Error{-3, "negative"},
+	}
+	want := []string{
+		`[21,"Stale",null]`, `[22,"Duplicate \"share\"",null]`, `[23,"too easy",null]`, `[20,"node\u000ais away",null]`, `[-3,"negative",null]`,
+	}
+	n := 0
+	server, addr := startServer(t, ServerOptions{}, &testPool{submit: func(*Conn, *Share) error {
+		n++
+		return errs[n-1]
+	}})
+	m := dialRaw(t, addr)
+	m.login()
+	for _, w := range want {
+		m.send(submitLine)
+		m.expect(`{"id":4,"result":false,"error":` + w + `}`)
+	}
+	if got := server.Stats().Refusals.Load(); got != uint64(len(want)) {
+		t.Errorf("%d refusals counted", got)
+	}
+}
+
+func TestServerAuthorize(t *testing.T) {
+	type login struct{ user, password string }
+	logins := make(chan login, 1)
+	suggested := make(chan Difficulty, 1)
+	_, addr := startServer(t, ServerOptions{AuthDelay: -1, MaxWorkers: 4}, &testPool{
+		authorize: func(_ *Conn, user, password string) error {
+			logins <- login{user, password}
+			switch user {
+			case "bad":
+				return errors.New("no such user")
+			case "worse":
+				return &Error{CodeOther, "go away"}
+			}
+			return nil
+		},
+		suggest: func(_ *Conn, d Difficulty) { suggested <- d },
+	})
+	m := dialRaw(t, addr)
+	for _, c := range []struct {
+		params string
+		want   string
+		login  login
+		d      Difficulty
+	}{
+		{`"a.1","x"`, "true,null", login{"a.1", "x"}, 0},
+		{`"a.2","x,d=512"`, "true,null", login{"a.2", "x,d=512"}, 512},
+		{`"a.2","diff=0.25;x"`, "true,null", login{"a.2", "diff=0.25;x"}, 0.25},
+		{`"a.2","d=0 d=-1 d=x d=1e999 d=7"`, "true,null", login{"a.2", "d=0 d=-1 d=x d=1e999 d=7"}, 7},
+		{`"a.2","id=5,dd=6"`, "true,null", login{"a.2", "id=5,dd=6"}, 0},
+		{`"bad","d=512"`, `false,[24,"no such user",null]`, login{"bad", "d=512"}, 0},
+		{`"worse",null`, `false,[20,"go away",null]`, login{"worse", ""}, 0},
+		{`"b"`, "true,null", login{"b", ""}, 0},
+		{`"\u00e9\/",7`, "true,null", login{"é/", ""}, 0},
+		{`"one more"`, `false,[20,"Too many workers on one connection",null]`, login{}, 0},
+		{`""`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},
+		{`null,"x"`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},
+		{`"a\nb","x"`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},
+		{`"a\u001b[2Jb","x"`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},
+		{`"` + strings.Repeat("n", 256) + `","x"`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},
+		{`"a.1","` + strings.Repeat("p", 1025) + `"`, `false,[20,"Password is too long",null]`, login{}, 0},
+	} {
+		m.send(`{"id":2,"method":"mining.authorize","params":[` + c.params + `]}` + "\n")
+		result, err, _ := strings.Cut(c.want, ",")
+		m.expect(`{"id":2,"result":` + result + `,"error":` + err + `}`)
+		select {
+		case got := <-logins:
+			if got != c.login {
+				t.Errorf("%s: authorized as %+v", c.params, got)
+			}
+		default:
+			if c.login != (login{}) {
+				t.Errorf("%s: not authorized", c.params)
+			}
+		}
+		select {
+		case got := <-suggested:
+			if got != c.d {
+				t.Errorf("%s: suggested %v", c.params, got)
+			}
+		default:
+			if c.d != 0 {
+				t.Errorf("%s: nothing suggested", c.params)
+			}
+		}
+	}
+}
+
+func TestServerSuggestions(t *testing.T) {
+	suggested := make(chan Difficulty, 8)
+	_, addr := startServer(t, ServerOptions{}, &testPool{suggest: func(_ *Conn, d Difficulty) { suggested <- d }})
+	m := dialRaw(t, addr)
+	for line, want := range map[string]Difficulty{
+		`{"id":1,"method":"mining.suggest_difficulty","params":["0.500000"]}`:                                                                0.5,
+		`{"method":"mining.suggest_difficulty","params":[0.00015]}`:                                                                          0.00015,
+		`{"id":null,"method":"mining.suggest_target","params":["000000007fff8000000000000000000000000000000000000000000000000000"]}`:         2,
+		`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":2048}]}`:                           2048,
+		`{"id":1,"method":"mining.suggest_target","params":["ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"],"extra":[]}`: MaxTarget.Difficulty(),
+	} {
+		m.send(line + "\n")
+		if got := <-suggested; got != want {
+			t.Errorf("%s: %v, want %v", line, got, want)
+		}
+	}
+}
+
+func TestServerConnState(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	server, addr := startServer(t, ServerOptions{}, &testPool{
+		connected: func(c *Conn) error {
+			c.SetData(42)
+			conns <- c
+			return nil
+		},
+		subscribe: func(_ *Conn, resume string) (Subscription, error) {
+			if resume == "" {
+				return Subscription{}, &Error{CodeOther, "no space left"}
+			}
+			return Subscription{resume + "!", []byte{0xff}, 4}, nil
+		},
+	})
+	m := dialRaw(t, addr)
+	c := <-conns
+	m.send(subscribeLine)
+	m.expect(`{"id":1,"result":null,"error":[20,"no space left",null]}`)
+	if c.SetExtranonce([]byte{1}, 8) {
+		t.Error("set_extranonce was sent to a miner that does not know it")
+	}
+	m.send(`{"id":1,"method":"mining.subscribe","params":["evil\u001b[31m\u0000agent","s7"]}` + "\n")
+	m.expect(`{"id":1,"result":[[["mining.set_difficulty","s7!"],["mining.notify","s7!"]],"ff",4],"error":null}`)
+	m.send(`{"id":1,"method":"mining.extranonce.subscribe"}` + "\n" + configureLine + authorizeLine)
+	m.expect(`{"id":1,"result":true,"error":null}`, configureReply, authorizeReply, maskLine)
+
+	if c.UserAgent() != "evil[31magent" || c.Data() != 42 || c.VersionMask() != DefaultVersionMask || !c.WantsExtranonce() {
+		t.Errorf("agent %q, data %v, mask %x, extranonce %v", c.UserAgent(), c.Data(), c.VersionMask(), c.WantsExtranonce())
+	}
+	if w := c.Workers(); len(w) != 1 || w[0] != "me" {
+		t.Errorf("workers %q", w)
+	}
+	if c.RemoteAddr().String() != m.LocalAddr().String() || c.ID() == 0 {
+		t.Errorf("connection %d from %v", c.ID(), c.RemoteAddr())
+	}
+	c.SetDifficulty(1)
+	c.SetVersionMask(DefaultVersionMask) // nothing new
+	c.SetVersionMask(0x00c00000)
+	server.SetVersionMask(0)
+	server.SetVersionMask(0x1fffe000)
+	c.SetExtranonce([]byte{0xab, 0xcd}, 6)
+	c.ShowMessage("maintenance\n\x1b[2J")
+	c.Ping()
+	c.Ping()
+	c.Reconnect()
+	m.expect(
+		difficultyOne,
+		`{"id":null,"method":"mining.set_version_mask","params":["00c00000"]}`,
+		`{"id":null,"method":"mining.set_version_mask","params":["00000000"]}`,
+		maskLine,
+		`{"id":null,"method":"mining.set_extranonce","params":["abcd",6]}`,
+		`{"id":null,"method":"client.show_message","params":["maintenance\u000a\u001b[2J"]}`,
+		`{"id":1,"method":"mining.ping","params":[]}`,
+		`{"id":2,"method":"mining.ping","params":[]}`,
+		`{"id":null,"method":"client.reconnect","params":[]}`,
+	)
+	c.Close(errors.New("enough"))
+	m.closed()
+	c.SetDifficulty(2) // is dropped
+}
+
+func TestServerWithoutVersionRolling(t *testing.T) {
+	server, addr := startServer(t, ServerOptions{NoVersionRolling: true}, &testPool{})
+	m := dialRaw(t, addr)
+	m.send(configureLine)
+	m.expect(`{"id":9,"result":{"version-rolling":false},"error":null}`)
+	m.login()
+	server.SetVersionMask(DefaultVersionMask) // was told no: hears nothing
+	m.send(configureLine)
+	m.expect(configureReply)
+}
+
+// The pool can rely on the order of calls, and on the last one.
+func TestServerHandlerCalls(t *testing.T) {
+	var mu sync.Mutex
+	var calls []string
+	note := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, fmt.Sprintf(format, args...))
+	}
+	done := make(chan struct{})
+	_, addr := startServer(t, ServerOptions{}, &testPool{
+		connected: func(*Conn) error { note("connected"); return nil },
+		subscribe: func(_ *Conn, resume string) (Subscription, error) {
+			note("subscribe %q", resume)
+			return Subscription{"s1", unhex("a1b2c3d4"), 8}, nil
+		},
+		authorize:    func(_ *Conn, user, password string) error { note("authorize %q %q", user, password); return nil },
+		authorized:   func(c *Conn) { note("authorized"); c.SetDifficulty(1) },
+		submit:       func(_ *Conn, s *Share) error { note("submit %s", s.JobID); return nil },
+		suggest:      func(_ *Conn, d Difficulty) { note("suggest %v", d) },
+		disconnected: func(*Conn, error) { note("disconnected"); close(done) },
+	})
+	m := dialRaw(t, addr)
+	m.send(authorizeLine + subscribeLine + subscribeLine + authorizeLine + `{"id":2,"method":"mining.authorize","params":["you","d=3"]}` + "\n" + submitLine)
+	m.expect(authorizeReply, subscribeReply, difficultyOne, subscribeReply, difficultyOne, authorizeReply, authorizeReply, submitReply)
+	m.Close()
+	<-done
+	want := `connected|authorize "me" "x"|subscribe ""|authorized|subscribe ""|authorized|authorize "me" "x"|authorize "you" "d=3"|suggest 3|submit 4f1a|disconnected`
+	if got := strings.Join(calls, "|"); got != want {
+		t.Errorf("calls\n     %s\nwant %s", got, want)
+	}
+}
+
+func TestServerRefusesConnection(t *testing.T) {
+	server, addr := startServer(t, ServerOptions{}, &testPool{
+		connected:    func(*Conn) error { return errors.New("full") },
+		disconnected: func(*Conn, error) { t.Error("Disconnected was called") },
+	})
+	dialRaw(t, addr).closed()
+	eventually(t, "the refusal is counted", func() bool { return server.Stats().Refused.Load() == 1 })
+}
+
+func TestServerConnectionLimits(t *testing.T) {
+	server, addr := startServer(t, ServerOptions{MaxConns: 2, MaxPending: 1}, &testPool{})
+	first := dialRaw(t, addr)
+	first.send(subscribeLine)
+	first.expect(subscribeReply)
+	dialRaw(t, addr).closed() // one has not authorized
+	first.send(authorizeLine)
+	first.expect(authorizeReply)
+	eventually(t, "the first is ready", func() bool { return server.Stats().Ready.Load() == 1 })
+	second := dialRaw(t, addr)
+	second.login()
+	dialRaw(t, addr).closed() // two are there
+	first.Close()
+	eventually(t, "the first has gone", func() bool { return server.Stats().Connections.Load() == 1 })
+	dialRaw(t, addr).login()
+}
+
+func TestServerTransactions(t *testing.T) {
+	var list [][]byte
+	_, addr := startServer(t, ServerOptions{}, &testPool{transactions: func(_ *Conn, job string) ([][]byte, error) {
+		if job != "4f1a" {
+			return nil, errJobNotFound
+		}
+		return list, nil
+	}})
+	m := dialRaw(t, addr)
+	for _, c := range []struct {
+		list [][]byte
+		want string
+	}{
+		{nil, `{"id":"tx","result":[],"error":null}`},
+		{[][]byte{{0xab}, {1, 2}}, `{"id":"tx","result":["ab","0102"],"error":null}`},
+		{[][]byte{make([]byte, 1<<20)}, `{"id":"tx","result":null,"error":[20,"Transactions are not available",null]}`},
+	} {
+		list = c.list
+		m.send(`{"id":"tx","method":"mining.get_transactions","params":["4f1a"]}` + "\n")
+		m.expect(c.want)
+	}
+}
+
+func TestServerShutdown(t *testing.T) {
+	server, addr := startServer(t, ServerOptions{}, &testPool{})
+	leaver, stayer := dialRaw(t, addr), dialRaw(t, addr)
+	leaver.login()
+	stayer.login()
+	eventually(t, "both are ready", func() bool { return server.Stats().Ready.Load() == 2 })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		server.Shutdown(ctx, true)
+		close(ended)
+	}()
+	for _, m := range []*rawMiner{leaver, stayer} {
+		m.expect(`{"id":null,"method":"client.reconnect","params":[]}`)
+	}
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		conn.Close()
+		t.Error("the server still accepts connections")
+	}
+	leaver.Close()
+	stayer.send(submitLine) // is still served
+	stayer.expect(submitReply)
+	cancel()
+	stayer.closed()
+	<-ended
+}
+
+func TestServerShutdownEndsWhenAllHaveLeft(t *testing.T) {
+	server, addr := startServer(t, ServerOptions{}, &testPool{})
+	m := dialRaw(t, addr)
+	m.login()
+	ended := make(chan struct{})
+	go func() {
+		server.Shutdown(context.Background(), true)
+		close(ended)
+	}()
+	m.line()
+	m.Close()
+	<-ended
+}
+
+func TestServeEndsWithContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(ServerOptions{}, &testPool{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Serve(ctx, l) }()
+	m := dialRaw(t, l.Addr().String())
+	m.login()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	m.send(submitLine) // open connections stay
+	m.expect(submitReply)
+	s.Close()
+	if err := s.Serve(context.Background(), l); err != nil {
+		t.Errorf("Serve after Close: %v", err)
+	}
+}
