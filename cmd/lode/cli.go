@@ -17,6 +17,7 @@ type cli struct {
 	Log    logFlags        `embed:"" prefix:"log-"`
 	Config kong.ConfigFlag `help:"YAML file with values for flags, one section per command." placeholder:"FILE"`
 
+	Dev       devCmd       `cmd:"" help:"Mine on a development cluster on this machine."`
 	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
 	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
 	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"lode/devcluster"
+	"lode/scheduler"
+	"lode/scheduler/api"
+)
+
+// devCmd is `lode dev`.
+type devCmd struct {
+	Agents        int           `help:"Number of Mesos agents." default:"2"`
+	CPUs          float64       `name:"cpus" help:"Cpus of each agent; they may be more than this machine has." default:"2"`
+	Blocks        int           `help:"End with exit code 0 when so many blocks are confirmed; 0: go on until Ctrl-C." default:"0"`
+	JSON          bool          `name:"json" help:"Print one JSON object on standard output at the end, progress on standard error."`
+	BlockInterval time.Duration `help:"Least time between two blocks, so that the chain's clock cannot run away." default:"2s"`
+	StateDir      string        `help:"Folder that keeps chain and sandboxes; default: a temporary one." placeholder:"DIR"`
+	Listen        string        `help:"Address of the scheduler's API; default: port 8650 or, if that is taken, any free one." placeholder:"HOST:PORT"`
+	Kernel        string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
+	Executor      string        `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
+	Btcd          string        `help:"btcd binary; default: beside this program or in PATH." placeholder:"FILE"`
+
+	nodeFlags     `embed:""`
+	PayoutAddress string `help:"Address for the rewards; needed with --node." placeholder:"ADDRESS"`
+}
+
+// Help is shown by lode dev --help.
+func (devCmd) Help() string {
+	return `Starts btcd on a private chain (simnet), an embedded Mesos with real executor processes, and the scheduler; then mines.
+Everything ends, and nothing is left, with Ctrl-C.
+
+  lode dev                     mine until Ctrl-C
+  lode dev --blocks 3 --json   mine three blocks and print what happened`
+}
+
+// Run is called by kong.
+func (cmd *devCmd) Run(env *environment) error {
+	start := time.Now()
+	progress := &devProgress{out: env.stdout, start: start, states: map[string]string{}}
+	if cmd.JSON {
+		progress.out = env.stderr
+	}
+	config := devcluster.Config{
+		Agents: cmd.Agents, CPUs: cmd.CPUs,
+		BlockInterval: cmd.BlockInterval,
+		PayoutAddress: cmd.PayoutAddress,
+		StateDir:      cmd.StateDir,
+		Btcd:          cmd.Btcd, Executor: cmd.Executor,
+		Listen:   cmd.Listen,
+		Kernel:   cmd.Kernel,
+		Launcher: "/proc/self/exe",
+		OnEvent:  progress.event,
+		Logger:   env.log,
+	}
+	if cmd.BlockInterval == 0 {
+		config.BlockInterval = -1
+	}
+	if cmd.Blocks < 0 {
+		return usagef("--blocks=%d: want 0 or more", cmd.Blocks)
+	}
+	node, err := cmd.nodeFlags.upstream()
+	if err != nil {
+		return err
+	}
+	if node.URL != "" {
+		config.Node = &node
+	}
+
+	cluster, err := devcluster.Start(env.ctx, config)
+	if err != nil {
+		return err
+	}
+	progress.line("dev", "running; Ctrl-C ends it, `lode status --scheduler %s` shows more", cluster.SchedulerURL)
+	err = cluster.WaitBlocks(env.ctx, cmd.Blocks)
+	status := cluster.Status()
+	if cmd.Blocks == 0 && errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C is how an endless run ends
+	}
+	progress.line("dev", "ending")
+	err = errors.Join(err, cluster.Close())
+	if cmd.JSON {
+		err = errors.Join(err, writeDevResult(env.stdout, status, time.Since(start)))
+	}
+	return err
+}
+
+func writeDevResult(w io.Writer, status api.Status, elapsed time.Duration) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(struct {
+		api.Status
+		ElapsedSeconds float64 `json:"elapsed_seconds"`
+	}{status, elapsed.Seconds()})
+}
+
+// devProgress prints what happens, a line each.
+type devProgress struct {
+	out   io.Writer
+	start time.Time
+
+	mu       sync.Mutex // guards what follows, and the order of lines
+	states   map[string]string
+	reported time.Time
+	totals   map[string]api.Task
+}
+
+// reportEvery is the pace of the lines that tell the hashrate.
+const reportEvery = 5 * time.Second
+
+func (p *devProgress) line(part, format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.print(part, format, args...)
+}
+
+func (p *devProgress) print(part, format string, args ...any) {
+	fmt.Fprintf(p.out, "%6.1fs  %-9s  %s\n", time.Since(p.start).Seconds(), part, fmt.Sprintf(format, args...))
+}
+
+func (p *devProgress) event(e devcluster.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.Scheduler == nil {
+		p.print(e.Part, "%s", e.Text)
+		return
+	}
+	p.scheduler(e.Scheduler)
+}
+
+func (p *devProgress) scheduler(e *scheduler.Event) {
+	switch e.Type {
+	case scheduler.EventSubscribed:
+		p.print("scheduler", "subscribed to %s as framework %s", e.Master, e.FrameworkID)
+	case scheduler.EventLost:
+		p.print("scheduler", "lost the master: %s", e.Message)
+	case scheduler.EventOffer:
+		p.print("offer", "%s: %s → %s", e.Decision.Hostname, e.Decision.Resources, strings.Join(e.Decision.Tasks, ", "))
+	case scheduler.EventFetched:
+		p.print("fetch", "%s fetched the executor", e.Agent)
+	case scheduler.EventTask:
+		p.task(e.Task)
+	case scheduler.EventEnded:
+		delete(p.totals, e.Ended.ID)
+		p.print("task", "%s %s %s", e.Ended.ID, e.Ended.State, e.Ended.Message)
+	case scheduler.EventReport:
+		p.report(e.Task)
+	case scheduler.EventProxies:
+		p.print("proxy", "%s", e.Message)
+	case scheduler.EventBlock:
+		p.block(e.Block)
+	case scheduler.EventNotice:
+		p.print("notice", "%s", e.Message)
+	}
+}
+
+func (p *devProgress) task(t *api.Task) {
+	if p.states[t.ID] == t.State {
+		return
+	}
+	p.states[t.ID] = t.State
+	p.print("task", "%s %s on %s", t.ID, t.State, t.Hostname)
+}
+
+func (p *devProgress) block(b *api.Block) {
+	if p.states[b.Hash] == b.State {
+		return
+	}
+	p.states[b.Hash] = b.State
+	p.print("block", "%d %s %s, found by %s", b.Height, b.Hash, b.State, b.Finder)
+}
+
+func (p *devProgress) report(t *api.Task) {
+	if p.totals == nil {
+		p.totals = map[string]api.Task{}
+	}
+	p.totals[t.ID] = *t
+	if time.Since(p.reported) < reportEvery || t.Kind != "miner" {
+		return
+	}
+	p.reported = time.Now()
+	var hashrate float64
+	var miners, threads int
+	var shares api.Shares
+	for _, t := range p.totals {
+		if t.Kind != "miner" {
+			continue
+		}
+		miners++
+		hashrate += t.Hashrate
+		threads += t.Threads
+		shares.Accepted += t.Shares.Accepted
+		shares.Rejected += t.Shares.Rejected
+		shares.Stale += t.Shares.Stale
+	}
+	p.print("hashrate", "%s from %d miners with %d threads (%s); shares: %d accepted, %d rejected, %d stale",
+		formatHashrate(hashrate), miners, threads, t.Kernel, shares.Accepted, shares.Rejected, shares.Stale)
+}
+
+func formatHashrate(h float64) string {
+	for _, unit := range []string{"H/s", "kH/s", "MH/s", "GH/s", "TH/s"} {
+		if h < 1000 {
+			return fmt.Sprintf("%.3g %s", h, unit)
+		}
+		h /= 1000
+	}
+	return fmt.Sprintf("%.4g PH/s", h)
+}

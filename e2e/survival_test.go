@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"lode/devmesos"
+	"lode/scheduler/api"
+)
+
+// What dies in each of these tests dies by SIGKILL, or like it. Afterwards mining
+// goes on, nothing runs twice or unknown, and every block is in the chain.
+
+func TestSchedulerKilled(t *testing.T) {
+	w := newWorld(t, options{})
+	before := w.mining(2)
+	w.moreBlocks(1)
+	w.scheduler.kill()
+	height := w.height()
+	eventually(t, "miners go on without a scheduler", func() bool { return w.height() > height }, func() string { return "" })
+
+	w.startScheduler()
+	after := w.mining(2)
+	if after.FrameworkID != before.FrameworkID {
+		t.Errorf("framework id after a restart: got %s, want %s", after.FrameworkID, before.FrameworkID)
+	}
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		t.Errorf("tasks after a restart: got %v, want the same as before: %v", got, want)
+	}
+	w.moreBlocks(2)
+	w.noOrphans()
+}
+
+func TestMinerKilled(t *testing.T) {
+	w := newWorld(t, options{})
+	before := w.mining(2)
+	victim := tasks(before, "miner")[0].ID
+	kill(t, w.executorOf(victim))
+	w.until("the killed miner is replaced", func(s api.Status) bool {
+		miners := ids(tasks(s, "miner"))
+		return len(miners) == 2 && !slices.Contains(miners, victim)
+	})
+	after := w.mining(2)
+	if got, want := ids(tasks(after, "proxy")), ids(tasks(before, "proxy")); !slices.Equal(got, want) {
+		t.Errorf("proxy: got %v, want the same as before: %v", got, want)
+	}
+	w.moreBlocks(1)
+	w.noOrphans()
+}
+
+func TestProxyKilled(t *testing.T) {
+	w := newWorld(t, options{agents: 3})
+	before := w.mining(3)
+	w.moreBlocks(1)
+	victim := tasks(before, "proxy")[0].ID
+	found := w.status().Blocks
+	kill(t, w.executorOf(victim))
+	w.until("another proxy is there", func(s api.Status) bool {
+		proxies := ids(tasks(s, "proxy"))
+		return len(proxies) == 1 && proxies[0] != victim
+	})
+	after := w.mining(3)
+	same := 0
+	for _, id := range ids(tasks(after, "miner")) {
+		if slices.Contains(ids(tasks(before, "miner")), id) {
+			same++
+		}
+	}
+	if same < 2 { // one may have made room for the proxy
+		t.Errorf("only %d of 3 miners went on through the move of the proxy", same)
+	}
+	w.moreBlocks(2)
+	w.noOrphans()
+	w.notLost(found)
+}
+
+func TestAgentKilledAndRestarted(t *testing.T) {
+	w := newWorld(t, options{})
+	before := w.mining(2)
+	for _, agent := range w.mesos.Agents() {
+		if err := agent.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := agent.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.moreBlocks(2)
+	after := w.mining(2)
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		t.Errorf("tasks after the agents' restart: got %v, want the same as before: %v", got, want)
+	}
+	w.noOrphans()
+}
+
+func TestNodeKilled(t *testing.T) {
+	w := newWorld(t, options{})
+	w.mining(2)
+	w.moreBlocks(3)
+	if err := w.node.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the proxy says that it has no work", func(s api.Status) bool {
+		proxies := tasks(s, "proxy")
+		return len(proxies) == 1 && proxies[0].Proxy != nil && !proxies[0].Proxy.Ready
+	})
+	found := w.status().Blocks
+	if err := w.node.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.mining(2)
+	// btcd forgot the blocks since its last flush: they must be there again.
+	w.notLost(found)
+	w.moreBlocks(2)
+	w.noOrphans()
+}
+
+func TestMasterFailover(t *testing.T) {
+	w := newWorld(t, options{})
+	before := w.mining(2)
+	if err := w.mesos.FailoverMaster(devmesos.Failover{Downtime: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	w.moreBlocks(2)
+	after := w.mining(2)
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		t.Errorf("tasks after the failover: got %v, want the same as before: %v", got, want)
+	}
+	if after.FrameworkID != before.FrameworkID {
+		t.Errorf("framework id: got %s, want %s", after.FrameworkID, before.FrameworkID)
+	}
+	w.noOrphans()
+}
+
+func (w *world) height() int64 {
+	w.t.Helper()
+	height, err := w.node.Height(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return height
+}
+
+// notLost waits until the node has each of the blocks, or another one at its
+// height that is known to have won.
+func (w *world) notLost(blocks []api.Block) {
+	w.t.Helper()
+	var missing string
+	eventually(w.t, "every block that was found is in the chain", func() bool {
+		for _, b := range blocks {
+			missing = b.Hash
+			if b.State == "orphaned" {
+				continue
+			}
+			if hash, err := w.node.BlockHash(w.t.Context(), b.Height); err != nil || hash != b.Hash {
+				return false
+			}
+		}
+		return true
+	}, func() string { return "missing: " + missing })
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
