@@ -113,6 +113,7 @@ func (v *variant) line(clean bool) *stratum.EncodedJob {
 
 // jobs remembers the jobs that miners may still send shares for.
 type jobs struct {
+	first    uint64 // number before the first job's
 	instance []byte // sets the coinbases of this proxy apart
 	options  func(script []byte, size int, instance []byte) template.Options
 
@@ -125,7 +126,7 @@ type jobs struct {
 }
 
 func newJobs(instance []byte, first uint64, options func([]byte, int, []byte) template.Options) *jobs {
-	return &jobs{instance: instance, options: options, last: first, byID: make(map[string]*job), seen: new(share.Seen)}
+	return &jobs{first: first, instance: instance, options: options, last: first, byID: make(map[string]*job), seen: new(share.Seen)}
 }
 
 // add makes the current job of w. clean retires all jobs before it.
@@ -232,6 +233,9 @@ func (w *work) capDifficulty(d float64) float64 {
 	}
 	return d
 }
+
+// made is how many jobs there have been.
+func (s *jobs) made() uint64 { return s.lastNumber() - s.first }
 
 // timeError judges a share's time.
 func (w *work) timeError(ntime uint32) *stratum.Error {

@@ -12,29 +12,46 @@ import (
 type listener struct {
 	net.Listener
 	serve func(ctx context.Context) error
+	api   bool
 }
-
-func (l *listener) close() { _ = l.Close() }
 
 func (p *Proxy) openListeners() (list []*listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range list {
-				l.close()
+				_ = l.Close()
 			}
 		}
 	}()
-	if p.config.Listen != "" {
-		l, err := p.open(p.config.Listen)
-		if err != nil {
-			return list, err
+	add := func(address, what string, serve func(context.Context, net.Listener) error) (string, error) {
+		if address == "" {
+			return "", nil
 		}
-		list = append(list, &listener{l, func(ctx context.Context) error { return p.server.Serve(ctx, l) }})
-		p.stateMu.Lock()
-		p.listen = l.Addr().String()
-		p.stateMu.Unlock()
-		p.log.Info("serving miners", "address", l.Addr().String())
+		l, err := p.open(address)
+		if err != nil {
+			return "", err
+		}
+		list = append(list, &listener{l, func(ctx context.Context) error { return serve(ctx, l) }, what == "HTTP"})
+		p.log.Info("listening", "for", what, "address", l.Addr().String())
+		return l.Addr().String(), nil
 	}
+	miners, err := add(p.config.Listen, "miners", p.server.Serve)
+	if err != nil {
+		return list, err
+	}
+	secure, err := add(p.config.ListenTLS, "miners with TLS", func(ctx context.Context, l net.Listener) error {
+		return p.server.ServeTLS(ctx, l, p.certificate.Config())
+	})
+	if err != nil {
+		return list, err
+	}
+	api, err := add(p.config.HTTPListen, "HTTP", p.serveHTTP)
+	if err != nil {
+		return list, err
+	}
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	p.listen, p.listenTLS, p.http = miners, secure, api
 	return list, nil
 }
 

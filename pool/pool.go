@@ -107,8 +107,9 @@ type Block struct {
 
 // Status is a snapshot of a Proxy.
 type Status struct {
-	Ready       bool // there is valid work for miners
-	Listen      string
+	Ready       bool   // there is valid work for miners
+	Listen      string // addresses that were bound, "": none
+	ListenTLS   string
 	HTTP        string
 	Upstream    string // URL of the active upstream, without credentials; "": none
 	Network     string // mainnet, testnet3, testnet4, signet, simnet, regtest; "": unknown

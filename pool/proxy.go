@@ -54,6 +54,7 @@ type Proxy struct {
 	now     func() time.Time
 	vardiff vardiff.Config
 
+	lock     *os.File // of the state folder
 	journal  *journal.Journal
 	keeper   *blocks.Keeper
 	accounts *accounts.Book
@@ -64,8 +65,11 @@ type Proxy struct {
 	home     *place // our own extranonce space
 	place    atomic.Pointer[place]
 	working  atomic.Bool // there is valid work
-	targets  sync.Map    // difficulty → *stratum.Target
-	nTargets atomic.Int64
+	draining atomic.Bool
+	// certificate is for ListenTLS, nil without it.
+	certificate *stratum.Certificate
+	targets     sync.Map // difficulty → *stratum.Target
+	nTargets    atomic.Int64
 
 	publishing sync.Mutex // orders publish; held before stateMu
 
@@ -76,6 +80,7 @@ type Proxy struct {
 	network   string
 	lastError string
 	listen    string
+	listenTLS string
 	http      string
 
 	foundMu    sync.Mutex // guards found*
@@ -115,6 +120,12 @@ func New(config Config) (*Proxy, error) {
 	if config.StateDir == "" {
 		return nil, errors.New("pool-proxy: no state folder: found blocks need a journal")
 	}
+	if config.ListenTLS != "" {
+		var err error
+		if p.certificate, err = stratum.LoadCertificate(config.CertFile, config.KeyFile); err != nil {
+			return nil, fmt.Errorf("pool-proxy: %w", err)
+		}
+	}
 	p.vardiff = vardiff.Config{SharesPerMinute: config.SharesPerMinute, Min: config.MinDifficulty, Max: config.MaxDifficulty}
 	if err := p.makeSources(); err != nil {
 		return nil, fmt.Errorf("pool-proxy: %w", err)
@@ -123,7 +134,7 @@ func New(config Config) (*Proxy, error) {
 		return nil, fmt.Errorf("pool-proxy: %w", err)
 	}
 	if err := p.prepare(); err != nil {
-		_ = p.journal.Close()
+		p.closeState()
 		return nil, fmt.Errorf("pool-proxy: %w", err)
 	}
 	return p, nil
@@ -133,11 +144,16 @@ func (p *Proxy) openState() error {
 	if err := os.MkdirAll(p.config.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	j, err := journal.Open(filepath.Join(p.config.StateDir, "blocks.journal"))
+	lock, err := lockState(p.config.StateDir)
 	if err != nil {
 		return err
 	}
-	p.journal = j
+	j, err := journal.Open(filepath.Join(p.config.StateDir, "blocks.journal"))
+	if err != nil {
+		_ = lock.Close()
+		return err
+	}
+	p.lock, p.journal = lock, j
 	p.accounts = accounts.New(p.now)
 	if err := p.accounts.Load(p.accountsPath()); err != nil {
 		// Statistics are no reason not to mine.
@@ -146,12 +162,17 @@ func (p *Proxy) openState() error {
 	return nil
 }
 
+func (p *Proxy) closeState() {
+	_ = p.journal.Close()
+	_ = p.lock.Close()
+}
+
 func (p *Proxy) accountsPath() string { return filepath.Join(p.config.StateDir, "accounts.json") }
 
 // Run serves miners until ctx ends, then says goodbye to them, and returns nil when
 // everything is closed.
 func (p *Proxy) Run(ctx context.Context) error {
-	defer func() { _ = p.journal.Close() }()
+	defer p.closeState()
 	listeners, err := p.openListeners()
 	if err != nil {
 		return fmt.Errorf("pool-proxy: %w", err)
@@ -168,11 +189,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for i, s := range p.sources {
 		background.Go(func() { s.run(inner, &report{p, i}) })
 	}
+	// The API stays up while miners leave: it says that the proxy is draining.
+	answering, silence := context.WithCancel(inner)
+	defer silence()
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, l := range listeners {
+		until := ctx
+		if l.api {
+			until = answering
+		}
 		serving.Go(func() {
-			if err := l.serve(ctx); err != nil {
+			if err := l.serve(until); err != nil {
 				failed <- err
 			}
 		})
@@ -181,12 +209,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	p.draining.Store(true)
 	drain, cancel := context.WithTimeout(inner, drainTime)
 	p.server.Shutdown(drain, true)
 	cancel()
-	for _, l := range listeners {
-		l.close()
-	}
+	silence()
 	serving.Wait()
 	stop()
 	background.Wait()
@@ -438,10 +465,21 @@ func (p *Proxy) tick(ctx context.Context) {
 		p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
 		if now.Sub(saved) > saveInterval {
 			saved = now
+			p.reloadCertificate()
 			if err := p.accounts.Save(p.accountsPath()); err != nil {
 				p.log.Error("accounts not saved", "error", err)
 			}
 		}
+	}
+}
+
+// reloadCertificate takes over a renewed certificate; a faulty one leaves the former.
+func (p *Proxy) reloadCertificate() {
+	if p.certificate == nil {
+		return
+	}
+	if err := p.certificate.Reload(); err != nil {
+		p.log.Error("the former TLS certificate stays in force", "error", err)
 	}
 }
 
@@ -483,7 +521,7 @@ func (p *Proxy) Status() Status {
 	s.Hashrate = total.Hashrate5m
 	p.stateMu.Lock()
 	defer p.stateMu.Unlock()
-	s.Listen, s.HTTP, s.Network, s.LastError = p.listen, p.http, p.network, p.lastError
+	s.Listen, s.ListenTLS, s.HTTP, s.Network, s.LastError = p.listen, p.listenTLS, p.http, p.network, p.lastError
 	s.Ready = p.working.Load()
 	s.Connections = int(p.server.Stats().Ready.Load())
 	if i := p.failover.active; i >= 0 && p.failover.up[i] {

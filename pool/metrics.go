@@ -1,0 +1,113 @@
+package pool
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lode/pool/accounts"
+)
+
+// collector makes metrics out of the counters that are there anyway, at each scrape.
+// No label comes from a miner: their number stays bounded whoever connects.
+type collector struct{ p *Proxy }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("lode_proxy_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector: the collector is an unchecked one.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	counter := func(value float64, name, help string, labels ...string) {
+		names, values := pairs(labels)
+		out <- prometheus.MustNewConstMetric(describe(name, help, names...), prometheus.CounterValue, value, values...)
+	}
+	gauge := func(value float64, name, help string, labels ...string) {
+		names, values := pairs(labels)
+		out <- prometheus.MustNewConstMetric(describe(name, help, names...), prometheus.GaugeValue, value, values...)
+	}
+	c.shares(counter, gauge)
+	c.upstreams(counter, gauge)
+	c.server(out, counter, gauge)
+}
+
+// pairs splits name, value, name, value …
+func pairs(labels []string) (names, values []string) {
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	return names, values
+}
+
+type emit func(value float64, name, help string, labels ...string)
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (c collector) shares(counter, gauge emit) {
+	total := c.p.accounts.Total()
+	for _, o := range accounts.Outcomes() {
+		t := total.Tallies[o.String()]
+		counter(float64(t.Shares), "shares_total", "Shares by outcome, since the accounts began.", "outcome", o.String())
+		counter(t.Difficulty, "share_difficulty_total", "Summed difficulty (pdiff) of shares by outcome.", "outcome", o.String())
+	}
+	for window, rate := range map[string]float64{"1m": total.Hashrate1m, "5m": total.Hashrate5m, "1h": total.Hashrate1h} {
+		gauge(rate, "hashrate", "Hashes per second estimated from accepted shares.", "window", window)
+	}
+	gauge(total.BestShare, "best_share_difficulty", "Greatest difficulty that a share has reached.")
+	states := map[string]int{string(BlockSubmitted): 0, string(BlockConfirmed): 0, string(BlockOrphaned): 0}
+	for _, b := range c.p.keeper.Blocks() {
+		states[string(b.State)]++
+	}
+	for state, n := range states {
+		gauge(float64(n), "blocks", "Found blocks that are remembered, by state.", "state", state)
+	}
+	counter(float64(total.Blocks), "blocks_found_total", "Blocks found, since the accounts began.")
+}
+
+func (c collector) upstreams(counter, gauge emit) {
+	for i, u := range c.p.apiUpstreams() {
+		place := strconv.Itoa(i + 1)
+		gauge(truth(u.Up), "upstream_up", "Whether the upstream gives work.", "upstream", place, "url", u.URL)
+		gauge(truth(u.Active), "upstream_active", "Whether the upstream is mined for.", "upstream", place, "url", u.URL)
+		for answer, n := range u.Shares {
+			counter(float64(n), "upstream_shares_total", "Shares forwarded to a pool, by its answer.", "upstream", place, "url", u.URL, "answer", answer)
+		}
+	}
+	s := c.p.Status()
+	gauge(truth(s.Ready), "ready", "Whether miners get valid work.")
+	gauge(float64(s.Height), "height", "Height of the block that is mined.")
+	where := c.p.place.Load()
+	gauge(float64(where.Leased()), "extranonces_leased", "Extranonce1 values that are leased.")
+	gauge(float64(where.Capacity()), "extranonces_capacity", "Extranonce1 values that there are.")
+	counter(float64(c.p.jobs.made()), "jobs_total", "Jobs made since the start.")
+}
+
+func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {
+	s := c.p.server.Stats()
+	gauge(float64(s.Connections.Load()), "connections", "Open connections of miners.")
+	gauge(float64(s.Ready.Load()), "miners", "Connections that have subscribed and authorized.")
+	for name, n := range map[string]uint64{
+		"connections_accepted_total": s.Accepted.Load(), "connections_refused_total": s.Refused.Load(),
+		"bytes_in_total": s.BytesIn.Load(), "bytes_out_total": s.BytesOut.Load(), "lines_total": s.Lines.Load(),
+		"garbage_lines_total": s.Garbage.Load(), "submits_total": s.Submits.Load(), "throttled_total": s.Throttled.Load(),
+		"slow_readers_cut_total": s.SlowCut.Load(), "idle_cut_total": s.IdleCut.Load(), "bans_total": s.Bans.Load(),
+		"broadcasts_total": s.Broadcasts.Load(), "broadcasts_superseded_total": s.BroadcastsSuperseded.Load(),
+	} {
+		counter(float64(n), name, "Stratum server: "+name+".")
+	}
+	buckets, count, sum := s.BroadcastLatency.Snapshot()
+	cumulative := make(map[float64]uint64, len(buckets))
+	for _, b := range buckets {
+		cumulative[b.UpTo.Seconds()] = b.Count
+	}
+	out <- prometheus.MustNewConstHistogram(
+		describe("broadcast_seconds", "Time from a template or pool job to the last write of its broadcast."), count, sum.Seconds(), cumulative)
+}
