@@ -371,7 +371,7 @@ func lossOf(e *statusError) bool {
 		return true
 	case http.StatusBadRequest:
 		return strings.Contains(e.body, "Framework cannot be found") ||
-			strings.Contains(e.body, "stream ID") ||
+			strings.Contains(e.body, "stream ID") || strings.Contains(e.body, streamIDHeader) ||
 			strings.Contains(e.body, "does not match principal")
 	}
 	return false
