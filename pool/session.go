@@ -143,6 +143,7 @@ func (p *Proxy) sendJob(s *session, j *job, clean bool) {
 		return
 	}
 	s.sentAlone = j.number
+	s.conn.SetVersionMask(j.mask)
 	s.conn.Notify(v.line(clean))
 }
 

@@ -1,0 +1,386 @@
+package template_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/blockchain"
+	"github.com/btcsuite/btcd/btcutil"
+	"github.com/btcsuite/btcd/chaincfg"
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+	"github.com/btcsuite/btcd/wire"
+
+	"lode/pool/template"
+	"lode/stratum"
+)
+
+var payout = append([]byte{0, 20}, bytes.Repeat([]byte{7}, 20)...)
+
+func options() template.Options {
+	return template.Options{PayoutScript: payout, ExtranonceSize: 12, Tag: []byte("/lode/"), Instance: []byte{1, 2, 3, 4, 5, 6, 7, 8}}
+}
+
+// assemble mines a block for the template as a miner and a proxy do together.
+func assemble(t testing.TB, tpl *template.Template, o template.Options) *btcutil.Block {
+	t.Helper()
+	w, err := template.New(tpl, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := stratum.Job{
+		PrevBlock: tpl.PreviousHash, Coinbase1: w.Coinbase1, Coinbase2: w.Coinbase2, MerkleBranch: w.Branch,
+		Version: tpl.Version, Bits: tpl.Bits,
+	}
+	extranonce := bytes.Repeat([]byte{0xab}, o.ExtranonceSize)
+	header, _ := j.HeaderBytes(nil, extranonce, nil, tpl.Version, tpl.CurrentTime, 0)
+	target, err := stratum.TargetFromBits(tpl.Bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for nonce := uint32(0); ; nonce++ {
+		binary.LittleEndian.PutUint32(header[76:], nonce)
+		hash := chainhash.DoubleHashH(header[:])
+		if target.MetBy(&hash) {
+			break
+		}
+		if nonce > 100 && tpl.Bits != 0x207fffff {
+			break // the checks below do without proof of work
+		}
+	}
+	raw := w.Block(header, extranonce)
+	block, err := btcutil.NewBlockFromBytes(raw)
+	if err != nil {
+		t.Fatalf("btcd cannot read the block: %v", err)
+	}
+	var again bytes.Buffer
+	if err := block.MsgBlock().Serialize(&again); err != nil || !bytes.Equal(again.Bytes(), raw) {
+		t.Fatalf("btcd serializes the block differently (%v)", err)
+	}
+	return block
+}
+
+// judge lets btcd's own rules judge a block.
+func judge(t testing.TB, block *btcutil.Block, tpl *template.Template) {
+	t.Helper()
+	if tpl.Bits == 0x207fffff {
+		if err := blockchain.CheckBlockSanity(block, chaincfg.RegressionNetParams.PowLimit, blockchain.NewMedianTime()); err != nil {
+			t.Errorf("CheckBlockSanity: %v", err)
+		}
+	}
+	root := blockchain.CalcMerkleRoot(block.Transactions(), false)
+	if root != block.MsgBlock().Header.MerkleRoot {
+		t.Errorf("merkle root %v, btcd says %v", block.MsgBlock().Header.MerkleRoot, root)
+	}
+	coinbase := block.Transactions()[0]
+	height, err := blockchain.ExtractCoinbaseHeight(coinbase)
+	if err != nil || int64(height) != tpl.Height {
+		t.Errorf("height %d (%v), want %d", height, err, tpl.Height)
+	}
+	if err := blockchain.ValidateWitnessCommitment(block); err != nil {
+		t.Errorf("witness commitment: %v", err)
+	}
+	var value int64
+	for _, out := range coinbase.MsgTx().TxOut {
+		value += out.Value
+	}
+	if value != tpl.CoinbaseValue || !bytes.Equal(coinbase.MsgTx().TxOut[0].PkScript, payout) {
+		t.Errorf("coinbase pays %d, want %d to the payout script", value, tpl.CoinbaseValue)
+	}
+	if n := len(coinbase.MsgTx().TxIn[0].SignatureScript); n < 2 || n > template.MaxScriptSig {
+		t.Errorf("coinbase script of %d bytes", n)
+	}
+	if (tpl.Commitment != nil) != coinbase.MsgTx().HasWitness() {
+		t.Errorf("commitment %x, but coinbase witness: %v", tpl.Commitment, coinbase.MsgTx().HasWitness())
+	}
+}
+
+// randomTx is a transaction that parses and is unique, with a witness or without.
+func randomTx(r *rand.Rand, witness bool) *wire.MsgTx {
+	tx := wire.NewMsgTx(2)
+	in := wire.NewTxIn(&wire.OutPoint{Index: r.Uint32()}, nil, nil)
+	for i := range in.PreviousOutPoint.Hash {
+		in.PreviousOutPoint.Hash[i] = byte(r.Uint32())
+	}
+	if witness {
+		in.Witness = wire.TxWitness{{byte(r.Uint32()), byte(r.Uint32())}}
+	}
+	tx.AddTxIn(in)
+	tx.AddTxOut(wire.NewTxOut(int64(r.Uint32N(1e6)), []byte{0x51}))
+	return tx
+}
+
+// reply makes a getblocktemplate reply. commitment is core (76 digits always), btcd
+// (64 digits if there is a witness), or none.
+func reply(t testing.TB, height int64, txs []*wire.MsgTx, commitment string) []byte {
+	t.Helper()
+	list := []map[string]any{}
+	witness := false
+	block := []*btcutil.Tx{btcutil.NewTx(wire.NewMsgTx(1))}
+	for _, tx := range txs {
+		var raw bytes.Buffer
+		if err := tx.Serialize(&raw); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, map[string]any{
+			"data": hex.EncodeToString(raw.Bytes()), "txid": tx.TxHash().String(), "hash": tx.WitnessHash().String(), "fee": 10,
+		})
+		witness = witness || tx.HasWitness()
+		block = append(block, btcutil.NewTx(tx))
+	}
+	r := map[string]any{
+		"version": 0x20000000, "previousblockhash": strings.Repeat("0a", 32), "transactions": list,
+		"coinbasevalue": 5_000_000_000 + 10*int64(len(txs)), "bits": "207fffff", "height": height,
+		"curtime": time.Now().Unix(), "mintime": 1, "coinbaseaux": map[string]string{"flags": "0b2f503253482f627463642f"},
+	}
+	root := blockchain.CalcMerkleRoot(block, true)
+	digest := chainhash.DoubleHashB(append(root[:], make([]byte, 32)...))
+	switch {
+	case commitment == "core":
+		r["rules"] = []string{"csv", "!segwit", "taproot"}
+		r["default_witness_commitment"] = "6a24aa21a9ed" + hex.EncodeToString(digest)
+	case commitment == "btcd" && witness:
+		r["default_witness_commitment"] = hex.EncodeToString(digest)
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestBlocks makes blocks of all shapes and lets btcd judge them.
+func TestBlocks(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	for _, count := range []int{0, 1, 2, 3, 4, 7, 8, 100, 16384} {
+		for _, dialect := range []string{"core", "btcd", "none"} {
+			for _, witness := range []bool{false, true} {
+				if count == 16384 && (dialect == "none" || !witness) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%d txs, %s, witness %v", count, dialect, witness), func(t *testing.T) {
+					var txs []*wire.MsgTx
+					for i := range count {
+						txs = append(txs, randomTx(r, witness && i%2 == 0))
+					}
+					tpl, err := template.Parse(reply(t, 500, txs, dialect))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if wanted := dialect == "core" || witness && count > 0; wanted != (tpl.Commitment != nil) {
+						t.Errorf("commitment %x, wanted: %v", tpl.Commitment, wanted)
+					}
+					judge(t, assemble(t, tpl, options()), tpl)
+					empty := tpl.Empty()
+					if empty.CoinbaseValue != 5_000_000_000 {
+						t.Errorf("value of the empty block %d", empty.CoinbaseValue)
+					}
+					judge(t, assemble(t, empty, options()), empty)
+				})
+			}
+		}
+	}
+}
+
+// TestHeights has the vectors of BIP 34's push at the borders of its lengths.
+func TestHeights(t *testing.T) {
+	for height, want := range map[int64]string{
+		1: "51", 16: "60", 17: "0111", 127: "017f", 128: "028000", 255: "02ff00", 256: "020001",
+		32767: "02ff7f", 32768: "03008000", 840000: "0340d10c", 8388608: "0400008000",
+	} {
+		tpl, err := template.Parse(reply(t, height, nil, "core"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := assemble(t, tpl, options())
+		judge(t, block, tpl)
+		if script := hex.EncodeToString(block.Transactions()[0].MsgTx().TxIn[0].SignatureScript); !strings.HasPrefix(script, want+"0c") {
+			t.Errorf("height %d: script %s, want it to begin with %s and the push of the extranonce", height, script, want)
+		}
+	}
+}
+
+// TestRecorded parses the replies that btcd and Bitcoin Core really gave, and makes
+// blocks of them.
+func TestRecorded(t *testing.T) {
+	for _, name := range []string{"rt-gbt-h0.json", "sn-gbt-h0.json", "sn-gbt-h300.json"} {
+		data, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r struct{ Result json.RawMessage }
+		if err := json.Unmarshal(data, &r); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) { checkRecorded(t, r.Result) })
+	}
+	file, err := os.Open("testdata/core.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	n := 0
+	for ; lines.Scan(); n++ {
+		var r struct {
+			Note   string
+			Result json.RawMessage
+		}
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(r.Note, func(t *testing.T) { checkRecorded(t, r.Result) })
+	}
+	if n < 10 {
+		t.Errorf("%d recordings of Core", n)
+	}
+}
+
+func checkRecorded(t *testing.T, result []byte) {
+	tpl, err := template.Parse(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if target, err := stratum.TargetFromBits(tpl.Bits); err != nil || !strings.Contains(string(result), target.String()) {
+		t.Errorf("bits %08x make target %v (%v), the node has another", tpl.Bits, target, err)
+	}
+	for i := range tpl.Transactions {
+		var tx wire.MsgTx
+		if err := tx.Deserialize(bytes.NewReader(tpl.Transactions[i].Data)); err != nil {
+			t.Fatal(err)
+		}
+		if tx.TxHash() != tpl.Transactions[i].TxID || tx.WitnessHash() != tpl.Transactions[i].WTxID {
+			t.Errorf("transaction %d: ids differ", i+1)
+		}
+	}
+	judge(t, assemble(t, tpl, options()), tpl)
+}
+
+func TestScriptLength(t *testing.T) {
+	tpl, err := template.Parse(reply(t, 840000, nil, "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options()
+	o.ExtranonceSize, o.Tag = 40, bytes.Repeat([]byte("t"), 40)
+	// 4 height, 1+40 extranonce, 1+40 tag, 1+8 instance: 95, and no room for the
+	// node's flags of 12 bytes, which are a wish only.
+	judge(t, assemble(t, tpl, o), tpl)
+	o.Tag = bytes.Repeat([]byte("t"), 41)
+	if _, err := template.New(tpl, o); err == nil {
+		t.Error("a tag of 41 bytes was taken")
+	}
+	o.Tag = nil
+	for _, size := range []int{0, 41} {
+		o.ExtranonceSize = size
+		if _, err := template.New(tpl, o); err == nil {
+			t.Errorf("%d bytes of extranonce were taken", size)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, change := range map[string]func(map[string]any){
+		"no height":            func(r map[string]any) { delete(r, "height") },
+		"height 0":             func(r map[string]any) { r["height"] = 0 },
+		"height 2^31":          func(r map[string]any) { r["height"] = 1 << 31 },
+		"height a text":        func(r map[string]any) { r["height"] = "1" },
+		"no value":             func(r map[string]any) { delete(r, "coinbasevalue") },
+		"coinbasetxn":          func(r map[string]any) { delete(r, "coinbasevalue"); r["coinbasetxn"] = map[string]any{"data": "00"} },
+		"value negative":       func(r map[string]any) { r["coinbasevalue"] = -1 },
+		"more than all coins":  func(r map[string]any) { r["coinbasevalue"] = int64(2_100_000_000_000_001) },
+		"no previous block":    func(r map[string]any) { delete(r, "previousblockhash") },
+		"short previous block": func(r map[string]any) { r["previousblockhash"] = "00ff" },
+		"no bits":              func(r map[string]any) { delete(r, "bits") },
+		"bits negative":        func(r map[string]any) { r["bits"] = "1d80ffff" },
+		"bits zero":            func(r map[string]any) { r["bits"] = "1d000000" },
+		"bits too large":       func(r map[string]any) { r["bits"] = "ff7fffff" },
+		"no time":              func(r map[string]any) { delete(r, "curtime") },
+		"time beyond 2106":     func(r map[string]any) { r["curtime"] = int64(1) << 32 },
+		"no version":           func(r map[string]any) { delete(r, "version") },
+		"unknown rule":         func(r map[string]any) { r["rules"] = []string{"!segwit", "!newthing"} },
+		"broken commitment":    func(r map[string]any) { r["default_witness_commitment"] = "6a24" },
+		"broken aux":           func(r map[string]any) { r["coinbaseaux"] = map[string]string{"flags": "zz"} },
+		"broken transaction":   func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": "zz"}} },
+		"tx without id":        func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": strings.Repeat("00", 60)}} },
+	} {
+		var r map[string]any
+		if err := json.Unmarshal(reply(t, 5, nil, "core"), &r); err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := template.Parse(data); err == nil {
+			t.Errorf("%s: no error", name)
+		} else if strings.ContainsAny(err.Error(), "\n\r") {
+			t.Errorf("%s: error of several lines: %v", name, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(reply(f, 1, nil, "core"))
+	f.Add(reply(f, 840000, []*wire.MsgTx{randomTx(rand.New(rand.NewPCG(1, 1)), true)}, "btcd"))
+	f.Add([]byte(`{"height":1,"coinbasevalue":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tpl, err := template.Parse(data)
+		if err != nil {
+			return
+		}
+		w, err := template.New(tpl, options())
+		if err != nil {
+			t.Fatalf("a template that parses makes no work: %v", err)
+		}
+		extranonce := make([]byte, 12)
+		coinbase := append(append(append([]byte(nil), w.Coinbase1...), extranonce...), w.Coinbase2...)
+		var tx wire.MsgTx
+		if err := tx.DeserializeNoWitness(bytes.NewReader(coinbase)); err != nil {
+			t.Fatalf("coinbase %x: %v", coinbase, err)
+		}
+		if n := len(tx.TxIn[0].SignatureScript); n > template.MaxScriptSig {
+			t.Fatalf("coinbase script of %d bytes", n)
+		}
+		_ = w.Block([80]byte{}, extranonce)
+	})
+}
+
+func BenchmarkNew(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	var txs []*wire.MsgTx
+	for range 4000 {
+		txs = append(txs, randomTx(r, true))
+	}
+	data := reply(b, 840000, txs, "core")
+	b.Run("parse", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := template.Parse(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	tpl, err := template.Parse(data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("work", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := template.New(tpl, options()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
