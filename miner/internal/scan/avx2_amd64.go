@@ -8,8 +8,6 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-//go:generate go -C _asm run ./avx2 -out ../avx2_amd64.s
-
 //go:noescape
 func avx2Roll(records *vectorRecord, count int, table *avx2Rows, buffer *avx2Buffer, mask *uint32, out *byte)
 

@@ -8,8 +8,6 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-//go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s
-
 //go:noescape
 func avx512Roll(records *vectorRecord, pairs int, table, next *avx512Rows, buffer *avx512Buffer, mask *uint32, out *uint16)
 

@@ -11,11 +11,12 @@ const (
 	extensionStates = 256
 	extensionBatch  = 2048
 	extensionGroup  = 4 // the most streams of any of them
+	extensionTables = 8 // nonces of one call
 )
 
 type (
 	extensionPlainFunc func(record *extensionRecord, tail *[4]uint32, scratch *extensionScratch, nonce uint32, groups int, mask uint32, out *byte)
-	extensionRollFunc  func(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
+	extensionRollFunc  func(tables *extensionTable, nonces int, records *extensionRecord, groups int, scratch *extensionScratch, mask uint32, out *byte)
 )
 
 // extension is one kernel for such instructions.
@@ -69,11 +70,12 @@ type extensionScanner struct {
 }
 
 type extensionMemory struct {
-	records [extensionStates]extensionRecord
+	// One group and one table more than are used: kernels read ahead.
+	records [extensionStates + 2*extensionGroup]extensionRecord
+	tables  [extensionTables + 1]extensionTable
 	scratch extensionScratch
-	table   extensionTable
 	tail    [4]uint32
-	out     [extensionBatch]byte
+	out     [extensionTables * (extensionStates + extensionGroup)]byte
 }
 
 func newExtensionScanner(x extension) Scanner {
@@ -94,7 +96,9 @@ func (s *extensionScanner) Reset(job *Job) {
 	if s.roll != nil { // the sums that are the same for all nonces
 		var kw [64]uint32
 		expandTail(&kw, &job.Tail, 0)
-		copy(m.table.kw[:], kw[4:16])
+		for i := range m.tables {
+			copy(m.tables[i].kw[:], kw[4:16])
+		}
 	}
 }
 
@@ -104,31 +108,39 @@ func (s *extensionScanner) Scan(nonce uint32, count int) []Candidate {
 	if s.plain != nil {
 		m.tail[3] = 0
 		s.plain(&m.records[0], &m.tail, &m.scratch, nonce, count/s.streams, s.mask, &m.out[0])
-		s.collect(count, func(i uint32) Candidate { return Candidate{Nonce: nonce + i} })
+		s.collect(m.out[:count], func(i uint32) Candidate { return Candidate{Nonce: nonce + i} })
 		return s.found
 	}
-	for ; count > 0; count-- {
-		w := nonceWord(nonce)
-		for i, factor := range s.nonceWords {
-			m.table.nonce[i] = w * factor
+	groups := (s.states + s.streams - 1) / s.streams
+	for count > 0 {
+		n := min(count, extensionTables)
+		for i := range n {
+			t := &m.tables[i]
+			w := nonceWord(nonce + uint32(i))
+			for i, factor := range s.nonceWords {
+				t.nonce[i] = w * factor
+			}
+			m.tail[3] = w
+			s.table(t, &m.tail)
 		}
-		m.tail[3] = w
-		s.table(&m.table, &m.tail)
-		s.roll(&m.table, &m.records[0], &m.scratch, (s.states+s.streams-1)/s.streams, s.mask, &m.out[0])
-		s.collect(s.states, func(i uint32) Candidate { return Candidate{State: i, Nonce: nonce} })
-		nonce++
+		s.roll(&m.tables[0], n, &m.records[0], groups, &m.scratch, s.mask, &m.out[0])
+		for i := range n {
+			out := m.out[i*groups*s.streams:][:s.states]
+			s.collect(out, func(j uint32) Candidate { return Candidate{State: j, Nonce: nonce + uint32(i)} })
+		}
+		nonce += uint32(n)
+		count -= n
 	}
 	return s.found
 }
 
-// collect appends what the first n bytes of the output say was found.
-func (s *extensionScanner) collect(n int, candidate func(i uint32) Candidate) {
-	out := &s.memory.out
-	for i := 0; i < n; i += 8 {
-		if binary.LittleEndian.Uint64(out[i:]) == 0 {
+// collect appends what the bytes of the output say was found.
+func (s *extensionScanner) collect(out []byte, candidate func(i uint32) Candidate) {
+	for i := 0; i < len(out); i += 8 {
+		if i+8 <= len(out) && binary.LittleEndian.Uint64(out[i:]) == 0 {
 			continue
 		}
-		for j := i; j < min(i+8, n); j++ {
+		for j := i; j < min(i+8, len(out)); j++ {
 			if out[j] != 0 {
 				s.found = append(s.found, candidate(uint32(j)))
 			}

@@ -14,6 +14,14 @@
 // its message schedule once for a nonce and uses it for every midstate.
 package scan
 
+// All of these stand here, and not beside what they make, because go generate
+// passes over files of other platforms.
+//
+//go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s
+//go:generate go -C _asm run ./shani -out ../shani_amd64.s
+//go:generate go -C _asm run ./avx2 -out ../avx2_amd64.s
+//go:generate go -C _asm run ./arm64 -out ../sha2_arm64.s
+
 // A Kernel is one implementation of the inner loop.
 type Kernel struct {
 	// Name is what users select and reports show.

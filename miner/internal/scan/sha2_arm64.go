@@ -4,13 +4,11 @@ package scan
 
 import "github.com/klauspost/cpuid/v2"
 
-//go:generate go -C _asm run ./arm64 -out ../sha2_arm64.s
-
 //go:noescape
 func arm64Plain(record *extensionRecord, tail *[4]uint32, scratch *extensionScratch, nonce uint32, groups int, mask uint32, out *byte)
 
 //go:noescape
-func arm64Roll(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
+func arm64Roll(tables *extensionTable, nonces int, records *extensionRecord, groups int, scratch *extensionScratch, mask uint32, out *byte)
 
 //go:noescape
 func arm64Table(table *extensionTable, message *[4]uint32)

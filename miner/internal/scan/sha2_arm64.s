@@ -943,18 +943,21 @@ group:
 	BNE group
 	RET 
 
-// func arm64Roll(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
-TEXT ·arm64Roll(SB), NOSPLIT, $0-48
+// func arm64Roll(tables *extensionTable, nonces int, records *extensionRecord, groups int, scratch *extensionScratch, mask uint32, out *byte)
+TEXT ·arm64Roll(SB), NOSPLIT, $0-56
 	MOVD $arm64K<>(SB), R6
 	MOVD $arm64Pad<>(SB), R7
 	MOVD $arm64Header<>(SB), R8
 	MOVD $arm64Digest<>(SB), R9
 	MOVW $0x5be0cd19, R11
-	MOVD table+0(FP), R1
-	MOVD records+8(FP), R0
+	MOVD tables+0(FP), R1
+	MOVD nonces+8(FP), R2
+	MOVWU mask+40(FP), R4
+	MOVD out+48(FP), R5
+
+nonce:
+	MOVD records+16(FP), R0
 	MOVD groups+24(FP), R3
-	MOVWU mask+32(FP), R4
-	MOVD out+40(FP), R5
 
 group:
 	FMOVQ 0(R1), F24
@@ -1577,6 +1580,9 @@ group:
 	ADD $4, R5
 	SUBS $1, R3
 	BNE group
+	ADD $256, R1
+	SUBS $1, R2
+	BNE nonce
 	RET 
 
 // func arm64Table(table *extensionTable, message *[4]uint32)

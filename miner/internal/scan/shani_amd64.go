@@ -4,8 +4,6 @@ package scan
 
 import "github.com/klauspost/cpuid/v2"
 
-//go:generate go -C _asm run ./shani -out ../shani_amd64.s
-
 //go:noescape
 func shaniPlain2(record *extensionRecord, tail *[4]uint32, scratch *extensionScratch, nonce uint32, groups int, mask uint32, out *byte)
 
@@ -13,13 +11,7 @@ func shaniPlain2(record *extensionRecord, tail *[4]uint32, scratch *extensionScr
 func shaniPlain4(record *extensionRecord, tail *[4]uint32, scratch *extensionScratch, nonce uint32, groups int, mask uint32, out *byte)
 
 //go:noescape
-func shaniRoll22(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
-
-//go:noescape
-func shaniRoll42(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
-
-//go:noescape
-func shaniRoll44(table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte)
+func shaniRoll2(tables *extensionTable, nonces int, records *extensionRecord, groups int, scratch *extensionScratch, mask uint32, out *byte)
 
 //go:noescape
 func shaniTable(table *extensionTable, message *[4]uint32)
@@ -36,9 +28,7 @@ func shaniKernels() []Kernel {
 		}.kernel(1, lacks)
 	}
 	return []Kernel{
-		shani("shani-roll", 4, nil, shaniRoll42),
-		shani("shani22-roll", 2, nil, shaniRoll22),
-		shani("shani44-roll", 4, nil, shaniRoll44),
+		shani("shani-roll", 2, nil, shaniRoll2),
 		shani("shani", 4, shaniPlain4, nil),
 		shani("shani2", 2, shaniPlain2, nil),
 	}

@@ -48,7 +48,7 @@ const (
 	rRecord = "R0" // record, or the first of a group
 	rTail   = "R1"
 	rTable  = "R1"
-	rNonce  = "R2"
+	rNonce  = "R2" // a nonce, or the number of them
 	rGroups = "R3"
 	rMask   = "R4"
 	rOut    = "R5"
@@ -72,6 +72,7 @@ const (
 const (
 	tableNonce = 0  // [w 0 0 0]
 	tableKW    = 16 // K[t]+W[t] for t = 4 … 63
+	tableSize  = 256
 )
 
 // Offsets in the vectors of padding.
@@ -262,12 +263,15 @@ func (w *writer) plainKernel() {
 // rollKernel writes the kernel whose streams are versions that share the message
 // schedule of one nonce.
 func (w *writer) rollKernel() {
-	w.begin("arm64Roll", "table *extensionTable, records *extensionRecord, scratch *extensionScratch, groups int, mask uint32, out *byte", 48)
-	w.op("MOVD", "table+0(FP), %s", rTable)
-	w.op("MOVD", "records+8(FP), %s", rRecord)
+	w.begin("arm64Roll", "tables *extensionTable, nonces int, records *extensionRecord, groups int, scratch *extensionScratch, mask uint32, out *byte", 56)
+	w.op("MOVD", "tables+0(FP), %s", rTable)
+	w.op("MOVD", "nonces+8(FP), %s", rNonce)
+	w.op("MOVWU", "mask+40(FP), %s", rMask)
+	w.op("MOVD", "out+48(FP), %s", rOut)
+	w.line("")
+	w.line("nonce:")
+	w.op("MOVD", "records+16(FP), %s", rRecord)
 	w.op("MOVD", "groups+24(FP), %s", rGroups)
-	w.op("MOVWU", "mask+32(FP), %s", rMask)
-	w.op("MOVD", "out+40(FP), %s", rOut)
 	w.line("")
 	w.line("group:")
 	w.load(tableNonce, rTable, kw(0))
@@ -285,6 +289,9 @@ func (w *writer) rollKernel() {
 	w.op("ADD", "$%d, %s", streams, rOut)
 	w.op("SUBS", "$1, %s", rGroups)
 	w.op("BNE", "group")
+	w.op("ADD", "$%d, %s", tableSize, rTable)
+	w.op("SUBS", "$1, %s", rNonce)
+	w.op("BNE", "nonce")
 	w.op("RET", "")
 }
 

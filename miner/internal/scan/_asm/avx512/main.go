@@ -14,6 +14,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"lode/miner/internal/scan/_asm/fips180"
+	"lode/miner/internal/scan/_asm/weave"
 )
 
 func main() {
@@ -60,28 +61,7 @@ func align() {
 	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
 }
 
-// A piece is a few instructions that belong together.
-type piece func()
-
-// interleave writes the pieces of all streams so that each stream is, at any
-// point, equally far.
-func interleave(streams ...[]piece) {
-	done := make([]int, len(streams))
-	for {
-		least := -1
-		for i, s := range streams {
-			if done[i] < len(s) && (least < 0 ||
-				(2*done[i]+1)*len(streams[least]) < (2*done[least]+1)*len(s)) {
-				least = i
-			}
-		}
-		if least < 0 {
-			return
-		}
-		streams[least][done[least]]()
-		done[least]++
-	}
-}
+type piece = weave.Piece
 
 // constantPool holds words that instructions broadcast to all lanes.
 type constantPool struct {

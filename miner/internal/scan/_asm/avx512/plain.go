@@ -7,6 +7,7 @@ import (
 
 	"lode/miner/internal/scan/_asm/fips180"
 	"lode/miner/internal/scan/_asm/tail"
+	"lode/miner/internal/scan/_asm/weave"
 )
 
 // headerStream is a stream of the kernel that does not roll: sixteen nonces in
@@ -118,23 +119,23 @@ func plainKernel() {
 
 	align()
 	Label("group")
-	interleave(x.head(swapBytes), y.head(swapBytes))
+	weave.Write(x.head(swapBytes), y.head(swapBytes))
 	enterLoop(32, 4, afterFirst)
 	JMP(LabelRef("loop"))
 
 	Label("digest")
-	interleave(x.end(), y.end())
-	interleave(x.second.head(), y.second.head())
+	weave.Write(x.end(), y.end())
+	weave.Write(x.second.head(), y.second.head())
 	enterLoop(16, 1, after24)
 	JMP(LabelRef("loop"))
 
 	Label("special")
-	interleave(x.straight(24, 32), y.straight(24, 32))
+	weave.Write(x.straight(24, 32), y.straight(24, 32))
 	enterLoop(32, 3, after56)
 
 	align()
 	Label("loop")
-	interleave(x.loop(16), y.loop(16))
+	weave.Write(x.loop(16), y.loop(16))
 	XCHGQ(pHalf, pOther)
 	ADDQ(Imm(4*8), pK)
 	DECB(count.As8())
@@ -143,7 +144,7 @@ func plainKernel() {
 	JB(LabelRef("digest"))
 	JE(LabelRef("special"))
 
-	interleave(
+	weave.Write(
 		append(x.straight(56, 61), x.verdict()...),
 		append(y.straight(56, 61), y.verdict()...))
 	VPADDD_BCST(pool.at(32), x.nonces, x.nonces)

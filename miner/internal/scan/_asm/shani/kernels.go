@@ -23,6 +23,7 @@ const (
 const (
 	tableNonce = 0  // [0 w 0 w]: what the nonce word adds to abef
 	tableKW    = 16 // K[t]+W[t] for t = 4 … 63
+	tableSize  = 256
 )
 
 func allRegisters() registers {
@@ -95,66 +96,6 @@ func plainKernel(n int) {
 	RET()
 }
 
-// rollKernel writes the kernel whose streams are versions that share the message
-// schedule of one nonce. The first hashes of `first` versions run together, their
-// second hashes `second` at a time.
-func rollKernel(first, second int) {
-	TEXT(fmt.Sprintf("shaniRoll%d%d", first, second), NOSPLIT,
-		"func(table *byte, records *byte, scratch *byte, groups int, mask uint32, out *byte)")
-	Pragma("noescape")
-	table := Mem{Base: Load(Param("table"), GP64())}
-	records := Mem{Base: Load(Param("records"), GP64())}
-	scratch := Mem{Base: Load(Param("scratch"), GP64())}
-	groups := Load(Param("groups"), GP64())
-	mask := Load(Param("mask"), GP32())
-	out := Mem{Base: Load(Param("out"), GP64())}
-
-	align()
-	Label("group")
-	free := allRegisters()
-	streams := make([]*stream, first)
-	nonce := free.take()
-	VMOVDQU(table.Offset(tableNonce), nonce)
-	for i := range streams {
-		s := &stream{abef: free.take(), cdgh: free.take()}
-		streams[i] = s
-		VPADDD(records.Offset(recordSize*i+recordABEF), nonce, s.abef)
-		VMOVDQU(records.Offset(recordSize*i+recordCDGH), s.cdgh)
-	}
-	free.free(nonce)
-	constantRounds(streams, 4, 63, table.Offset(tableKW-4*4))
-
-	// Streams that have to wait keep their state in memory.
-	parked := func(i int) Mem { return scratch.Offset(64*first + 32*i) }
-	for i, s := range streams[second:] {
-		VMOVDQU(s.abef, parked(i))
-		VMOVDQU(s.cdgh, parked(i).Offset(16))
-		free.free(s.abef)
-		free.free(s.cdgh)
-	}
-	for done := 0; done < first; done += second {
-		now := streams[done : done+second]
-		for i, s := range now {
-			if done > 0 {
-				s.abef, s.cdgh = free.take(), free.take()
-				VMOVDQU(parked(done-second+i), s.abef)
-				VMOVDQU(parked(done-second+i).Offset(16), s.cdgh)
-			}
-			if second > 2 {
-				slot := scratch.Offset(64 * i)
-				s.memory = &slot
-			}
-		}
-		secondHash(now, &free,
-			func(i int) Mem { return records.Offset(recordSize * (done + i)) }, mask, out.Offset(done))
-	}
-	ADDQ(U32(recordSize*first), records.Base)
-	ADDQ(Imm(uint64(first)), out.Base)
-	DECQ(groups)
-	JNZ(LabelRef("group"))
-	RET()
-}
-
 // tableKernel writes the function that fills the sums of a table for rounds 16 to 63
 // from the tail with its nonce.
 func tableKernel() {
@@ -202,10 +143,8 @@ func (s *stream) dropQuads(free *registers) {
 // the others. All registers of the streams are free afterwards.
 func secondHash(streams []*stream, free *registers, record func(int) Mem, mask Op, out Mem) {
 	for i, s := range streams {
-		// abef is [f e b a], cdgh [h g d c].
 		t := free.take()
-		VSHUFPS(Imm(0xbb), s.cdgh, s.abef, t)
-		VSHUFPS(Imm(0x11), s.cdgh, s.abef, s.cdgh)
+		s.message(t)
 		VPADDD(record(i).Offset(recordMidABCD), t, t)
 		VPADDD(record(i).Offset(recordMidEFGH), s.cdgh, s.cdgh)
 		efgh := s.cdgh

@@ -23,9 +23,7 @@ func main() {
 	constants()
 	plainKernel(2)
 	plainKernel(4)
-	rollKernel(2, 2)
-	rollKernel(4, 2)
-	rollKernel(4, 4)
+	fusedRoll(2)
 	tableKernel()
 	Generate()
 }

@@ -41,7 +41,7 @@ func (r *registers) free(v reg.VecPhysical) { *r = append(*r, v) }
 type stream struct {
 	abef, cdgh reg.VecPhysical
 	quads      [16]quad
-	memory     *Mem // room for four quads; nil: quads stay in registers
+	memory     *Mem // room for four quads; the newest is in its register as well; nil: all are in registers
 }
 
 // rounds2 does two rounds; the sum of their constants and words is in kw.
@@ -95,8 +95,6 @@ func (s *stream) schedule(q int, free *registers) {
 	} else {
 		if a.register != nil && s.memory == nil {
 			free.free(t) // q-4 is not needed any more: work in its place
-			*free = (*free)[:len(*free)-1]
-			*free = append(registers{t}, *free...)
 			t = a.register
 			s.quads[q-4].register = nil
 		} else {
