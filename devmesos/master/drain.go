@@ -14,6 +14,7 @@ type drain struct {
 	grace    *time.Duration // at most, for every task; nil: the task's own
 	markGone bool
 	done     bool // DRAINED
+	since    time.Time
 }
 
 // drainAgent empties an agent: no offers, every task is killed.
@@ -25,7 +26,7 @@ func (m *Master) drainAgent(id string, grace *time.Duration, markGone bool) *wir
 	case a.drain != nil && a.drain.markGone && !markGone:
 		return wire.Refuse(http.StatusBadRequest, "Agent '%s' is already draining and will be marked gone", id)
 	}
-	a.drain = &drain{grace: grace, markGone: markGone}
+	a.drain = &drain{grace: grace, markGone: markGone, since: m.now()}
 	m.setDeactivated(a, true)
 	m.startDrain(a)
 	m.checkDrained(a)

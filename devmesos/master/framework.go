@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	operator "github.com/mesos/mesos-go/api/v1/lib/master"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"lode/devmesos/internal/resources"
@@ -134,11 +135,11 @@ func (m *Master) subscribe(s subscription) {
 		return
 	}
 	id := s.info.GetID().GetValue()
-	fw := m.frameworks[id]
-	if fw == nil {
-		fw = m.newSubscriber(id, s)
-	} else {
+	fw, known := m.frameworks[id]
+	if known {
 		m.resubscribe(fw, s)
+	} else {
+		fw = m.newSubscriber(id, s)
 	}
 	fw.suppress = setOf(s.suppressed)
 	fw.constraints = s.constraints
@@ -153,6 +154,11 @@ func (m *Master) subscribe(s subscription) {
 	beat := func() { m.send(fw, &scheduler.Event{Type: scheduler.Event_HEARTBEAT}) }
 	beat()
 	fw.heartbeat = m.every(m.cfg.Timing.Heartbeat, beat)
+	if known {
+		m.notifyFramework(fw, operator.Event_FRAMEWORK_UPDATED)
+	} else {
+		m.notifyFramework(fw, operator.Event_FRAMEWORK_ADDED)
+	}
 }
 
 func (m *Master) newSubscriber(id string, s subscription) *framework {
@@ -292,6 +298,7 @@ func (m *Master) removeFramework(fw *framework) {
 		m.completed = slices.Delete(m.completed, 0, n)
 	}
 	m.log.Info("framework removed", "framework", fw.id)
+	m.notifyFramework(fw, operator.Event_FRAMEWORK_REMOVED)
 }
 
 func (m *Master) isCompleted(id string) bool {

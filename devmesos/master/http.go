@@ -3,6 +3,7 @@ package master
 import (
 	"compress/gzip"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -16,46 +17,65 @@ func (m *Master) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Master) handler(path string) http.HandlerFunc {
-	routes := m.routes()
 	if rest, ok := strings.CutPrefix(path, "/master"); ok && (rest == "" || rest[0] == '/') {
 		path = rest
 	}
-	for path = strings.TrimSuffix(path, "/"); ; path = path[:strings.LastIndexByte(path, '/')] {
-		if serve := routes[path]; serve != nil {
+	for path = strings.TrimSuffix(path, "/"); path != ""; path = path[:strings.LastIndexByte(path, '/')] {
+		if serve := m.routes[path]; serve != nil {
 			return serve
 		}
-		if path == "" {
-			return notFound
-		}
 	}
+	return notFound
 }
 
-func notFound(w http.ResponseWriter, _ *http.Request) {
+func notFound(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" {
+		wire.WriteText(w, http.StatusOK, "This is a Mesos master for development. See /state, /frameworks, /slaves, /tasks, /metrics/snapshot.\n")
+		return
+	}
 	wire.WriteText(w, http.StatusNotFound, "404 Not Found.")
 }
 
-func (m *Master) routes() map[string]http.HandlerFunc {
+func (m *Master) newRoutes() map[string]http.HandlerFunc {
+	empty := func(url.Values) any { return object{} }
 	return map[string]http.HandlerFunc{
 		"/api/v1/scheduler": m.serveScheduler,
-		"/health":           func(w http.ResponseWriter, _ *http.Request) { wire.WriteText(w, http.StatusOK, "") },
-		"/version":          func(w http.ResponseWriter, r *http.Request) { writeJSON(w, r, versionView()) },
-		"/redirect":         m.serveRedirect,
-	}
-}
+		"/api/v1":           m.serveOperator,
 
-// serveRedirect tells where the leader is: here.
-func (m *Master) serveRedirect(w http.ResponseWriter, _ *http.Request) {
-	redirect(w, "//"+m.cfg.Address)
+		"/health":   func(w http.ResponseWriter, _ *http.Request) { wire.WriteText(w, http.StatusOK, "") },
+		"/version":  func(w http.ResponseWriter, r *http.Request) { writeJSON(w, r, thisVersion()) },
+		"/redirect": func(w http.ResponseWriter, _ *http.Request) { redirect(w, "//"+m.cfg.Address) },
+
+		"/state":            m.view(func(url.Values) any { return m.stateView() }),
+		"/state-summary":    m.view(m.summaryView),
+		"/slaves":           m.view(func(q url.Values) any { return m.slavesFull(q.Get("slave_id")) }),
+		"/frameworks":       m.view(func(q url.Values) any { return m.frameworksView(q.Get("framework_id")) }),
+		"/tasks":            m.view(m.tasksView),
+		"/roles":            m.view(m.rolesView),
+		"/flags":            m.view(func(url.Values) any { return map[string]any{"flags": m.flags()} }),
+		"/metrics/snapshot": m.view(func(url.Values) any { return m.snapshot() }),
+		"/quota":            m.view(empty),
+		"/weights":          m.view(func(url.Values) any { return []string{} }),
+
+		"/maintenance/schedule": m.serveSchedule,
+		"/maintenance/status":   m.view(func(url.Values) any { return ptr(m.maintenanceStatus()) }),
+		"/machine/down":         m.machines(m.machinesDown),
+		"/machine/up":           m.machines(m.machinesUp),
+		"/teardown":             m.change(m.teardown),
+	}
 }
 
 // gzipFrom is the size in bytes from which on answers are compressed for clients that
 // ask for it.
 const gzipFrom = 1024
 
-// writeJSON answers with a value in Mesos' JSON, wrapped in a function if the request
-// names one (?jsonp=).
+// writeJSON answers with a value in Mesos' JSON.
 func writeJSON(w http.ResponseWriter, r *http.Request, v any) {
-	body := wire.AppendJSON(nil, v)
+	writeBody(w, r, wire.AppendJSON(nil, v))
+}
+
+// writeBody answers with JSON, wrapped in a function if the request names one (?jsonp=).
+func writeBody(w http.ResponseWriter, r *http.Request, body []byte) {
 	contentType := "application/json"
 	if callback := r.URL.Query().Get("jsonp"); callback != "" {
 		body = append(append([]byte(callback+"("), body...), ");"...)

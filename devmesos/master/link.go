@@ -40,6 +40,7 @@ func (m *Master) admit(a *agent) {
 	m.cfg.Registry.admit(a.id, a.info)
 	delete(m.recovered, a.id)
 	m.tellWaiters()
+	m.notifyAgentAdded(a)
 	a.ping = m.every(m.cfg.Timing.AgentPing, func() { m.pingAgent(a) })
 }
 
@@ -148,6 +149,8 @@ func (m *Master) removeAgent(a *agent, how removal) {
 	}
 	m.rescindAll(a)
 	delete(m.agents, a.id)
+	m.metrics.count("master/slave_removals")
+	m.notifyAgentRemoved(a)
 	for _, id := range sortedKeys(m.frameworks) {
 		m.send(m.frameworks[id], failureEvent(a.id, "", nil))
 	}

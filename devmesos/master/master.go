@@ -14,6 +14,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -96,6 +97,9 @@ type Master struct {
 	id   string
 	info mesos.MasterInfo
 	box  mailbox
+
+	routes map[string]http.HandlerFunc
+
 	skew atomic.Int64 // nanoseconds that the clock is ahead
 
 	unavailableUntil atomic.Int64 // Unix nanoseconds; before, every call is 503
@@ -113,10 +117,11 @@ type Master struct {
 
 	nextFramework, nextAgent, nextOffer int
 
-	random  *rand.Rand
-	waiters []*waiter
-	metrics metrics
-	faults  faults
+	random   *rand.Rand
+	waiters  []*waiter
+	watchers []*wire.Stream // of the operator API
+	metrics  metrics
+	faults   faults
 }
 
 // New starts a master that leads.
@@ -137,6 +142,7 @@ func New(cfg Config) (*Master, error) {
 		return nil, err
 	}
 	m.info = info
+	m.routes = m.newRoutes()
 	m.log = cfg.Logger.With("master", m.id)
 	m.started = m.now()
 	m.unavailableUntil.Store(time.Now().Add(cfg.Timing.Recovery).UnixNano())
@@ -158,6 +164,9 @@ func (m *Master) Close() {
 			if fw.stream != nil {
 				fw.stream.Abort()
 			}
+		}
+		for _, s := range m.watchers {
+			s.Abort()
 		}
 	})
 	m.box.stop()

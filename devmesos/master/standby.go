@@ -18,7 +18,7 @@ func ServeStandby(w http.ResponseWriter, r *http.Request, leader string) {
 	case path == "/health":
 		wire.WriteText(w, http.StatusOK, "")
 	case path == "/version":
-		writeJSON(w, r, versionView())
+		writeJSON(w, r, thisVersion())
 	case leader == "":
 		wire.WriteText(w, http.StatusServiceUnavailable, "No leader elected")
 	case path == "/redirect":

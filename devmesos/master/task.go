@@ -61,6 +61,7 @@ func (m *Master) newTask(fw *framework, a *agent, info mesos.TaskInfo, state mes
 		t.held = true
 		m.hold(a, fw, t.role, t.resources)
 	}
+	m.notifyTaskAdded(t)
 	return t
 }
 
@@ -117,6 +118,7 @@ func (m *Master) updateTask(t *task, status mesos.TaskStatus, latest mesos.TaskS
 		t.statuses = t.statuses[:n-1]
 	}
 	t.statuses = append(t.statuses, status)
+	m.notifyTaskUpdated(t, status)
 }
 
 // release gives a task's resources back, once.

@@ -80,7 +80,7 @@ func fillStruct(v reflect.Value, object map[string]any) error {
 		if !ok || value == nil {
 			continue
 		}
-		if err := fillField(v.Field(f.index), f, value); err != nil {
+		if err := fillField(v.FieldByIndex(f.index), f, value); err != nil {
 			return err
 		}
 	}
@@ -293,7 +293,7 @@ func missingFields(missing []string, t reflect.Type, object map[string]any, path
 		}
 	}
 	for _, f := range fields {
-		ft := t.Field(f.index).Type
+		ft := t.FieldByIndex(f.index).Type
 		for ft.Kind() == reflect.Pointer || (ft.Kind() == reflect.Slice && ft.Elem().Kind() != reflect.Uint8) || ft.Kind() == reflect.Map {
 			ft = ft.Elem()
 		}

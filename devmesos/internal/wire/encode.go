@@ -18,6 +18,22 @@ func AppendJSON(b []byte, v any) []byte {
 	return appendValue(b, reflect.ValueOf(v))
 }
 
+// Merged is written as one object with the fields of all its parts, structs or maps.
+type Merged []any
+
+func appendMerged(b []byte, parts reflect.Value) []byte {
+	b = append(b, '{')
+	for i := range parts.Len() {
+		object := appendValue(nil, parts.Index(i))
+		fields := object[1 : len(object)-1]
+		if len(fields) > 0 && b[len(b)-1] != '{' {
+			b = append(b, ',')
+		}
+		b = append(b, fields...)
+	}
+	return append(b, '}')
+}
+
 func appendValue(b []byte, v reflect.Value) []byte {
 	switch v.Kind() {
 	case reflect.Invalid:
@@ -32,6 +48,9 @@ func appendValue(b []byte, v reflect.Value) []byte {
 	case reflect.Map:
 		return appendMap(b, v)
 	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[Merged]() {
+			return appendMerged(b, v)
+		}
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			b = append(b, '"')
 			b = base64.StdEncoding.AppendEncode(b, v.Bytes())
@@ -71,7 +90,7 @@ func appendStruct(b []byte, v reflect.Value) []byte {
 	b = append(b, '{')
 	first := true
 	for _, f := range fieldsOf(v.Type()) {
-		fv := v.Field(f.index)
+		fv := v.FieldByIndex(f.index)
 		shown := !f.omit || isSet(f, fv)
 		if !shown && f.value == "" {
 			continue

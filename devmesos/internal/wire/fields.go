@@ -2,18 +2,20 @@ package wire
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/master"
 
 	"github.com/gogo/protobuf/proto"
 )
 
 // field is what the protobuf tag of a struct's field says.
 type field struct {
-	index    int
+	index    []int
 	name     string
 	number   int
 	required bool
@@ -34,22 +36,40 @@ func fieldsOf(t reflect.Type) []field {
 	if p, ok := plans.Load(t); ok {
 		return p.([]field)
 	}
-	var fields []field
-	for i := range t.NumField() {
-		sf := t.Field(i)
-		if tag, ok := sf.Tag.Lookup("protobuf"); ok {
-			fields = append(fields, protoField(i, sf, tag))
-		} else if tag, ok := sf.Tag.Lookup("json"); ok && tag != "-" {
-			name, options, _ := strings.Cut(tag, ",")
-			fields = append(fields, field{index: i, name: name, omit: strings.Contains(options, "omitempty")})
-		}
-	}
+	fields := appendFields(nil, t, nil)
 	p, _ := plans.LoadOrStore(t, fields)
 	return p.([]field)
 }
 
-func protoField(index int, sf reflect.StructField, tag string) field {
-	f := field{index: index, name: sf.Name, omit: true, isMap: sf.Type.Kind() == reflect.Map}
+func appendFields(fields []field, t reflect.Type, prefix []int) []field {
+	shown := shownWhenEmpty[t]
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		index := append(slices.Clone(prefix), i)
+		if tag, ok := sf.Tag.Lookup("protobuf"); ok {
+			f := protoField(index, sf, tag)
+			f.omit = !slices.Contains(shown, f.name)
+			fields = append(fields, f)
+		} else if tag, ok := sf.Tag.Lookup("json"); ok && tag != "-" {
+			name, options, _ := strings.Cut(tag, ",")
+			fields = append(fields, field{index: index, name: name, omit: strings.Contains(options, "omitempty")})
+		} else if sf.Anonymous && sf.Type.Kind() == reflect.Struct {
+			fields = appendFields(fields, sf.Type, index)
+		}
+	}
+	return fields
+}
+
+// shownWhenEmpty are the lists that the operator API shows even if they are empty.
+var shownWhenEmpty = map[reflect.Type][]string{
+	reflect.TypeFor[master.Response_GetTasks]():      {"tasks", "unreachable_tasks", "completed_tasks"},
+	reflect.TypeFor[master.Response_GetExecutors]():  {"executors"},
+	reflect.TypeFor[master.Response_GetFrameworks](): {"frameworks", "completed_frameworks"},
+	reflect.TypeFor[master.Response_GetAgents]():     {"agents", "recovered_agents"},
+}
+
+func protoField(index []int, sf reflect.StructField, tag string) field {
+	f := field{index: index, name: sf.Name, isMap: sf.Type.Kind() == reflect.Map}
 	for i, part := range strings.Split(tag, ",") {
 		key, value, _ := strings.Cut(part, "=")
 		switch {

@@ -22,7 +22,7 @@ func Text(m proto.Message) string {
 func textStruct(b *strings.Builder, v reflect.Value, indent string) {
 	fields := slices.SortedFunc(slices.Values(fieldsOf(v.Type())), func(a, b field) int { return cmp.Compare(a.number, b.number) })
 	for _, f := range fields {
-		fv := v.Field(f.index)
+		fv := v.FieldByIndex(f.index)
 		if !isSet(f, fv) {
 			continue
 		}

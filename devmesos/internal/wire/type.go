@@ -11,7 +11,7 @@ func typeField(m proto.Message) (reflect.Value, field) {
 	v := reflect.ValueOf(m).Elem()
 	for _, f := range fieldsOf(v.Type()) {
 		if f.name == "type" {
-			return v.Field(f.index), f
+			return v.FieldByIndex(f.index), f
 		}
 	}
 	return reflect.Value{}, field{}

@@ -55,3 +55,25 @@ func (c Codec) Unmarshal(b []byte, m proto.Message) error {
 	}
 	return nil
 }
+
+// UnmarshalList decodes a JSON list of messages.
+func UnmarshalList[T any, P interface {
+	*T
+	proto.Message
+}](b []byte) ([]T, error) {
+	tree, err := parseJSON(b)
+	if err != nil {
+		return nil, err
+	}
+	values, ok := tree.([]any)
+	if !ok {
+		return nil, mesosErrorf("Expecting a JSON array")
+	}
+	list := make([]T, len(values))
+	for i, value := range values {
+		if err := fillMessage(P(&list[i]), value); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
