@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -58,16 +59,7 @@ func (s *Scheduler) advertise() (string, error) {
 		return "", fmt.Errorf("address of the listener: %w", err)
 	}
 	if a := s.config.ArtifactAdvertise; a != "" {
-		if h, p, err := net.SplitHostPort(a); err == nil && h != "" {
-			if p == "" || p == "0" {
-				p = port
-			}
-			return net.JoinHostPort(h, p), nil
-		}
-		if strings.ContainsAny(a, "/ ") || strings.HasPrefix(a, ":") {
-			return "", fmt.Errorf("artifact address %q is not host:port (--artifact-advertise)", a)
-		}
-		return net.JoinHostPort(strings.Trim(a, "[]"), port), nil
+		return completeHostPort(a, port)
 	}
 	out := outbound(s.config.Masters)
 	ip := net.ParseIP(host)
@@ -83,6 +75,21 @@ func (s *Scheduler) advertise() (string, error) {
 			"listen", s.listener.Addr().String(), "use", "--listen :"+port+" or --artifact-advertise HOST:PORT")
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+// completeHostPort adds the port of the listener where an advertised address has none.
+func completeHostPort(address, port string) (string, error) {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		host, p = strings.Trim(address, "[]"), port
+	}
+	if p == "" || p == "0" {
+		p = port
+	}
+	if _, err := strconv.ParseUint(p, 10, 16); err != nil || host == "" || strings.ContainsAny(host, "/ []@") {
+		return "", fmt.Errorf("artifact address %q is not host:port (--artifact-advertise)", address)
+	}
+	return net.JoinHostPort(host, p), nil
 }
 
 // outbound is the address that this machine uses towards the masters; nil: none of

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -112,6 +111,3 @@ func (c *Core) reconcileStep() {
 		}
 	}
 }
-
-// unheard lists tasks that Mesos was asked about and has not told of.
-func (c *Core) unheard() []string { return slices.Sorted(maps.Keys(c.recon.pending)) }

@@ -122,7 +122,6 @@ type simTask struct {
 	info      mesos.TaskInfo
 	state     mesos.TaskState
 	terminal  bool
-	reason    *mesos.TaskStatus_Reason
 	updates   []mesos.TaskStatus // unacknowledged, oldest first
 	atMaster  bool
 	executor  *simExecutor
