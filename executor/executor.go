@@ -137,10 +137,15 @@ func (e *executor) run(ctx context.Context) error {
 	}
 	e.tasks.Wait()
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, t := range e.shutdowns {
 		t.Stop()
 	}
-	e.mu.Unlock()
+	if err != nil && e.stopping == errShutdown {
+		// An agent that ends a framework does not acknowledge any more.
+		e.log.Warn("the agent asked for the end and did not wait for the last updates", "error", err)
+		return nil
+	}
 	return err
 }
 

@@ -70,6 +70,11 @@ const (
 	ackTimeout, ackTimeoutMax = 30 * time.Second, 10 * time.Minute
 	// heartbeatInterval is how long the calls' connection may be idle.
 	heartbeatInterval = 5 * time.Minute
+	// greetingTimeout is how long the first event of a stream may take.
+	greetingTimeout = 30 * time.Second
+	// stableStream is how long a stream has to last for the next one to be opened
+	// without a pause.
+	stableStream = 5 * time.Second
 	// silenceLimit is how long a stream may be silent whose agent sends
 	// heartbeats (each 30 minutes).
 	silenceLimit = 2 * time.Hour
@@ -184,11 +189,13 @@ func (d *Driver) receive(ctx context.Context) error {
 	if !d.cfg.Checkpoint {
 		window = registrationTimeout
 	}
-	for first := true; ; first = false {
-		s, err := d.subscribe(ctx, window)
+	deadline := time.Now().Add(window)
+	for flapping := newBackoff(d.cfg); ; {
+		s, err := d.subscribe(ctx, deadline)
 		if err != nil {
 			return ended(ctx, err)
 		}
+		opened := time.Now()
 		err = d.follow(s)
 		if ctx.Err() != nil {
 			return ended(ctx, err)
@@ -200,8 +207,14 @@ func (d *Driver) receive(ctx context.Context) error {
 		case !d.cfg.Checkpoint:
 			return fmt.Errorf("%w: %w", ErrDisconnected, err)
 		default:
-			d.log.Warn("connection to the agent lost, subscribing again", "error", err,
-				"for", d.cfg.RecoveryTimeout, "first", first)
+			d.log.Warn("connection to the agent lost, subscribing again", "error", err, "for", d.cfg.RecoveryTimeout)
+		}
+		deadline = time.Now().Add(window)
+		// At once, unless the agent ends every stream as soon as it is open.
+		if time.Since(opened) >= stableStream {
+			flapping = newBackoff(d.cfg)
+		} else if !sleep(ctx, flapping.next(false)) {
+			return ended(ctx, err)
 		}
 	}
 }
@@ -217,9 +230,9 @@ func ended(ctx context.Context, err error) error {
 	}
 }
 
-// subscribe tries until a stream is open or window has passed.
-func (d *Driver) subscribe(ctx context.Context, window time.Duration) (*subscription, error) {
-	deadline := time.Now().Add(window)
+// subscribe tries until a stream is open or the deadline has passed.
+func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*subscription, error) {
+	began := time.Now()
 	for retry := newBackoff(d.cfg); ; {
 		s, err := d.open(ctx)
 		if err == nil {
@@ -241,7 +254,7 @@ func (d *Driver) subscribe(ctx context.Context, window time.Duration) (*subscrip
 		}
 		pause := retry.next(refusal != nil)
 		if time.Now().Add(pause).After(deadline) {
-			return nil, fmt.Errorf("%w: no subscription within %v: %w", ErrRecoveryTimeout, window, err)
+			return nil, fmt.Errorf("%w: no subscription within %v: %w", ErrRecoveryTimeout, time.Since(began).Round(time.Second), err)
 		}
 		d.log.Info("cannot subscribe yet", "error", err, "retry_in", pause)
 		if !sleep(ctx, pause) {
@@ -310,10 +323,9 @@ func (d *Driver) follow(s *subscription) error {
 	stop := context.AfterFunc(s.ctx, s.stream.close)
 	defer s.stream.close()
 	defer stop()
-	// The agent's heartbeats are optional (Mesos < 1.10 has none), so that silence
-	// says something only after the first one.
-	watchdog := time.AfterFunc(silenceLimit, func() { d.kick("no heartbeat of the agent in " + silenceLimit.String()) })
-	watchdog.Stop()
+	// An agent greets at once. Its heartbeats are optional (Mesos < 1.10 has none),
+	// so that later silence says something only after the first one.
+	watchdog := time.AfterFunc(greetingTimeout, func() { d.kick("the stream is silent") })
 	defer watchdog.Stop()
 	heartbeats := false
 	for {
@@ -329,6 +341,7 @@ func (d *Driver) follow(s *subscription) error {
 			}
 			return err
 		}
+		watchdog.Stop()
 		heartbeats = heartbeats || event.GetType() == executor.Event_HEARTBEAT
 		if heartbeats {
 			watchdog.Reset(silenceLimit)

@@ -508,6 +508,48 @@ func TestSilentStream(t *testing.T) {
 	})
 }
 
+// An agent that opens a stream and says nothing on it.
+func TestStreamWithoutGreeting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := fakeagent.New(t)
+		greeting := agent.Subscribed
+		agent.Subscribed = nil
+		d := start(t, testConfig(agent))
+		time.Sleep(5*time.Minute + 10*time.Second) // in the life of a stream
+		if n := agent.Streams(); n < 8 || n > 12 {
+			t.Errorf("%d streams in 5 minutes", n)
+		}
+		agent.Send(greeting)
+		d.expect(t, "subscribed")
+		time.Sleep(time.Hour)
+		if n := agent.Streams(); n > 12 {
+			t.Errorf("%d streams", n)
+		}
+		d.Finish(0)
+		if err := <-d.result; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// An agent that is shutting down answers every SUBSCRIBE with SHUTDOWN and ends
+// the stream.
+func TestFlappingStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := fakeagent.New(t)
+		d := start(t, testConfig(agent))
+		for began := time.Now(); time.Since(began) < 10*time.Second; {
+			d.expect(t, "subscribed")
+			agent.Break()
+		}
+		if n := agent.Streams(); n > 30 {
+			t.Errorf("%d streams in 10 s", n)
+		}
+		d.cancel(errors.New("test over"))
+		<-d.result
+	})
+}
+
 func TestFinishWithinItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		agent := fakeagent.New(t)

@@ -14,8 +14,7 @@ import (
 
 // pool is a stratum.Handler that judges shares by assembling their headers.
 type pool struct {
-	job  *stratum.Job
-	mask uint32
+	job *stratum.Job
 
 	mu     sync.Mutex
 	seen   map[[32]byte]bool

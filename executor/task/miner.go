@@ -14,6 +14,10 @@ import (
 // niceness of the hashing threads: whoever else wants the cpu has it.
 const niceness = 19
 
+// minRateInterval is the shortest time over which a hashrate is measured: threads
+// count batch by batch.
+const minRateInterval = 250 * time.Millisecond
+
 // Miner hashes for the proxies of its list.
 type Miner struct {
 	env     Env
@@ -25,8 +29,9 @@ type Miner struct {
 
 	mu       sync.Mutex
 	epoch    uint64
-	lastTime time.Time // of the last report
+	lastTime time.Time // when rate was measured
 	lastHash uint64
+	rate     float64 // H/s
 }
 
 // NewMiner chooses a kernel and prepares the threads.
@@ -100,13 +105,15 @@ func (m *Miner) Report(r *message.Report) {
 	s := m.mining.Status()
 	now := time.Now()
 	m.mu.Lock()
-	seconds := now.Sub(m.lastTime).Seconds()
-	delta := s.Engine.Hashes - m.lastHash
-	m.lastTime, m.lastHash = now, s.Engine.Hashes
-	epoch := m.epoch
+	if since := now.Sub(m.lastTime); since >= minRateInterval {
+		m.rate = float64(s.Engine.Hashes-m.lastHash) / since.Seconds()
+		m.lastTime, m.lastHash = now, s.Engine.Hashes
+	}
+	rate, epoch := m.rate, m.epoch
 	m.mu.Unlock()
 	report := &message.MinerReport{
 		Hashes:       s.Engine.Hashes,
+		Hashrate:     rate,
 		Threads:      uint32(m.threads),
 		Kernel:       s.Engine.Kernel,
 		JobAgeMs:     -1,
@@ -114,9 +121,6 @@ func (m *Miner) Report(r *message.Report) {
 		State:        "idle",
 		ProxiesEpoch: epoch,
 		Error:        shorten(s.LastErr, 200),
-	}
-	if seconds > 0 {
-		report.Hashrate = float64(delta) / seconds
 	}
 	if !s.JobSince.IsZero() {
 		report.State = "mining"
