@@ -217,3 +217,12 @@ func (c *C) cleanup() {
 		f.wg.Wait()
 	}
 }
+
+// anyAgent is the id of a registered agent.
+func (c *C) anyAgent() string {
+	c.Helper()
+	if len(c.agents) == 0 {
+		c.Fatal("the master lists no agent in /slaves")
+	}
+	return c.agents[0].ID
+}

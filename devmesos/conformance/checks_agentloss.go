@@ -64,7 +64,7 @@ func pingWait(t Timing) time.Duration { return t.PingTotal }
 
 func (f *Framework) waitLong(d time.Duration, what string, match func(Event) bool) Event {
 	f.c.Helper()
-	return f.c.waitFor(f.log, d+f.c.target.Patience, what, match)
+	return f.c.waitFor(f.log, d+f.c.target.Patience, what, f.news(match))
 }
 
 func agentLossChecks() []Check {
@@ -270,7 +270,7 @@ func recoveryChecks() []Check {
 			f.reconciled(ids[0], "TASK_RUNNING", latest, p.agent)
 		}},
 		{Name: "recovery/an idle agent keeps its id", Doc: "§2.12; R16b", Needs: NeedFaults | NeedExclusive, Takes: window, Run: func(c *C) {
-			agent := c.agents[0].ID
+			agent := c.anyAgent()
 			c.killAgent(agent)
 			c.startAgent(agent)()
 			c.within(c.timing.Reregistration+c.target.Patience, "return of the agent", func() error {

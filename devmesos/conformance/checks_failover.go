@@ -122,12 +122,12 @@ func failoverChecks() []Check {
 			g.Disconnect()
 			c.removed(f.ID)
 		}},
-		{Name: "failover/a return in time stops the timer", Doc: "§2.4", Run: func(c *C) {
-			f := c.Framework(Spec{Caps: keep.Caps, FailoverTimeout: 3})
+		{Name: "failover/a return in time stops the timer", Doc: "§2.4", Takes: func(Timing) time.Duration { return 8 * time.Second }, Run: func(c *C) {
+			f := c.Framework(Spec{Caps: keep.Caps, FailoverTimeout: 6})
 			f.Disconnected()
 			g := f.again()
 			g.Subscribe()
-			c.sleep(4 * time.Second)
+			c.sleep(8 * time.Second)
 			g.Call("REVIVE", Doc{})
 		}},
 		{Name: "failover/failover_timeout 0: removed at once", Doc: "§2.4; R10", Run: func(c *C) {

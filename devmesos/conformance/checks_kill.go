@@ -44,7 +44,7 @@ func killChecks() []Check {
 				state, message string
 			}{
 				{"", "TASK_UNKNOWN", "Reconciliation: Task is unknown"},
-				{c.agents[0].ID, "TASK_GONE", "Reconciliation: Task is unknown to the agent"},
+				{c.anyAgent(), "TASK_GONE", "Reconciliation: Task is unknown to the agent"},
 				{"nope-S9", "TASK_UNKNOWN", "Reconciliation: Task is unknown"},
 			} {
 				kill := Doc{"task_id": value("nope")}
@@ -181,7 +181,7 @@ func shutdownChecks() []Check {
 		}},
 		{Name: "shutdown/unknown executor or agent", Doc: "§2.7; R05", Run: func(c *C) {
 			f := c.Framework(pa)
-			for _, agent := range []string{c.agents[0].ID, "nope-S9"} {
+			for _, agent := range []string{c.anyAgent(), "nope-S9"} {
 				f.Call("SHUTDOWN", Doc{"shutdown": Doc{"executor_id": value("nope"), "agent_id": value(agent)}})
 			}
 			f.Quiet("an answer", func(e Event) bool { return e.Type != "HEARTBEAT" && e.Type != "OFFERS" })

@@ -136,7 +136,7 @@ func reconcileChecks() []Check {
 			f := c.Framework(Spec{Caps: row.caps})
 			agent := row.agent
 			if agent == "S" {
-				agent = c.agents[0].ID
+				agent = c.anyAgent()
 			}
 			f.reconcile([2]string{"nope", agent})
 			f.reconciled("nope", row.state, row.message_, agent)

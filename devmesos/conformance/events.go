@@ -108,12 +108,6 @@ func (l *eventLog) waitEnd(ctx context.Context) bool {
 	}
 }
 
-func (l *eventLog) all() []Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]Event(nil), l.events...)
-}
-
 // String lists the last events for a failure message.
 func (l *eventLog) String() string {
 	l.mu.Lock()

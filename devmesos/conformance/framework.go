@@ -41,6 +41,7 @@ type Framework struct {
 	cancel context.CancelFunc
 	offers map[string]Doc
 	parked bool
+	acked  *sync.Map // uuids of updates that were acknowledged, by any scheduler of the framework
 }
 
 // frameworkInfo builds a FrameworkInfo.
@@ -86,7 +87,7 @@ func (c *C) newFramework(spec Spec) *Framework {
 	if enc == "" {
 		enc = JSON
 	}
-	f := &Framework{c: c, spec: spec, info: c.frameworkInfo(spec), enc: enc, offers: map[string]Doc{}, parked: !spec.WantOffers}
+	f := &Framework{c: c, spec: spec, info: c.frameworkInfo(spec), enc: enc, offers: map[string]Doc{}, parked: !spec.WantOffers, acked: new(sync.Map)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.frameworks = append(c.frameworks, f)
@@ -96,7 +97,7 @@ func (c *C) newFramework(spec Spec) *Framework {
 // again is another scheduler of the same framework, not subscribed yet.
 func (f *Framework) again(more ...Doc) *Framework {
 	g := f.c.newFramework(f.spec)
-	g.ID, g.info = f.ID, merge(f.info, more...)
+	g.ID, g.info, g.acked = f.ID, merge(f.info, more...), f.acked
 	return g
 }
 
@@ -265,7 +266,19 @@ func (f *Framework) Expect(status int, kind string, body Doc) answer {
 // Event waits for an event of the subscription.
 func (f *Framework) Event(what string, match func(Event) bool) Event {
 	f.c.Helper()
-	return f.c.wait(f.log, what, match)
+	return f.c.wait(f.log, what, f.news(match))
+}
+
+// news narrows match to what is no repetition of an acknowledged update: those may come at any
+// time, when an acknowledgement and a retry cross each other.
+func (f *Framework) news(match func(Event) bool) func(Event) bool {
+	return func(e Event) bool {
+		if !match(e) {
+			return false
+		}
+		_, old := f.acked.Load(text(e.Doc, "update.status.uuid"))
+		return !old
+	}
 }
 
 // Update waits for an UPDATE of the task in the state; its status is returned.
@@ -285,6 +298,7 @@ func (f *Framework) UpdateAny(task string) Doc {
 // Acknowledge acknowledges an update.
 func (f *Framework) Acknowledge(status Doc) {
 	f.c.Helper()
+	f.acked.Store(text(status, "uuid"), true)
 	f.Call("ACKNOWLEDGE", Doc{"acknowledge": Doc{
 		"agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
 	}})
@@ -303,7 +317,7 @@ func (f *Framework) Take(task, state string) Doc {
 // Quiet checks that no event comes that match accepts.
 func (f *Framework) Quiet(what string, match func(Event) bool) {
 	f.c.Helper()
-	f.c.never(f.log, f.c.target.Quiet, what, match)
+	f.c.never(f.log, f.c.target.Quiet, what, f.news(match))
 }
 
 // Ended waits for the end of the subscription.

@@ -151,7 +151,8 @@ func (x exchange) replay(c *C, replace func(string) string) {
 	c.Helper()
 	f := c.newFramework(Spec{WantOffers: true})
 	var got answer
-	if x.Response.Status == http.StatusOK && x.Request.Method == http.MethodPost && len(x.Events) > 0 {
+	stream := x.Response.Status == http.StatusOK && x.Response.Headers["Content-Type"] != "" && strings.Contains(string(x.Request.Body), `"SUBSCRIBE"`)
+	if stream {
 		got = f.openRaw(x.Request.Path, x.Request.header(replace), x.Request.bytes(replace))
 	} else {
 		a, err := c.master.send(c.ctx, x.Request.Method, x.Request.Path, x.Request.header(replace), x.Request.bytes(replace))
@@ -164,7 +165,11 @@ func (x exchange) replay(c *C, replace func(string) string) {
 	if got.Status != http.StatusOK || c.Failed() {
 		return
 	}
-	for i, want := range x.Events {
+	expected := x.Events
+	if stream && len(expected) == 0 { // the protobuf records are not in the trimmed transcript
+		expected = []Doc{{"type": "SUBSCRIBED"}}
+	}
+	for i, want := range expected {
 		kind := text(want, "type")
 		e := c.wait(f.log, "recorded event "+kind, func(e Event) bool { return e.Type != "OFFERS" })
 		equal(c, fmt.Sprintf("event %d", i), e.Type, kind)

@@ -37,6 +37,7 @@ type Probe struct {
 	task      string // the first one
 	opened    int
 	current   *eventLog // of the newest stream
+	name      string    // its name
 }
 
 func (p *Probe) arrive() { p.once.Do(func() { close(p.arrived) }) }
@@ -189,7 +190,7 @@ func (p *Probe) trySubscribe(tasks, updates []any) (answer, error) {
 		return answer{}, errors.New(res.Err)
 	}
 	if res.HTTP.Status == http.StatusOK {
-		p.current = log
+		p.current, p.name = log, name
 	}
 	return answer{res.HTTP.Status, http.Header(res.HTTP.Header), string(res.HTTP.Body)}, nil
 }
@@ -207,7 +208,7 @@ func (p *Probe) Subscribe() *eventLog {
 // Close closes the newest stream from the executor's side.
 func (p *Probe) Close() {
 	p.c.Helper()
-	p.do(control.Command{Op: control.OpClose, Stream: fmt.Sprintf("s%d", p.opened)})
+	p.do(control.Command{Op: control.OpClose, Stream: p.name})
 	p.c.waitEnd(p.current, "the executor's own closed stream")
 }
 

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -42,6 +43,12 @@ func (s *suite) unique() string { return fmt.Sprintf("%s%d", s.runID, s.seq.Add(
 // for themselves get a new one from it; otherwise they run one after the other on target.
 func Run(t *testing.T, target Target, fresh func(testing.TB) Target) {
 	t.Helper()
+	RunTopics(t, target, fresh)
+}
+
+// RunTopics is Run for those checks whose names begin with one of the topics; none means all.
+func RunTopics(t *testing.T, target Target, fresh func(testing.TB) Target, topics ...string) {
+	t.Helper()
 	if target.ProbePath == "" {
 		target.ProbePath = BuildProbe(t, target.Arch)
 	}
@@ -68,6 +75,9 @@ func Run(t *testing.T, target Target, fresh func(testing.TB) Target) {
 	}
 	var alone, together []Check
 	for _, check := range Checks() {
+		if len(topics) > 0 && !slices.ContainsFunc(topics, func(topic string) bool { return strings.HasPrefix(check.Name, topic) }) {
+			continue
+		}
 		if fresh == nil && check.Needs&(NeedExclusive|NeedFaults|NeedOwn) != 0 {
 			alone = append(alone, check)
 		} else {
@@ -135,8 +145,19 @@ func (s *suite) discover(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), s.target.Patience)
 	defer cancel()
-	if _, err := s.operator.get(ctx, "/health"); err != nil {
-		t.Fatalf("no master at %s: %v", s.target.Master, err)
+	// A master just started answers 503 until it has recovered (§2.1 row 3).
+	for {
+		a, err := s.master.get(ctx, schedulerAPI.path)
+		if err != nil {
+			t.Fatalf("no master at %s: %v", s.target.Master, err)
+		}
+		if a.Status == http.StatusTemporaryRedirect {
+			t.Fatalf("the master at %s does not lead; the leader is at %s", s.target.Master, a.Header.Get("Location"))
+		}
+		if a.Status != http.StatusServiceUnavailable || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	if a, err := s.operator.get(ctx, "/flags"); err == nil {
 		s.masterFlags, _ = at(a.doc(), "flags").(Doc)
@@ -169,6 +190,13 @@ func (s *suite) discover(t testing.TB) {
 	}
 }
 
+func (s *suite) launcher() string {
+	if l := text(s.agentFlags, "launcher"); l != "" {
+		return l
+	}
+	return s.target.Launcher
+}
+
 // unmet returns why the check cannot be run here; "" if it can.
 func (s *suite) unmet(check Check) string {
 	need := func(n Need) bool { return check.Needs&n != 0 }
@@ -183,7 +211,7 @@ func (s *suite) unmet(check Check) string {
 		return "needs framework authentication and -principal"
 	case need(NeedAnonymous) && s.target.Principal != "":
 		return "needs a master without framework authentication"
-	case need(NeedPosixLauncher) && text(s.agentFlags, "launcher") != "posix":
+	case need(NeedPosixLauncher) && s.launcher() != "posix":
 		return "known for agents with --launcher=posix only"
 	case need(NeedAgentHTTP) && s.agentFlags == nil:
 		return "needs the agents' HTTP port to be reachable from here"

@@ -35,6 +35,8 @@ type Target struct {
 	// Own says that nobody else uses the cluster and the suite may leave marks on it:
 	// maintenance schedules, drained agents.
 	Own bool
+	// Launcher is the agents' --launcher, if their /flags do not tell.
+	Launcher string
 	// Forbidden are environment variables of the agents' own process that must not reach an
 	// executor, besides the usual ones.
 	Forbidden []string
