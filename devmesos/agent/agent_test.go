@@ -54,6 +54,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		t.Fatal(err)
 	}
 	b.master.expect(t, "RegisterAgent ")
+	waitFor(t, "an agent id", func() bool { _, ok := a.ID(); return ok })
 	return b
 }
 

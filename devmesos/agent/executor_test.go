@@ -26,7 +26,7 @@ const executorName = "test-executor"
 // testExecutor is a small v1 executor. Modes: "run" answers LAUNCH with RUNNING and KILL with KILLED, and ends when its
 // last task did; "exit N" ends at once; "sleep" never subscribes; "stubborn" ignores SHUTDOWN and KILL. In
 // "run" and "stubborn" it does what framework messages say: "exit N", "update STATE TASK",
-// "report" (what it finds about itself, as a message).
+// "say WORD" and "report" (what it finds about itself) as messages.
 func testExecutor(args []string) int {
 	switch args[0] {
 	case "exit":
@@ -111,6 +111,8 @@ func (x *execClient) handle(event *executorapi.Event, stubborn bool) (code int, 
 			return code, true
 		case "update":
 			x.update(mesos.TaskID{Value: words[2]}, mesos.TaskState(mesos.TaskState_value[words[1]]))
+		case "say":
+			x.message([]byte(words[1]))
 		case "report":
 			x.message(report())
 		}
@@ -147,10 +149,22 @@ func (x *execClient) update(task mesos.TaskID, state mesos.TaskState) {
 	x.send(call)
 }
 
-func (x *execClient) message(data []byte) {
+func (x *execClient) message(data []byte) { x.send(x.messageCall(data)) }
+
+func (x *execClient) messageCall(data []byte) *executorapi.Call {
 	call := x.call(executorapi.Call_MESSAGE)
 	call.Message = &executorapi.Call_Message{Data: data}
-	x.send(call)
+	return call
+}
+
+// status makes a call that is no SUBSCRIBE; 0 means no answer.
+func (x *execClient) status(call *executorapi.Call) int {
+	answer, err := x.post(call)
+	if err != nil {
+		return 0
+	}
+	answer.Body.Close()
+	return answer.StatusCode
 }
 
 func (x *execClient) send(call *executorapi.Call) {

@@ -159,6 +159,15 @@ func (h *Host) Close() {
 	h.forker.Wait()
 }
 
+// Containers are the ids of all containers.
+func (h *Host) Containers() []string {
+	var ids []string
+	for _, c := range h.all() {
+		ids = append(ids, c.id)
+	}
+	return ids
+}
+
 // DestroyExcept destroys all containers but those that keep says to keep.
 func (h *Host) DestroyExcept(keep func(id string) bool) {
 	for _, c := range h.all() {
