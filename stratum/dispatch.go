@@ -318,6 +318,9 @@ func (c *Conn) delayGuessing() {
 		time.Sleep(min(time.Until(end), 100*time.Millisecond))
 	}
 	c.cork()
+	if !c.isReady && c.server.now() >= c.started+instant(c.server.opts.HandshakeTimeout) {
+		c.Close(ErrHandshakeTimeout)
+	}
 }
 
 // becomeReady lets jobs flow once the miner has subscribed and authorized.

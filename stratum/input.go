@@ -210,7 +210,7 @@ func (c *Conn) handleLines() error {
 		c.noteGarbage()
 		return ErrLineTooLong
 	case c.lineStart == 0:
-		c.lineStart = max(c.lastRead, 1)
+		c.lineStart = max(c.server.now(), 1)
 	}
 	return nil
 }
