@@ -21,6 +21,7 @@ type cli struct {
 	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
 	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
 	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
+	Bench     benchCmd     `cmd:"" help:"Measure how fast this machine hashes."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

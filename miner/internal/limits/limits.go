@@ -28,11 +28,12 @@ type probe struct {
 	rate *float64
 }
 
-// The shortest of many short samples is taken: other programs only ever make a
-// sample longer.
+// The shortest of many short samples is taken, for other programs only ever make a
+// sample longer, and in several rounds, for they may do so for a while.
 const (
-	samples = 60
-	sample  = 100 * time.Microsecond
+	rounds  = 8
+	samples = 12
+	sample  = 50 * time.Microsecond
 )
 
 // Measure takes some tens of milliseconds.
@@ -42,14 +43,27 @@ func Measure() Limits {
 	if clock == nil {
 		return l
 	}
-	// Each sample of a probe stands beside one of the clock, for the clock wanders.
-	chain := fastest(clock)
-	l.Clock = 1e9 / chain
-	for _, p := range probes {
-		*p.rate = fastest(clock) / fastest(p.run)
+	for range rounds {
+		for _, p := range probes {
+			// Beside each sample stands one of the clock, for the clock wanders.
+			cycle := fastest(clock)
+			*p.rate = max(*p.rate, cycle/fastest(p.run))
+			l.Clock = max(l.Clock, 1e9/cycle)
+		}
 	}
-	l.Clock = max(l.Clock, 1e9/fastest(clock))
 	return l
+}
+
+// Best is the greater of each of the rates.
+func (l Limits) Best(m Limits) Limits {
+	return Limits{
+		Clock:      max(l.Clock, m.Clock),
+		SHARounds:  max(l.SHARounds, m.SHARounds),
+		Vector256:  max(l.Vector256, m.Vector256),
+		Shifts256:  max(l.Shifts256, m.Shifts256),
+		Vector512:  max(l.Vector512, m.Vector512),
+		Rotates512: max(l.Rotates512, m.Rotates512),
+	}
 }
 
 // Clock measures the clock alone: cycles a second, or 0 where there is no way.
@@ -59,7 +73,11 @@ func Clock() float64 {
 	if clock == nil {
 		return 0
 	}
-	return 1e9 / fastest(clock)
+	best := fastest(clock)
+	for range rounds - 1 {
+		best = min(best, fastest(clock))
+	}
+	return 1e9 / best
 }
 
 // fastest returns nanoseconds an instruction.

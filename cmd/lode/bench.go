@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"lode/miner"
+)
+
+// benchCmd is `lode bench`.
+type benchCmd struct {
+	Kernel  []string      `help:"Kernel to measure; repeatable. Default: all that run here, but for the portable ones." placeholder:"NAME"`
+	Threads []int         `help:"Number of threads; repeatable. Default: 1 and the cpus that this process may use." placeholder:"N"`
+	Time    time.Duration `help:"Length of each measurement." default:"2s"`
+	Pin     bool          `help:"Pin each thread to a cpu."`
+	Compare bool          `help:"Also run the miners cpuminer and minerd where they are on PATH, one after the other."`
+	JSON    bool          `name:"json" help:"Print one JSON object instead of a table."`
+}
+
+// Help is shown by lode bench --help.
+func (benchCmd) Help() string {
+	return `Measures how fast this machine hashes, with each kernel, and how near that is to the limit of its cores.
+
+  lode bench
+  lode bench --kernel shani-roll --threads 1 --threads 4 --time 10s`
+}
+
+// benchOutput is the JSON of lode bench.
+type benchOutput struct {
+	*miner.BenchReport
+	Peers []peerResult `json:"peers,omitempty"`
+}
+
+// Run is called by kong.
+func (cmd *benchCmd) Run(env *environment) error {
+	if cmd.Time < 10*time.Millisecond {
+		return usagef("--time %v is too short to measure anything: give 10ms or more", cmd.Time)
+	}
+	begin := time.Now()
+	fmt.Fprintln(env.stderr, "measuring the limits of a core")
+	report, err := miner.Bench(env.ctx, miner.BenchOptions{
+		Kernels: cmd.Kernel,
+		Threads: cmd.Threads,
+		Time:    cmd.Time,
+		Engine:  miner.Options{Pin: cmd.Pin, Log: env.log},
+		Progress: func(s miner.BenchStep) {
+			fmt.Fprintf(env.stderr, "%4.0fs %d of %d: %s with %s\n",
+				time.Since(begin).Seconds(), s.Index, s.Count, s.Kernel, threads(s.Threads))
+		},
+	})
+	if report == nil {
+		return &usageError{err}
+	}
+	out := benchOutput{BenchReport: report}
+	if cmd.Compare && err == nil {
+		out.Peers, err = comparePeers(env, report, cmd.Time, begin)
+	}
+	// What was measured before an interruption is still worth printing.
+	if cmd.JSON {
+		encoder := json.NewEncoder(env.stdout)
+		encoder.SetIndent("", "  ")
+		err = errors.Join(err, encoder.Encode(out))
+	} else {
+		err = errors.Join(err, out.table(env.stdout))
+	}
+	if env.ctx.Err() != nil {
+		return context.Canceled
+	}
+	return err
+}
+
+func threads(n int) string {
+	if n == 1 {
+		return "1 thread"
+	}
+	return fmt.Sprintf("%d threads", n)
+}
+
+// table writes the report for people.
+func (o *benchOutput) table(w io.Writer) error {
+	fmt.Fprintf(w, "%s", o.CPU)
+	if o.Core.ClockHz > 0 {
+		fmt.Fprintf(w, ", %.2f GHz", o.Core.ClockHz/1e9)
+	}
+	fmt.Fprint(w, "\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "kernel\tthreads\tversions\tMH/s\tleast\tgreatest\tcycles/hash\tof the limit\t")
+	for i := range o.Results {
+		r := &o.Results[i]
+		versions, cycles, share := "fixed", "-", "-"
+		if r.VersionRolling {
+			versions = "rolled"
+		}
+		if r.CyclesPerHash > 0 {
+			cycles = fmt.Sprintf("%.1f", r.CyclesPerHash)
+		}
+		if s := r.ShareOfLimit(); s > 0 {
+			share = fmt.Sprintf("%.0f %%", 100*s)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t\n", r.Kernel, r.Threads, versions,
+			r.HashesPerSecond/1e6, r.Least/1e6, r.Greatest/1e6, cycles, share)
+	}
+	for _, p := range o.Peers {
+		fmt.Fprintf(t, "%s\t%d\tfixed\t%.2f\t\t\t\t\t\n", p.Program, p.Threads, p.HashesPerSecond/1e6)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, k := range o.Skipped {
+		fmt.Fprintf(w, "not measured: %s, %s\n", k.Name, k.Missing)
+	}
+	for _, p := range o.Peers {
+		fmt.Fprintf(w, "%s with %s: lode is %.2f times as fast\n", p.Program, threads(p.Threads), p.Ratio)
+	}
+	return nil
+}

@@ -1,0 +1,268 @@
+package miner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"lode/miner/internal/limits"
+	"lode/miner/internal/scan"
+)
+
+// BenchOptions say what Bench measures. The zero value measures all kernels but the
+// portable ones, with one thread and with all cpus, for two seconds each.
+type BenchOptions struct {
+	Kernels []string
+	Threads []int
+	// Time of each measurement, which is cut into ten samples.
+	Time time.Duration
+	// Engine has further options for the engines: Pin, Nice, Idle.
+	Engine Options
+	// Progress is told about each measurement when it begins.
+	Progress func(BenchStep)
+}
+
+// BenchStep is one measurement that Bench is about to do.
+type BenchStep struct {
+	Index, Count   int
+	Kernel         string
+	Threads        int
+	VersionRolling bool
+}
+
+// BenchReport is what Bench measured.
+type BenchReport struct {
+	CPU     string        `json:"cpu"`
+	Core    BenchCore     `json:"core"`
+	Results []BenchResult `json:"results"`
+	Skipped []Kernel      `json:"skipped,omitempty"` // kernels that this machine cannot run
+}
+
+// BenchCore says what one core can do, measured by loops of independent
+// instructions. Rates are instructions a cycle; 0 and absent: no such instructions,
+// or no way to measure them.
+type BenchCore struct {
+	ClockHz    float64 `json:"clock_hz,omitempty"`
+	SHARounds  float64 `json:"sha256rnds2_per_cycle,omitempty"`
+	Vector256  float64 `json:"vector256_per_cycle,omitempty"`
+	Shifts256  float64 `json:"shifts256_per_cycle,omitempty"`
+	Vector512  float64 `json:"vector512_per_cycle,omitempty"`
+	Rotates512 float64 `json:"rotates512_per_cycle,omitempty"`
+}
+
+// BenchResult is the speed of one kernel with some threads.
+type BenchResult struct {
+	Kernel         string `json:"kernel"`
+	Threads        int    `json:"threads"`
+	VersionRolling bool   `json:"version_rolling"`
+	// HashesPerSecond is the median of the samples, of all threads together.
+	HashesPerSecond float64 `json:"hashes_per_second"`
+	Least           float64 `json:"least_hashes_per_second"`
+	Greatest        float64 `json:"greatest_hashes_per_second"`
+	// CyclesPerHash is that of one thread in the best sample, from the cpu time that
+	// the threads really got and the clock that was measured just before and after;
+	// 0: the clock is not known.
+	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
+	// LimitCycles is what the kernel's instructions need at least on this core.
+	LimitCycles float64 `json:"limit_cycles_per_hash,omitempty"`
+}
+
+// ShareOfLimit is how near the best sample came to the limit of the core, 1 being
+// there, or 0 if the limit is not known.
+func (r *BenchResult) ShareOfLimit() float64 {
+	if r.CyclesPerHash == 0 {
+		return 0
+	}
+	return r.LimitCycles / r.CyclesPerHash
+}
+
+const benchSamples = 10
+
+// Bench measures engines as they are used, one after the other. When ctx ends it
+// returns what it has so far, with ctx's error.
+func Bench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
+	if o.Time == 0 {
+		o.Time = 2 * time.Second
+	}
+	if len(o.Threads) == 0 {
+		o.Threads = slices.Compact([]int{1, AvailableCPUs()})
+	}
+	for _, n := range o.Threads {
+		if n < 1 {
+			return nil, fmt.Errorf("miner: cannot measure with %d threads: 1 or more are needed", n)
+		}
+	}
+	report := &BenchReport{CPU: cpuName(), Results: []BenchResult{}}
+	kernels, err := report.choose(o.Kernels)
+	if err != nil {
+		return nil, err
+	}
+	core := limits.Measure()
+	defer func() {
+		// Once more, for a busy machine may have hidden what the core can do.
+		core = core.Best(limits.Measure())
+		report.Core = BenchCore{core.Clock, core.SHARounds, core.Vector256, core.Shifts256, core.Vector512, core.Rotates512}
+		for i := range report.Results {
+			report.Results[i].LimitCycles = limitCycles(report.Results[i].Kernel, &core)
+		}
+	}()
+
+	step := BenchStep{Count: len(kernels) * len(o.Threads)}
+	for _, threads := range o.Threads {
+		for _, k := range kernels {
+			step.Index++
+			step.Kernel, step.Threads, step.VersionRolling = k.Name, threads, k.Rolling
+			if o.Progress != nil {
+				o.Progress(step)
+			}
+			result, err := measure(ctx, k, threads, o)
+			if err != nil {
+				return report, err
+			}
+			report.Results = append(report.Results, result)
+		}
+	}
+	return report, nil
+}
+
+// choose returns the kernels with these names, or all that are worth measuring, and
+// notes those that cannot run.
+func (r *BenchReport) choose(names []string) ([]*scan.Kernel, error) {
+	all := scan.Kernels()
+	var chosen []*scan.Kernel
+	for i := range all {
+		k := &all[i]
+		switch {
+		case k.Missing != "":
+			r.Skipped = append(r.Skipped, Kernel{Name: k.Name, Rolling: k.Rolling, Missing: k.Missing})
+		case len(names) == 0 && !(k.Fallback && len(chosen) > 0):
+			if err := k.Verify(); err != nil {
+				r.Skipped = append(r.Skipped, Kernel{Name: k.Name, Rolling: k.Rolling, Missing: err.Error()})
+				continue
+			}
+			chosen = append(chosen, k)
+		}
+	}
+	for _, name := range names {
+		k, err := usableKernel(name, all)
+		if err != nil {
+			return nil, fmt.Errorf("miner: %w", err)
+		}
+		chosen = append(chosen, k)
+	}
+	return chosen, nil
+}
+
+// measure runs an engine with work that has no hits.
+func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (BenchResult, error) {
+	result := BenchResult{Kernel: k.Name, Threads: threads, VersionRolling: k.Rolling}
+	options := o.Engine
+	options.Threads = threads
+	pair := kernelPair{plain: k}
+	work := &Work{
+		Version:         0x20000000,
+		MerkleRoot:      func(extranonce2 uint64) [32]byte { return [32]byte{byte(extranonce2), byte(extranonce2 >> 8)} },
+		Extranonce2Size: 8,
+	}
+	if k.Rolling {
+		pair.roll = k
+		work.VersionMask = 0x1fffe000
+	}
+	e := newEngine(options, pair, allNonces)
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	clock := limits.Clock()
+	e.SetWork(work)
+	go func() { done <- e.Run(running) }()
+
+	const warmUp = 50 * time.Millisecond
+	err := sleep(ctx, warmUp)
+	var rates []float64
+	least := math.Inf(1) // seconds of cpu a hash
+	for range benchSamples {
+		if err != nil {
+			break
+		}
+		begin, used, before := time.Now(), cpuTime(), e.Stats().Hashes
+		err = sleep(ctx, o.Time/benchSamples)
+		took, used := time.Since(begin), cpuTime()-used
+		hashes := float64(e.Stats().Hashes - before)
+		rates = append(rates, hashes/took.Seconds())
+		if used == 0 { // a system that does not say
+			used = took * time.Duration(threads)
+		}
+		least = min(least, used.Seconds()/hashes)
+	}
+	cancel()
+	if err = errors.Join(err, <-done); err != nil {
+		return result, err
+	}
+	clock = max(clock, limits.Clock())
+	slices.Sort(rates)
+	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
+	result.CyclesPerHash = clock * least
+	return result, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// limitCycles is the number of cycles that a core needs at least for a hash with a
+// kernel: the instructions that hashing consists of, over the rate of the units that
+// execute them. What is counted is the algorithm with all its shortcuts, not what
+// the kernel happens to execute beside it.
+func limitCycles(kernel string, l *limits.Limits) float64 {
+	slowest := func(instructions, rate, others, otherRate float64) float64 {
+		if rate == 0 || otherRate == 0 {
+			return 0
+		}
+		return max(instructions/rate, others/otherRate)
+	}
+	switch kernel {
+	case "avx512-roll": // 959 + 1429 and 460 for M = 128 versions, of 16 hashes
+		return slowest((2388+460.0/128)/16, l.Vector512, 947.0/16, l.Rotates512)
+	case "avx512": // 1419 + 1429 of 16 hashes
+		return slowest(2848.0/16, l.Vector512, 1178.0/16, l.Rotates512)
+	case "avx2-roll":
+		return slowest(avx2Instructions(0), l.Vector256, avx2Shifts(0), l.Shifts256)
+	case "avx2":
+		return slowest(avx2Instructions(44), l.Vector256, avx2Shifts(44), l.Shifts256)
+	case "shani-roll", "shani", "shani2": // two rounds an instruction: 30 + 31
+		return slowest(61, l.SHARounds, 0, 1)
+	}
+	return 0
+}
+
+// With AVX2 a rotation is two shifts and an xor, a big sigma 11 instructions and a
+// small one 9; choose is 3, majority 3 with what the round before left, and there
+// are 7 additions in a round. 60 rounds of the first hash and 61 of the second need
+// that, and the words 16 to 60 of the second message (and as many as are given of
+// the first) 2 small sigmas and 3 additions each.
+func avx2Instructions(firstWords float64) float64 {
+	const round, word = 2*11 + 3 + 3 + 7, 2*9 + 3
+	return ((60+61)*round + (45+firstWords)*word) / 8
+}
+
+func avx2Shifts(firstWords float64) float64 {
+	return ((60+61)*12 + (45+firstWords)*10) / 8
+}
+
+func cpuName() string {
+	if name := cpuid.CPU.BrandName; name != "" {
+		return name
+	}
+	return "unknown"
+}
