@@ -55,7 +55,7 @@ func Checks() []Check {
 		updateChecks(), retryChecks(), killChecks(), shutdownChecks(), endChecks(), messageChecks(), reconcileChecks(),
 		failoverChecks(), teardownChecks(), environmentChecks(), fetcherChecks(), filesChecks(), executorCallChecks(),
 		executorStreamChecks(), agentLossChecks(), recoveryChecks(), masterFailoverChecks(), maintenanceChecks(),
-		endpointChecks(), visibilityChecks(), goldenChecks(),
+		endpointChecks(), visibilityChecks(), revocableChecks(), redirectChecks(), goldenChecks(),
 	} {
 		all = append(all, topic...)
 	}
@@ -69,11 +69,28 @@ type C struct {
 	*suite
 
 	ctx        context.Context
+	tally      *tally
 	mu         sync.Mutex
 	n          int
 	frameworks []*Framework
 	ids        []string // framework ids to remove
 	probes     []*Probe
+}
+
+// Skip skips the check and counts the reason.
+func (c *C) Skip(args ...any) {
+	c.Helper()
+	why := fmt.Sprint(args...)
+	if c.tally != nil {
+		c.tally.skip(why)
+	}
+	c.TB.Skip(why)
+}
+
+// Skipf is Skip with a format.
+func (c *C) Skipf(format string, args ...any) {
+	c.Helper()
+	c.Skip(fmt.Sprintf(format, args...))
 }
 
 // name makes an id that nobody else uses.

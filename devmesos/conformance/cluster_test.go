@@ -3,6 +3,7 @@ package conformance
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 // The flags of TestCluster. Without -master it is skipped.
 var (
 	masterURL      = flag.String("master", "", "URL of the leading master of the cluster to check, http://host:port")
+	followers      = flag.String("followers", "", "URLs of masters that do not lead, separated by commas")
 	advertise      = flag.String("advertise", "", "host or host:port under which the agents reach this machine (default 127.0.0.1)")
 	asUser         = flag.String("user", "", "user that executors run as (default: the user of this process)")
 	principal      = flag.String("principal", "", "principal of frameworks, if the master authenticates them")
@@ -39,6 +41,9 @@ func TestCluster(t *testing.T) {
 	target := Target{
 		Master: *masterURL, Advertise: *advertise, User: *asUser, Own: *own, Arch: *agentArch, Patience: *patience, Quiet: *quiet,
 		Principal: *principal, Secret: *secret, Operator: *operator, OperatorSecret: *operatorSecret,
+	}
+	if *followers != "" {
+		target.Followers = strings.Split(*followers, ",")
 	}
 	if *faults != "" {
 		target.Faults = CommandFaults(*faults)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
 	"lode/devmesos"
 	"lode/devmesos/agent"
 )
@@ -33,7 +35,8 @@ func startEmbedded(t testing.TB, agents int, cpus int, change func(*devmesos.Con
 	cfg := devmesos.Config{Launcher: "/proc/self/exe", Timing: fast, WorkDir: t.TempDir()}
 	for i := range agents {
 		cfg.Agents = append(cfg.Agents, devmesos.AgentConfig{
-			Resources: fmt.Sprintf("cpus:%d;mem:%d;disk:4096;ports:[%d-%d]", cpus, 1024*cpus, 31000+100*i, 31099+100*i),
+			Oversubscribed: "cpus:4",
+			Resources:      fmt.Sprintf("cpus:%d;mem:%d;disk:4096;ports:[%d-%d]", cpus, 1024*cpus, 31000+100*i, 31099+100*i),
 		})
 	}
 	if change != nil {
@@ -53,7 +56,7 @@ func startEmbedded(t testing.TB, agents int, cpus int, change func(*devmesos.Con
 		}
 	}
 	return Target{
-		Master: c.MasterURL(), Faults: e, Own: true, Patience: 20 * time.Second, Quiet: 300 * time.Millisecond,
+		Master: c.MasterURL(), Followers: c.MasterURLs()[1:], Faults: e, Own: true, Patience: 20 * time.Second, Quiet: 300 * time.Millisecond,
 		Timing: Timing{
 			Allocation: fast.Allocation, PingTotal: fast.AgentPing * time.Duration(fast.AgentPings), UpdateRetry: fast.Agent.UpdateRetryMin,
 			Registration: fast.Agent.ExecutorRegistration, Reregistration: fast.Agent.ExecutorReregistration, ShutdownGrace: fast.Agent.ExecutorShutdownGrace,
@@ -107,6 +110,18 @@ func (e embedded) HoldAgent(_ context.Context, id string, hold bool) error {
 	return nil
 }
 
+// PreemptExecutor implements Preempter.
+func (e embedded) PreemptExecutor(_ context.Context, agent, framework, executor string) error {
+	a, err := e.agent(agent)
+	if err != nil {
+		return err
+	}
+	if !a.PreemptExecutor(mesos.FrameworkID{Value: framework}, mesos.ExecutorID{Value: executor}) {
+		return fmt.Errorf("no executor %s", executor)
+	}
+	return nil
+}
+
 // KillMaster implements Faults.
 func (e embedded) KillMaster(context.Context) error {
 	e.Cluster.KillMaster()
@@ -132,4 +147,11 @@ func TestEmbeddedAuthenticated(t *testing.T) {
 	})
 	target.Principal, target.Secret, target.Operator, target.OperatorSecret = "framework", "its secret", "admin", "another secret"
 	RunTopics(t, target, nil, "auth", "golden/02c", "executor stream", "kill", "files", "endpoints")
+}
+
+// TestEmbeddedStandby asks a master that does not lead.
+func TestEmbeddedStandby(t *testing.T) {
+	RunTopics(t, startEmbedded(t, 0, 0, func(cfg *devmesos.Config) {
+		cfg.Masters, cfg.Agents = 3, []devmesos.AgentConfig{}
+	}), nil, "redirect")
 }

@@ -70,7 +70,7 @@ func RunTopics(t *testing.T, target Target, fresh func(testing.TB) Target, topic
 				own.ProbePath = target.ProbePath
 				s = newSuite(t, own)
 			}
-			s.run(t, check)
+			s.run(t, check, &tally)
 		})
 	}
 	var alone, together []Check
@@ -224,14 +224,14 @@ func (s *suite) unmet(check Check) string {
 	return ""
 }
 
-func (s *suite) run(t *testing.T, check Check) {
+func (s *suite) run(t *testing.T, check Check, y *tally) {
 	limit := checkTimeout
 	if check.Takes != nil {
 		limit += check.Takes(s.timing)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	c := &C{TB: t, suite: s, ctx: ctx}
+	c := &C{TB: t, suite: s, ctx: ctx, tally: y}
 	defer c.cleanup()
 	defer func() {
 		if t.Failed() {

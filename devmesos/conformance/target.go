@@ -14,6 +14,8 @@ import (
 type Target struct {
 	// Master is the URL of the leading master, http://host:port.
 	Master string
+	// Followers are the URLs of masters of the same cluster that do not lead.
+	Followers []string
 	// Advertise is the address (host or host:port) under which agents reach this process; the
 	// suite serves its probe executor there. Default 127.0.0.1 with a free port.
 	Advertise string
