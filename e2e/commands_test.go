@@ -45,7 +45,7 @@ func TestDevMinesBlocks(t *testing.T) {
 		t.Skip("end-to-end test with real processes: left out by -short")
 	}
 	tmp := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), lode(), "dev", "--blocks=3", "--json", "--block-interval=500ms")
+	cmd := exec.CommandContext(t.Context(), lode(), "dev", "--blocks=3", "--json", "--min-block-interval=500ms")
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -98,7 +98,7 @@ func TestDevEndsWithInterrupt(t *testing.T) {
 		t.Skip("end-to-end test with real processes: left out by -short")
 	}
 	tmp := t.TempDir()
-	dev := start(t, []string{"TMPDIR=" + tmp}, lode(), "dev", "--block-interval=500ms")
+	dev := start(t, []string{"TMPDIR=" + tmp}, lode(), "dev", "--min-block-interval=500ms")
 	eventually(t, "a block is confirmed", func() bool { return strings.Contains(dev.output(), "confirmed") }, dev.output)
 	dev.cmd.Process.Signal(syscall.SIGINT)
 	select {

@@ -28,8 +28,8 @@ type cli struct {
 }
 
 type logFlags struct {
-	Level  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
-	Format string     `help:"Form of the log: text or json." enum:"text,json" default:"text"`
+	Level  *slog.Level `help:"Least level that is logged: debug, info, warn or error; default: info, for dev warn." placeholder:"LEVEL"`
+	Format string      `help:"Form of the log: text or json." enum:"text,json" default:"text"`
 }
 
 // environment is what every command's Run gets.
@@ -38,6 +38,9 @@ type environment struct {
 	stdout io.Writer
 	stderr io.Writer
 	log    *slog.Logger
+	// quiet is for commands that show what happens by themselves: it logs warnings
+	// and errors, unless --log-level says otherwise.
+	quiet *slog.Logger
 }
 
 // exitStatus ends the program with a code and no further message.
@@ -90,12 +93,15 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if err != nil {
 		return usagef("%w (see lode --help)", err)
 	}
-	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr)}
+	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn)}
 	return kctx.Run(env)
 }
 
-func (f logFlags) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: f.Level}
+func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
+	if f.Level != nil {
+		level = *f.Level
+	}
+	options := &slog.HandlerOptions{Level: level}
 	if f.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}

@@ -17,16 +17,16 @@ import (
 
 // devCmd is `lode dev`.
 type devCmd struct {
-	Agents        int           `help:"Number of Mesos agents." default:"2"`
-	CPUs          float64       `name:"cpus" help:"Cpus of each agent; they may be more than this machine has." default:"2"`
-	Blocks        int           `help:"End with exit code 0 when so many blocks are confirmed; 0: go on until Ctrl-C." default:"0"`
-	JSON          bool          `name:"json" help:"Print one JSON object on standard output at the end, progress on standard error."`
-	BlockInterval time.Duration `help:"Least time between two blocks, so that the chain's clock cannot run away." default:"2s"`
-	StateDir      string        `help:"Folder that keeps chain and sandboxes; default: a temporary one." placeholder:"DIR"`
-	Listen        string        `help:"Address of the scheduler's API; default: port 8650 or, if that is taken, any free one." placeholder:"HOST:PORT"`
-	Kernel        string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
-	Executor      string        `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
-	Btcd          string        `help:"btcd binary; default: beside this program or in PATH." placeholder:"FILE"`
+	Agents           int           `help:"Number of Mesos agents." default:"2"`
+	CPUs             float64       `name:"cpus" help:"Cpus of each agent; they may be more than this machine has." default:"2"`
+	Blocks           int           `help:"End with exit code 0 when so many blocks are confirmed; 0: go on until Ctrl-C." default:"0"`
+	JSON             bool          `name:"json" help:"Print one JSON object on standard output at the end, progress on standard error."`
+	MinBlockInterval time.Duration `help:"Least time between two blocks, so that the chain's clock cannot run away." default:"2s"`
+	StateDir         string        `help:"Folder that keeps chain and sandboxes; default: a temporary one." placeholder:"DIR"`
+	Listen           string        `help:"Address of the scheduler's API; default: port 8650 or, if that is taken, any free one." placeholder:"HOST:PORT"`
+	Kernel           string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
+	Executor         string        `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
+	Btcd             string        `help:"btcd binary; default: beside this program or in PATH." placeholder:"FILE"`
 
 	nodeFlags     `embed:""`
 	PayoutAddress string `help:"Address for the rewards; needed with --node." placeholder:"ADDRESS"`
@@ -50,7 +50,7 @@ func (cmd *devCmd) Run(env *environment) error {
 	}
 	config := devcluster.Config{
 		Agents: cmd.Agents, CPUs: cmd.CPUs,
-		BlockInterval: cmd.BlockInterval,
+		BlockInterval: cmd.MinBlockInterval,
 		PayoutAddress: cmd.PayoutAddress,
 		StateDir:      cmd.StateDir,
 		Btcd:          cmd.Btcd, Executor: cmd.Executor,
@@ -58,9 +58,9 @@ func (cmd *devCmd) Run(env *environment) error {
 		Kernel:   cmd.Kernel,
 		Launcher: "/proc/self/exe",
 		OnEvent:  progress.event,
-		Logger:   env.log,
+		Logger:   env.quiet,
 	}
-	if cmd.BlockInterval == 0 {
+	if cmd.MinBlockInterval == 0 {
 		config.BlockInterval = -1
 	}
 	if cmd.Blocks < 0 {
@@ -144,7 +144,7 @@ func (p *devProgress) scheduler(e *scheduler.Event) {
 	case scheduler.EventOffer:
 		p.print("offer", "%s: %s → %s", e.Decision.Hostname, e.Decision.Resources, strings.Join(e.Decision.Tasks, ", "))
 	case scheduler.EventFetched:
-		p.print("fetch", "%s fetched the executor", e.Agent)
+		p.print("fetch", "the agent at %s fetched lode-executor", e.Agent)
 	case scheduler.EventTask:
 		p.task(e.Task)
 	case scheduler.EventEnded:
