@@ -1,0 +1,338 @@
+package vardiff_test
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"lode/pool/vardiff"
+)
+
+const diff1 = 0x1p48 / 0xffff // hashes per share of difficulty 1
+
+// The simulation: miners and a server in virtual time. A miner finds shares as a
+// Poisson process at the difficulty of the job that it works on, learns of changes
+// after a latency, applies a difficulty with the job after it, and its shares travel
+// for a latency too.
+
+type event struct {
+	at   time.Time
+	kind int
+	m    *simMiner
+	job  uint64  // of a share or a job
+	d    float64 // difficulty of a job; that a share reached
+	seq  int     // generation of the miner's search
+	conn int     // connection that it belongs to
+}
+
+const (
+	evFound = iota // the miner finds a share
+	evShare        // the share reaches the server
+	evJob          // a job (with its difficulty) reaches the miner
+	evTick
+	evBroadcast
+	evRestart
+)
+
+type events []event
+
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+type simMiner struct {
+	rate    float64 // H/s
+	latency time.Duration
+	// the miner's side
+	job  uint64
+	work float64 // difficulty it works at
+	seq  int
+	// the server's side
+	v        vardiff.Miner
+	book     vardiff.Book
+	shares   int // in the measured time
+	rejected int
+	changes  int
+	up       bool
+	conn     int // number of the connection
+}
+
+type simulation struct {
+	r       *rand.Rand
+	now     time.Time
+	start   time.Time
+	queue   events
+	config  vardiff.Config
+	lastJob uint64
+	measure time.Time // shares are counted from here on
+}
+
+func (s *simulation) add(after time.Duration, e event) {
+	e.at, e.conn = s.now.Add(after), e.m.conn
+	heap.Push(&s.queue, e)
+}
+
+func (s *simulation) jitter(m *simMiner) time.Duration {
+	return m.latency/2 + time.Duration(s.r.Float64()*float64(m.latency))
+}
+
+// search has the miner find its next share.
+func (s *simulation) search(m *simMiner) {
+	m.seq++
+	if !m.up || m.work == 0 {
+		return
+	}
+	// No program submits more than some thousand shares a second.
+	wait := max(s.r.ExpFloat64()*m.work*diff1/m.rate, 0.0002)
+	if wait > 1e6 {
+		return
+	}
+	s.add(time.Duration(wait*float64(time.Second)), event{kind: evFound, m: m, seq: m.seq})
+}
+
+// send brings a job to a miner; messages keep their order.
+func (s *simulation) send(m *simMiner, job uint64) {
+	s.add(m.latency, event{kind: evJob, m: m, job: job, d: m.v.Difficulty()})
+}
+
+func (s *simulation) change(m *simMiner) {
+	m.changes++
+	s.lastJob++
+	m.book.Set(s.lastJob, m.v.Difficulty())
+	s.send(m, s.lastJob)
+}
+
+func (s *simulation) connect(m *simMiner, start float64) {
+	m.up = true
+	m.conn++
+	m.v = vardiff.New(s.config, s.now, start)
+	m.book = vardiff.Book{}
+	m.book.Set(s.lastJob, m.v.Difficulty())
+	s.send(m, s.lastJob)
+}
+
+func (s *simulation) step(e event) {
+	m := e.m
+	s.now = e.at
+	switch e.kind {
+	case evJob:
+		if e.conn != m.conn {
+			return // lost with its socket
+		}
+		m.job, m.work = e.job, e.d
+		s.search(m)
+	case evFound:
+		if e.seq != m.seq || !m.up {
+			return
+		}
+		// The hash reached a difficulty distributed as 1/U above the target.
+		reached := m.work / (1 - s.r.Float64())
+		s.add(s.jitter(m), event{kind: evShare, m: m, job: m.job, d: reached})
+		s.search(m)
+	case evShare:
+		if e.conn != m.conn {
+			return
+		}
+		judged := m.book.Difficulty(e.job)
+		if judged == 0 {
+			judged = m.v.Difficulty()
+		}
+		if e.d < judged*(1-1e-9) {
+			m.rejected++
+			return
+		}
+		if !s.measure.IsZero() && s.now.After(s.measure) {
+			m.shares++
+		}
+		if _, changed := m.v.Share(s.config, s.now, judged); changed {
+			s.change(m)
+		}
+	case evTick:
+		if _, changed := m.v.Tick(s.config, s.now); changed && m.up {
+			s.change(m)
+		}
+		s.add(5*time.Second, event{kind: evTick, m: m})
+	case evRestart:
+		last := m.v.Difficulty()
+		m.up = false
+		m.seq++
+		// It comes back at once: shares of before the restart are lost with the socket.
+		s.connect(m, last)
+		if s.r.IntN(2) == 0 {
+			m.rate *= math.Exp(2*s.r.Float64() - 1)
+		}
+		s.add(time.Duration(float64(time.Hour)*(1+s.r.Float64())), event{kind: evRestart, m: m})
+	}
+}
+
+func (s *simulation) run(until time.Time) {
+	for len(s.queue) > 0 && s.queue[0].at.Before(until) {
+		s.step(heap.Pop(&s.queue).(event))
+	}
+	s.now = until
+}
+
+// TestSimulation runs thousands of miners from 10 kH/s to 200 TH/s, with latencies
+// up to 3 s and restarts.
+func TestSimulation(t *testing.T) {
+	count := 1500
+	if testing.Short() {
+		count = 300
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s := &simulation{r: rand.New(rand.NewPCG(seed, 1)), config: vardiff.Config{}, lastJob: 1}
+	s.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s.start = s.now
+	miners := make([]*simMiner, count)
+	for i := range miners {
+		// 10^4 to 2·10^14 H/s, evenly on the logarithmic scale.
+		rate := math.Pow(10, 4+s.r.Float64()*(math.Log10(2e14)-4))
+		m := &simMiner{rate: rate, latency: time.Duration(s.r.ExpFloat64() * float64(100*time.Millisecond))}
+		m.latency = min(max(m.latency, time.Millisecond), 3*time.Second)
+		miners[i] = m
+		start := 0.001
+		if rate > 1e11 {
+			start = 512 // told by their user agent
+		}
+		s.connect(m, start)
+		s.add(time.Duration(s.r.Float64()*float64(5*time.Second)), event{kind: evTick, m: m})
+		s.add(time.Duration(s.r.Float64()*float64(time.Hour)), event{kind: evRestart, m: m})
+	}
+	// They settle within ten minutes, then half an hour counts.
+	s.measure = s.start.Add(10 * time.Minute)
+	end := s.measure.Add(30 * time.Minute)
+	s.run(end)
+
+	rejected, changes, outside := 0, 0, 0
+	total := 0
+	for _, m := range miners {
+		rejected += m.rejected
+		changes += m.changes
+		total += m.shares
+		perMinute := float64(m.shares) / 30
+		// 15 a minute wanted; the slowest need less than the least difficulty.
+		if perMinute < 15/2.0 || perMinute > 15*2.0 {
+			if floor := m.rate / (1e-6 * diff1) * 60; floor > 15/2.0 {
+				outside++
+				t.Logf("%.3g H/s, latency %v: %.2f shares a minute, difficulty %g", m.rate, m.latency, perMinute, m.v.Difficulty())
+			}
+		}
+	}
+	t.Logf("%d miners, %.2f shares a minute each, %.1f changes an hour each", count, float64(total)/30/float64(count), float64(changes)/float64(count)/0.67)
+	if rejected != 0 {
+		t.Errorf("%d shares were rejected because of a change", rejected)
+	}
+	if outside > 0 {
+		t.Errorf("%d miners are outside of the band", outside)
+	}
+	if perHour := float64(changes) / float64(count) / 2.17; perHour > 15 {
+		t.Errorf("%.1f changes an hour: it thrashes", perHour)
+	}
+}
+
+// TestRamp measures how long extreme miners take to get near the wanted rate.
+func TestRamp(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		rate, start float64
+		limit       time.Duration
+		maxShares   int
+	}{
+		{"200 TH/s from 0.001", 200e12, 0.001, 5 * time.Second, 600},
+		{"200 TH/s from 1e-6", 200e12, 1e-6, 5 * time.Second, 800},
+		{"1 GH/s from 1e-6", 1e9, 1e-6, 30 * time.Second, 600},
+		{"50 kH/s from 512", 5e4, 512, 6 * time.Minute, 100},
+		{"10 MH/s from 524288", 1e7, 524288, 6 * time.Minute, 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &simulation{r: rand.New(rand.NewPCG(1, 2)), lastJob: 1}
+			s.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			m := &simMiner{rate: c.rate, latency: 20 * time.Millisecond}
+			s.measure = s.now
+			s.connect(m, c.start)
+			s.add(time.Second, event{kind: evTick, m: m})
+			s.run(s.now.Add(c.limit))
+			perMinute := c.rate / diff1 / m.v.Difficulty() * 60
+			t.Logf("after %v: difficulty %g (%.1f shares a minute), %d shares, %d changes", c.limit, m.v.Difficulty(), perMinute, m.shares, m.changes)
+			if perMinute < 15/4.0 || perMinute > 15*4 {
+				t.Errorf("%.2f shares a minute", perMinute)
+			}
+			if m.shares > c.maxShares {
+				t.Errorf("%d shares on the way, at most %d wanted", m.shares, c.maxShares)
+			}
+			if m.rejected > 0 {
+				t.Errorf("%d rejected", m.rejected)
+			}
+		})
+	}
+}
+
+// TestBook states what a Book promises: a share is never judged by more than the
+// difficulty that its job was sent with, and a lower difficulty holds at once.
+func TestBook(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b vardiff.Book
+		job := uint64(rapid.IntRange(0, 5).Draw(t, "first"))
+		current := rapid.Float64Range(1e-6, 1e6).Draw(t, "start")
+		b.Set(job, current)
+		sent := map[uint64]float64{job: current}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			job += uint64(rapid.IntRange(1, 3).Draw(t, "gap"))
+			if rapid.Bool().Draw(t, "change") {
+				current = rapid.Float64Range(1e-6, 1e6).Draw(t, "difficulty")
+				b.Set(job, current)
+			}
+			sent[job] = current
+			for j, d := range sent {
+				judged := b.Difficulty(j)
+				if judged > d {
+					t.Fatalf("job %d was sent with %g, judged by %g", j, d, judged)
+				}
+				if judged > current {
+					t.Fatalf("present difficulty %g, job %d judged by %g", current, j, judged)
+				}
+			}
+			if got := b.Difficulty(job); got != current {
+				t.Fatalf("present job judged by %g, want %g", got, current)
+			}
+		}
+	})
+}
+
+func TestSuggest(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := vardiff.Config{Min: 0.01, Max: 1000}
+	for _, x := range []struct{ wish, want float64 }{{5, 5}, {1e-9, 0.01}, {1e9, 1000}, {0.123456, 0.123}, {math.NaN(), 0.01}} {
+		m := vardiff.New(c, now, 1)
+		if d, changed := m.Suggest(c, now, x.wish); d != x.want || !changed {
+			t.Errorf("wish %g: %g %v, want %g", x.wish, d, changed, x.want)
+		}
+	}
+}
+
+func ExampleMiner() {
+	var c vardiff.Config
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	m := vardiff.New(c, now, 1)
+	for range 100 { // 100 shares within a second
+		now = now.Add(10 * time.Millisecond)
+		if d, changed := m.Share(c, now, m.Difficulty()); changed {
+			fmt.Println("difficulty", d)
+			break
+		}
+	}
+	// Output: difficulty 400
+}
