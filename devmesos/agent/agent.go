@@ -36,6 +36,7 @@ const Version = "1.11.0"
 type Agent struct {
 	config   Config
 	host     *sandbox.Host
+	logFile  *os.File
 	faults   faults
 	endpoint string // host:port, the same after every restart
 
@@ -90,14 +91,21 @@ func New(config Config) (*Agent, error) {
 	if err := os.MkdirAll(config.WorkDir, 0o755); err != nil {
 		return nil, fmt.Errorf("agent: work directory: %w", err)
 	}
+	logger, logFile, err := openLog(config.WorkDir, config.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("agent: log: %w", err)
+	}
+	config.Logger = logger
 	listener, err := net.Listen("tcp", config.Listen)
 	if err != nil {
+		logFile.Close()
 		return nil, fmt.Errorf("agent: listen on %s: %w", config.Listen, err)
 	}
 	a := &Agent{
 		config:   config,
 		listener: listener,
 		endpoint: listener.Addr().String(),
+		logFile:  logFile,
 	}
 	if a.config.Hostname == "" {
 		a.config.Hostname, _, _ = net.SplitHostPort(a.endpoint)
@@ -210,6 +218,7 @@ func (a *Agent) Close() {
 		a.listener.Close()
 	}
 	a.host.Close()
+	a.logFile.Close()
 }
 
 // Unregister is SIGUSR1: the agent says goodbye to the master, shuts its executors down and ends. Done tells when.

@@ -107,6 +107,7 @@ func (p *process) subscribe(e *executor, call *executorapi.Call_Subscribe, codec
 	e.endStream()
 	e.stream = stream
 	e.state = executorRunning
+	p.findPid(e)
 	p.beat(e)
 	if e.checkpoint {
 		p.checkpointHTTP(e)

@@ -91,6 +91,9 @@ func (a *Agent) PreemptExecutor(framework mesos.FrameworkID, id mesos.ExecutorID
 			reason:    ptr(mesos.REASON_CONTAINER_PREEMPTED),
 			message:   "Container preempted by QoS correction",
 		})
+		if ok {
+			p.counters.executorsPreempted++
+		}
 	})
 	return ok
 }

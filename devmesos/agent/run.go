@@ -316,6 +316,13 @@ func (p *process) launched(e *executor, c *sandbox.Container, err error) {
 	}
 }
 
+// findPid asks for the executor's process: it may be quicker to subscribe than the news that it was started.
+func (p *process) findPid(e *executor) {
+	if c := p.agent.host.Container(e.container); c != nil && e.pid == 0 {
+		e.pid = c.Pid()
+	}
+}
+
 // watch follows a container to its end.
 func (p *process) watch(e *executor, c *sandbox.Container) {
 	e.destroy = c.Destroy

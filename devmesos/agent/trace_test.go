@@ -19,6 +19,7 @@ func TestTraces(t *testing.T) {
 		{[]string{"05-kill-shutdown"}, same},
 		{[]string{"06-executor-ends"}, func(c *Config) { c.Timing.ExecutorRegistration = 6 * time.Second }},
 		{[]string{"07-framework-messages"}, same},
+		{[]string{"13-http-endpoints"}, same},
 		{[]string{"17-executor-stream-and-recovery-window"}, same},
 	} {
 		t.Run(c.names[0], func(t *testing.T) {

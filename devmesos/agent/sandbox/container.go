@@ -41,8 +41,15 @@ type Container struct {
 
 var errDestroyed = errors.New("container was destroyed before it started")
 
-// Pid is the process id of the container's session leader.
-func (c *Container) Pid() int { return c.cmd.Process.Pid }
+// Pid is the process id of the container's session leader, 0 before it is started.
+func (c *Container) Pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd == nil {
+		return 0
+	}
+	return c.cmd.Process.Pid
+}
 
 // Done is closed when every process of the container is gone.
 func (c *Container) Done() <-chan struct{} { return c.done }
