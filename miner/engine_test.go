@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -116,4 +117,142 @@ func (w *Work) hash(h *Hit) [32]byte {
 	binary.LittleEndian.PutUint32(header[76:], h.Nonce)
 	once := sha256.Sum256(header[:])
 	return sha256.Sum256(once[:])
+}
+
+func TestDroppedHits(t *testing.T) {
+	e := newEngine(Options{Threads: 1, HitBuffer: 3}, portablePair(t), 64)
+	w := easyWork(0)
+	w.VersionMask, w.Extranonce2Size = 0, 0
+	e.SetWork(w)
+	start(t, e)
+	eventually(t, "64 hits", func() bool { return e.Stats().Hits == 64 })
+	if s := e.Stats(); s.Dropped != 61 || len(e.Hits()) != 3 {
+		t.Errorf("stats %+v, %d hits are waiting", s, len(e.Hits()))
+	}
+}
+
+func TestIdleAndPause(t *testing.T) {
+	e := newEngine(Options{Threads: 2}, portablePair(t), allNonces)
+	start(t, e)
+	w := easyWork(32)
+	stands := func(what string) {
+		t.Helper()
+		// A batch may be under way still: wait until the counter stands.
+		last := ^uint64(0)
+		eventually(t, what, func() bool {
+			now := e.Stats().Hashes
+			stands := now == last
+			last = now
+			time.Sleep(20 * time.Millisecond)
+			return stands
+		})
+		if s := e.Stats(); !s.WorkSince.IsZero() {
+			t.Errorf("%s: work since %v", what, s.WorkSince)
+		}
+	}
+	moves := func(what string) {
+		t.Helper()
+		from := e.Stats().Hashes
+		eventually(t, what, func() bool { return e.Stats().Hashes > from })
+		if e.Stats().WorkSince.IsZero() {
+			t.Errorf("%s: no time", what)
+		}
+	}
+	stands("without work")
+	e.SetWork(w)
+	moves("with work")
+	e.SetPaused(true)
+	stands("paused")
+	e.SetWork(easyWork(32))
+	stands("paused with new work")
+	e.SetPaused(false)
+	moves("resumed")
+	e.SetWork(nil)
+	stands("work taken back")
+}
+
+func TestRunTwice(t *testing.T) {
+	e := newEngine(Options{Threads: 1}, portablePair(t), allNonces)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := e.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := e.Run(ctx); err == nil {
+		t.Error("a second Run was accepted")
+	}
+}
+
+func TestRunGivesProcsBack(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	e := newEngine(Options{Threads: 3}, portablePair(t), allNonces)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- e.Run(ctx) }()
+	eventually(t, "a processor more for each thread", func() bool { return runtime.GOMAXPROCS(0) == before+3 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := runtime.GOMAXPROCS(0); got != before {
+		t.Errorf("GOMAXPROCS is %d, was %d", got, before)
+	}
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	eachPair(t, func(t *testing.T, pair kernelPair) {
+		e := newEngine(Options{Threads: 1, HitBuffer: 1}, pair, allNonces)
+		w := easyWork(10)
+		worker := e.workers[0]
+		worker.begin(&assignment{work: w, mask: targetMask(&w.Target)})
+		worker.batch()
+		if n := testing.AllocsPerRun(50, worker.batch); n != 0 {
+			t.Errorf("a batch allocates %v times", n)
+		}
+		// Nor does the way to the next time, versions and extranonce2.
+		w2 := easyWork(10)
+		w2.VersionMask = 0x6000
+		e.nonces = 64
+		worker.begin(&assignment{work: w2, mask: targetMask(&w2.Target)})
+		worker.batch()
+		if n := testing.AllocsPerRun(50, worker.batch); n != 0 {
+			t.Errorf("a batch that ends a range allocates %v times", n)
+		}
+		if testing.AllocsPerRun(10, func() { _ = e.workers[0].hashes.Load() }) != 0 {
+			t.Error("a counter allocates")
+		}
+	})
+}
+
+// BenchmarkJobChange is the time from SetWork to the first hash of the new work.
+func BenchmarkJobChange(b *testing.B) {
+	all := scan.Kernels()
+	for _, k := range all {
+		b.Run(k.Name, func(b *testing.B) {
+			if k.Missing != "" {
+				b.Skip(k.Missing)
+			}
+			pair, err := kernelNamed(k.Name, all)
+			if err != nil {
+				b.Fatal(err)
+			}
+			e := newEngine(Options{Threads: 1}, pair, allNonces)
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- e.Run(ctx) }()
+			began := make(chan struct{}, 1)
+			for b.Loop() {
+				w := easyWork(32)
+				root := w.MerkleRoot
+				w.MerkleRoot = func(extranonce2 uint64) [32]byte {
+					began <- struct{}{} // just before the first midstates
+					return root(extranonce2)
+				}
+				e.SetWork(w)
+				<-began
+			}
+			cancel()
+			<-done
+		})
+	}
 }

@@ -1,0 +1,50 @@
+package miner
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestBench(t *testing.T) {
+	var steps []BenchStep
+	report, err := Bench(context.Background(), BenchOptions{
+		Kernels: []string{"portable", "portable-roll"}, Threads: []int{1, 2}, Time: 50 * time.Millisecond,
+		Progress: func(s BenchStep) { steps = append(steps, s) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Results) != 4 || len(steps) != 4 || report.CPU == "" {
+		t.Fatalf("report %+v, steps %+v", report, steps)
+	}
+	for i, r := range report.Results {
+		if r.HashesPerSecond <= 0 || r.Least > r.HashesPerSecond || r.Greatest < r.HashesPerSecond ||
+			r.VersionRolling != (r.Kernel == "portable-roll") {
+			t.Errorf("result %+v", r)
+		}
+		if s := steps[i]; s.Index != i+1 || s.Count != 4 || s.Kernel != r.Kernel || s.Threads != r.Threads {
+			t.Errorf("step %+v for result %+v", s, r)
+		}
+	}
+}
+
+func TestBenchIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	report, err := Bench(ctx, BenchOptions{
+		Kernels: []string{"portable"}, Threads: []int{1}, Time: time.Hour,
+		Progress: func(BenchStep) { cancel() },
+	})
+	if !errors.Is(err, context.Canceled) || report == nil || len(report.Results) != 0 {
+		t.Errorf("%v, %+v", err, report)
+	}
+}
+
+func TestBenchRefuses(t *testing.T) {
+	for _, o := range []BenchOptions{{Threads: []int{0}}, {Kernels: []string{"no-such-kernel"}}} {
+		if _, err := Bench(context.Background(), o); err == nil {
+			t.Errorf("%+v was accepted", o)
+		}
+	}
+}

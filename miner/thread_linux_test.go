@@ -1,0 +1,100 @@
+package miner
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tasks counts the threads of this process whose niceness and policy are these
+// (fields 19 and 41 of /proc/self/task/*/stat, see proc(5)).
+func tasks(t *testing.T, nice, policy int) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/task/*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, rest, _ := strings.Cut(string(text), ") ") // the name may hold anything
+		fields := strings.Fields(rest)                // from field 3
+		if fields[19-3] == strconv.Itoa(nice) && fields[41-3] == strconv.Itoa(policy) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestThreadsHaveTheirPriority(t *testing.T) {
+	for _, o := range []Options{{Nice: 7}, {Nice: 5, Idle: true}, {Nice: 3, Pin: true}} {
+		o.Threads = 3
+		policy := 0
+		if o.Idle {
+			policy = schedIdle
+		}
+		e := newEngine(o, portablePair(t), allNonces)
+		e.SetWork(easyWork(32))
+		t.Run("", func(t *testing.T) {
+			start(t, e)
+			eventually(t, "three threads with their priority", func() bool { return tasks(t, o.Nice, policy) == 3 })
+		})
+		// The threads end with the engine: no other goroutine inherits them.
+		for deadline := time.Now().Add(30 * time.Second); tasks(t, o.Nice, policy) != 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v: threads are left", o)
+			}
+		}
+	}
+}
+
+func TestCgroupQuota(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  float64
+	}{
+		{"none", nil, 0},
+		{"version 2", map[string]string{
+			"proc/self/cgroup":          "0::/a/b\n",
+			"sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+			"sys/fs/cgroup/a/cpu.max":   "150000 100000\n",
+		}, 1.5},
+		{"version 2 in a container", map[string]string{
+			"proc/self/cgroup":      "0::/of/the/host\n",
+			"sys/fs/cgroup/cpu.max": "50000 100000\n",
+		}, 0.5},
+		{"version 1", map[string]string{
+			"proc/self/cgroup": "12:memory:/m\n4:cpu,cpuacct:/mesos/x\n1:name=systemd:/\n",
+			"sys/fs/cgroup/cpu,cpuacct/mesos/x/cpu.cfs_quota_us":  "300000\n",
+			"sys/fs/cgroup/cpu,cpuacct/mesos/x/cpu.cfs_period_us": "100000\n",
+			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us":          "-1\n",
+			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us":         "100000\n",
+		}, 3},
+		{"rubbish", map[string]string{
+			"proc/self/cgroup":      "0::/\nnot a line\n",
+			"sys/fs/cgroup/cpu.max": "many 0\n",
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := t.TempDir()
+			for name, text := range c.files {
+				path := filepath.Join(root, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := cgroupQuota(root); got != c.want {
+				t.Errorf("quota %v, want %v", got, c.want)
+			}
+		})
+	}
+}
