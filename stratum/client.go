@@ -198,7 +198,6 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		opts.Logger.Warn("cannot mine at the pool; trying again", "pool", opts.URL, "error", err)
 		return 0, 0, err
 	}
-	c.setState(ConnState{Connected: true})
 	opts.Logger.Info("mining at the pool", "pool", opts.URL, "user", opts.User)
 	select {
 	case <-s.Done():
@@ -234,6 +233,7 @@ func (c *Client) enter(s *Session) {
 		c.opts.Resume = id
 	}
 	c.mu.Unlock()
+	c.setState(ConnState{Connected: true})
 }
 
 func (c *Client) leave(generation uint64) {

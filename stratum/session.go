@@ -163,7 +163,7 @@ func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 // isDrop reports whether err is what a pool's closing of the connection looks like.
 func isDrop(err error) bool {
 	var op *net.OpError
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) && op.Op != "dial"
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &op) && op.Op != "dial"
 }
 
 func (o *ClientOptions) setDefaults() {

@@ -1,0 +1,218 @@
+package stratum
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// runClient runs a Client in a synctest bubble until f returns.
+func runClient(t *testing.T, play func(p *poolConn), change func(o *ClientOptions), f func(t *testing.T, c *Client, p *scriptedPool)) {
+	t.Helper()
+	inPool(t, play, func(t *testing.T, o ClientOptions, p *scriptedPool) {
+		if change != nil {
+			change(&o)
+		}
+		c, err := NewClient(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := c.Run(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("Run: %v", err)
+			}
+		})
+		f(t, c, p)
+		cancel()
+		wg.Wait()
+	})
+}
+
+func TestClientReconnects(t *testing.T) {
+	// Connections end at once, but the fifth lasts.
+	var at []time.Duration
+	var start time.Time
+	runClient(t, func(p *poolConn) {
+		at = append(at, time.Since(start))
+		if p.n != 9 && p.n != 10 {
+			p.Close()
+			return
+		}
+		p.expect(wantConfigure)
+		if line := p.read(); p.n == 9 && line != wantSubscribe || p.n == 10 && !strings.HasSuffix(line, `["lode","n1"]}`) {
+			t.Errorf("client sent %s", line)
+		}
+		p.send(okConfigure, okSubscribe)
+		p.read()
+		p.send(okAuthorize, notifyLine("j", nil))
+		if p.n == 9 {
+			time.Sleep(stable)
+			return // and close
+		}
+		p.rest()
+	}, func(*ClientOptions) { start = time.Now() }, func(t *testing.T, c *Client, _ *scriptedPool) {
+		a := <-c.Assignments()
+		for a.Job == nil {
+			a = <-c.Assignments()
+		}
+		if s := c.State(); !s.Connected || s.Err != nil || s.URL != "stratum+tcp://pool.example:3333" {
+			t.Errorf("state %+v", s)
+		}
+		if lost := <-c.Assignments(); lost.Job != nil {
+			t.Errorf("still work after the connection: %+v", lost)
+		}
+		synctest.Wait()
+		if s := c.State(); s.Connected || s.Err == nil || s.Retry.IsZero() {
+			t.Errorf("state %+v", s)
+		}
+		if err := c.Submit(t.Context(), a, make([]byte, 8), 1, 2, 3); !errors.Is(err, ErrDisconnected) {
+			t.Errorf("share without a connection: %v", err)
+		}
+		b := <-c.Assignments()
+		if b.Job == nil || b.Generation <= a.Generation {
+			t.Errorf("assignment %+v", b)
+		}
+		// Each failed attempt dials twice: with mining.configure and without.
+		for i, least := range map[int]time.Duration{2: 500 * time.Millisecond, 4: time.Second, 6: 2 * time.Second, 8: 4 * time.Second, 9: 500*time.Millisecond + stable} {
+			if wait := at[i] - at[i-1]; wait < least || wait > 2*least {
+				t.Errorf("attempt %d came %v after the one before, want %v to %v", i, wait, least, 2*least)
+			}
+		}
+	})
+}
+
+func TestClientResume(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		second string // extranonce1 of the second connection
+		lost   bool
+	}{{"same space", "a1b2c3d4", false}, {"another space", "a1b2c3d5", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			runClient(t, func(p *poolConn) {
+				p.read()
+				p.read()
+				p.send(okConfigure, strings.Replace(okSubscribe, "a1b2c3d4", map[int]string{1: "a1b2c3d4", 2: c.second}[p.n], 1))
+				p.read()
+				p.send(okAuthorize, notifyLine("j", nil))
+				if p.n == 1 {
+					return
+				}
+				for _, line := range p.rest() {
+					if c.lost {
+						t.Errorf("client sent %s", line)
+					}
+				}
+			}, nil, func(t *testing.T, client *Client, _ *scriptedPool) {
+				a := <-client.Assignments()
+				for b := a; b.Generation == a.Generation; {
+					b = <-client.Assignments()
+				}
+				err := client.SubmitAsync(a, make([]byte, 8), 1, 2, 3, func(error) {})
+				if c.lost != errors.Is(err, ErrDisconnected) {
+					t.Errorf("share of the first connection: %v", err)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// client.reconnect never takes the miner to another host.
+func TestClientIsNotHijacked(t *testing.T) {
+	for _, params := range []string{`["evil.example",3333,0]`, `["evil.example","3333"]`, `["pool.example",4444,-5]`, `[]`, `null`, `[null,99999,1e300]`} {
+		var start time.Time
+		var second time.Duration
+		runClient(t, func(p *poolConn) {
+			if p.n > 1 {
+				second = time.Since(start)
+			}
+			p.login2()
+			p.send(notifyLine("j", nil))
+			if p.n == 1 {
+				p.send(`{"id":null,"method":"client.reconnect","params":` + params + `}`)
+			}
+			p.rest()
+		}, func(*ClientOptions) { start = time.Now() }, func(t *testing.T, c *Client, p *scriptedPool) {
+			for a := range c.Assignments() {
+				if a.Generation == 2 {
+					break
+				}
+			}
+			for _, addr := range p.addrs {
+				if addr != "pool.example:3333" {
+					t.Errorf("%s: dialed %s", params, addr)
+				}
+			}
+			if second > time.Minute {
+				t.Errorf("%s: reconnected after %v", params, second)
+			}
+		})
+	}
+}
+
+// login2 plays the handshake, resumed or not.
+func (p *poolConn) login2() {
+	p.read()
+	p.read()
+	p.send(okConfigure, okSubscribe)
+	p.read()
+	p.send(okAuthorize)
+}
+
+func TestClientSetURL(t *testing.T) {
+	var states []ConnState
+	runClient(t, func(p *poolConn) {
+		if p.n == 2 { // does not answer: the client moves on while it waits
+			p.rest()
+			return
+		}
+		p.login2()
+		p.send(notifyLine("j", nil))
+		p.rest()
+	}, func(o *ClientOptions) {
+		o.OnState = func(s ConnState) { states = append(states, s) }
+	}, func(t *testing.T, c *Client, p *scriptedPool) {
+		start := time.Now()
+		<-c.Assignments()
+		if err := c.SetURL("nonsense"); err == nil {
+			t.Error("a wrong URL was accepted")
+		}
+		if err := c.SetURL("stratum+tcp://pool.example:3333"); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if len(p.addrs) != 1 {
+			t.Errorf("the same URL was dialed again: %q", p.addrs)
+		}
+		for _, url := range []string{"stratum+tcp://second:1", "stratum+tcp://third:1"} {
+			if err := c.SetURL(url); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		for a := range c.Assignments() {
+			if a.Generation == 3 && a.Job != nil {
+				break
+			}
+		}
+		if strings.Join(p.addrs, " ") != "pool.example:3333 second:1 third:1" || time.Since(start) != 0 {
+			t.Errorf("dialed %q in %v", p.addrs, time.Since(start))
+		}
+		synctest.Wait()
+		if last := states[len(states)-1]; !last.Connected || last.URL != "stratum+tcp://third:1" {
+			t.Errorf("states %+v", states)
+		}
+	})
+}
+
+func TestNewClientChecksURL(t *testing.T) {
+	if _, err := NewClient(ClientOptions{URL: "http://pool"}); err == nil {
+		t.Error("a wrong URL was accepted")
+	}
+}
