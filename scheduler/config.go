@@ -38,6 +38,8 @@ type Config struct {
 	FailoverTimeout time.Duration
 	// NewFramework forgets the stored framework id and its tasks.
 	NewFramework bool
+	// Upgrade replaces tasks that run another executor binary, a few at a time.
+	Upgrade bool
 	// Teardown makes Run end the framework, and with it all tasks, when its
 	// context ends.
 	Teardown bool

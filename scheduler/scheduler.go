@@ -248,7 +248,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
-		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners,
+		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),
 		Rand:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -280,7 +280,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	})
 	defer s.server.Close()
 	wg.Go(func() {
-		if err := s.driver.Run(linkCtx); !errors.Is(err, context.Canceled) {
+		if err := s.driver.Run(linkCtx); err != nil && !errors.Is(err, context.Canceled) {
 			stop(err)
 		}
 	})
@@ -449,10 +449,7 @@ func (s *Scheduler) teardown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	call := &scheduler.Call{Type: scheduler.Call_TEARDOWN}
-	s.driver.Send([]*scheduler.Call{call.With(calls.Framework(status.FrameworkID))})
-	// The master ends the stream before it answers, so a lost subscription is a
-	// success as well.
-	if err := s.driver.Flush(ctx); err != nil && ctx.Err() != nil {
+	if err := s.driver.Finish(ctx, call.With(calls.Framework(status.FrameworkID))); err != nil {
 		return fmt.Errorf("end the framework: %w", err)
 	}
 	s.log.Info("framework ended", "framework", status.FrameworkID)

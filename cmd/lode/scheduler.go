@@ -41,6 +41,7 @@ type schedulerCmd struct {
 	Role            string        `help:"Role to take offers for." default:"*"`
 	FailoverTimeout time.Duration `help:"For how long Mesos keeps the tasks when this scheduler is away." default:"168h"`
 	NewFramework    bool          `help:"Forget the stored framework and its tasks and begin anew."`
+	Upgrade         bool          `help:"Replace tasks that run another executor binary, a few at a time."`
 	Teardown        bool          `name:"teardown-on-exit" help:"End the framework and all of its tasks at SIGINT or SIGTERM."`
 
 	ProxyGrace       time.Duration `help:"For how long miners may idle without a proxy before they are killed; 0: not at all." default:"30s"`
@@ -67,7 +68,7 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 	config := scheduler.Config{
 		Masters: cmd.Master, Principal: cmd.Principal,
 		Name: cmd.Name, User: cmd.User, Role: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
-		NewFramework: cmd.NewFramework, Teardown: cmd.Teardown,
+		NewFramework: cmd.NewFramework, Upgrade: cmd.Upgrade, Teardown: cmd.Teardown,
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
 		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,

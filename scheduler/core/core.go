@@ -71,6 +71,8 @@ type Settings struct {
 	ProxyGrace   time.Duration
 	HoldBackCPUs float64
 	MaxMiners    int // 0: no bound
+	// Upgrade replaces tasks of another executor binary, a few at a time.
+	Upgrade bool
 
 	// Secrets answer a proxy's Hello, by upstream URL. The worker key is in State.
 	Secrets map[string]*message.Credentials
@@ -218,6 +220,7 @@ func (c *Core) tick() {
 	c.watchMaintenance()
 	c.resendProxies()
 	c.makeRoom()
+	c.replaceOutdated()
 	c.submitBlocks()
 	c.forget()
 }

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"strings"
@@ -24,6 +26,7 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	c.state.NextTask++
 	n := c.state.NextTask
 	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
+	t.Digest, t.Spec = c.set.ArtifactDigest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
 	if t.Kind == KindProxy {
 		c.state.Epoch++
@@ -42,7 +45,10 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 		r.knownEpoch = c.state.Proxies.Epoch
 	}
 	c.runs[t.ID] = r
-	c.changed()
+	c.dirty = true
+	if c.sums != nil { // one more; thousands may be launched in one step
+		c.sums.add(t)
+	}
 	c.counters.Launched[t.Kind]++
 	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
 	return &mesos.TaskInfo{
@@ -86,6 +92,57 @@ func (c *Core) describe(t *Task) *message.Task {
 		AdvertiseHost:      host,
 	}}
 	return m
+}
+
+// spec is what tasks of a kind are told by an operator's settings, shortened: a task
+// with another one works by settings of before.
+func (c *Core) spec(kind string) string {
+	h := sha256.New()
+	if kind == KindProxy {
+		fmt.Fprintf(h, "%q %q %q %v", c.set.Upstreams, c.set.PayoutAddress, c.set.CoinbaseTag, c.set.MinBlockInterval)
+	} else {
+		fmt.Fprintf(h, "%q", c.set.Kernel)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// replaceOutdated ends tasks that were launched with other settings: the proxy at
+// once, for it may pay to another address, everything else (and, if the operator
+// wants it, tasks of another executor binary) a few at a time.
+func (c *Core) replaceOutdated() {
+	p := c.proxy()
+	if p == nil || p.State != stateRunning || !c.settled() {
+		return
+	}
+	if p.Spec != c.spec(KindProxy) {
+		c.kill(p, "its settings changed")
+		return
+	}
+	if wanted, _, _ := c.minersWanted(); !wanted && c.set.MaxMiners == 0 {
+		return // miners would not be launched again
+	}
+	room := max(1, c.tally().miners/20)
+	var outdated []*Task
+	for _, id := range c.taskIDs() {
+		t := c.state.Tasks[id]
+		switch {
+		case away(t.State): // nobody knows for how long
+		case t.Kill != "", t.State != stateRunning:
+			room--
+		case t.Kind == KindMiner && c.outdated(t):
+			outdated = append(outdated, t)
+		}
+	}
+	for _, t := range outdated[:max(0, min(room, len(outdated)))] {
+		c.kill(t, "it is replaced by one with new settings or a new executor")
+	}
+	if len(outdated) == 0 && room > 0 && c.outdated(p) {
+		c.kill(p, "it is replaced by one with a new executor")
+	}
+}
+
+func (c *Core) outdated(t *Task) bool {
+	return t.Spec != c.spec(t.Kind) || c.set.Upgrade && t.Digest != c.set.ArtifactDigest
 }
 
 // executorInfo is of an id that is never used again: Mesos demands an identical

@@ -29,6 +29,8 @@ type reconciliation struct {
 	implicit bool // a round of it is due once nothing is pending
 	done     bool // every task was heard of since started
 	next     time.Time
+	fresh    bool      // there are new questions
+	looked   time.Time // when it was last seen which are due
 }
 
 type question struct {
@@ -44,6 +46,7 @@ func (r *reconciliation) ask(id string, at time.Time) {
 	if r.pending == nil {
 		r.pending = make(map[string]*question)
 	}
+	r.fresh = true
 	q := r.pending[id]
 	switch {
 	case q == nil:
@@ -80,9 +83,12 @@ func (c *Core) reconcileStep() {
 		c.counters.Reconciliations++
 	}
 	var due []string
-	for id, q := range r.pending {
-		if !c.now.Before(q.at) {
-			due = append(due, id)
+	if r.fresh || c.now.Sub(r.looked) >= time.Second/2 { // not with each of a thousand answers
+		r.fresh, r.looked = false, c.now
+		for id, q := range r.pending {
+			if !c.now.Before(q.at) {
+				due = append(due, id)
+			}
 		}
 	}
 	if len(due) > 0 {

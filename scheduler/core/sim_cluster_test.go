@@ -113,6 +113,7 @@ type simAgent struct {
 	known       bool // to this master
 	total       []mesos.Resource
 	tasks       map[string]*simTask
+	left        inventory // what free returned; nil: to be made anew
 	filterUntil time.Time
 	filter      int64 // cpus that are refused, thousandths
 }
@@ -175,6 +176,9 @@ func strp(s string) *string { return &s }
 // free is what no task uses: what the master believes, which follows the latest
 // state of a task even if its update is not acknowledged.
 func (a *simAgent) free() inventory {
+	if a.left != nil {
+		return a.left
+	}
 	inv := newInventory(a.total, true)
 	for _, t := range a.tasks {
 		if !t.terminal {
@@ -183,6 +187,7 @@ func (a *simAgent) free() inventory {
 			}
 		}
 	}
+	a.left = inv
 	return inv
 }
 
@@ -437,6 +442,7 @@ func (t *simTask) update(state mesos.TaskState, reason *mesos.TaskStatus_Reason)
 	}
 	t.state = state
 	t.terminal = terminal(state.String())
+	t.agent.left = nil
 	c := t.agent.c
 	c.serial++
 	uuid := []byte(fmt.Sprintf("%016d", c.serial))
@@ -570,6 +576,7 @@ func (m *simMaster) accept(accept *scheduler.Call_Accept) {
 func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 	t := &simTask{agent: a, info: info, state: mesos.TASK_STAGING, atMaster: true}
 	a.tasks[info.TaskID.Value] = t
+	a.left = nil
 	t.executor = newSimExecutor(t)
 	if m.c.chance(m.c.faults.launchFails) {
 		m.c.after(m.c.between(0, 3*time.Second), func() {

@@ -40,7 +40,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	seeds := uint64(400)
+	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 50
 	}
@@ -93,7 +93,8 @@ type harness struct {
 
 	maxMiners int
 	grace     time.Duration
-	crashes   int
+	payout    string // the operator may change it, and the executor, between two runs
+	digest    string
 	epochs    map[uint64]string // proxy list by epoch
 	proxies   map[uint64]string // proxy by epoch
 	framework string
@@ -120,8 +121,8 @@ func simulate(seed uint64, log func(string, ...any)) (err error) {
 	h := &harness{
 		cluster: newCluster(rnd, 1+rnd.IntN(5)),
 		blocks:  make(map[string][]byte), epochs: make(map[uint64]string), proxies: make(map[uint64]string),
-		grace: []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
-		log:   log,
+		grace:  []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
+		payout: "a1", digest: "d1", log: log,
 	}
 	if rnd.IntN(4) == 0 {
 		h.maxMiners = 1 + rnd.IntN(3)
@@ -257,10 +258,16 @@ func (h *harness) start() {
 			return
 		}
 	}
+	if h.disk != nil && h.rnd.IntN(5) == 0 {
+		h.payout += "x"
+	}
+	if h.disk != nil && h.rnd.IntN(5) == 0 {
+		h.digest += "x"
+	}
 	set := Settings{
 		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: 168 * time.Hour, Revocable: true,
-		ArtifactURL: "http://scheduler/artifacts/d/lode-executor", ArtifactDigest: "d",
-		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: "addr", ReportInterval: 5 * time.Second,
+		ArtifactURL: "http://scheduler/artifacts/d/lode-executor", ArtifactDigest: h.digest, Upgrade: true,
+		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: h.payout, ReportInterval: 5 * time.Second,
 		ProxyGrace: h.grace, MaxMiners: h.maxMiners,
 		Secrets: map[string]*message.Credentials{"node:http://node:8332": {User: "rpc", Password: simPassword}},
 		Rand:    rand.New(rand.NewPCG(h.rnd.Uint64(), 2)),
@@ -295,7 +302,6 @@ func (h *harness) crash() {
 	if h.core == nil {
 		return
 	}
-	h.crashes++
 	h.core = nil
 	h.master.disconnect()
 	h.session = 0
@@ -614,6 +620,9 @@ func (h *harness) healthy() string {
 			if t.state != mesosRunning || known.State != stateRunning || len(t.updates) > 0 {
 				return fmt.Sprintf("task %s is %v, known as %s, with %d updates on the way", id, t.state, known.State, len(t.updates))
 			}
+			if got := t.executor.task.ExecutorDigest; got != h.digest {
+				return fmt.Sprintf("task %s has executor %s, not %s", id, got, h.digest)
+			}
 			if t.executor.task.GetProxy() != nil {
 				if proxy != nil {
 					return "two proxies run"
@@ -627,6 +636,9 @@ func (h *harness) healthy() string {
 	}
 	if proxy == nil || proxy.secrets == nil {
 		return "no proxy runs"
+	}
+	if got := proxy.task.GetProxy().PayoutAddress; got != h.payout {
+		return fmt.Sprintf("the proxy pays to %s, not to %s", got, h.payout)
 	}
 	for _, b := range h.blocks {
 		if len(b) == 0 {

@@ -57,6 +57,9 @@ type Task struct {
 	LaunchedAt time.Time `json:"launched_at"`
 	// Since is when State was entered.
 	Since time.Time `json:"since"`
+	// Digest of the executor, and Spec of the settings, that it was launched with.
+	Digest string `json:"digest"`
+	Spec   string `json:"spec"`
 	// Kill is why the task is to end; "": it is wanted.
 	Kill string `json:"kill,omitempty"`
 

@@ -138,8 +138,11 @@ func (c *Core) update(s mesos.TaskStatus) {
 }
 
 func (c *Core) setState(t *Task, state string) {
+	if away(t.State) != away(state) {
+		c.changed()
+	}
 	t.State, t.Since = state, c.now
-	c.changed()
+	c.dirty = true
 	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
 }
 
@@ -286,22 +289,26 @@ func (c *Core) tally() *tally {
 		return c.sums
 	}
 	s := new(tally)
-	for id, t := range c.state.Tasks {
-		switch {
-		case t.Kill != "":
-			s.unwanted = append(s.unwanted, id)
-		case t.Kind == KindMiner:
-			s.miners++
-			if !away(t.State) {
-				s.live++
-			}
-		case s.proxy == nil || t.Epoch > s.proxy.Epoch:
-			s.proxy = t
-		}
+	for _, t := range c.state.Tasks {
+		s.add(t)
 	}
 	slices.Sort(s.unwanted)
 	c.sums = s
 	return s
+}
+
+func (s *tally) add(t *Task) {
+	switch {
+	case t.Kill != "":
+		s.unwanted = append(s.unwanted, t.ID)
+	case t.Kind == KindMiner:
+		s.miners++
+		if !away(t.State) {
+			s.live++
+		}
+	case s.proxy == nil || t.Epoch > s.proxy.Epoch:
+		s.proxy = t
+	}
 }
 
 // changed notes that tasks are not as they were: they must be stored before anything

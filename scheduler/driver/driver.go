@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
@@ -32,6 +33,11 @@ var (
 	ErrUnauthorized = errors.New("master refuses the credentials")
 	// ErrRejected: the master finds the SUBSCRIBE call itself wrong.
 	ErrRejected = errors.New("master rejects the subscription")
+)
+
+var (
+	errNoSubscription   = errors.New("there is no subscription")
+	errSubscriptionLost = errors.New("the subscription was lost")
 )
 
 // Config is what a Driver needs.
@@ -73,6 +79,8 @@ type Event struct {
 type Driver struct {
 	config Config
 	log    *slog.Logger
+
+	finishing atomic.Bool // the end of the stream is wanted
 
 	mu      sync.Mutex
 	session *session // that calls go to; nil: none
@@ -138,8 +146,9 @@ func MasterURL(s string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// Run subscribes again and again until ctx ends (it returns ctx's error) or the
-// master says something that trying again cannot change.
+// Run subscribes again and again until ctx ends (it returns ctx's error), the stream
+// ends after Finish (nil), or the master says something that trying again cannot
+// change.
 func (d *Driver) Run(ctx context.Context) error {
 	pause := d.config.BackoffFirst
 	hint := ""
@@ -155,6 +164,9 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if d.finishing.Load() {
+			return nil
 		}
 		if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrRejected) {
 			return err
@@ -191,9 +203,28 @@ func (d *Driver) Flush(ctx context.Context) error {
 	s := d.session
 	d.mu.Unlock()
 	if s == nil {
-		return errors.New("there is no subscription")
+		return errNoSubscription
 	}
 	return s.flush(ctx)
+}
+
+// Finish sends a last call, such as TEARDOWN, and makes Run return nil when the
+// stream ends. A master ends it before it answers a TEARDOWN, so that a stream that
+// ended means success as well.
+func (d *Driver) Finish(ctx context.Context, call *scheduler.Call) error {
+	d.mu.Lock()
+	s := d.session
+	d.mu.Unlock()
+	if s == nil {
+		return errNoSubscription
+	}
+	d.finishing.Store(true)
+	s.enqueue([]*scheduler.Call{call})
+	err := s.flush(ctx)
+	if err != nil && s.wasSent() {
+		return ctx.Err()
+	}
+	return err
 }
 
 func (d *Driver) setSession(s *session) {

@@ -48,8 +48,9 @@ type session struct {
 	queue  []*scheduler.Call
 	wake   chan struct{}
 	closed bool
-	sent   int // calls that are off the queue
-	total  int // calls that were ever on it
+	taken  int // calls that were taken off the queue
+	sent   int // calls that were sent, or given up
+	total  int // calls that were ever on the queue
 	idle   *sync.Cond
 }
 
@@ -271,13 +272,20 @@ func (s *session) flush(ctx context.Context) error {
 	defer s.mu.Unlock()
 	for target := s.total; s.sent < target; s.idle.Wait() {
 		if s.closed {
-			return errors.New("the subscription was lost")
+			return errSubscriptionLost
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wasSent says whether every call was at least on its way.
+func (s *session) wasSent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken == s.total
 }
 
 // sendQueued sends the queued calls one after the other: with several in flight the
@@ -290,6 +298,7 @@ func (s *session) sendQueued(ctx context.Context) error {
 		if len(s.queue) > 0 {
 			call = s.queue[0]
 			s.queue = s.queue[1:]
+			s.taken++
 		}
 		s.mu.Unlock()
 		if call == nil {
