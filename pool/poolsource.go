@@ -33,12 +33,16 @@ func (w *poolWork) fill(j *stratum.Job, size int) error {
 	return nil
 }
 
-// forward hands a share on if the pool wants it. extranonce1 is the miner's: the
-// pool's own with the miner's prefix behind it.
-func (w *poolWork) forward(j *job, in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash) {
-	if !w.target.MetBy(hash) && !j.network.MetBy(hash) {
-		return
+// forward hands a share on if the pool wants it.
+func (w *poolWork) forward(in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash) {
+	if w.target.MetBy(hash) {
+		w.send(in, version, extranonce1)
 	}
+}
+
+// send hands a share on. extranonce1 is the miner's: the pool's own with the miner's
+// prefix behind it.
+func (w *poolWork) send(in *stratum.Share, version uint32, extranonce1 []byte) {
 	prefix := extranonce1[len(w.assignment.Extranonce1):]
 	extranonce2 := append(append(make([]byte, 0, w.assignment.Extranonce2Size), prefix...), in.Extranonce2...)
 	w.from.submit(w, extranonce2, in.Time, in.Nonce, version)

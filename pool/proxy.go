@@ -20,6 +20,7 @@ import (
 	"lode/pool/blocks"
 	"lode/pool/journal"
 	"lode/pool/node"
+	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/template"
 	"lode/pool/vardiff"
@@ -70,6 +71,7 @@ type Proxy struct {
 	certificate *stratum.Certificate
 	targets     sync.Map // difficulty → *stratum.Target
 	nTargets    atomic.Int64
+	roots       share.Roots
 
 	publishing sync.Mutex // orders publish; held before stateMu
 

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -95,14 +96,13 @@ func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Work
 	}
 	tmp := scratches.Get().(*scratch)
 	defer scratches.Put(tmp)
-	tmp.header, tmp.coinbase = v.job.HeaderBytes(tmp.coinbase, extranonce1, in.Extranonce2, version, in.Time, in.Nonce)
+	p.header(tmp, j, v, extranonce1, in, version)
 	hash := &tmp.hash
-	*hash = doubleHash(&tmp.header)
 	reached := share.Difficulty(hash)
 
 	isBlock := j.network.MetBy(hash)
 	if isBlock {
-		p.candidate(w, j, v, in, extranonce1, tmp)
+		p.candidate(w, j, v, in, version, extranonce1, tmp)
 	}
 	if retired := j.retired.Load(); retired != 0 && now.Sub(time.Unix(0, retired)) >= p.config.StaleGrace {
 		return accounts.Stale, reached, errStale
@@ -115,10 +115,28 @@ func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Work
 	if !j.seen.Add(hash) {
 		return accounts.Duplicate, reached, errDuplicate
 	}
-	if j.pool != nil {
-		j.pool.forward(j, in, version, extranonce1, hash)
+	if j.pool != nil && !isBlock {
+		j.pool.forward(in, version, extranonce1, hash)
 	}
 	return accounts.Accepted, reached, nil
+}
+
+// header rebuilds and hashes the header of a share. The merkle root, which is most of
+// the work, is taken from earlier shares with the same extranonce where there are any.
+func (p *Proxy) header(tmp *scratch, j *job, v *variant, extranonce1 []byte, in *stratum.Share, version uint32) {
+	if root, ok := p.roots.Get(j.number, extranonce1, in.Extranonce2); ok {
+		h := &tmp.header
+		binary.LittleEndian.PutUint32(h[0:], version)
+		copy(h[4:], j.prev[:])
+		copy(h[36:], root[:])
+		binary.LittleEndian.PutUint32(h[68:], in.Time)
+		binary.LittleEndian.PutUint32(h[72:], j.bits)
+		binary.LittleEndian.PutUint32(h[76:], in.Nonce)
+	} else {
+		tmp.header, tmp.coinbase = v.job.HeaderBytes(tmp.coinbase, extranonce1, in.Extranonce2, version, in.Time, in.Nonce)
+		p.roots.Put(j.number, extranonce1, in.Extranonce2, chainhash.Hash(tmp.header[36:68]))
+	}
+	tmp.hash = doubleHash(&tmp.header)
 }
 
 func doubleHash(header *[80]byte) chainhash.Hash {
@@ -142,11 +160,12 @@ func (p *Proxy) target(difficulty float64) *stratum.Target {
 
 // candidate takes a hash that meets the network's target to the journal and to the
 // nodes.
-func (p *Proxy) candidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, extranonce1 []byte, found *scratch) {
-	if j.node == nil {
-		// Its share is forwarded, whatever its difficulty: the pool has the block.
+func (p *Proxy) candidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, version uint32, extranonce1 []byte, found *scratch) {
+	if j.pool != nil {
+		// The pool has the rest of the block: its share goes there in any case.
 		p.log.Info("found a block for the pool", "hash", found.hash.String(), "finder", in.Worker)
 		w.Block()
+		j.pool.send(in, version, extranonce1)
 		return
 	}
 	if !p.mayFind(j.prev) {
