@@ -222,7 +222,7 @@ func splitURL(address string) (*url.URL, *url.Userinfo, error) {
 		return nil, nil, errors.New("node address: not a URL, want http://host:port or https://host:port")
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, nil, fmt.Errorf("node address %s: want http://host:port or https://host:port", u.Redacted())
+		return nil, nil, errors.New("node address: want http://host:port or https://host:port")
 	}
 	user := u.User
 	u.User = nil

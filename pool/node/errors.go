@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"syscall"
 )
 
@@ -75,7 +76,7 @@ func transportError(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: connection refused: is it running, and is this its RPC address?", ErrUnreachable)
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: it does not speak TLS: write http:// in its address", ErrUnreachable)
 	case errors.As(err, &unknownCA), errors.As(err, &hostname), errors.As(err, &certErr):
 		return fmt.Errorf("%w: %v: give its certificate (rpc.cert of btcd) as the node's CA", ErrUnreachable, inner)
