@@ -200,6 +200,9 @@ func TestRunGivesProcsBack(t *testing.T) {
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
 	eachPair(t, func(t *testing.T, pair kernelPair) {
 		e := newEngine(Options{Threads: 1, HitBuffer: 1}, pair, allNonces)
 		w := easyWork(10)
@@ -217,9 +220,6 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		worker.batch()
 		if n := testing.AllocsPerRun(50, worker.batch); n != 0 {
 			t.Errorf("a batch that ends a range allocates %v times", n)
-		}
-		if testing.AllocsPerRun(10, func() { _ = e.workers[0].hashes.Load() }) != 0 {
-			t.Error("a counter allocates")
 		}
 	})
 }

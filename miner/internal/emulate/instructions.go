@@ -40,6 +40,10 @@ var scalar = map[string]action{
 	"SUBQ":  func(m *Machine, o []operand) { m.result(o[1], 8, m.read(o[1], 8)-m.read(o[0], 8)) },
 	"INCL":  func(m *Machine, o []operand) { m.result(o[0], 4, m.read(o[0], 4)+1) },
 	"DECQ":  func(m *Machine, o []operand) { m.result(o[0], 8, m.read(o[0], 8)-1) },
+	"INCQ":  func(m *Machine, o []operand) { m.result(o[0], 8, m.read(o[0], 8)+1) },
+	"DECL":  func(m *Machine, o []operand) { m.result(o[0], 4, m.read(o[0], 4)-1) },
+	"MOVB":  func(m *Machine, o []operand) { m.write(o[1], 1, m.read(o[0], 1)) },
+	"IMULQ": func(m *Machine, o []operand) { m.write(o[1], 8, m.read(o[1], 8)*m.read(o[0], 8)) },
 	"DECB":  func(m *Machine, o []operand) { m.result(o[0], 1, m.read(o[0], 1)-1) },
 	"CMPQ":  func(m *Machine, o []operand) { m.compare(m.read(o[0], 8), m.read(o[1], 8)) },
 	"CMPL":  func(m *Machine, o []operand) { m.compare(m.read(o[0], 4), m.read(o[1], 4)) },
@@ -100,12 +104,21 @@ var perWord = map[string]func(imm uint64, first, second, last uint32) uint32{
 	"VPSRLD": func(imm uint64, _, a, _ uint32) uint32 { return a >> imm },
 	"VPSLLD": func(imm uint64, _, a, _ uint32) uint32 { return a << imm },
 	"VPTERNLOGD": func(imm uint64, c, b, a uint32) (r uint32) {
-		for i := range 32 {
-			index := a>>i&1<<2 | b>>i&1<<1 | c>>i&1
-			r |= uint32(imm>>index&1) << i
+		for index := range 8 { // each combination of a, b and c that gives a 1
+			if imm>>index&1 != 0 {
+				r |= same(a, index>>2) & same(b, index>>1) & same(c, index)
+			}
 		}
 		return r
 	},
+}
+
+// same has a 1 where the bits of x are the lowest bit of index.
+func same(x uint32, index int) uint32 {
+	if index&1 == 0 {
+		return ^x
+	}
+	return x
 }
 
 // wordwise applies f to all words of the destination. Sources are, in Go's order:

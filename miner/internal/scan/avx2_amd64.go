@@ -23,18 +23,28 @@ const (
 	avx2Batch  = 2048
 )
 
+// avx2Functions are the assembly; tests put an emulation in their place.
+type avx2Functions struct {
+	roll  func(records *vectorRecord, count int, table *avx2Rows, buffer *avx2Buffer, mask *uint32, out *byte)
+	plain func(record *vectorRecord, nonce uint32, count int, buffer *avx2Buffer, mask *uint32, out *byte)
+	table func(table *avx2Rows, record *vectorRecord, buffer *avx2Buffer, nonce uint32)
+}
+
 func avx2Kernels() []Kernel {
-	lacks := missing(cpuid.AVX2)
+	return avx2KernelsOf(avx2Functions{avx2Roll, avx2Plain, avx2Table}, missing(cpuid.AVX2))
+}
+
+func avx2KernelsOf(f avx2Functions, lacks string) []Kernel {
 	return []Kernel{
 		{
 			Name: "avx2-roll", Revision: 1, Rolling: true,
 			Nonces: avx2Lanes, States: avx2States, Batch: avx2Batch, Missing: lacks,
-			New: func() Scanner { return newAVX2(true) },
+			New: func() Scanner { return newAVX2(f, true) },
 		},
 		{
 			Name: "avx2", Revision: 1,
 			Nonces: avx2Lanes, States: 1, Batch: avx2Batch, Missing: lacks,
-			New: func() Scanner { return newAVX2(false) },
+			New: func() Scanner { return newAVX2(f, false) },
 		},
 	}
 }
@@ -47,10 +57,11 @@ type avx2Rows [64][avx2Lanes]uint32
 type avx2Buffer [80][avx2Lanes]uint32
 
 type avx2 struct {
-	rolling bool
-	states  int
-	memory  *avx2Memory
-	found   []Candidate
+	functions avx2Functions
+	rolling   bool
+	states    int
+	memory    *avx2Memory
+	found     []Candidate
 }
 
 type avx2Memory struct {
@@ -61,11 +72,12 @@ type avx2Memory struct {
 	mask    uint32
 }
 
-func newAVX2(rolling bool) Scanner {
+func newAVX2(f avx2Functions, rolling bool) Scanner {
 	return &avx2{
-		rolling: rolling,
-		memory:  &aligned[avx2Memory](1)[0],
-		found:   make([]Candidate, 0, avx2Batch),
+		functions: f,
+		rolling:   rolling,
+		memory:    &aligned[avx2Memory](1)[0],
+		found:     make([]Candidate, 0, avx2Batch),
 	}
 }
 
@@ -89,7 +101,7 @@ func (s *avx2) Scan(nonce uint32, count int) []Candidate {
 	m := s.memory
 	s.found = s.found[:0]
 	if !s.rolling {
-		avx2Plain(&m.records[0], nonce, count/avx2Lanes, &m.buffer, &m.mask, &m.out[0])
+		s.functions.plain(&m.records[0], nonce, count/avx2Lanes, &m.buffer, &m.mask, &m.out[0])
 		for i, lanes := range m.out[:count/avx2Lanes] {
 			for ; lanes != 0; lanes &= lanes - 1 {
 				lane := i*avx2Lanes + bits.TrailingZeros8(lanes)
@@ -99,8 +111,8 @@ func (s *avx2) Scan(nonce uint32, count int) []Candidate {
 		return s.found
 	}
 	for ; count > 0; count -= avx2Lanes {
-		avx2Table(&m.table, &m.records[0], &m.buffer, nonce)
-		avx2Roll(&m.records[0], s.states, &m.table, &m.buffer, &m.mask, &m.out[0])
+		s.functions.table(&m.table, &m.records[0], &m.buffer, nonce)
+		s.functions.roll(&m.records[0], s.states, &m.table, &m.buffer, &m.mask, &m.out[0])
 		for i, lanes := range m.out[:s.states] {
 			for ; lanes != 0; lanes &= lanes - 1 {
 				lane := bits.TrailingZeros8(lanes)

@@ -67,6 +67,9 @@ func TestKernelsFindBlocksOfTheChain(t *testing.T) {
 	eachKernel(t, func(t *testing.T, k Kernel, emulated bool) {
 		scanner := k.New()
 		for i, header := range all {
+			if emulated && i%4 != 0 {
+				continue // it takes long
+			}
 			nonce := binary.LittleEndian.Uint32(header[76:])
 			version := binary.LittleEndian.Uint32(header[:])
 			// The block's version is one of several, at a place that moves.
@@ -93,7 +96,7 @@ func TestKernelsAtBoundaries(t *testing.T) {
 		scanner := k.New()
 		states := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 31, k.States - 1, k.States}
 		for _, m := range states {
-			if m < 1 || m > k.States {
+			if m < 1 || m > k.States || emulated && m > 4 && m < k.States {
 				continue
 			}
 			h := randomHeaders(random, m)
@@ -109,7 +112,7 @@ func TestKernelsAtBoundaries(t *testing.T) {
 					// And the next batch, which may use what was prepared.
 					compare(t, scanner, h, mask, nonce+uint32(count), k.Nonces)
 				}
-				if emulated && nonce != 0 && m > 2 {
+				if emulated && m > 2 {
 					break // it takes long
 				}
 			}

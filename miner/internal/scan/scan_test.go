@@ -2,16 +2,39 @@ package scan
 
 import "testing"
 
-func TestKernelsFindWhatCryptoSHA256Finds(t *testing.T) {
-	for _, k := range Kernels() {
-		t.Run(k.Name, func(t *testing.T) {
-			if k.Missing != "" {
-				t.Skip(k.Missing)
-			}
-			if err := k.Verify(); err != nil {
-				t.Fatal(err)
-			}
-		})
+func TestKernelsVerify(t *testing.T) {
+	eachKernel(t, func(t *testing.T, k Kernel, _ bool) {
+		if err := k.Verify(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// blind finds nothing; eager finds too much.
+type (
+	blind struct{}
+	eager struct{ Scanner }
+)
+
+func (blind) Reset(*Job)                   {}
+func (blind) Scan(uint32, int) []Candidate { return nil }
+
+func (e eager) Scan(nonce uint32, count int) []Candidate {
+	return append(e.Scanner.Scan(nonce, count), Candidate{Nonce: nonce})
+}
+
+func TestVerifyRefusesWrongKernels(t *testing.T) {
+	k := Kernel{Name: "blind", Nonces: 1, States: 4, Batch: 512, New: func() Scanner { return blind{} }}
+	if err := k.Verify(); err == nil {
+		t.Error("a kernel that finds nothing passed")
+	}
+	k.New = func() Scanner { return eager{newPortable()} }
+	if err := k.Verify(); err == nil {
+		t.Error("a kernel that finds too much passed")
+	}
+	k.Missing = "no such instruction"
+	if err := k.Verify(); err == nil {
+		t.Error("a kernel that is missing passed")
 	}
 }
 

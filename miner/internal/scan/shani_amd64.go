@@ -16,11 +16,22 @@ func shaniRoll2(tables *extensionTable, nonces int, records *extensionRecord, gr
 //go:noescape
 func shaniTable(table *extensionTable, message *[4]uint32)
 
+// shaniFunctions are the assembly; tests put an emulation in their place.
+type shaniFunctions struct {
+	plain2, plain4 extensionPlainFunc
+	roll2          extensionRollFunc
+	table          func(table *extensionTable, message *[4]uint32)
+}
+
 func shaniKernels() []Kernel {
-	lacks := missing(cpuid.SHA, cpuid.AVX)
+	return shaniKernelsOf(shaniFunctions{shaniPlain2, shaniPlain4, shaniRoll2, shaniTable},
+		missing(cpuid.SHA, cpuid.AVX))
+}
+
+func shaniKernelsOf(f shaniFunctions, lacks string) []Kernel {
 	shani := func(name string, streams int, plain extensionPlainFunc, roll extensionRollFunc) Kernel {
 		return extension{
-			name: name, streams: streams, plain: plain, roll: roll, table: shaniTable,
+			name: name, streams: streams, plain: plain, roll: roll, table: f.table,
 			state: func(s State) [8]uint32 {
 				return [8]uint32{s[5], s[4], s[1], s[0], s[7], s[6], s[3], s[2]}
 			},
@@ -28,8 +39,8 @@ func shaniKernels() []Kernel {
 		}.kernel(1, lacks)
 	}
 	return []Kernel{
-		shani("shani-roll", 2, nil, shaniRoll2),
-		shani("shani", 4, shaniPlain4, nil),
-		shani("shani2", 2, shaniPlain2, nil),
+		shani("shani-roll", 2, nil, f.roll2),
+		shani("shani", 4, f.plain4, nil),
+		shani("shani2", 2, f.plain2, nil),
 	}
 }
