@@ -108,6 +108,13 @@ func (m *Master) apply(fw *framework, a *agent, role string, rest resources.Set,
 			}
 			return rest
 		}
+		// Amounts that make no sense spoil the whole operation, before anything else.
+		if err := validateAmounts(launched(op)); err != nil {
+			for _, info := range launched(op) {
+				m.refuse(fw, &info, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, err.Error())
+			}
+			return rest
+		}
 		for _, info := range launched(op) {
 			rest = m.launch(fw, a, role, rest, info)
 		}
@@ -123,6 +130,18 @@ func (m *Master) apply(fw *framework, a *agent, role string, rest resources.Set,
 		m.dropOperation(fw, a, op, fmt.Sprintf("This master does not support %s operations", op.Type))
 		return rest
 	}
+}
+
+func validateAmounts(tasks []mesos.TaskInfo) error {
+	for i := range tasks {
+		if err := resources.Validate(tasks[i].Resources); err != nil {
+			return err
+		}
+		if err := resources.Validate(tasks[i].GetExecutor().GetResources()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropOperation gives up an operation; the scheduler is told if it gave it an id.
@@ -158,7 +177,6 @@ func (m *Master) launch(fw *framework, a *agent, role string, rest resources.Set
 		m.refuse(fw, &info, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, problem)
 		return rest
 	}
-	m.metrics.count("master/tasks_launched")
 	wire := info // with data, for the agent
 	t := m.newTask(fw, a, info, mesos.TASK_STAGING)
 	rest = rest.Minus(t.resources)

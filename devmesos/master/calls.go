@@ -10,10 +10,27 @@ import (
 	"lode/devmesos/internal/wire"
 )
 
+// callMetrics are the names under which calls are counted.
+var callMetrics = map[scheduler.Call_Type]string{
+	scheduler.Call_TEARDOWN:             "master/messages_unregister_framework",
+	scheduler.Call_ACCEPT:               "master/messages_launch_tasks",
+	scheduler.Call_DECLINE:              "master/messages_decline_offers",
+	scheduler.Call_REVIVE:               "master/messages_revive_offers",
+	scheduler.Call_SUPPRESS:             "master/messages_suppress_offers",
+	scheduler.Call_KILL:                 "master/messages_kill_task",
+	scheduler.Call_ACKNOWLEDGE:          "master/messages_status_update_acknowledgement",
+	scheduler.Call_RECONCILE:            "master/messages_reconcile_tasks",
+	scheduler.Call_MESSAGE:              "master/messages_framework_to_executor",
+	scheduler.Call_REQUEST:              "master/messages_resource_request",
+	scheduler.Call_RECONCILE_OPERATIONS: "master/messages_reconcile_operations",
+}
+
 // handleCall does a call of a subscribed scheduler, other than SUBSCRIBE. It runs in
 // the loop; a refusal of nil means 202 with no body.
 func (m *Master) handleCall(fw *framework, call *scheduler.Call, limits *constraints) *wire.Refusal {
-	m.metrics.count("master/messages_" + call.Type.String())
+	if name := callMetrics[call.Type]; name != "" {
+		m.metrics.count(name)
+	}
 	switch call.Type {
 	case scheduler.Call_TEARDOWN:
 		m.removeFramework(fw)

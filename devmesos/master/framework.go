@@ -107,7 +107,6 @@ func (m *Master) send(fw *framework, event *scheduler.Event) {
 	if fw.stream == nil {
 		return
 	}
-	m.metrics.count("master/messages_sent")
 	if err := fw.stream.Send(event); err != nil {
 		m.log.Debug("event lost", "framework", fw.id, "type", event.Type.String(), "error", err)
 	}

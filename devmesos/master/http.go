@@ -2,6 +2,7 @@ package master
 
 import (
 	"compress/gzip"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,6 +21,9 @@ func (m *Master) handler(path string) http.HandlerFunc {
 	if rest, ok := strings.CutPrefix(path, "/master"); ok && (rest == "" || rest[0] == '/') {
 		path = rest
 	}
+	if path == "/" || path == "" {
+		return m.servePage
+	}
 	for path = strings.TrimSuffix(path, "/"); path != ""; path = path[:strings.LastIndexByte(path, '/')] {
 		if serve := m.routes[path]; serve != nil {
 			return serve
@@ -28,12 +32,20 @@ func (m *Master) handler(path string) http.HandlerFunc {
 	return notFound
 }
 
-func notFound(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/" {
-		wire.WriteText(w, http.StatusOK, "This is a Mesos master for development. See /state, /frameworks, /slaves, /tasks, /metrics/snapshot.\n")
-		return
-	}
+func notFound(w http.ResponseWriter, _ *http.Request) {
 	wire.WriteText(w, http.StatusNotFound, "404 Not Found.")
+}
+
+// servePage is the page that people get, a list of what is here.
+func (m *Master) servePage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	fmt.Fprintf(w, "<!DOCTYPE html><title>Mesos for development</title><h1>Mesos master %s</h1><ul>", m.id)
+	for _, path := range sortedKeys(m.routes) {
+		if path != "" {
+			fmt.Fprintf(w, `<li><a href="%s">%s</a>`, path, path)
+		}
+	}
+	fmt.Fprintln(w, "</ul>")
 }
 
 func (m *Master) newRoutes() map[string]http.HandlerFunc {
@@ -42,6 +54,7 @@ func (m *Master) newRoutes() map[string]http.HandlerFunc {
 		"/api/v1/scheduler": m.serveScheduler,
 		"/api/v1":           m.serveOperator,
 
+		"/help":     m.servePage,
 		"/health":   func(w http.ResponseWriter, _ *http.Request) { wire.WriteText(w, http.StatusOK, "") },
 		"/version":  func(w http.ResponseWriter, r *http.Request) { writeJSON(w, r, thisVersion()) },
 		"/redirect": func(w http.ResponseWriter, _ *http.Request) { redirect(w, "//"+m.cfg.Address) },

@@ -24,8 +24,13 @@ func (m *Master) RegisterAgent(l link.Agent, info mesos.AgentInfo) {
 			}
 		}
 		id := sprintID(m.id, "%s-S%d", m.nextAgent)
-		m.nextAgent++
 		a := newAgent(id, l, info, m.now())
+		if m.cfg.Registry.isDownAgent(a) {
+			l.Shutdown(machineDown)
+			return
+		}
+		m.nextAgent++
+		m.metrics.count("master/slave_registrations")
 		m.admit(a)
 		m.log.Info("agent registered", "agent", id, "hostname", info.Hostname, "resources", a.total.String())
 		l.Registered(m, mesos.AgentID{Value: id})

@@ -168,6 +168,9 @@ func (m *Master) maintenanceStatus() maintenance.ClusterStatus {
 	return status
 }
 
+// machineDown is why agents on a machine that is out of service are shut down.
+const machineDown = "Operator initiated 'Machine DOWN'"
+
 // machinesDown takes machines out of service: their agents are shut down.
 func (m *Master) machinesDown(machines []mesos.MachineID) {
 	m.cfg.Registry.setDown(machines, true)
@@ -178,8 +181,8 @@ func (m *Master) machinesDown(machines []mesos.MachineID) {
 		}
 		m.removeAgent(a, removal{
 			state: mesos.TASK_LOST, reason: mesos.REASON_AGENT_REMOVED,
-			message:    "Operator initiated 'Machine DOWN'",
-			beforehand: func() { a.link.Shutdown("Operator initiated 'Machine DOWN'") },
+			message:    machineDown,
+			beforehand: func() { a.link.Shutdown(machineDown) },
 		})
 		m.cfg.Registry.remove(a.id)
 	}

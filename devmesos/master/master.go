@@ -8,6 +8,7 @@
 package master
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,8 @@ type Config struct {
 	NoGPUFilter       bool     // --filter_gpu_resources=false
 	MaxCompleted      int      // --max_completed_frameworks, default 50
 	MaxCompletedTasks int      // --max_completed_tasks_per_framework, default 1000
+
+	id string // of the master; default: a random one
 
 	Seed   uint64 // of the order in which agents are allocated
 	Logger *slog.Logger
@@ -129,7 +132,7 @@ func New(cfg Config) (*Master, error) {
 	cfg.setDefaults()
 	m := &Master{
 		cfg:        cfg,
-		id:         uuid.NewString(),
+		id:         cmp.Or(cfg.id, uuid.NewString()),
 		frameworks: make(map[string]*framework),
 		agents:     make(map[string]*agent),
 		recovered:  make(map[string]mesos.AgentInfo),

@@ -37,7 +37,7 @@ func (m *Master) snapshot() map[string]float64 {
 		"master/slaves_active", "master/slaves_inactive", "master/slaves_connected", "master/slaves_disconnected",
 		"master/frameworks_active", "master/frameworks_inactive", "master/frameworks_connected", "master/frameworks_disconnected",
 		"master/slave_registrations", "master/slave_reregistrations", "master/slave_removals", "master/slave_unreachable_completed",
-		"master/valid_status_updates", "master/messages_sent",
+		"master/valid_status_updates",
 	} {
 		v[name] = 0
 	}

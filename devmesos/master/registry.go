@@ -154,9 +154,9 @@ func (r *Registry) setDown(machines []mesos.MachineID, down bool) {
 	}
 }
 
-// downMachines lists the machines that are out of service.
-func (r *Registry) downMachines() []mesos.MachineID {
+// isDownAgent says whether an agent's machine is out of service.
+func (r *Registry) isDownAgent(a *agent) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.down)
+	return slices.ContainsFunc(r.down, func(id mesos.MachineID) bool { return isMachine(id, a) })
 }

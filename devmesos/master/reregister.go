@@ -21,6 +21,11 @@ func (m *Master) reregister(l link.Agent, r link.Reregistration) {
 		l.Shutdown("Agent has been marked gone")
 		return
 	}
+	if m.cfg.Registry.isDownAgent(newAgent(id, l, r.Info, m.now())) {
+		l.Shutdown(machineDown)
+		return
+	}
+	m.metrics.count("master/slave_reregistrations")
 	for _, info := range r.Frameworks {
 		m.meetFramework(l, info)
 	}

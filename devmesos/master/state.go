@@ -137,7 +137,7 @@ func (m *Master) slavesFull(only string) slavesView[slaveFullView] {
 		v.Slaves = append(v.Slaves, slaveFullView{
 			slaveView:      m.slaveView(a),
 			ReservedFull:   reserved,
-			UnreservedFull: a.total.Filter(isUnreserved).OldProto(),
+			UnreservedFull: a.total.Plus(a.oversubscribed).Filter(isUnreserved).OldProto(),
 			UsedFull:       a.usedByTasks().OldProto(),
 			OfferedFull:    offered(a.offers).OldProto(),
 		})
@@ -157,7 +157,7 @@ func (m *Master) slaveView(a *agent) slaveView {
 		Used:        resourcesView(a.usedByTasks()),
 		Offered:     resourcesView(offered(a.offers)),
 		Reserved:    make(map[string]any),
-		Unreserved:  resourcesView(a.total.Filter(isUnreserved)),
+		Unreserved:  resourcesView(a.total.Plus(a.oversubscribed).Filter(isUnreserved)),
 		Active:      a.schedulable(),
 		Deactivated: a.deactivated,
 		Version:     Version,

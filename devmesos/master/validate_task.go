@@ -61,9 +61,6 @@ func refuseTaskResources(info *mesos.TaskInfo) string {
 	if len(info.Resources) == 0 {
 		return "Task uses no resources"
 	}
-	if err := resources.Validate(info.Resources); err != nil {
-		return err.Error()
-	}
 	if mixed := mixesRevocable(info.Resources); mixed != "" {
 		return "Task mixes revocable and non-revocable resources: " + mixed
 	}
@@ -114,9 +111,6 @@ func refuseExecutor(fw *framework, a *agent, info *mesos.TaskInfo) string {
 	}
 	if reason := refuseID(e.ExecutorID.Value); reason != "" {
 		return reason
-	}
-	if err := resources.Validate(e.Resources); err != nil {
-		return err.Error()
 	}
 	if mixed := mixesRevocable(e.Resources); mixed != "" {
 		return "Executor mixes revocable and non-revocable resources: " + mixed

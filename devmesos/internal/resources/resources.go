@@ -139,17 +139,23 @@ func (s Set) Plus(t Set) Set {
 	return sum
 }
 
-// Minus takes away what s has of t.
+// Minus takes away what s has of t. The last kind takes the place of one that is used
+// up: so it is in Mesos, whose messages show the order.
 func (s Set) Minus(t Set) Set {
-	var rest Set
-	for _, i := range s.items {
-		if at := t.find(i.key); at >= 0 {
-			i.scalar -= t.items[at].scalar
-			i.ranges = i.ranges.minus(t.items[at].ranges)
-			i.set = difference(i.set, t.items[at].set)
+	rest := Set{slices.Clone(s.items)}
+	for _, i := range t.items {
+		at := rest.find(i.key)
+		if at < 0 {
+			continue
 		}
-		if !i.empty() {
-			rest.items = append(rest.items, i)
+		left := &rest.items[at]
+		left.scalar -= i.scalar
+		left.ranges = left.ranges.minus(i.ranges)
+		left.set = difference(left.set, i.set)
+		if left.empty() {
+			last := len(rest.items) - 1
+			rest.items[at] = rest.items[last]
+			rest.items = rest.items[:last]
 		}
 	}
 	return rest
