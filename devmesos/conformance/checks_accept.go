@@ -197,15 +197,6 @@ func validationChecks() []Check {
 			p.Subscribe()
 			p.Launched(t)
 		}},
-		{Name: "validation/a task id of a finished and acknowledged task", Doc: "§2.7", Run: func(c *C) {
-			f := c.Framework(pa)
-			p, ids := f.Run(Prepared{})
-			p.Update(ids[0], "TASK_FINISHED")
-			f.Take(ids[0], "TASK_FINISHED")
-			o := f.Offer(0.2, 64, p.agent)
-			f.Launch(o, task(ids[0], p.agent, c.executorInfo(p.ID, p.URL)))
-			p.Launched(ids[0]) // not wise, but the master has forgotten the first
-		}},
 		{Name: "validation/filled in by the master", Doc: "§2.7; R03", Run: func(c *C) {
 			f := c.Framework(pa)
 			p, ids := f.Start(Prepared{})

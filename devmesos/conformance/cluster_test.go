@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"lode/devmesos/agent"
+	"go.uber.org/goleak"
+
+	"lode/devmesos"
 )
 
 // The flags of TestCluster. Without -master it is skipped.
@@ -28,9 +30,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	agent.LauncherMain()
+	devmesos.LauncherMain()
 	os.Setenv(leakMarker, "must not reach executors")
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // TestCluster checks a cluster that runs already.
