@@ -119,8 +119,8 @@ func (c *Conn) reply(id []byte, resultFalse bool, err error) {
 // refuse queues a reply that carries an error.
 func (c *Conn) refuse(id []byte, resultFalse bool, err error) {
 	e, ok := err.(*Error)
-	if !ok && !errors.As(err, &e) {
-		e = &Error{CodeOther, err.Error()}
+	if !ok { // the usual case is kept free of allocations
+		e = unwrap(err)
 	}
 	stats := &c.server.stats
 	stats.Replies.Add(1)
@@ -143,6 +143,14 @@ func (c *Conn) refuse(id []byte, resultFalse bool, err error) {
 }
 
 func wantsReply(id []byte) bool { return !isNull(id) }
+
+// unwrap is the *Error in err, or one with its text.
+func unwrap(err error) *Error {
+	if e := new(Error); errors.As(err, &e) {
+		return e
+	}
+	return &Error{CodeOther, err.Error()}
+}
 
 // replyRaw queues a reply whose result is raw JSON.
 func (c *Conn) replyRaw(id []byte, result string) {

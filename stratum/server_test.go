@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,20 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if task := os.Getenv(crowdEnv); task != "" { // the other process of BenchmarkCrowd
+		var addr string
+		var n int
+		if _, err := fmt.Sscan(task, &addr, &n); err != nil {
+			panic(err)
+		}
+		if err := crowd(addr, n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // What a client sends on a connection of its own, and all that it is answered.
 func TestServerDialogues(t *testing.T) {
