@@ -64,15 +64,17 @@ type BenchResult struct {
 	HashesPerSecond float64 `json:"hashes_per_second"`
 	Least           float64 `json:"least_hashes_per_second"`
 	Greatest        float64 `json:"greatest_hashes_per_second"`
-	// CyclesPerHash is that of one thread in the best sample, from the cpu time that
-	// the threads really got and the clock that was measured just before and after;
-	// 0: the clock is not known.
+	// CyclesPerHash is that of the fastest batch of hashes (a fraction of a
+	// millisecond, with all that the engine does around it; the mean of the threads'
+	// fastest), by the clock that was measured just before and after. Other programs
+	// on the machine, or beside it on the host, hardly touch it. 0: the clock is not
+	// known.
 	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
 	// LimitCycles is what the kernel's instructions need at least on this core.
 	LimitCycles float64 `json:"limit_cycles_per_hash,omitempty"`
 }
 
-// ShareOfLimit is how near the best sample came to the limit of the core, 1 being
+// ShareOfLimit is how near the fastest batch came to the limit of the core, 1 being
 // there, or 0 if the limit is not known.
 func (r *BenchResult) ShareOfLimit() float64 {
 	if r.CyclesPerHash == 0 {
@@ -174,6 +176,9 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		work.VersionMask = 0x1fffe000
 	}
 	e := newEngine(options, pair, allNonces)
+	for _, w := range e.workers {
+		w.timed = true
+	}
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	clock := limits.Clock()
@@ -183,20 +188,13 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 	const warmUp = 50 * time.Millisecond
 	err := sleep(ctx, warmUp)
 	var rates []float64
-	least := math.Inf(1) // seconds of cpu a hash
 	for range benchSamples {
 		if err != nil {
 			break
 		}
-		begin, used, before := time.Now(), cpuTime(), e.Stats().Hashes
+		begin, before := time.Now(), e.Stats().Hashes
 		err = sleep(ctx, o.Time/benchSamples)
-		took, used := time.Since(begin), cpuTime()-used
-		hashes := float64(e.Stats().Hashes - before)
-		rates = append(rates, hashes/took.Seconds())
-		if used == 0 { // a system that does not say
-			used = took * time.Duration(threads)
-		}
-		least = min(least, used.Seconds()/hashes)
+		rates = append(rates, float64(e.Stats().Hashes-before)/time.Since(begin).Seconds())
 	}
 	cancel()
 	if err = errors.Join(err, <-done); err != nil {
@@ -205,7 +203,9 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 	clock = max(clock, limits.Clock())
 	slices.Sort(rates)
 	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
-	result.CyclesPerHash = clock * least
+	for _, w := range e.workers {
+		result.CyclesPerHash += clock * math.Float64frombits(w.fastest.Load()) / float64(threads)
+	}
 	return result, nil
 }
 

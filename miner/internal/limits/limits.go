@@ -31,8 +31,8 @@ type probe struct {
 // The shortest of many short samples is taken, for other programs only ever make a
 // sample longer, and in several rounds, for they may do so for a while.
 const (
-	rounds  = 8
-	samples = 12
+	rounds  = 20
+	samples = 8
 	sample  = 50 * time.Microsecond
 )
 
@@ -43,13 +43,19 @@ func Measure() Limits {
 	if clock == nil {
 		return l
 	}
+	cycle := fastest(clock)
+	best := make([]float64, len(probes))
 	for range rounds {
-		for _, p := range probes {
-			// Beside each sample stands one of the clock, for the clock wanders.
-			cycle := fastest(clock)
-			*p.rate = max(*p.rate, cycle/fastest(p.run))
-			l.Clock = max(l.Clock, 1e9/cycle)
+		cycle = min(cycle, fastest(clock))
+		for i, p := range probes {
+			if ns := fastest(p.run); best[i] == 0 || ns < best[i] {
+				best[i] = ns
+			}
 		}
+	}
+	l.Clock = 1e9 / cycle
+	for i, p := range probes {
+		*p.rate = cycle / best[i]
 	}
 	return l
 }
