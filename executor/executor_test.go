@@ -270,6 +270,27 @@ func TestSecondKillMayShortenTheGrace(t *testing.T) {
 	})
 }
 
+func TestSecondKillDoesNotLengthenTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.engine.deaf = make(chan struct{})
+		defer close(w.engine.deaf)
+		w.start()
+		w.Next(t.Context())
+		w.Launch(taskInfo(t, "stubborn", minerSpec(), scalar("cpus", 1)))
+		w.nextReport(t.Context())
+		began := time.Now()
+		w.Kill("stubborn", int64(5*time.Second))
+		time.Sleep(time.Second)
+		w.Kill("stubborn", int64(time.Hour))
+		w.NextState(t.Context(), mesos.TASK_KILLED)
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("killed after %v", took)
+		}
+		w.end(nil)
+	})
+}
+
 // The scheduler repeats a KILL until it hears of the end; while the agent has not
 // acknowledged it the executor is still there to answer.
 func TestKillOfAnEndedTaskIsAnswered(t *testing.T) {
@@ -337,6 +358,23 @@ func TestShutdown(t *testing.T) {
 			if took := time.Since(began); took >= w.options.Config.ShutdownGrace {
 				t.Errorf("took %v, the agent would have destroyed the container", took)
 			}
+		})
+	})
+	t.Run("as the first event after an agent restart", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.start()
+			ctx := t.Context()
+			w.Next(ctx)
+			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
+			w.nextReport(ctx)
+			w.Down(true)
+			time.Sleep(time.Minute)
+			w.Subscribed = &mesosexec.Event{Type: mesosexec.Event_SHUTDOWN}
+			w.Forget()
+			w.Down(false)
+			w.NextState(ctx, mesos.TASK_KILLED)
+			w.end(nil)
 		})
 	})
 	t.Run("and the end of the stream", func(t *testing.T) {

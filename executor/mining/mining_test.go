@@ -332,6 +332,23 @@ func TestCleanJobsDropOldHits(t *testing.T) {
 	})
 }
 
+// A pool may send a job again, after a change of difficulty for instance. What was
+// found for it is not to be found again.
+func TestARepeatedJobIsSearchedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a"), newEngine()
+		_, stop := run(t, n, e, "a")
+		defer stop()
+		synctest.Wait()
+		first := e.current()
+		n.servers["a"].jobs <- assignment("a", true)
+		synctest.Wait()
+		if second := e.current(); second == first || second.MerkleRoot(0) == first.MerkleRoot(0) {
+			t.Error("the same headers are searched again")
+		}
+	})
+}
+
 func TestEngineFailureEndsRun(t *testing.T) {
 	e := newEngine()
 	e.err = errors.New("no kernel")
