@@ -6,16 +6,16 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
-	kongyaml "github.com/alecthomas/kong-yaml"
 )
 
 // cli lists the subcommands. A flag's value is taken from the command line, else
 // from LODE_<NAME>, else from the configuration file, else from its default.
 type cli struct {
 	Log    logFlags        `embed:"" prefix:"log-"`
-	Config kong.ConfigFlag `help:"YAML file with values for flags, one section per command." placeholder:"FILE"`
+	Config kong.ConfigFlag `help:"YAML or TOML file with values for flags, for all commands or in sections named as commands." placeholder:"FILE"`
 
 	Dev       devCmd       `cmd:"" help:"Mine on a development cluster on this machine."`
 	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
@@ -78,10 +78,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		kong.Description("Mine SHA-256d on an Apache Mesos cluster with its idle cores.\n\nStart here: lode dev"),
 		kong.UsageOnError(),
 		kong.DefaultEnvars("LODE"),
-		kong.Configuration(kongyaml.Loader),
+		kong.Configuration(loadConfig),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exitStatus(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(describeValue),
 	)
 	if err != nil {
 		return err
@@ -117,4 +118,17 @@ func (versionCmd) Run(env *environment) error {
 	}
 	_, err := fmt.Fprintf(env.stdout, "lode %s\n", version)
 	return err
+}
+
+// describeValue adds to a flag's help what the placeholder hides: the default, and
+// the environment variable.
+func describeValue(value *kong.Value) string {
+	help := value.Help
+	if value.HasDefault && value.Flag != nil && value.Flag.PlaceHolder != "" && value.Default != "0" && value.Default != "" {
+		help = strings.TrimSuffix(help, ".") + "; default: " + value.Default + "."
+	}
+	if len(value.Tag.Envs) > 0 {
+		help = strings.TrimSuffix(help, ".") + " ($" + strings.Join(value.Tag.Envs, ", $") + ")."
+	}
+	return help
 }
