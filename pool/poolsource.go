@@ -138,8 +138,10 @@ func (s *poolSource) run(ctx context.Context, report reporter) {
 			case last == nil && !known && err != nil:
 				known = true
 				report.lost(s.reason())
-			case last != nil && s.lookAgain():
+			case last != nil && s.over():
 				s.take(ctx, last, report)
+			case last != nil:
+				s.lookAgain(ctx, last, report)
 			}
 		}
 	}
@@ -154,13 +156,7 @@ func (s *poolSource) reason() error {
 
 // take passes an assignment on, if it can be trusted.
 func (s *poolSource) take(ctx context.Context, a *stratum.Assignment, report reporter) {
-	err := s.trusted()
-	if err == nil {
-		if err = s.verify(ctx, a); err != nil && errors.Is(err, errViolation) {
-			s.p.log.Error("pool is not trusted any more", "upstream", s.shown, "error", err, "for", distrustTime)
-			s.doubt(err)
-		}
-	}
+	err := s.judge(ctx, a)
 	var w *work
 	var where *place
 	if err == nil {
@@ -171,6 +167,33 @@ func (s *poolSource) take(ctx context.Context, a *stratum.Assignment, report rep
 		return
 	}
 	report.work(w, where)
+}
+
+// lookAgain judges an assignment that was passed on once more: our node may have come
+// to know better.
+func (s *poolSource) lookAgain(ctx context.Context, a *stratum.Assignment, report reporter) {
+	s.mu.Lock()
+	left := s.why != nil
+	s.mu.Unlock()
+	if left {
+		return
+	}
+	if err := s.judge(ctx, a); err != nil {
+		report.lost(fmt.Errorf("%s: %w", s.shown, err))
+	}
+}
+
+// judge says why an assignment is not to be worked on.
+func (s *poolSource) judge(ctx context.Context, a *stratum.Assignment) error {
+	if err := s.trusted(); err != nil {
+		return err
+	}
+	err := s.verify(ctx, a)
+	if errors.Is(err, errViolation) {
+		s.p.log.Error("pool is not trusted any more", "upstream", s.shown, "error", err, "for", distrustTime)
+		s.doubt(err)
+	}
+	return err
 }
 
 // doubt takes no work from the pool for a while.
@@ -194,18 +217,16 @@ func (s *poolSource) trusted() error {
 	return nil
 }
 
-// lookAgain reports whether the last assignment is to be judged once more, without a
-// new one having come.
-func (s *poolSource) lookAgain() bool {
+// over reports whether the time of distrust has just ended.
+func (s *poolSource) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	again := s.why != nil && now.After(s.distrust) // the time is over
-	if again {
-		s.why = nil
-		s.lastGood = now
+	if s.why == nil || now.Before(s.distrust) {
+		return false
 	}
-	return again || !s.unknown.IsZero() || s.refused >= refusalCount && now.Sub(s.lastGood) > refusalTime
+	s.why, s.lastGood, s.unknown = nil, now, time.Time{}
+	return true
 }
 
 func (s *poolSource) make(a *stratum.Assignment) (*work, *place, error) {

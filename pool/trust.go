@@ -19,6 +19,9 @@ var errViolation = errors.New("the pool's job is not what it should be")
 // unknownTime is for how long a pool may be ahead of our node, or behind it.
 const unknownTime = 30 * time.Second
 
+// askTime bounds the question to our node: the pool's job waits for the answer.
+const askTime = 300 * time.Millisecond
+
 // maxAhead is how far a job's time may be ahead of our clock (the rule of nodes).
 const maxAhead = 2 * time.Hour
 
@@ -40,6 +43,8 @@ func (s *poolSource) verify(ctx context.Context, a *stratum.Assignment) error {
 		return verifyOnTip(a.Job, view)
 	}
 	// The pool may be a moment ahead of our node or behind it.
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	where := "a block that our node does not know (a fork, or another chain)"
 	if h, err := view.node.Header(ctx, a.Job.PrevBlock); err == nil {
 		where = fmt.Sprintf("block %d, which is not the tip", h.Height)

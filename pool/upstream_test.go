@@ -1,0 +1,203 @@
+package pool_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lode/devnode"
+	"lode/pool"
+)
+
+// easy are settings under which the tests' miner finds shares in no time.
+func easy(config pool.Config) pool.Config {
+	config.StartDifficulty, config.MaxDifficulty = 1e-6, 1e-6
+	config.HoldDown = -1
+	return config
+}
+
+// TestUntrustedPool: a pool whose jobs contradict our own node is left for it.
+func TestUntrustedPool(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		expect string // payout address
+		change func(p *fakePool, job []any)
+		trust  bool
+		reason string
+	}{
+		{name: "honest", trust: true},
+		{name: "honest, pays to the address", expect: devnode.DefaultMiningAddress, trust: true, change: func(_ *fakePool, job []any) {
+			job[3] = "ffffffff0100f2052a010000001976a9140102030405060708090a0b0c0d0e0f101112131488ac00000000"
+		}},
+		{name: "other nbits", reason: "nbits", change: func(_ *fakePool, job []any) { job[6] = "1d00ffff" }},
+		{name: "other height", reason: "height", change: func(_ *fakePool, job []any) {
+			job[2] = strings.Replace(job[2].(string), "02f401", "02f501", 1)
+		}},
+		{name: "before mintime", reason: "before", change: func(_ *fakePool, job []any) { job[7] = fmt.Sprintf("%08x", time.Now().Unix()-4000) }},
+		{name: "pays to another", expect: "SeqMmGLVQf1ZUL4m8FgBz7kUrWYf1jHTbr", reason: "pay", change: func(*fakePool, []any) {}},
+		{name: "coinbase unreadable", expect: devnode.DefaultMiningAddress, reason: "coinbase", change: func(_ *fakePool, job []any) { job[3] = "ff" }},
+		{name: "extranonce2 of 1 byte", reason: "extranonce2", change: func(p *fakePool, _ []any) { p.e2size = 1 }},
+		{name: "33 branches", change: func(_ *fakePool, job []any) {
+			branch := make([]string, 33)
+			for i := range branch {
+				branch[i] = strings.Repeat("00", 32)
+			}
+			job[4] = branch
+		}},
+		{name: "huge coinbase", change: func(_ *fakePool, job []any) { job[3] = strings.Repeat("00", 40<<10) }},
+		{name: "difficulty 0", change: func(p *fakePool, _ []any) { p.difficulty = 0 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if c.expect == "SeqMmGLVQf1ZUL4m8FgBz7kUrWYf1jHTbr" {
+				c.expect = otherSimnetAddress(t)
+			}
+			node, up := startFakeNode(t), startFakePool(t)
+			job := poolJob("1", node, nil)
+			if c.change != nil {
+				up.mu.Lock()
+				c.change(up, job)
+				up.mu.Unlock()
+			}
+			up.notify(job)
+			p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{
+				{URL: up.url(), User: "me.proxy", ExpectAddress: c.expect},
+				{URL: "node:" + node.URL},
+			}}))
+			want := "node:" + node.URL
+			if c.trust {
+				want = up.url()
+			}
+			p.eventually("mining for "+want, func() bool { return p.Status().Upstream == want })
+			m := p.miner("rig.1")
+			j, err := m.job(anyJob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.submit(m.solve(j, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if c.trust {
+				eventually(t, "the share is forwarded", func() bool { return up.submitted() == 1 })
+			} else if up.submitted() != 0 {
+				t.Error("a share was forwarded to a pool that is not trusted")
+			}
+		})
+	}
+}
+
+// otherSimnetAddress is an address of simnet that no test pays to.
+func otherSimnetAddress(t *testing.T) string {
+	t.Helper()
+	return simnetAddress(t, [20]byte{9, 9, 9})
+}
+
+// TestSwitchKinds goes from a pool to a node and back. The miner understands
+// set_extranonce: its connection stays up.
+func TestSwitchKinds(t *testing.T) {
+	node, up := startFakeNode(t), startFakePool(t)
+	up.e1, up.e2size, up.mask = "0102030405", 7, "00c00000"
+	up.notify(poolJob("1", node, nil))
+	p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}, {URL: "node:" + node.URL}}}))
+	p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
+	m := p.miner("rig.1")
+	share := func(what string, want func(*minerJob) bool, bits uint32) *minerJob {
+		t.Helper()
+		j, err := m.job(want)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if err := m.submit(m.solve(j, bits)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return j
+	}
+	j := share("pool", anyJob, 0x00800000)
+	if j.mask != 0x00c00000 || len(j.e1) != 5+2 || j.e2size != 5 {
+		t.Errorf("pool: mask %08x, extranonce1 of %d bytes, extranonce2 of %d", j.mask, len(j.e1), j.e2size)
+	}
+	eventually(t, "the share is forwarded", func() bool { return up.submitted() == 1 })
+	e2 := up.submits[0][2].(string)
+	if len(e2) != 2*7 || up.submits[0][5] != "00800000" {
+		t.Errorf("forwarded %v", up.submits[0])
+	}
+
+	// The pool goes: the node can take the miner's extranonces as they are.
+	up.stop()
+	p.eventually("mining for the node", func() bool { return p.Status().Upstream == "node:"+node.URL })
+	first := j.ID
+	j = share("node", func(j *minerJob) bool { return j.ID != first && j.mask == 0x1fffe000 }, 0x10002000)
+	if len(j.e1) != 5+2 || j.e2size != 5 || !j.Clean {
+		t.Errorf("node: extranonce1 of %d bytes, extranonce2 of %d, clean %v", len(j.e1), j.e2size, j.Clean)
+	}
+	eventually(t, "the block is submitted", func() bool {
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		return len(node.submitted) > 0
+	})
+}
+
+// TestToPool: a miner that came while the node was mined for goes to a pool; one
+// that cannot be told its new extranonce is sent away to subscribe again.
+func TestToPool(t *testing.T) {
+	node, up := startFakeNode(t), startFakePool(t)
+	p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}, {URL: "node:" + node.URL}}}))
+	p.eventually("mining for the node", func() bool { return p.Status().Upstream == "node:"+node.URL })
+	modern := p.miner("modern")
+	plain := dial(t, p.Status().Listen)
+	if err := plain.join("plain", ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*miner{modern, plain} {
+		if _, err := m.job(anyJob); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up.notify(poolJob("1", node, nil))
+	p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
+	j, err := modern.job(func(j *minerJob) bool { return len(j.e1) == 4+2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !j.Clean {
+		t.Error("the job with the new extranonce is not clean")
+	}
+	if err := modern.submit(modern.solve(j, 0)); err != nil {
+		t.Error(err)
+	}
+	plain.mu.Lock()
+	err = plain.wait(func() bool { return false })
+	plain.mu.Unlock()
+	if err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("the plain miner was kept: %v", err)
+	}
+	again := dial(t, p.Status().Listen)
+	if err := again.join("plain", ""); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := again.job(anyJob); err != nil || len(j.e1) != 4+2 {
+		t.Errorf("after it came back: %v", err)
+	}
+}
+
+// TestRefusedByPool: the pool's refusals are counted, and do not hurt the miner.
+func TestRefusedByPool(t *testing.T) {
+	node, up := startFakeNode(t), startFakePool(t)
+	up.answer = `"result":null,"error":[23,"Low difficulty",null]`
+	up.notify(poolJob("1", node, nil))
+	p := startProxy(t, easy(pool.Config{HTTPListen: "127.0.0.1:0", Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
+	m := p.miner("rig.1")
+	j, err := m.job(anyJob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := m.submit(m.solve(j, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the refusals are counted", func() bool {
+		return strings.Contains(get(t, p, "/metrics"), fmt.Sprintf(`lode_proxy_upstream_shares_total{answer="rejected",upstream="1",url=%q} 3`, up.url()))
+	})
+}
