@@ -171,7 +171,7 @@ func (t *task) transition(status mesos.TaskStatus) bool {
 	t.statuses = append(t.statuses, status)
 	t.state = status.GetState()
 	if terminal {
-		t.beforeLaunch = t.phase == phaseQueued
+		t.beforeLaunch = t.beforeLaunch || t.phase == phaseQueued
 		t.phase = phaseTerminated
 		t.info.Data = nil
 	}

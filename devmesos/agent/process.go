@@ -48,6 +48,7 @@ type process struct {
 	draining   *drainConfig
 	counters   counters
 	ending     bool // terminated is closed
+	timers     map[*time.Timer]bool
 }
 
 type state string
@@ -72,6 +73,7 @@ func newProcess(a *Agent) (*process, error) {
 		inbox:      newMailbox(),
 		state:      recovering,
 		frameworks: make(map[string]*framework),
+		timers:     make(map[*time.Timer]bool),
 	}
 	var err error
 	p.fetcher, err = fetcher.New(fetcher.Config{
@@ -127,6 +129,9 @@ func (p *process) stop() {
 	p.cancel()
 	p.server.Close() //nolint:errcheck // nothing is left to close twice
 	p.workers.Wait()
+	for timer := range p.timers {
+		timer.Stop()
+	}
 	p.fetcher.Close()
 }
 
@@ -161,18 +166,21 @@ func (p *process) connection() (link.Master, mesos.AgentID) {
 
 // after runs f on the actor later, unless it is stopped or the run ends.
 func (p *process) after(d time.Duration, f func()) (stop func()) {
-	stopped := false // belongs to the actor
-	timer := time.AfterFunc(d, func() {
+	var timer *time.Timer
+	stop = func() {
+		timer.Stop()
+		delete(p.timers, timer)
+	}
+	timer = time.AfterFunc(d, func() {
 		p.inbox.post(func() {
-			if !stopped {
+			if p.timers[timer] { // not stopped meanwhile
+				stop()
 				f()
 			}
 		})
 	})
-	return func() {
-		stopped = true
-		timer.Stop()
-	}
+	p.timers[timer] = true
+	return stop
 }
 
 // say tells the master something, if there is a way.

@@ -89,6 +89,10 @@ func (p *process) reregistrationTimeout() {
 func (p *process) recovered() {
 	p.log.Info("recovery finished", "frameworks", len(p.order))
 	p.state = disconnected
+	if p.draining != nil && len(p.order) == 0 { // there was nothing left to drain
+		p.draining = nil
+		p.checkpointDrain()
+	}
 	if p.master != nil {
 		p.register()
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -174,6 +175,33 @@ func TestRestartWithoutCheckpoint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRestartBeforeDelivery: a task that the executor never got is dropped when the executor subscribes without knowing
+// of it, and the executor, which then never had any, is shut down.
+func TestRestartBeforeDelivery(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.agent.RunTask(runTask("s1", "s1", "sleep"))
+	waitFor(t, "the executor's container", func() bool { return len(b.agent.host.Containers()) == 1 })
+	b.killAgent()
+	b.restart()
+	x := &execClient{agent: b.agent.Endpoint(), framework: frameworkID, executor: "s1"}
+	var answer *http.Response
+	waitFor(t, "the end of recovery's first phase", func() bool {
+		var err error
+		answer, err = x.post(x.subscribeCall())
+		if err == nil && answer.StatusCode != http.StatusOK {
+			answer.Body.Close()
+		}
+		return err == nil && answer.StatusCode == http.StatusOK
+	})
+	defer answer.Body.Close()
+	event, err := readEvent(bufio.NewReader(answer.Body))
+	if err != nil || event.Type.String() != "SHUTDOWN" {
+		t.Errorf("first event is %v, %v", event, err)
+	}
+	b.master.expect(t, "ReregisterAgent ", `StatusUpdate s1 TASK_DROPPED REASON_AGENT_RESTARTED "Task launched during agent restart"`)
 }
 
 // TestRecoveryWindow follows trace 17: 503 to everything, then HEARTBEAT is fine while other calls wait for the end of

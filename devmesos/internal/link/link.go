@@ -39,6 +39,8 @@ type Master interface {
 // Agent is an agent as the master sees it.
 type Agent interface {
 	Registered(m Master, id mesos.AgentID)
+	// Reregistered makes the agent send the heads of all update streams twice, back to back, as a real agent does
+	// after such an answer; the master has nothing to add.
 	Reregistered(m Master, id mesos.AgentID)
 	// Ping is the master's health check; Master.Pong answers it.
 	Ping(m Master)
@@ -50,7 +52,7 @@ type Agent interface {
 	AcknowledgeUpdate(framework mesos.FrameworkID, task mesos.TaskID, uuid []byte)
 	// FrameworkMessage is a message to an executor.
 	FrameworkMessage(framework mesos.FrameworkID, executor mesos.ExecutorID, data []byte)
-	// UpdateFramework tells of changed framework information.
+	// UpdateFramework tells of changed framework information. Nothing is resent because of it.
 	UpdateFramework(info mesos.FrameworkInfo)
 	// FrameworkReregistered is sent when a framework subscribed again: unacknowledged heads of update streams
 	// are sent once more.
@@ -87,7 +89,8 @@ type Task struct {
 	ExecutorID  mesos.ExecutorID
 	State       mesos.TaskState // latest
 	Status      *mesos.TaskStatus
-	// Acked is whether the terminal update of the task was acknowledged.
+	// Unacked are the updates that the scheduler has not acknowledged; the first is the one that is being sent. Tasks whose
+	// terminal update was acknowledged are not reported at all.
 	Unacked []mesos.TaskStatus
 }
 
