@@ -1,0 +1,107 @@
+package accounts_test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"lode/pool/accounts"
+)
+
+func TestRates(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	b := accounts.New(func() time.Time { return now })
+	w := b.Worker("rig")
+	w.Connected()
+	// 1 TH/s: a share of difficulty 1000 each 4.295 s.
+	const rate = 1e12
+	every := 1000 * 0x1p48 / 0xffff / rate
+	for range 2000 {
+		now = now.Add(time.Duration(every * float64(time.Second)))
+		w.Share(accounts.Accepted, 1000, 1500)
+	}
+	r := b.Workers()[0]
+	for window, got := range map[string]float64{"1m": r.Hashrate1m, "5m": r.Hashrate5m, "1h": r.Hashrate1h} {
+		if math.Abs(got/rate-1) > 0.05 {
+			t.Errorf("%s: %.3g H/s, want %.3g", window, got, rate)
+		}
+	}
+	now = now.Add(10 * time.Minute)
+	r = b.Workers()[0]
+	if r.Hashrate1m > rate/1000 || r.Hashrate1h < rate/2 {
+		t.Errorf("ten minutes later: %.3g %.3g", r.Hashrate1m, r.Hashrate1h)
+	}
+	// A young worker's rate is not an hour's average.
+	young := b.Worker("young")
+	for range 20 {
+		now = now.Add(time.Duration(every * float64(time.Second)))
+		young.Share(accounts.Accepted, 1000, 0)
+	}
+	for _, r := range b.Workers() {
+		if r.Worker == "young" && (r.Hashrate5m < rate/2 || r.Hashrate5m > rate*2) {
+			t.Errorf("young: %.3g over five minutes", r.Hashrate5m)
+		}
+	}
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	clock := func() time.Time { return now }
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	b := accounts.New(clock)
+	if err := b.Load(path); err != nil {
+		t.Fatalf("no file yet: %v", err)
+	}
+	w := b.Worker("rig")
+	w.Share(accounts.Accepted, 2, 17)
+	w.Share(accounts.Stale, 3, 0)
+	w.Block()
+	if err := b.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	c := accounts.New(clock)
+	if err := c.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	r := c.Workers()[0]
+	if r.Worker != "rig" || r.Tallies["accepted"] != (accounts.Tally{Shares: 1, Difficulty: 2}) ||
+		r.Tallies["stale"] != (accounts.Tally{Shares: 1, Difficulty: 3}) || r.BestShare != 17 || r.Blocks != 1 || r.Connections != 0 {
+		t.Errorf("%+v", r)
+	}
+	if got := c.Total().Tallies["accepted"].Shares; got != 1 {
+		t.Errorf("total %d", got)
+	}
+	if d := c.Worker("rig").LastDifficulty(); d != 2 {
+		t.Errorf("last difficulty %g", d)
+	}
+	// A week later the worker is forgotten, its shares are not.
+	now = now.Add(8 * 24 * time.Hour)
+	if err := c.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Workers()); n != 0 || c.Total().Tallies["accepted"].Shares != 1 {
+		t.Errorf("%d workers, total %+v", n, c.Total())
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := accounts.New(clock).Load(path); err == nil {
+		t.Error("a broken file was taken")
+	}
+}
+
+func TestManyNames(t *testing.T) {
+	b := accounts.New(time.Now)
+	for i := range 30_000 {
+		b.Worker(fmt.Sprint("w", i)).Share(accounts.Accepted, 1, 1)
+	}
+	if n := len(b.Workers()); n > 20_001 {
+		t.Errorf("%d accounts", n)
+	}
+	if got := b.Total().Tallies["accepted"].Shares; got != 30_000 {
+		t.Errorf("total %d", got)
+	}
+}
