@@ -922,3 +922,103 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+func TestGrowingNeedRevives(t *testing.T) {
+	s := newScript(t)
+	p := s.launchOne("S0")
+	s.offer("S1", scalar("mem", 4096, "")) // declined for long
+	s.update(p, mesos.TASK_RUNNING)
+	if r := s.calls(scheduler.Call_REVIVE); len(r) != 0 {
+		t.Fatal("revived for nothing")
+	}
+	s.proxyReport(p, true) // now miners are wanted
+	if r := s.calls(scheduler.Call_REVIVE); len(r) != 1 {
+		t.Fatalf("%d revivals when miners became wanted", len(r))
+	}
+	s.offer("S1", scalar("mem", 4096, ""))
+	s.update(p, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED) // now a proxy is
+	if r := s.calls(scheduler.Call_REVIVE); len(r) != 1 {
+		t.Fatalf("%d revivals when a proxy became wanted", len(r))
+	}
+	s.pass(time.Minute)
+	if r := s.calls(scheduler.Call_REVIVE); len(r) != 0 {
+		t.Errorf("%d revivals while nothing changed", len(r))
+	}
+}
+
+func TestResubscriptionVoidsOffersReconcilesAndHoldsLaunches(t *testing.T) {
+	s := newScript(t)
+	p, miners := s.mining("S1")
+	s.update(p, mesos.TASK_KILLED) // a proxy is wanted
+	s.c.now = s.now
+	s.c.agent("S0", "").until = time.Time{}
+	s.c.offers["stale"] = &heldOffer{offer: mesos.Offer{ID: mesos.OfferID{Value: "stale"}, AgentID: mesos.AgentID{Value: "S5"}}, received: s.now}
+	s.now = s.now.Add(time.Minute)
+	s.step(Subscribed{FrameworkID: "F", Master: "m2"})
+	if len(s.c.offers) != 0 {
+		t.Error("an offer of before is kept")
+	}
+	r := s.calls(scheduler.Call_RECONCILE)
+	if len(r) != 1 || len(r[0].Reconcile.Tasks) != 1 || r[0].Reconcile.Tasks[0].TaskID.Value != miners[0] {
+		t.Fatalf("reconciliation %v", r)
+	}
+	s.offer("S3")
+	if len(s.launched()) != 0 {
+		t.Error("launched before tasks of before were heard of")
+	}
+	s.step(Update{mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: miners[0]}, State: taskState(mesos.TASK_RUNNING), AgentID: &mesos.AgentID{Value: "S1"},
+	}})
+	if len(s.launched()) != 1 {
+		t.Errorf("not launched after: %s", s.why())
+	}
+	if r := s.calls(scheduler.Call_RECONCILE); len(r) != 1 || len(r[0].Reconcile.Tasks) != 0 {
+		t.Errorf("no implicit reconciliation: %v", r)
+	}
+
+	// A master that does not answer holds nothing up for long.
+	s.step(Subscribed{FrameworkID: "F", Master: "m3"})
+	s.update(s.c.proxy().ID, mesos.TASK_KILLED)
+	s.now = s.now.Add(holdLaunches)
+	s.offer("S4")
+	if len(s.launched()) != 1 {
+		t.Errorf("not launched in spite of silence: %s", s.why())
+	}
+}
+
+// BenchmarkCluster brings 5000 agents to mine: offers, launches, updates, reports.
+func BenchmarkCluster(b *testing.B) {
+	const agents = 5000
+	for b.Loop() {
+		s := &script{t: new(testing.T), c: testCore(b), now: simEpoch}
+		s.step(Subscribed{FrameworkID: "F", Master: "m"})
+		s.mining()
+		var offers []mesos.Offer
+		for i := range agents {
+			offers = append(offers, mesos.Offer{
+				ID: mesos.OfferID{Value: fmt.Sprintf("O-%d", i)}, AgentID: mesos.AgentID{Value: fmt.Sprintf("A%d", i)}, Hostname: "h",
+				Resources:      []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 4096, ""), ports(31000, 31009)},
+				AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
+			})
+		}
+		s.step(Offers{offers})
+		infos := s.launched()
+		if len(infos) != agents {
+			b.Fatalf("%d launches", len(infos))
+		}
+		for _, info := range infos {
+			s.update(info.TaskID.Value, mesos.TASK_RUNNING)
+		}
+		for range 3 {
+			for _, info := range infos {
+				s.minerReport(info.TaskID.Value, s.c.state.Proxies.Epoch)
+			}
+			s.step(Tick{})
+		}
+		s.step(Subscribed{FrameworkID: "F", Master: "m"})
+		for _, info := range infos {
+			s.update(info.TaskID.Value, mesos.TASK_RUNNING)
+		}
+	}
+	b.ReportMetric(agents, "agents")
+}
