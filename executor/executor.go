@@ -181,6 +181,7 @@ func (e *executor) Launch(info mesos.TaskInfo) {
 			"this executor already has task %s: an executor of Lode runs one task in its life, launch with a new executor id", e.current.id()))
 	case err != nil:
 		e.refuse(id, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID.Enum(), "TaskInfo.data: "+err.Error())
+		e.stopping = errors.New("its task could not be read")
 		e.driver.Finish(ackLimit)
 	default:
 		e.log.Info("task launched", "task", id)
