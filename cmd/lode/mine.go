@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -145,6 +146,9 @@ type poolConnection struct {
 func (p *poolConnection) Run(ctx context.Context, on func(stratum.Assignment)) error {
 	s, err := stratum.Dial(ctx, p.options)
 	if err != nil {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // without the pool's name, which the caller adds
+		}
 		return err
 	}
 	defer s.Close()
