@@ -120,6 +120,7 @@ type Master struct {
 
 	nextFramework, nextAgent, nextOffer int
 
+	timers   map[*timer]bool
 	random   *rand.Rand
 	waiters  []*waiter
 	watchers []*wire.Stream // of the operator API
@@ -138,6 +139,7 @@ func New(cfg Config) (*Master, error) {
 		recovered:  make(map[string]mesos.AgentInfo),
 		offers:     make(map[string]*offer),
 		inverse:    make(map[string]*inverseOffer),
+		timers:     make(map[*timer]bool),
 		random:     rand.New(rand.NewPCG(cfg.Seed, 0)),
 	}
 	info, err := masterInfo(m.id, cfg.Address, cfg.Hostname)
@@ -170,6 +172,9 @@ func (m *Master) Close() {
 		}
 		for _, s := range m.watchers {
 			s.Abort()
+		}
+		for t := range m.timers {
+			t.stop()
 		}
 	})
 	m.box.stop()
@@ -234,43 +239,45 @@ func (m *Master) post(f func()) { m.box.post(f) }
 // call has the loop run f and waits; it is false if the master has ended.
 func (m *Master) call(f func()) bool { return m.box.call(f) }
 
-// timer is a delayed function of the loop.
+// timer is a delayed function of the loop. Its fields belong to the loop.
 type timer struct {
-	timer   *time.Timer
-	stopped bool // belongs to the loop
+	timer *time.Timer
+	of    map[*timer]bool // all timers that run
 }
 
 func (t *timer) stop() {
 	if t != nil {
-		t.stopped = true
 		t.timer.Stop()
+		delete(t.of, t)
 	}
 }
 
+// after runs f later, unless the timer is stopped or the master has ended.
 func (m *Master) after(d time.Duration, f func()) *timer {
-	t := new(timer)
-	t.timer = time.AfterFunc(d, func() {
-		m.post(func() {
-			if !t.stopped {
-				f()
-			}
-		})
+	return m.start(d, func(t *timer) {
+		t.stop()
+		f()
 	})
-	return t
 }
 
 // every repeats f until the timer is stopped or the master has ended.
 func (m *Master) every(d time.Duration, f func()) *timer {
-	t := new(timer)
+	return m.start(d, func(t *timer) {
+		t.timer.Reset(d)
+		f()
+	})
+}
+
+func (m *Master) start(d time.Duration, fire func(*timer)) *timer {
+	t := &timer{of: m.timers}
 	t.timer = time.AfterFunc(d, func() {
 		m.post(func() {
-			if t.stopped {
-				return
+			if t.of[t] { // not stopped meanwhile
+				fire(t)
 			}
-			t.timer.Reset(d)
-			f()
 		})
 	})
+	m.timers[t] = true
 	return t
 }
 

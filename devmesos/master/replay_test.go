@@ -68,6 +68,7 @@ type replay struct {
 	agents   []*fakeAgent
 	hooks    map[string]func() // by a note's beginning
 	handlers []func(*entry) bool
+	planned  []plan
 	start    time.Time
 	clock    time.Time // of the recording, at its start
 	// actual says what a string of the recording is now: ids that are given out.
@@ -136,10 +137,7 @@ func (r *replay) run(entries []entry) {
 	for i := range entries {
 		e := &entries[i]
 		at := time.Duration(e.T * float64(time.Second))
-		if wait := at - time.Since(r.start); wait > 0 {
-			time.Sleep(wait)
-		}
-		synctest.Wait()
+		r.advance(at)
 		if r.skip != nil && r.skip(e) {
 			continue
 		}
@@ -157,6 +155,31 @@ func (r *replay) run(entries []entry) {
 	for _, c := range r.conns {
 		r.compare(c, true)
 	}
+}
+
+// advance lets time pass, and does what was planned meanwhile.
+func (r *replay) advance(at time.Duration) {
+	for len(r.planned) > 0 && r.planned[0].at <= at {
+		next := r.planned[0]
+		r.planned = r.planned[1:]
+		r.advance(next.at)
+		next.do()
+	}
+	if wait := at - time.Since(r.start); wait > 0 {
+		time.Sleep(wait)
+	}
+	synctest.Wait()
+}
+
+// later plans something.
+func (r *replay) later(d time.Duration, do func()) {
+	r.planned = append(r.planned, plan{time.Since(r.start) + d, do})
+}
+
+// plan is what happens in a recording without an entry of its own.
+type plan struct {
+	at time.Duration
+	do func()
 }
 
 // setClock gives the master the time of the recording.

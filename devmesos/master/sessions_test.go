@@ -134,7 +134,7 @@ func TestReplay(t *testing.T) {
 			prepare: func(r *replay) {
 				// The executor reports while the scheduler is away.
 				r.hooks = map[string]func(){"scheduler closes its stream": func() {
-					time.AfterFunc(1080*time.Millisecond, func() {
+					r.later(1080*time.Millisecond, func() {
 						for _, e := range readTrace(t, "10-scheduler-failover") {
 							var body any
 							if json.Unmarshal(e.Body, &body) == nil && e.T > 4 && e.T < 5 && dig(body, "type") == "UPDATE" {
@@ -161,7 +161,7 @@ func TestReplay(t *testing.T) {
 					},
 					// Its executors have two seconds to come back; the one without checkpoint has gone.
 					"agent comes back": func() {
-						time.AfterFunc(2500*time.Millisecond, func() {
+						r.later(2500*time.Millisecond, func() {
 							a.mu.Lock()
 							a.silent = false
 							kept := a.tasks[:0]
@@ -259,7 +259,7 @@ func prepareFailover(r *replay) {
 			a.join(r.master)
 		},
 		"second failover": func() {
-			time.AfterFunc(time.Millisecond, func() {
+			r.later(time.Millisecond, func() {
 				next()
 				a.join(r.master)
 			})
