@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type embedded struct {
 
 // fast are timers that keep the run short, and yet leave processes on a slow machine the time that they need.
 var fast = devmesos.Timing{
-	Allocation: 50 * time.Millisecond, Heartbeat: time.Second, AgentPing: 500 * time.Millisecond, AgentPings: 4, MasterRecovery: 100 * time.Millisecond,
+	Allocation: 50 * time.Millisecond, Heartbeat: time.Second, MasterRecovery: 100 * time.Millisecond,
 	Agent: agent.Timing{
 		RegistrationBackoff: 50 * time.Millisecond, ExecutorRegistration: 12 * time.Second, ExecutorReregistration: 4 * time.Second,
 		ExecutorShutdownGrace: time.Second, UpdateRetryMin: 2 * time.Second, CloseGrace: 100 * time.Millisecond,
@@ -56,9 +57,9 @@ func startEmbedded(t testing.TB, agents int, cpus int, change func(*devmesos.Con
 		}
 	}
 	return Target{
-		Master: c.MasterURL(), Followers: c.MasterURLs()[1:], Faults: e, Own: true, Patience: 20 * time.Second, Quiet: 300 * time.Millisecond,
+		Master: c.MasterURL(), Followers: c.MasterURLs()[1:], Faults: e, Own: true, Patience: 45 * time.Second, Quiet: 300 * time.Millisecond,
 		Timing: Timing{
-			Allocation: fast.Allocation, PingTotal: fast.AgentPing * time.Duration(fast.AgentPings), UpdateRetry: fast.Agent.UpdateRetryMin,
+			Allocation: fast.Allocation, PingTotal: cfg.Timing.AgentPing * time.Duration(cfg.Timing.AgentPings), UpdateRetry: fast.Agent.UpdateRetryMin,
 			Registration: fast.Agent.ExecutorRegistration, Reregistration: fast.Agent.ExecutorReregistration, ShutdownGrace: fast.Agent.ExecutorShutdownGrace,
 		},
 		Forbidden: []string{leakMarker}, Launcher: "posix",
@@ -135,11 +136,20 @@ func (e embedded) StartMaster(_ context.Context, amnesia bool) error {
 
 // TestEmbedded checks devmesos: most checks share one cluster, those that break it get one each.
 func TestEmbedded(t *testing.T) {
-	Run(t, startEmbedded(t, 2, 32, nil), func(t testing.TB) Target { return startEmbedded(t, 2, 4, nil) })
+	t.Parallel()
+	Run(t, startEmbedded(t, 2, 32, nil), func(t testing.TB, check Check) Target {
+		return startEmbedded(t, 2, 4, func(cfg *devmesos.Config) {
+			if strings.HasPrefix(check.Name, "agent loss/checkpointing") {
+				// Elsewhere the ping timeout stays long: a busy machine must not lose its agents.
+				cfg.Timing.AgentPing, cfg.Timing.AgentPings = time.Second, 3
+			}
+		})
+	})
 }
 
 // TestEmbeddedAuthenticated repeats some topics with authentication of frameworks, operators and executors.
 func TestEmbeddedAuthenticated(t *testing.T) {
+	t.Parallel()
 	target := startEmbedded(t, 1, 8, func(cfg *devmesos.Config) {
 		cfg.Credentials = map[string]string{"framework": "its secret"}
 		cfg.OperatorCredentials = map[string]string{"admin": "another secret"}
@@ -151,6 +161,7 @@ func TestEmbeddedAuthenticated(t *testing.T) {
 
 // TestEmbeddedStandby asks a master that does not lead.
 func TestEmbeddedStandby(t *testing.T) {
+	t.Parallel()
 	RunTopics(t, startEmbedded(t, 0, 0, func(cfg *devmesos.Config) {
 		cfg.Masters, cfg.Agents = 3, []devmesos.AgentConfig{}
 	}), nil, "redirect")

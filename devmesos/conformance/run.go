@@ -41,13 +41,13 @@ func (s *suite) unique() string { return fmt.Sprintf("%s%d", s.runID, s.seq.Add(
 // Run runs the checks whose needs the target meets, in parallel where they do not disturb each
 // other, and skips the others with the reason. If fresh is given, checks that need a cluster
 // for themselves get a new one from it; otherwise they run one after the other on target.
-func Run(t *testing.T, target Target, fresh func(testing.TB) Target) {
+func Run(t *testing.T, target Target, fresh func(testing.TB, Check) Target) {
 	t.Helper()
 	RunTopics(t, target, fresh)
 }
 
 // RunTopics is Run for those checks whose names begin with one of the topics; none means all.
-func RunTopics(t *testing.T, target Target, fresh func(testing.TB) Target, topics ...string) {
+func RunTopics(t *testing.T, target Target, fresh func(testing.TB, Check) Target, topics ...string) {
 	t.Helper()
 	if target.ProbePath == "" {
 		target.ProbePath = BuildProbe(t, target.Arch)
@@ -66,7 +66,7 @@ func RunTopics(t *testing.T, target Target, fresh func(testing.TB) Target, topic
 				t.Skip(why)
 			}
 			if fresh != nil && check.Needs&(NeedExclusive|NeedFaults|NeedOwn) != 0 {
-				own := fresh(t)
+				own := fresh(t, check)
 				own.ProbePath = target.ProbePath
 				s = newSuite(t, own)
 			}
@@ -225,6 +225,16 @@ func (s *suite) unmet(check Check) string {
 }
 
 func (s *suite) run(t *testing.T, check Check, y *tally) {
+	defer func() {
+		if t.Failed() {
+			t.Logf("expected by %s", check.Doc)
+		}
+	}()
+	s.judge(t, check, y)
+}
+
+// judge runs a check.
+func (s *suite) judge(t testing.TB, check Check, y *tally) {
 	limit := checkTimeout
 	if check.Takes != nil {
 		limit += check.Takes(s.timing)
@@ -233,11 +243,6 @@ func (s *suite) run(t *testing.T, check Check, y *tally) {
 	defer cancel()
 	c := &C{TB: t, suite: s, ctx: ctx, tally: y}
 	defer c.cleanup()
-	defer func() {
-		if t.Failed() {
-			t.Logf("expected by %s", check.Doc)
-		}
-	}()
 	check.Run(c)
 }
 
