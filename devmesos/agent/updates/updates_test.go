@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -19,25 +18,55 @@ func update(framework, task string, uuid byte, state mesos.TaskState) Update {
 	}}
 }
 
-// recorder notes what a manager forwards, and when.
+// recorder notes what a manager forwards and when, by a clock that only moves when it is told to.
 type recorder struct {
-	start time.Time
-	sent  []string
+	now    time.Duration
+	alarms map[int]alarm
+	serial int
+	sent   []string
+}
+
+type alarm struct {
+	at time.Duration
+	do func()
 }
 
 func newManager(r *recorder) *Manager {
-	r.start = time.Now()
+	r.alarms = make(map[int]alarm)
 	return New(Config{
 		Forward: func(u Update) {
-			r.sent = append(r.sent, fmt.Sprintf("%s/%d@%v", u.Status.TaskID.Value, u.Status.UUID[0], time.Since(r.start)))
+			r.sent = append(r.sent, fmt.Sprintf("%s/%d@%v", u.Status.TaskID.Value, u.Status.UUID[0], r.now))
 		},
 		After: func(d time.Duration, f func()) func() {
-			timer := time.AfterFunc(d, f)
-			return func() { timer.Stop() }
+			r.serial++
+			n := r.serial
+			r.alarms[n] = alarm{r.now + d, f}
+			return func() { delete(r.alarms, n) }
 		},
 		RetryMin: 10 * time.Second,
 		RetryMax: 10 * time.Minute,
 	})
+}
+
+// pass lets time go by.
+func (r *recorder) pass(d time.Duration) {
+	end := r.now + d
+	for {
+		next := 0
+		for n, a := range r.alarms {
+			if a.at <= end && (next == 0 || a.at < r.alarms[next].at || a.at == r.alarms[next].at && n < next) {
+				next = n
+			}
+		}
+		if next == 0 {
+			r.now = end
+			return
+		}
+		a := r.alarms[next]
+		delete(r.alarms, next)
+		r.now = a.at
+		a.do()
+	}
 }
 
 func (r *recorder) expect(t *testing.T, want ...string) {
@@ -50,85 +79,75 @@ func (r *recorder) expect(t *testing.T, want ...string) {
 
 // TestRetries follows trace 04: only the head is sent, after 10, 30, 70 … seconds again.
 func TestRetries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r recorder
-		m := newManager(&r)
-		m.Resume()
-		defer m.Cleanup("f")
-		for i, s := range []mesos.TaskState{mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_FINISHED} {
-			if err := m.Update(update("f", "t", byte(i), s), nil); err != nil {
-				t.Fatal(err)
-			}
+	var r recorder
+	m := newManager(&r)
+	m.Resume()
+	defer m.Cleanup("f")
+	for i, s := range []mesos.TaskState{mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_FINISHED} {
+		if err := m.Update(update("f", "t", byte(i), s), nil); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(71 * time.Second)
-		synctest.Wait()
-		r.expect(t, "t/0@0s", "t/0@10s", "t/0@30s", "t/0@1m10s")
+	}
+	r.pass(71 * time.Second)
+	r.expect(t, "t/0@0s", "t/0@10s", "t/0@30s", "t/0@1m10s")
 
-		if _, err := m.Acknowledge("f", "t", []byte{9}); !errors.Is(err, ErrUnexpected) {
-			t.Errorf("a wrong uuid gives %v", err)
+	if _, err := m.Acknowledge("f", "t", []byte{9}); !errors.Is(err, ErrUnexpected) {
+		t.Errorf("a wrong uuid gives %v", err)
+	}
+	for i := range 3 {
+		ended, err := m.Acknowledge("f", "t", []byte{byte(i)})
+		if err != nil || ended != (i == 2) {
+			t.Errorf("acknowledgement %d: %v, %v", i, ended, err)
 		}
-		for i := range 3 {
-			ended, err := m.Acknowledge("f", "t", []byte{byte(i)})
-			if err != nil || ended != (i == 2) {
-				t.Errorf("acknowledgement %d: %v, %v", i, ended, err)
-			}
-		}
-		r.expect(t, "t/1@1m11s", "t/2@1m11s")
-		if _, err := m.Acknowledge("f", "t", []byte{2}); !errors.Is(err, ErrNoStream) {
-			t.Errorf("an acknowledgement too many gives %v", err)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		r.expect(t)
-	})
+	}
+	r.expect(t, "t/1@1m11s", "t/2@1m11s")
+	if _, err := m.Acknowledge("f", "t", []byte{2}); !errors.Is(err, ErrNoStream) {
+		t.Errorf("an acknowledgement too many gives %v", err)
+	}
+	r.pass(time.Hour)
+	r.expect(t)
 }
 
 func TestRetryBound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r recorder
-		m := newManager(&r)
-		m.Resume()
-		if err := m.Update(update("f", "t", 1, mesos.TASK_RUNNING), nil); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Hour)
-		m.Cleanup("f")
-		synctest.Wait()
-		n := len(r.sent)
-		if last, before := r.sent[n-1], r.sent[n-2]; !strings.HasSuffix(before, "@40m30s") || !strings.HasSuffix(last, "@50m30s") {
-			t.Errorf("sent at %q", r.sent)
-		}
-	})
+	var r recorder
+	m := newManager(&r)
+	m.Resume()
+	if err := m.Update(update("f", "t", 1, mesos.TASK_RUNNING), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(time.Hour)
+	m.Cleanup("f")
+	n := len(r.sent)
+	if last, before := r.sent[n-1], r.sent[n-2]; !strings.HasSuffix(before, "@40m30s") || !strings.HasSuffix(last, "@50m30s") {
+		t.Errorf("sent at %q", r.sent)
+	}
 }
 
 func TestPauseAndResume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r recorder
-		m := newManager(&r)
-		for _, u := range []Update{
-			update("f", "a", 1, mesos.TASK_RUNNING), update("g", "b", 2, mesos.TASK_RUNNING), update("f", "c", 3, mesos.TASK_RUNNING),
-		} {
-			if err := m.Update(u, nil); err != nil {
-				t.Fatal(err)
-			}
+	var r recorder
+	m := newManager(&r)
+	for _, u := range []Update{
+		update("f", "a", 1, mesos.TASK_RUNNING), update("g", "b", 2, mesos.TASK_RUNNING), update("f", "c", 3, mesos.TASK_RUNNING),
+	} {
+		if err := m.Update(u, nil); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
-		r.expect(t)
-		m.Resume()
-		r.expect(t, "a/1@1m0s", "b/2@1m0s", "c/3@1m0s")
-		m.ResumeFramework("f")
-		r.expect(t, "a/1@1m0s", "c/3@1m0s")
-		m.Pause()
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		r.expect(t)
-		m.ResumeFramework("f") // nothing while paused
-		r.expect(t)
-		m.Resume()
-		r.expect(t, "a/1@2m0s", "b/2@2m0s", "c/3@2m0s")
-		m.Cleanup("f")
-		m.Cleanup("g")
-	})
+	}
+	r.pass(time.Minute)
+	r.expect(t)
+	m.Resume()
+	r.expect(t, "a/1@1m0s", "b/2@1m0s", "c/3@1m0s")
+	m.ResumeFramework("f")
+	r.expect(t, "a/1@1m0s", "c/3@1m0s")
+	m.Pause()
+	r.pass(time.Minute)
+	r.expect(t)
+	m.ResumeFramework("f") // nothing while paused
+	r.expect(t)
+	m.Resume()
+	r.expect(t, "a/1@2m0s", "b/2@2m0s", "c/3@2m0s")
+	m.Cleanup("f")
+	m.Cleanup("g")
 }
 
 // memory is a journal.
