@@ -25,7 +25,18 @@ type peerResult struct {
 }
 
 // peers are the programs that --compare looks for on PATH.
-var peers = []string{"cpuminer", "minerd"}
+var peers = []peer{
+	// It loses what it has printed to a pipe when a signal ends it.
+	{"cpuminer", func(length time.Duration) []string {
+		return []string{fmt.Sprintf("--time-limit=%d", int(length.Seconds()))}
+	}},
+	{"minerd", func(time.Duration) []string { return nil }}, // ends by a signal only
+}
+
+type peer struct {
+	program string
+	limit   func(length time.Duration) []string // arguments that make it end by itself
+}
 
 // comparePeers runs each peer with each number of threads that was measured.
 func comparePeers(env *environment, report *miner.BenchReport, length time.Duration, begin time.Time) ([]peerResult, error) {
@@ -39,7 +50,8 @@ func comparePeers(env *environment, report *miner.BenchReport, length time.Durat
 	}
 	slices.Sort(counts)
 	var results []peerResult
-	for _, program := range peers {
+	for _, p := range peers {
+		program := p.program
 		path, err := exec.LookPath(program)
 		if err != nil {
 			fmt.Fprintf(env.stderr, "%s is not on PATH: nothing to compare with\n", program)
@@ -47,9 +59,13 @@ func comparePeers(env *environment, report *miner.BenchReport, length time.Durat
 		}
 		for _, n := range counts {
 			fmt.Fprintf(env.stderr, "%4.0fs %s with %s\n", time.Since(begin).Seconds(), program, threads(n))
-			rate, err := runPeer(env.ctx, path, n, length)
-			if err != nil {
+			rate, err := p.run(env.ctx, path, n, length)
+			switch {
+			case env.ctx.Err() != nil:
 				return results, err
+			case err != nil: // no reason not to print the rest
+				fmt.Fprintln(env.stderr, "lode:", err)
+				continue
 			}
 			results = append(results, peerResult{program, n, rate, best[n] / rate})
 		}
@@ -61,12 +77,15 @@ func comparePeers(env *environment, report *miner.BenchReport, length time.Durat
 // after some seconds, and the last line is the one that counts.
 const peerWarmUp = 10 * time.Second
 
-// runPeer runs the benchmark of a program for a while and returns the last rate
-// that it printed.
-func runPeer(ctx context.Context, path string, threads int, length time.Duration) (float64, error) {
-	limited, cancel := context.WithTimeout(ctx, length+peerWarmUp)
+// run runs the benchmark of a program for a while and returns the last rate that it
+// printed.
+func (p *peer) run(ctx context.Context, path string, threads int, length time.Duration) (float64, error) {
+	length += peerWarmUp
+	const grace = 3 * time.Second // for it to end by itself
+	limited, cancel := context.WithTimeout(ctx, length+grace)
 	defer cancel()
-	cmd := exec.CommandContext(limited, path, "--benchmark", "-a", "sha256d", "-t", strconv.Itoa(threads))
+	args := append([]string{"--benchmark", "-a", "sha256d", "-t", strconv.Itoa(threads)}, p.limit(length)...)
+	cmd := exec.CommandContext(limited, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 2 * time.Second // then it is killed
 	output, err := cmd.CombinedOutput()
