@@ -92,9 +92,7 @@ func TestFailover(t *testing.T) {
 	p.eventually("five blocks are confirmed", func() bool { return confirmed(p) == 5 })
 
 	// The first node forgot its chain, or part of it: it gets all blocks again.
-	if err := first.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	restart(t, first)
 	eventually(t, "the first node has all blocks again", func() bool { h, _ := first.Height(t.Context()); return h >= 5 })
 	p.eventually("the first node is mined for again", func() bool { return p.Status().Upstream == "node:"+first.URL })
 	mineOne(prev)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"go.uber.org/goleak"
+
 	"lode/devnode"
 	"lode/pool"
 )
@@ -37,7 +39,30 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// restart starts a killed node again. Its ports may have gone to somebody's outgoing
+// connection meanwhile, which ends in time.
+func restart(t testing.TB, n *devnode.Node) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		err := n.Restart(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 type childConfig struct {
@@ -207,9 +232,7 @@ func TestChaos(t *testing.T) {
 				t.Fatal(err)
 			}
 		case what == 2 && down >= 0:
-			if err := nodes[down].Restart(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			restart(t, nodes[down])
 			down = -1
 			err = m.submit(s)
 		default:
@@ -223,9 +246,7 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	if down >= 0 {
-		if err := nodes[down].Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		restart(t, nodes[down])
 	}
 	t.Logf("%d blocks accepted, killed: %v", len(accepted), kills)
 

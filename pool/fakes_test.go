@@ -243,7 +243,8 @@ func poolJob(id string, n *fakeNode, change func(job []any)) []any {
 		id, prev.String(),
 		"01000000010000000000000000000000000000000000000000000000000000000000000000ffffffff10" + height + "0c",
 		"ffffffff0100f2052a010000001976a9140102030405060708090a0b0c0d0e0f101112131488ac00000000",
-		[]string{}, "20000000", n.bits, fmt.Sprintf("%08x", time.Now().Unix()), true,
+		[]string{},
+		"20000000", n.bits, fmt.Sprintf("%08x", time.Now().Unix()), true,
 	}
 	if change != nil {
 		change(job)

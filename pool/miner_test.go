@@ -75,6 +75,10 @@ func dial(t testing.TB, address string) *miner {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newMiner(t, conn)
+}
+
+func newMiner(t testing.TB, conn net.Conn) *miner {
 	m := &miner{t: t, conn: conn, replies: make(map[int]minerReply)}
 	m.cond = sync.NewCond(&m.mu)
 	done := make(chan struct{})

@@ -14,9 +14,21 @@ func startFor(userAgent string, given float64) float64 {
 		difficulty float64
 	}{
 		{"nicehash", 524288},
-		{"antminer", 16384}, {"bmminer", 16384}, {"bosminer", 16384}, {"braiins", 16384}, {"whatsminer", 16384},
-		{"btminer", 16384}, {"cgminer", 1024}, {"bfgminer", 64}, {"avalon", 4096}, {"sgminer", 1024},
-		{"bitaxe", 512}, {"esp-miner", 512}, {"nerdminer", 0.0002}, {"cpuminer", 0.001}, {"lode", 0.001},
+		{"antminer", 16384},
+		{"bmminer", 16384},
+		{"bosminer", 16384},
+		{"braiins", 16384},
+		{"whatsminer", 16384},
+		{"btminer", 16384},
+		{"cgminer", 1024},
+		{"bfgminer", 64},
+		{"avalon", 4096},
+		{"sgminer", 1024},
+		{"bitaxe", 512},
+		{"esp-miner", 512},
+		{"nerdminer", 0.0002},
+		{"cpuminer", 0.001},
+		{"lode", 0.001},
 	} {
 		if strings.Contains(agent, kind.mark) {
 			return kind.difficulty

@@ -25,7 +25,6 @@ type fakeNode struct {
 	down     bool
 	chain    []chainhash.Hash // index is the height
 	sides    map[chainhash.Hash]int64
-	calls    []string
 	refuse   string         // submitblock's word for everything
 	byRaw    map[string]int // submissions
 	asOrphan bool           // takes blocks without putting them anywhere, as btcd does with orphans

@@ -27,9 +27,17 @@ func TestList(t *testing.T) {
 		user, password string
 		want           error
 	}{
-		{"rig1", "s3cret", nil}, {"rig1", "", workers.ErrPassword}, {"rig1", "S3cret", workers.ErrPassword},
-		{"farm.7", "other", nil}, {"farm.", "other", nil}, {"farm", "other", workers.ErrUnknown}, {"farm.7", "x", workers.ErrPassword},
-		{"guest", "anything", nil}, {"", "", workers.ErrUnknown}, {"rig2", "s3cret", workers.ErrUnknown}, {"#", "", workers.ErrUnknown},
+		{"rig1", "s3cret", nil},
+		{"rig1", "", workers.ErrPassword},
+		{"rig1", "S3cret", workers.ErrPassword},
+		{"farm.7", "other", nil},
+		{"farm.", "other", nil},
+		{"farm", "other", workers.ErrUnknown},
+		{"farm.7", "x", workers.ErrPassword},
+		{"guest", "anything", nil},
+		{"", "", workers.ErrUnknown},
+		{"rig2", "s3cret", workers.ErrUnknown},
+		{"#", "", workers.ErrUnknown},
 	} {
 		if err := l.Authorize(c.user, c.password); !errors.Is(err, c.want) {
 			t.Errorf("%q %q: %v, want %v", c.user, c.password, err, c.want)
