@@ -3,9 +3,6 @@ package agent
 import (
 	"bufio"
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,15 +15,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	executorapi "github.com/mesos/mesos-go/api/v1/lib/executor"
-	schedulerapi "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
-	"lode/devmesos/internal/link"
 	"lode/devmesos/internal/wire"
 )
 
@@ -311,176 +305,6 @@ func (p *player) step(e entry) bool {
 	return true
 }
 
-// schedulerCall does what the master would do because of a call.
-func (p *player) schedulerCall(e entry) bool {
-	if e.Path != "/api/v1/scheduler" {
-		return true
-	}
-	var call schedulerapi.Call
-	if err := wire.JSON.Unmarshal([]byte(p.replace.Replace(string(e.Body))), &call); err != nil {
-		p.Errorf("scheduler call: %v", err)
-		return false
-	}
-	fw := *p.framework.ID
-	switch call.Type {
-	case schedulerapi.Call_SUBSCRIBE:
-		if p.master.connect(true) {
-			p.agent.FrameworkReregistered(fw)
-		}
-	case schedulerapi.Call_ACCEPT:
-		for _, op := range call.Accept.Operations {
-			for _, task := range op.Launch.GetTaskInfos() {
-				p.run(task)
-			}
-		}
-	case schedulerapi.Call_ACKNOWLEDGE:
-		recorded := base64.StdEncoding.EncodeToString(call.Acknowledge.UUID)
-		id, known := p.uuids[recorded]
-		if !known {
-			id = call.Acknowledge.UUID
-		}
-		p.agent.AcknowledgeUpdate(fw, call.Acknowledge.TaskID, id)
-	case schedulerapi.Call_KILL:
-		if _, known := p.tasks[call.Kill.TaskID.Value]; known && (call.Kill.AgentID == nil || *call.Kill.AgentID == p.master.id) {
-			p.agent.KillTask(fw, call.Kill.TaskID, call.Kill.KillPolicy)
-		}
-	case schedulerapi.Call_SHUTDOWN:
-		if call.Shutdown.AgentID == p.master.id {
-			p.agent.ShutdownExecutor(fw, call.Shutdown.ExecutorID)
-		}
-	case schedulerapi.Call_MESSAGE:
-		if call.Message.AgentID == p.master.id {
-			p.agent.FrameworkMessage(fw, call.Message.ExecutorID, call.Message.Data)
-		}
-	case schedulerapi.Call_TEARDOWN:
-		p.agent.ShutdownFramework(fw)
-	}
-	return true
-}
-
-// run launches a task with what the master adds.
-func (p *player) run(task mesos.TaskInfo) {
-	x := p.executors[task.Executor.ExecutorID.Value]
-	launch := x == nil || !x.launched
-	if launch {
-		x = &played{launched: true}
-		p.executors[task.Executor.ExecutorID.Value] = x
-	}
-	allocate(task.Resources)
-	allocate(task.Executor.Resources)
-	if task.AgentID != p.master.id {
-		p.Fatalf("task for agent %s", task.AgentID.Value)
-	}
-	p.tasks[task.TaskID.Value] = task.Executor.ExecutorID.Value
-	p.agent.RunTask(link.RunTask{Framework: p.framework, Task: task, LaunchExecutor: launch})
-}
-
-func allocate(resources []mesos.Resource) {
-	for i := range resources {
-		if resources[i].AllocationInfo != nil {
-			continue
-		}
-		resources[i].AllocationInfo = &mesos.Resource_AllocationInfo{Role: ptr("*")}
-	}
-}
-
-// schedulerEvent expects what the agent told the master.
-func (p *player) schedulerEvent(e entry) bool {
-	var event schedulerapi.Event
-	if wire.JSON.Unmarshal(e.Body, &event) != nil {
-		return true // (EOF)
-	}
-	switch event.Type {
-	case schedulerapi.Event_UPDATE:
-		want := event.Update.Status
-		if want.GetSource() == mesos.SOURCE_MASTER {
-			return true
-		}
-		return p.expectUpdate(want)
-	case schedulerapi.Event_FAILURE:
-		if event.Failure.ExecutorID == nil {
-			return true
-		}
-		x := p.executors[event.Failure.ExecutorID.Value]
-		if sig, ok := map[string]syscall.Signal{"kill -9": syscall.SIGKILL, "kill -TERM": syscall.SIGTERM}[p.lastNote]; ok {
-			if !p.agent.SignalExecutor(*p.framework.ID, *event.Failure.ExecutorID, sig) {
-				p.Error("no executor to signal")
-			}
-		}
-		c, ok := p.master.next(p.T, "ExitedExecutor "+event.Failure.ExecutorID.Value)
-		if !ok {
-			return false
-		}
-		want := event.Failure.GetStatus()
-		// A failing fetch and the agent's kill of the waiting launcher were a race in the recording.
-		if c.status != want && (want != 9 || p.lastNote != "fetch 500" || c.status != 256) {
-			p.Errorf("status is %d, want %d", c.status, want)
-		}
-		if want != neverRan || x.stream == nil {
-			x.launched = false
-		}
-	case schedulerapi.Event_MESSAGE:
-		c, ok := p.master.next(p.T, "ExecutorMessage "+event.Message.ExecutorID.Value)
-		if !ok {
-			return false
-		}
-		if want := event.Message.Data; c.data != string(want) {
-			p.Errorf("message is %.80q, want %.80q", c.data, want)
-		}
-	}
-	return true
-}
-
-func (p *player) expectUpdate(want mesos.TaskStatus) bool {
-	channel := "StatusUpdate " + want.TaskID.Value
-	c, ok := p.master.next(p.T, channel)
-	for ok && c.update.Status.GetState() != want.GetState() && p.seen(c.update.Status.UUID) {
-		c, ok = p.master.next(p.T, channel) // time runs faster here, there may be more retries
-	}
-	if !ok {
-		return false
-	}
-	got := c.update.Status
-	p.uuids[base64.StdEncoding.EncodeToString(want.UUID)] = got.UUID
-	if want.GetSource() == mesos.SOURCE_AGENT {
-		if len(got.UUID) != 16 || got.Timestamp == nil {
-			p.Errorf("update without uuid or time: %v", got)
-		}
-		want.UUID, want.Timestamp = got.UUID, got.Timestamp
-	}
-	if bytes.Equal(want.UUID, untimed) {
-		want.Timestamp = got.Timestamp
-	}
-	if c := want.ContainerStatus; c != nil {
-		if got.ContainerStatus.GetExecutorPID() == 0 {
-			p.Errorf("no executor_pid in %v", got)
-		}
-		c.ExecutorPID = got.ContainerStatus.ExecutorPID
-	}
-	if isEnd(want.GetState()) {
-		delete(p.tasks, want.TaskID.Value)
-	}
-	p.same("update", wire.AppendJSON(nil, &got), wire.AppendJSON(nil, &want))
-	return true
-}
-
-// untimed is the uuid of the one update in 03c that its executor sent without a time; the agent adds one.
-var untimed, _ = base64.StdEncoding.DecodeString("rlEHJZbQQBOXQLci9RtGIg==")
-
-func isEnd(s mesos.TaskState) bool {
-	return s == mesos.TASK_FINISHED || s == mesos.TASK_FAILED || s == mesos.TASK_KILLED || s == mesos.TASK_DROPPED ||
-		s == mesos.TASK_LOST || s == mesos.TASK_GONE
-}
-
-func (p *player) seen(id []byte) bool {
-	for _, known := range p.uuids {
-		if bytes.Equal(known, id) {
-			return true
-		}
-	}
-	return false
-}
-
 // same compares texts after this run's names were replaced by the recorded ones.
 func (p *player) same(what string, got, want []byte) {
 	p.Helper()
@@ -574,118 +398,6 @@ func (p *player) executorNote(e entry) bool {
 		p.Error(err)
 	}
 	return true
-}
-
-var recordedToken = regexp.MustCompile(`JWT\(([^.]+\.[^.]+)\.SIGNATURE_REDACTED\)`)
-
-// sign makes a recorded token whole again.
-func (p *player) sign(text string) string {
-	return recordedToken.ReplaceAllStringFunc(text, func(m string) string {
-		signed := recordedToken.FindStringSubmatch(m)[1]
-		mac := hmac.New(sha256.New, p.secret)
-		mac.Write([]byte(signed))
-		return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-	})
-}
-
-func (p *player) post(method, path string, headers map[string]string, body string) (*http.Response, error) {
-	r, err := http.NewRequest(method, "http://"+p.agent.Endpoint()+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	for name, value := range headers {
-		r.Header.Set(name, p.sign(value))
-	}
-	return (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
-}
-
-// request is one that the recorder made itself.
-func (p *player) request(e entry) bool {
-	body := string(e.Body)
-	var text string
-	if json.Unmarshal(e.Body, &text) == nil {
-		body = text
-	}
-	if e.Path == "/help" {
-		p.answer = nil
-		return true
-	}
-	p.lastPath = e.Path
-	answer, err := p.post(e.Method, p.replace.Replace(e.Path), e.Headers, p.replace.Replace(body))
-	if err != nil {
-		p.Error(err)
-		return false
-	}
-	p.answer = answer
-	return true
-}
-
-func rawBody(e entry) string {
-	var body struct {
-		Raw string `json:"raw"`
-	}
-	if e.Dir != "response" || json.Unmarshal(e.Body, &body) != nil {
-		return ""
-	}
-	return body.Raw
-}
-
-func (p *player) response(e entry) bool {
-	answer := p.answer
-	p.Cleanup(func() { answer.Body.Close() })
-	if raw := rawBody(e); raw != "" {
-		return p.rawStream(raw)
-	}
-	body, err := io.ReadAll(p.answer.Body)
-	if err != nil {
-		p.Error(err)
-	}
-	if p.answer.StatusCode != e.Status {
-		p.Errorf("status is %d %s, want %s", p.answer.StatusCode, body, e)
-	}
-	if len(e.Body) > 0 && e.Body[0] != '"' {
-		delete(e.Headers, "Content-Length")
-		p.shape(p.lastPath, body, e.Body)
-	} else if strings.HasPrefix(p.lastPath, "/files/") {
-		delete(e.Headers, "Content-Length")
-	}
-	for name, want := range e.Headers {
-		if got := p.answer.Header.Get(name); got != want {
-			p.Errorf("header %s is %q, want %q: %s", name, got, want, e)
-		}
-	}
-	if text := ""; json.Unmarshal(e.Body, &text) == nil && string(body) != text && !strings.HasSuffix(text, "bytes left out)") && !strings.HasPrefix(text, "cb(") {
-		p.Errorf("body is %q, want %s", body, e)
-	}
-	return true
-}
-
-// rawStream compares the records of a stream that the recorder read; how many there were is known.
-func (p *player) rawStream(raw string) bool {
-	_, chunks, _ := strings.Cut(raw, "\r\n\r\n")
-	records := bufio.NewReader(p.answer.Body)
-	for want := range chunkedRecords(chunks) {
-		got, err := readRecord(records)
-		if err != nil {
-			p.Errorf("stream: %v, want %s", err, want)
-			return false
-		}
-		p.same("record", got, want)
-	}
-	return true
-}
-
-// chunkedRecords reads RecordIO out of a chunked body, one record a chunk. Lengths of records are those
-// before names were replaced in the trace, so chunk borders are searched.
-func chunkedRecords(chunks string) func(yield func([]byte) bool) {
-	record := regexp.MustCompile(`[0-9a-f]+\r\n[0-9]+\n(\{.*?\})\r\n`)
-	return func(yield func([]byte) bool) {
-		for _, m := range record.FindAllStringSubmatch(chunks, -1) {
-			if !yield([]byte(m[1])) {
-				return
-			}
-		}
-	}
 }
 
 func (p *player) fileServer(e entry) bool {

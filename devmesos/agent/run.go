@@ -65,7 +65,7 @@ func (p *process) runTask(r link.RunTask) {
 			return
 		}
 		p.enqueue(e, r.Task)
-		p.launch(e, r.Task.Resources)
+		p.launch(e)
 		return
 	}
 	switch e.state {
@@ -213,7 +213,7 @@ func (p *process) deliver(e *executor) {
 }
 
 // launch fetches what the executor needs and starts its container, away from the actor.
-func (p *process) launch(e *executor, taskResources []mesos.Resource) {
+func (p *process) launch(e *executor) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	e.destroy = cancel
 	p.after(p.config.Timing.ExecutorRegistration, func() { p.registrationTimeout(e) })
