@@ -154,9 +154,11 @@ func crowd(addr string, n int) error {
 	arrivals := make(chan arrival, n)
 	limit := make(chan struct{}, 200)
 	var loggedIn atomic.Int64
-	for range n {
+	for i := range n {
 		limit <- struct{}{}
-		conn, err := net.Dial("tcp", addr)
+		// One address has not enough ports for all.
+		from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(i/20_000), 1)}
+		conn, err := (&net.Dialer{LocalAddr: from}).Dial("tcp", addr)
 		if err != nil {
 			return err
 		}

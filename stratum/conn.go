@@ -197,8 +197,8 @@ func (c *Conn) Close(reason error) {
 	}
 }
 
-// fail closes the connection at once.
-func (c *Conn) fail(reason error) {
+// fail closes the connection at once; it returns false if it was closed already.
+func (c *Conn) fail(reason error) bool {
 	c.mu.Lock()
 	if c.reason == nil {
 		c.reason = reason
@@ -211,6 +211,7 @@ func (c *Conn) fail(reason error) {
 	if first {
 		c.base.Close()
 	}
+	return first
 }
 
 // serve is the connection's goroutine.

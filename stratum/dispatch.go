@@ -57,7 +57,7 @@ func (c *Conn) handle(line []byte) error {
 	}
 	stats := &c.server.stats
 	stats.Lines.Add(1)
-	if len(m.method) == 0 {
+	if isNull(m.method) {
 		if m.result == nil && m.err == nil {
 			c.reply(m.id, falseNever, errNoMethod)
 		}

@@ -4,9 +4,9 @@ package stratum
 // another, in the order of its lines; calls for several connections come at once.
 // A *Error that a method returns is sent to the miner, any other error as CodeOther.
 //
-// What a method sends on its Conn leaves after the reply to the line that it is
-// called for is queued only where that is said here: Authorized is the place to
-// send difficulty and job.
+// What a method sends on its Conn goes ahead of the reply to the line that it is
+// called for, which confuses some miners before they have logged in. Authorized is
+// called when the replies are on their way: it is the place for difficulty and job.
 type Handler interface {
 	// Connected is called before the first line is read; an error refuses the connection.
 	Connected(c *Conn) error

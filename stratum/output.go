@@ -95,7 +95,8 @@ func (c *Conn) checkQueue() {
 	if c.buffer != nil {
 		waiting += len(c.buffer.b)
 	}
-	slow := c.writing && waiting > c.server.opts.WriteQueue && c.server.opts.WriteQueue > 0
+	limit := c.server.opts.WriteQueue
+	slow := c.writing && !c.failed && limit > 0 && waiting > limit
 	c.mu.Unlock()
 	if slow {
 		c.cutSlow()
@@ -103,8 +104,9 @@ func (c *Conn) checkQueue() {
 }
 
 func (c *Conn) cutSlow() {
-	c.server.stats.SlowCut.Add(1)
-	c.fail(ErrSlowReader)
+	if c.fail(ErrSlowReader) {
+		c.server.stats.SlowCut.Add(1)
+	}
 }
 
 // cork lets messages gather until uncork, so that they leave in one write.

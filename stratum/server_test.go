@@ -112,7 +112,7 @@ func TestServerDialogues(t *testing.T) {
 			{`{"id":null,"method":"mining.get_transactions","params":["1"]}` + "\n", nil},
 		}},
 		{"replies to our requests", []step{
-			{`{"id":7,"result":"pong","error":null}` + "\n" + `{"id":1,"method":"pong","params":[]}` + "\n" + `{"id":9,"result":null,"error":[1,"",null]}` + "\n", nil},
+			{`{"id":7,"method":null,"result":"pong","error":null}` + "\n" + `{"id":1,"method":"pong","params":[]}` + "\n" + `{"id":9,"result":null,"error":[1,"",null]}` + "\n", nil},
 		}},
 		{"unknown methods", []step{
 			{`{"id":3,"method":"mining.get_hashes","params":[]}` + "\n", []string{`{"id":3,"result":null,` + notFound}},
