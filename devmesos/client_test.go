@@ -244,3 +244,18 @@ func (s *scheduler) launch(offer object, task string, filters object) {
 	}
 	s.call("ACCEPT", accept)
 }
+
+// get reads a JSON endpoint of the master.
+func (s *scheduler) get(path string) any {
+	s.t.Helper()
+	response, err := http.Get(s.url + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var v any
+	if err := json.NewDecoder(response.Body).Decode(&v); err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}

@@ -114,10 +114,7 @@ func (c *Cluster) workDir() (string, error) {
 
 // Agent is an agent of a cluster: with the methods of agent.Agent, it can be killed,
 // restarted, partitioned and so on.
-type Agent struct {
-	*agent.Agent
-	cluster *Cluster
-}
+type Agent struct{ *agent.Agent }
 
 func (c *Cluster) newAgent(n int, ac AgentConfig, dir string) (*Agent, error) {
 	config, lent, err := c.cfg.agent(n, ac, dir)
@@ -134,7 +131,7 @@ func (c *Cluster) newAgent(n int, ac AgentConfig, dir string) (*Agent, error) {
 	if len(lent) > 0 {
 		a.SetOversubscribed(lent)
 	}
-	return &Agent{Agent: a, cluster: c}, nil
+	return &Agent{a}, nil
 }
 
 // waitForAgents returns when every agent has registered.

@@ -1,9 +1,11 @@
 package devmesos
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	"lode/devmesos/internal/wire"
 	"lode/devmesos/master"
 )
 
@@ -49,4 +51,33 @@ func (c *Cluster) StartMaster(amnesia bool) error {
 	}
 	c.nodes[c.last].crash(len(c.nodes) == 1)
 	return c.elect((c.last + 1) % len(c.nodes))
+}
+
+// Framing is how the master lays records out in the chunks of a stream; clients must
+// not care. Use it with Master().Framing.
+type Framing = wire.Framing
+
+// The framings. A real master uses PlainFrames.
+const (
+	PlainFrames  = wire.Plain  // one record, one chunk
+	SplitFrames  = wire.Split  // a record is spread over several chunks
+	JoinedFrames = wire.Joined // several records share a chunk
+)
+
+// PartitionFor cuts the agent off from the master for a while; executors go on. It
+// returns when the network is whole again, or ctx ends.
+func (a *Agent) PartitionFor(ctx context.Context, d time.Duration) {
+	a.Partition(true)
+	defer a.Partition(false)
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// Lose takes the agent away for good, like the loss of its host: every process on it
+// ends, and the master learns of it only by missing answers to its pings.
+func (a *Agent) Lose() {
+	a.Partition(true)
+	a.Close()
 }

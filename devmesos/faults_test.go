@@ -11,8 +11,6 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-
-	"lode/devmesos/internal/wire"
 )
 
 // resubscribe subscribes the framework of another scheduler again.
@@ -170,6 +168,23 @@ func TestAgentPartition(t *testing.T) {
 	}
 }
 
+func TestAgentLost(t *testing.T) {
+	c, s, _ := runOne(t, Config{Agents: make([]AgentConfig, 2)})
+	cut := make(chan struct{})
+	go func() {
+		defer close(cut)
+		// Shorter than the pings allow: nobody notices.
+		c.Agents()[1].PartitionFor(t.Context(), 100*time.Millisecond)
+	}()
+	for _, a := range c.Agents() {
+		if id, _ := a.ID(); id.Value == dig(s.get("/tasks"), "tasks", 0, "slave_id") {
+			a.Lose()
+		}
+	}
+	<-cut
+	s.waitState("t1", "TASK_UNREACHABLE")
+}
+
 func TestAgentMarkedGone(t *testing.T) {
 	c, s, offer := runOne(t, Config{})
 	response := post(t, c.MasterURL()+"/api/v1", object{"type": "MARK_AGENT_GONE", "mark_agent_gone": object{"agent_id": offer["agent_id"]}}, nil)
@@ -225,7 +240,7 @@ func TestPreemption(t *testing.T) {
 }
 
 func TestOddFraming(t *testing.T) {
-	for _, framing := range []wire.Framing{wire.Split, wire.Joined} {
+	for _, framing := range []Framing{SplitFrames, JoinedFrames} {
 		timing := quick()
 		c := start(t, Config{Timing: timing})
 		c.Master().Framing(framing)

@@ -75,7 +75,7 @@ func (m *Master) UnregisterAgent(id mesos.AgentID) {
 			m.log.Info("agent unregistered", "agent", a.id)
 			m.removeAgent(a, removal{
 				state: mesos.TASK_LOST, reason: mesos.REASON_AGENT_REMOVED,
-				message: "Agent " + a.info.Hostname + " unregistered",
+				message: "Agent " + a.info.Hostname + " removed: the agent unregistered", always: true,
 			})
 			m.cfg.Registry.remove(a.id)
 		}
@@ -133,6 +133,7 @@ type removal struct {
 	state      mesos.TaskState // for frameworks that know partitions
 	reason     mesos.TaskStatus_Reason
 	message    string
+	always     bool       // the state is for all frameworks
 	since      *time.Time // set if the agent may come back
 	beforehand func()     // done between the updates and the rescinding
 }
@@ -142,7 +143,11 @@ type removal struct {
 func (m *Master) removeAgent(a *agent, how removal) {
 	a.ping.stop()
 	for _, t := range a.allTasks() {
-		m.loseTask(t, t.fw.orLost(how.state), how.reason, how.message, how.since)
+		state := how.state
+		if !how.always {
+			state = t.fw.orLost(state)
+		}
+		m.loseTask(t, state, how.reason, how.message, how.since)
 	}
 	if how.beforehand != nil {
 		how.beforehand()

@@ -181,7 +181,7 @@ func (m *Master) machinesDown(machines []mesos.MachineID) {
 		}
 		m.removeAgent(a, removal{
 			state: mesos.TASK_LOST, reason: mesos.REASON_AGENT_REMOVED,
-			message:    machineDown,
+			message: "Agent " + a.info.Hostname + " removed: " + machineDown, always: true,
 			beforehand: func() { a.link.Shutdown(machineDown) },
 		})
 		m.cfg.Registry.remove(a.id)

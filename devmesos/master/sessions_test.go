@@ -18,6 +18,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"go.uber.org/goleak"
 
+	"lode/devmesos/internal/link"
 	"lode/devmesos/internal/wire"
 )
 
@@ -215,6 +216,36 @@ func TestReplay(t *testing.T) {
 			name: "endpoints, maintenance, draining", traces: []string{"13-http-endpoints", "15-maintenance-drain"}, address: "127.0.0.1:15130",
 			agents:  []*fakeAgent{newFakeAgent("127.0.0.1:15131", "n0", has+"[31000-31099]")},
 			prepare: prepareEndpoints,
+		},
+		{
+			name: "signals to an agent", traces: []string{"16b-agent-signals"}, address: "127.0.0.1:15160",
+			agents: []*fakeAgent{newFakeAgent("127.0.0.1:15161", "n0", has+"[31000-31099]")},
+			prepare: func(r *replay) {
+				a := r.agents[0]
+				id := mesos.AgentID{Value: a.id}
+				r.hooks = map[string]func(){
+					"agent gets SIGTERM": func() {
+						r.master.Disconnected(id)
+						r.later(4100*time.Millisecond, func() { a.join(r.master) })
+					},
+					"agent gets SIGUSR1": func() {
+						r.master.UnregisterAgent(id)
+						a.mu.Lock()
+						defer a.mu.Unlock()
+						a.tasks, a.executors = nil, make(map[string]link.Executor)
+					},
+					"agent started again": func() { r.later(time.Second, func() { a.join(r.master) }) },
+				}
+			},
+		},
+		{
+			name: "preemption", traces: []string{"14b-revocable-qos-kill"}, address: "127.0.0.1:15140", shortened: true,
+			agents: []*fakeAgent{newFakeAgent("127.0.0.1:15141", "n0", has+"[31000-31099]")},
+			prepare: func(r *replay) {
+				r.master.UpdateOversubscribed(mesos.AgentID{Value: r.agents[0].id}, []mesos.Resource{{
+					Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: 4}, Revocable: &mesos.Resource_RevocableInfo{},
+				}})
+			},
 		},
 		{
 			name: "more", shortened: true, traces: []string{"16-more"}, address: "127.0.0.1:15160",
