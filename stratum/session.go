@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -472,20 +471,10 @@ func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
 	s.mu.Lock()
 	rolls, fixed := s.mask != 0, s.fixedBits[share.JobID]
 	s.mu.Unlock()
-	b := make([]byte, 0, 128)
-	b = appendString(append(b, '['), share.Worker)
-	b = appendString(append(b, ','), share.JobID)
-	b = append(b, `,"`...)
-	b = hex.AppendEncode(b, share.Extranonce2)
-	b = append(b, `","`...)
-	b = appendHex32(b, share.Time)
-	b = append(b, `","`...)
-	b = appendHex32(b, share.Nonce)
-	if rolls || share.HasVersionBits {
-		b = append(b, `","`...)
-		b = appendHex32(b, share.VersionBits|fixed)
-	}
-	return s.request("mining.submit", append(b, `"]`...), func(result []byte, err error) {
+	full := *share
+	full.VersionBits |= fixed
+	full.HasVersionBits = rolls || share.HasVersionBits
+	return s.request("mining.submit", full.appendParams(make([]byte, 0, 128)), func(result []byte, err error) {
 		if err == nil {
 			err = isTrue(result)
 		}

@@ -142,16 +142,12 @@ func replyError(raw []byte) error {
 
 // configured takes the reply to mining.configure, whenever it comes.
 func (s *Session) configured(result []byte, err error) {
-	var reply struct {
-		Rolling json.RawMessage `json:"version-rolling"`
-		Mask    json.RawMessage `json:"version-rolling.mask"`
-	}
-	if err != nil || json.Unmarshal(result, &reply) != nil || string(reply.Rolling) != "true" {
-		return // the pool does not roll versions
-	}
-	mask, ok := hex32(reply.Mask)
-	if !ok {
+	if err != nil {
 		return
+	}
+	mask := ParseConfigured(result)
+	if mask == 0 {
+		return // the pool does not roll versions
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,16 +177,13 @@ func (s *Session) freeBits(j *Job) uint32 {
 
 // subscribed takes the reply to mining.subscribe.
 func (s *Session) subscribed(result []byte) error {
-	params := arrayOf(result)
-	subscriptions, extranonce1, size := params.next(), params.next(), params.next()
-	e1, n2, err := parseExtranonce(extranonce1, size)
+	sub, err := ParseSubscription(result)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.extranonce1, s.extranonce2Size = e1, n2
-	s.sessionID = sessionID(subscriptions)
+	s.extranonce1, s.extranonce2Size, s.sessionID = sub.Extranonce1, sub.Extranonce2Size, sub.SessionID
 	return nil
 }
 
@@ -232,24 +225,20 @@ func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
 }
 
 func (s *Session) takeDifficulty(raw []byte) error {
-	params := arrayOf(raw)
-	value := params.next()
-	f, ok := number(value)
-	if !ok || !Difficulty(f).Valid() {
-		return fmt.Errorf("difficulty %.32q: want a number above 0 and below 2^224", value)
+	d, err := ParseDifficulty(raw)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.difficulty = Difficulty(f)
+	s.difficulty = d
 	return nil
 }
 
 // takeExtranonce takes mining.set_extranonce, which holds from the next job on. A
 // pool that sends it unasked means it, too: shares of the old space would be lost.
 func (s *Session) takeExtranonce(raw []byte) error {
-	params := arrayOf(raw)
-	extranonce1, size := params.next(), params.next()
-	e1, n2, err := parseExtranonce(extranonce1, size)
+	e1, n2, err := ParseExtranonce(raw)
 	if err != nil {
 		return err
 	}
@@ -260,11 +249,9 @@ func (s *Session) takeExtranonce(raw []byte) error {
 }
 
 func (s *Session) takeMask(raw []byte) error {
-	params := arrayOf(raw)
-	value := params.next()
-	mask, ok := hex32(value)
-	if !ok {
-		return fmt.Errorf("version mask %.32q: want up to 8 hexadecimal digits", value)
+	mask, err := ParseVersionMask(raw)
+	if err != nil {
+		return err
 	}
 	if s.opts.NoVersionRolling {
 		return nil
