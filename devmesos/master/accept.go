@@ -177,7 +177,6 @@ func (m *Master) launch(fw *framework, a *agent, role string, rest resources.Set
 		m.refuse(fw, &info, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, problem)
 		return rest
 	}
-	wire := info // with data, for the agent
 	t := m.newTask(fw, a, info, mesos.TASK_STAGING)
 	rest = rest.Minus(t.resources)
 	start := false
@@ -186,6 +185,6 @@ func (m *Master) launch(fw *framework, a *agent, role string, rest resources.Set
 		m.addExecutor(a, fw, *info.Executor)
 		rest = rest.Minus(resources.From(info.Executor.Resources))
 	}
-	a.link.RunTask(link.RunTask{Framework: fw.info, Task: wire, LaunchExecutor: start || info.Executor == nil})
+	a.link.RunTask(link.RunTask{Framework: fw.info, Task: info, LaunchExecutor: start || info.Executor == nil})
 	return rest
 }

@@ -80,7 +80,7 @@ func (m *Master) tasksView(q url.Values) any {
 	return map[string][]taskView{"tasks": views}
 }
 
-// taskCounts are the numbers of tasks by state that /state-summary shows.
+// summaryStates are the states of which /state-summary gives numbers.
 var summaryStates = []mesos.TaskState{
 	mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING, mesos.TASK_FINISHED,
 	mesos.TASK_KILLED, mesos.TASK_FAILED, mesos.TASK_LOST, mesos.TASK_ERROR, mesos.TASK_UNREACHABLE,
