@@ -80,7 +80,7 @@ type Keeper struct {
 	o     Options
 	wakes []chan struct{} // one for each node
 
-	tellMu sync.Mutex // orders calls of OnChange
+	tellMu sync.Mutex // orders calls of OnChange; held before mu
 
 	mu      sync.Mutex // guards the rest
 	blocks  map[string]*tracked
@@ -180,6 +180,10 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 	if err != nil {
 		k.o.Logger.Error("found block is not on disk, submitting it all the same", "hash", e.Hash, "height", e.Height, "error", err)
 	}
+	// Nodes may confirm the block before OnChange has heard of it: hold them back
+	// there, not in the submission.
+	k.tellMu.Lock()
+	defer k.tellMu.Unlock()
 	k.mu.Lock()
 	b := k.track(e)
 	k.unsaved = k.unsaved || err != nil
@@ -189,7 +193,7 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 	for i := range k.wakes {
 		k.wake(i)
 	}
-	k.tell(told)
+	k.o.OnChange(told)
 	return true
 }
 

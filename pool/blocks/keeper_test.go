@@ -117,6 +117,12 @@ func (n *fakeNode) do(f func()) {
 	f()
 }
 
+// times is how often a block was submitted.
+func (n *fakeNode) times(block int) (count int) {
+	n.do(func() { count = n.byRaw[hashString(block)] })
+	return count
+}
+
 // grow adds blocks of others.
 func (n *fakeNode) grow(count int) {
 	n.do(func() {
@@ -204,7 +210,7 @@ func TestConfirmed(t *testing.T) {
 		time.Sleep(time.Second)
 		w.expect(1, blocks.Confirmed)
 		for i, n := range w.nodes {
-			if got := n.byRaw[hashString(1)]; got != 1 {
+			if got := n.times(1); got != 1 {
 				t.Errorf("node %d got the block %d times", i, got)
 			}
 		}
@@ -242,7 +248,7 @@ func TestNodesDown(t *testing.T) {
 		w.expect(1, blocks.Confirmed)
 		w.nodes[0].do(func() { w.nodes[0].down = false })
 		time.Sleep(6 * time.Second)
-		if w.nodes[0].byRaw[hashString(1)] != 1 {
+		if w.nodes[0].times(1) != 1 {
 			t.Error("the other node did not get the block when it came back")
 		}
 	})
@@ -323,7 +329,7 @@ func TestOrphanPool(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	simulate(t, 2, func(w *world) {
-		w.nodes[0].refuse = "bad-cb-amount"
+		w.nodes[0].do(func() { w.nodes[0].refuse = "bad-cb-amount" })
 		w.keeper.Found(entryAt(1, 1))
 		time.Sleep(5 * time.Second)
 		w.expect(1, blocks.Confirmed) // one node takes it
@@ -338,7 +344,7 @@ func TestRefused(t *testing.T) {
 				t.Error("the reason is not told")
 			}
 		}
-		if w.nodes[0].byRaw[hashString(2)] != 1 {
+		if w.nodes[0].times(2) != 1 {
 			t.Error("a refused block is submitted over and over")
 		}
 	})

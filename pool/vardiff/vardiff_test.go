@@ -187,7 +187,7 @@ func (s *simulation) run(until time.Time) {
 // TestSimulation runs thousands of miners from 10 kH/s to 200 TH/s, with latencies
 // up to 3 s and restarts.
 func TestSimulation(t *testing.T) {
-	count := 1500
+	count := 1000
 	if testing.Short() {
 		count = 300
 	}
