@@ -3,59 +3,17 @@ package stratum
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/bits"
 	"net"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
-
-// ClientOptions configure a Client or a Session.
-type ClientOptions struct {
-	// URL is stratum+tcp://host:port or stratum+tls://host:port.
-	URL            string
-	User, Password string
-	UserAgent      string // "": lode
-	// VersionMask is asked for with mining.configure; 0: DefaultVersionMask.
-	VersionMask uint32
-	// NoVersionRolling leaves mining.configure out.
-	NoVersionRolling bool
-	// SuggestDifficulty is sent after authorize; 0: not.
-	SuggestDifficulty Difficulty
-	// SubscribeExtranonce asks for mining.set_extranonce instead of a disconnect
-	// where the pool must change the search space. It is handled without, too.
-	SubscribeExtranonce bool
-	// Resume is the SessionID of an earlier Session whose extranonce1 is asked for
-	// again. A Client fills it in by itself.
-	Resume string
-	// CA are PEM certificates to trust for stratum+tls; nil: the system's.
-	CA     []byte
-	Logger *slog.Logger // nil: no log
-	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Timeout bounds dialing and each reply; 0: 30 s. Silence is how long the pool
-	// may send nothing; 0: 120 s.
-	Timeout, Silence time.Duration
-	// MaxClockSkew is how far a job's time may be from this machine's clock; 0:
-	// 2 h, negative: any.
-	MaxClockSkew time.Duration
-	// FirstJobTimeout is how long the pool may take from authorize to the first
-	// job in Dial; 0: Dial does not wait for a job.
-	FirstJobTimeout time.Duration
-	// OnMessage gets the pool's client.show_message, without control characters
-	// and at most 512 bytes; nil: it is logged. OnState gets the changes of a
-	// Client's connection. Neither may block.
-	OnMessage func(text string)
-	OnState   func(ConnState)
-}
 
 // Assignment is a job together with what is needed to search it.
 type Assignment struct {
@@ -132,120 +90,6 @@ const (
 	// maxPending is how many requests may wait for their replies.
 	maxPending = 4096
 )
-
-// Dial connects to a pool once: it asks for version rolling, subscribes and
-// authorizes. ctx bounds that only; the session lives until Close or an error.
-//
-// A pool that drops the connection on mining.configure is tried once more without.
-func Dial(ctx context.Context, opts ClientOptions) (*Session, error) {
-	return dial(ctx, opts, owner{latest: newLatest(), generation: 1, enter: func(*Session) {}})
-}
-
-// owner is what a session belongs to.
-type owner struct {
-	latest     *latest
-	generation uint64
-	enter      func(*Session) // called before the first assignment is handed over
-}
-
-func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
-	opts.setDefaults()
-	s, subscribing, err := dialOnce(ctx, opts, o)
-	if err != nil && subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
-		opts.Logger.Info("pool drops the connection at mining.configure; trying without", "pool", opts.URL)
-		opts.NoVersionRolling = true
-		s, _, err = dialOnce(ctx, opts, o)
-	}
-	return s, err
-}
-
-// isDrop reports whether err is what a pool's closing of the connection looks like.
-func isDrop(err error) bool {
-	var op *net.OpError
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &op) && op.Op != "dial"
-}
-
-func (o *ClientOptions) setDefaults() {
-	set(&o.UserAgent, "lode")
-	set(&o.VersionMask, DefaultVersionMask)
-	set(&o.Timeout, 30*time.Second)
-	set(&o.Silence, 120*time.Second)
-	set(&o.MaxClockSkew, 2*time.Hour)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Dialer == nil {
-		o.Dialer = (&net.Dialer{}).DialContext
-	}
-}
-
-// ParseURL checks the URL of a pool. The address is host:port, secure whether to
-// speak TLS.
-func ParseURL(raw string) (addr string, secure bool, err error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "", false, fmt.Errorf("pool URL: %w", err)
-	}
-	switch u.Scheme {
-	case "stratum+tcp", "tcp", "stratum":
-	case "stratum+tls", "stratum+ssl", "stratum+tcps", "tls", "ssl":
-		secure = true
-	default:
-		return "", false, fmt.Errorf("pool URL %q: want stratum+tcp://host:port or stratum+tls://host:port", u.Redacted())
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if u.Hostname() == "" || err != nil || port == 0 || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
-		return "", false, fmt.Errorf("pool URL %q: want %s://host:port", u.Redacted(), u.Scheme)
-	}
-	return net.JoinHostPort(u.Hostname(), u.Port()), secure, nil
-}
-
-// dialOnce makes one connection. subscribing tells that an error came between
-// the connection and the reply to mining.subscribe.
-func dialOnce(ctx context.Context, opts ClientOptions, o owner) (_ *Session, subscribing bool, err error) {
-	addr, secure, err := ParseURL(opts.URL)
-	if err != nil {
-		return nil, false, err
-	}
-	fail := func(err error) error { return fmt.Errorf("pool %s: %w", opts.URL, err) }
-	dialCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
-	defer cancel()
-	conn, err := opts.Dialer(dialCtx, "tcp", addr)
-	if err != nil {
-		return nil, false, fail(err)
-	}
-	if secure {
-		if conn, err = startTLS(dialCtx, conn, addr, opts.CA); err != nil {
-			return nil, false, fail(err)
-		}
-	}
-	s := newSession(conn, opts, o)
-	subscribing, err = s.handshake(ctx)
-	if err != nil {
-		s.end(err)
-		s.wg.Wait()
-		return nil, subscribing, fail(err)
-	}
-	return s, false, nil
-}
-
-func startTLS(ctx context.Context, conn net.Conn, addr string, ca []byte) (net.Conn, error) {
-	host, _, _ := net.SplitHostPort(addr)
-	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if ca != nil {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(ca) {
-			conn.Close()
-			return nil, errors.New("no PEM certificate in the CA file")
-		}
-	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
-	}
-	return secure, nil
-}
 
 func newSession(conn net.Conn, opts ClientOptions, o owner) *Session {
 	s := &Session{
@@ -426,67 +270,6 @@ func (s *Session) request(method string, params []byte, done func(result []byte,
 	}
 	s.pending = append(s.pending, &pending{s.nextID, method, time.Now().Add(s.opts.Timeout), done})
 	return nil
-}
-
-// Submit hands in a share of a and waits for the pool's verdict: nil, a *Error, or
-// an error that says why there is none. version is the complete header version.
-func (s *Session) Submit(ctx context.Context, a Assignment, extranonce2 []byte, ntime, nonce, version uint32) error {
-	return s.SubmitShare(ctx, a.share(s.opts.User, extranonce2, ntime, nonce, version))
-}
-
-// SubmitAsync hands in a share of a without waiting: see SubmitShareAsync.
-func (s *Session) SubmitAsync(a Assignment, extranonce2 []byte, ntime, nonce, version uint32, done func(error)) error {
-	return s.SubmitShareAsync(a.share(s.opts.User, extranonce2, ntime, nonce, version), done)
-}
-
-func (a *Assignment) share(worker string, extranonce2 []byte, ntime, nonce, version uint32) *Share {
-	share := &Share{
-		Worker: worker, Extranonce2: extranonce2, Time: ntime, Nonce: nonce,
-		VersionBits: version & a.VersionMask, HasVersionBits: a.VersionMask != 0,
-	}
-	if a.Job != nil {
-		share.JobID = a.Job.ID
-	}
-	return share
-}
-
-// SubmitShare hands in a share and waits for the verdict: see Submit.
-func (s *Session) SubmitShare(ctx context.Context, share *Share) error {
-	verdict := make(chan error, 1)
-	if err := s.SubmitShareAsync(share, func(err error) { verdict <- err }); err != nil {
-		return err
-	}
-	select {
-	case err := <-verdict:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// SubmitShareAsync hands in a share, of which VersionBits are those of the
-// assignment's VersionMask. done is called with the verdict (see Submit) by a
-// goroutine that it must not block. If there is an error, done is not called.
-func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
-	s.mu.Lock()
-	rolls, fixed := s.mask != 0, s.fixedBits[share.JobID]
-	s.mu.Unlock()
-	full := *share
-	full.VersionBits |= fixed
-	full.HasVersionBits = rolls || share.HasVersionBits
-	return s.request("mining.submit", full.appendParams(make([]byte, 0, 128)), func(result []byte, err error) {
-		if err == nil {
-			err = isTrue(result)
-		}
-		done(err)
-	})
-}
-
-func isTrue(result []byte) error {
-	if string(result) == "true" {
-		return nil
-	}
-	return &Error{CodeOther, "refused without a reason"}
 }
 
 // write is the goroutine that writes, several lines at once where they wait, and

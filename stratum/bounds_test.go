@@ -1,0 +1,145 @@
+package stratum
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+func TestSessionDialFails(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		play func(p *poolConn)
+		want error
+		text string
+	}{
+		{"authorize false", func(p *poolConn) { p.handshake(okConfigure, okSubscribe, `{"id":3,"result":false,"error":null}`) }, ErrUnauthorized, "refused without a reason"},
+		{"authorize error", func(p *poolConn) {
+			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":null,"error":[24,"no \u001b[1msuch user",null]}`)
+		}, ErrUnauthorized, `"me": no [1msuch user`},
+		{"subscribe error object", func(p *poolConn) {
+			p.handshake(okConfigure, `{"id":2,"result":null,"error":{"code":-2,"message":"full"}}`, "")
+		}, nil, "mining.subscribe: full"},
+		{"subscribe error string", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":null,"error":"full"}`, "") }, nil, "mining.subscribe: full"},
+		{"long extranonce1", func(p *poolConn) {
+			p.handshake(okConfigure, `{"id":2,"result":[[],"`+strings.Repeat("00", 33)+`",8],"error":null}`, "")
+		}, ErrProtocol, "at most 32 bytes"},
+		{"odd extranonce1", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"abc",8],"error":null}`, "") }, ErrProtocol, "odd length"},
+		{"no extranonce1", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":true,"error":null}`, "") }, ErrProtocol, "extranonce1"},
+		{"extranonce2 of 0", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",0],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
+		{"extranonce2 of 17", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",17],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
+		{"extranonce2 of 1e9", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",1e9],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
+		{"extranonce2 of 4.5", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",4.5],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
+		{"garbage", func(p *poolConn) { p.handshake("HTTP/1.1 400 Bad Request", "", "") }, ErrProtocol, `"HTTP/1.1 400`},
+		{"silence", func(p *poolConn) {}, ErrSilent, "no reply to mining.subscribe within 30s"},
+		{"silent authorize", func(p *poolConn) { p.expect(wantConfigure); p.expect(wantSubscribe); p.send(okSubscribe) }, ErrSilent, "no reply to mining.authorize within 30s"},
+		{"endless line", func(p *poolConn) {
+			p.expect(wantConfigure)
+			p.expect(wantSubscribe)
+			for range 1 << 11 {
+				io.WriteString(p, strings.Repeat(" ", 1<<10+1))
+			}
+		}, ErrProtocol, "line of more than 1048576 bytes"},
+		{"drop at subscribe", func(p *poolConn) { p.read(); p.Close() }, io.EOF, "EOF"},
+		{"no job", func(p *poolConn) { p.login() }, ErrSilent, "no job within 1m0s of authorize"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inPool(t, func(p *poolConn) {
+				c.play(p)
+				p.rest()
+			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				o.FirstJobTimeout = time.Minute
+				_, err := Dial(t.Context(), o)
+				if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("%v, want %v with %q", err, c.want, c.text)
+				}
+				if err != nil && !strings.Contains(err.Error(), "pool stratum+tcp://pool.example:3333: ") {
+					t.Errorf("%v does not name the pool", err)
+				}
+			})
+		})
+	}
+}
+
+// Whatever the pool sends after the handshake that is out of bounds ends the session.
+func TestSessionBounds(t *testing.T) {
+	notify := func(change func(*Job)) func() string { return func() string { return notifyLine("j", change) } }
+	with := func(old, replacement string) func() string {
+		return func() string { return strings.Replace(notifyLine("j", nil), old, replacement, 1) }
+	}
+	set := func(line string) func() string { return func() string { return line } }
+	for _, c := range []struct {
+		name string
+		line func() string
+		text string // "": is accepted
+	}{
+		{"job", notify(nil), ""},
+		{"32 branches", notify(func(j *Job) { j.MerkleBranch = append(j.MerkleBranch, make([]chainhash.Hash, 32)...) }), ""},
+		{"33 branches", notify(func(j *Job) { j.MerkleBranch = append(j.MerkleBranch, make([]chainhash.Hash, 33)...) }), "more than 32 hashes"},
+		{"short branch", with(`",[],"`, `",["00"],"`), "64 hexadecimal digits"},
+		{"branch of numbers", with(`",[],"`, `",[1],"`), "64 hexadecimal digits"},
+		{"branch that is none", with(`",[],"`, `","","`), "want an array"},
+		{"coinbase of 32 KiB", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase-len(j.Coinbase1)-2) }), ""},
+		{"larger coinbase", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase) }), "coinbase of more than"},
+		{"odd coinbase", with(`ffffffff18510c"`, `ffffffff18510"`), "coinb1"},
+		{"id of 64", notify(func(j *Job) { j.ID = strings.Repeat("j", 64) }), ""},
+		{"id of 65", notify(func(j *Job) { j.ID = strings.Repeat("j", 65) }), "job id"},
+		{"no id", notify(func(j *Job) { j.ID = "" }), "job id"},
+		{"id is a number", with(`["j"`, `[17`), ""},
+		{"short prevhash", with(`69d7`, ``), "prevhash"},
+		{"prevhash with a sign", with(`69d7`, `-9d7`), "prevhash"},
+		{"version of 9 digits", with(`"20000000"`, `"200000000"`), "up to 8"},
+		{"version unpadded", with(`"20000000"`, `"1"`), ""},
+		{"nbits negative", notify(func(j *Job) { j.Bits = 0x1d80ffff }), "negative"},
+		{"nbits zero", notify(func(j *Job) { j.Bits = 0x1d000000 }), "zero"},
+		{"nbits tiny exponent", notify(func(j *Job) { j.Bits = 0x0200ffff }), "easier"},
+		{"nbits above any limit", notify(func(j *Job) { j.Bits = 0x2100ffff }), "easier"},
+		{"nbits with the top bit", notify(func(j *Job) { j.Bits = 0x2100ff00 }), "easier"},
+		{"time of long ago", notify(func(j *Job) { j.Time -= 7300 }), "check the clock"},
+		{"time to come", notify(func(j *Job) { j.Time += 7300 }), "check the clock"},
+		{"time a bit off", notify(func(j *Job) { j.Time += 7000 }), ""},
+		{"8 params", with(`,false]`, `]`), "fewer than 9"},
+		{"10 params", with(`,false]`, `,false,true]`), ""},
+		{"no params", set(`{"method":"mining.notify"}`), "fewer than 9"},
+		{"difficulty 0", set(`{"method":"mining.set_difficulty","params":[0]}`), "difficulty"},
+		{"difficulty -1", set(`{"method":"mining.set_difficulty","params":[-1]}`), "difficulty"},
+		{"difficulty 1e400", set(`{"method":"mining.set_difficulty","params":[1e400]}`), "difficulty"},
+		{"difficulty 1e68", set(`{"method":"mining.set_difficulty","params":[1e68]}`), "difficulty"},
+		{"difficulty NaN", set(`{"method":"mining.set_difficulty","params":["NaN"]}`), "difficulty"},
+		{"difficulty none", set(`{"method":"mining.set_difficulty","params":[]}`), "difficulty"},
+		{"difficulty 1e-7", set(`{"method":"mining.set_difficulty","params":[1e-07]}`), ""},
+		{"extranonce", set(`{"method":"mining.set_extranonce","params":["ff",4]}`), ""},
+		{"extranonce too long", set(`{"method":"mining.set_extranonce","params":["` + strings.Repeat("ff", 33) + `",4]}`), "extranonce1"},
+		{"extranonce2 too long", set(`{"method":"mining.set_extranonce","params":["ff",17]}`), "extranonce2"},
+		{"mask of 9 digits", set(`{"method":"mining.set_version_mask","params":["11fffe000"]}`), "version mask"},
+		{"nested", set(`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`), "nested too deeply"},
+		{"message", set(`{"method":"client.show_message","params":[7]}`), ""},
+		{"long line", set(`{"method":"x","params":["` + strings.Repeat("x", 1<<20-100) + `"]}`), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inPool(t, func(p *poolConn) {
+				p.login()
+				p.send(c.line())
+				p.rest()
+			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				s, err := Dial(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				synctest.Wait()
+				switch err := s.Err(); {
+				case c.text == "" && err != nil:
+					t.Error(err)
+				case c.text != "" && (!errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), c.text)):
+					t.Errorf("%v, want %q", err, c.text)
+				}
+			})
+		})
+	}
+}
