@@ -24,7 +24,8 @@ type Assignment struct {
 	// VersionMask is the version bits that may be set in a share; they are zero in
 	// the job's version. 0: no version rolling.
 	VersionMask uint32
-	// Generation counts connections; shares of an older one are refused by Submit.
+	// Generation counts connections; Client.Submit refuses shares of an older one
+	// unless the pool has given the same search space again.
 	Generation uint64
 }
 
