@@ -1,0 +1,110 @@
+package core
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/message"
+)
+
+func TestBlockStates(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1")
+	block := bytes.Repeat([]byte{7}, 200)
+	hash := hashOf(block)
+	send := func() {
+		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Block{Block: &message.Block{
+			Block: &message.BlockState{Height: 3, Hash: hash, State: "submitted"}, Parts: 1, Data: block,
+		}}})
+	}
+	report := func(state string, confirmations uint32) {
+		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+			Detail: &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: true, Blocks: []*message.BlockState{{
+				Height: 3, Hash: hash, State: state, Confirmations: confirmations,
+			}}}},
+		}}})
+	}
+	has := func(want Action) bool {
+		for _, a := range s.actions {
+			if fmt.Sprintf("%T", a) == fmt.Sprintf("%T", want) {
+				return true
+			}
+		}
+		return false
+	}
+	send()
+	if _, ok := s.actions[0].(StoreBlock); !ok || !has(Persist{}) || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
+		t.Fatalf("%v", s.actions)
+	}
+	send() // the receipt was lost
+	if has(StoreBlock{}) || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
+		t.Errorf("sent again: %v", s.actions)
+	}
+	s.pass(submitPatience + time.Second)
+	if !has(SubmitBlock{}) {
+		t.Fatal("nobody submits the block")
+	}
+	name := fmt.Sprintf("%x", reversed(hash))
+	s.step(Submitted{Hash: name, Err: "connection refused"})
+	s.pass(time.Minute)
+	if !has(SubmitBlock{}) {
+		t.Fatal("it is not tried again")
+	}
+	s.step(Submitted{Hash: name, State: "submitted"})
+	report("confirmed", 1)
+	if b := s.c.Status(s.now).Blocks; len(b) != 1 || b[0].State != "confirmed" || !b[0].Stored {
+		t.Fatalf("%+v", b)
+	}
+	report("submitted", 0) // a proxy that was restarted knows less
+	if b := s.c.Status(s.now).Blocks; b[0].State != "confirmed" {
+		t.Errorf("%+v", b)
+	}
+	report("confirmed", 6)
+	if !has(DropBlock{}) || s.c.Status(s.now).Blocks[0].Stored {
+		t.Errorf("a deep block is kept: %v", s.actions)
+	}
+	s.pass(time.Hour)
+	if has(SubmitBlock{}) {
+		t.Error("a confirmed block is submitted")
+	}
+}
+
+func TestBadBlocks(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining()
+	hash := make([]byte, 32)
+	for name, b := range map[string]*message.Block{
+		"no state":       {Parts: 1, Data: make([]byte, 200)},
+		"short hash":     {Block: &message.BlockState{Hash: hash[:31]}, Parts: 1, Data: make([]byte, 200)},
+		"no parts":       {Block: &message.BlockState{Hash: hash}, Data: make([]byte, 200)},
+		"many parts":     {Block: &message.BlockState{Hash: hash}, Parts: 1 << 31, Data: make([]byte, 200)},
+		"part too high":  {Block: &message.BlockState{Hash: hash}, Part: 2, Parts: 2},
+		"another hash":   {Block: &message.BlockState{Hash: hash}, Parts: 1, Data: make([]byte, 200)},
+		"only a header":  {Block: &message.BlockState{Hash: hashOf(make([]byte, 80))}, Parts: 1, Data: make([]byte, 80)},
+		"large part":     {Block: &message.BlockState{Hash: hash}, Parts: 1, Data: make([]byte, message.BlockPartSize+1)},
+		"nothing at all": {},
+	} {
+		bad := s.c.counters.BadMessages
+		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Block{Block: b}})
+		if s.c.counters.BadMessages != bad+1 || len(s.c.state.Blocks) != 0 || len(s.calls(scheduler.Call_MESSAGE)) != 0 {
+			t.Errorf("%s: %v", name, s.actions)
+		}
+	}
+	for i := range 100 { // halves that never become whole
+		hash[0] = byte(i)
+		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Block{Block: &message.Block{
+			Block: &message.BlockState{Hash: hash}, Parts: 2, Data: []byte{1},
+		}}})
+	}
+	if n := len(s.c.blocks); n > mostAssemblies {
+		t.Errorf("%d half blocks are kept", n)
+	}
+}
+
+func hashOf(block []byte) []byte {
+	return doubleSHA(block[:80])
+}

@@ -1,0 +1,168 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/message"
+)
+
+func TestProxyLost(t *testing.T) {
+	s := newScript(t)
+	p, miners := s.mining("S1", "S2")
+	before := s.c.state.Proxies.Epoch
+	s.update(p, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED)
+	messages := s.calls(scheduler.Call_MESSAGE)
+	if len(messages) != 2 {
+		t.Fatalf("%d messages to two miners", len(messages))
+	}
+	list := toExecutor(t, messages[0]).GetProxies()
+	if list == nil || list.Epoch <= before || len(list.Addresses) != 0 {
+		t.Fatalf("list %v", list)
+	}
+	// The new proxy is told of, again and again until the miners say that they know.
+	p2 := s.launchOne("S3")
+	if s.c.state.Tasks[p2].Epoch <= list.Epoch {
+		t.Errorf("epoch %d of the new proxy", s.c.state.Tasks[p2].Epoch)
+	}
+	s.update(p2, mesos.TASK_RUNNING)
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 2 {
+		t.Fatalf("%d messages", n)
+	}
+	newest := toExecutor(t, s.calls(scheduler.Call_MESSAGE)[0]).GetProxies()
+	if len(newest.Addresses) == 0 || newest.Epoch <= list.Epoch {
+		t.Fatalf("list %v", newest)
+	}
+	s.minerReport(miners[0], newest.Epoch)
+	s.pass(time.Minute)
+	for _, c := range s.calls(scheduler.Call_MESSAGE) {
+		if c.Message.ExecutorID.Value != miners[1] {
+			t.Errorf("the list is sent again to %s", c.Message.ExecutorID.Value)
+		}
+	}
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n < 2 {
+		t.Errorf("the list is sent %d times to a miner that does not have it", n)
+	}
+	if n := len(s.calls(scheduler.Call_KILL)); n != 0 {
+		t.Errorf("%d kills", n)
+	}
+}
+
+func TestMinersAreKilledAfterTheGrace(t *testing.T) {
+	s := newScript(t)
+	p, miners := s.mining("S1", "S2", "S3")
+	s.update(p, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED)
+	s.pass(20 * time.Second)
+	room := s.calls(scheduler.Call_KILL)
+	killed := make(map[string]bool)
+	for _, k := range room {
+		killed[k.Kill.TaskID.Value] = true
+	}
+	if len(killed) != 2 { // at 4 s and, as that brings no offer, 15 s later
+		t.Errorf("%d miners are killed to make room within 20 s", len(killed))
+	}
+	s.pass(12 * time.Second)
+	for _, k := range s.calls(scheduler.Call_KILL) {
+		killed[k.Kill.TaskID.Value] = true
+	}
+	if len(killed) != len(miners) {
+		t.Errorf("%d of %d miners are killed", len(killed), len(miners))
+	}
+}
+
+func TestNoGrace(t *testing.T) {
+	s := newScript(t)
+	s.c.set.ProxyGrace = 0
+	p, miners := s.mining("S1", "S2")
+	s.update(p, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED)
+	if k := s.calls(scheduler.Call_KILL); len(k) != len(miners) {
+		t.Errorf("%d kills at once, want %d", len(k), len(miners))
+	}
+}
+
+func TestUnreachableProxyIsReplacedAndKilledOnReturn(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1")
+	epoch := s.c.state.Proxies.Epoch
+	s.update(p, mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
+	s.pass(5 * time.Second)
+	if s.c.proxyWanted() || s.c.state.Proxies.Epoch != epoch {
+		t.Fatal("it is given up at once")
+	}
+	s.pass(6 * time.Second)
+	if !s.c.proxyWanted() {
+		t.Fatal("it is not replaced")
+	}
+	p2 := s.launchOne("S4")
+	s.update(p2, mesos.TASK_RUNNING)
+	s.update(p, mesos.TASK_RUNNING, mesos.REASON_AGENT_REREGISTERED)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != p {
+		t.Fatalf("kills %v", k)
+	}
+	s.hello(p, true)
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("the old proxy gets secrets")
+	}
+}
+
+func TestUnreachableMinerThatReturnsGoesOn(t *testing.T) {
+	s := newScript(t)
+	_, miners := s.mining("S1")
+	s.update(miners[0], mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
+	s.pass(5 * time.Minute)
+	s.update(miners[0], mesos.TASK_RUNNING, mesos.REASON_AGENT_REREGISTERED)
+	s.pass(time.Minute)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+		t.Errorf("kills %v", k)
+	}
+}
+
+func TestSurplusMinerIsKilledOnReturn(t *testing.T) {
+	s := newScript(t)
+	s.c.set.MaxMiners = 1
+	_, miners := s.mining("S1")
+	s.update(miners[0], mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
+	s.launchOne("S2") // replaced at once
+	s.update(miners[0], mesos.TASK_RUNNING, mesos.REASON_AGENT_REREGISTERED)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != miners[0] {
+		t.Errorf("kills %v", k)
+	}
+}
+
+func TestSecretsOnlyForTheWantedProxyThatAsks(t *testing.T) {
+	s := newScript(t)
+	p, miners := s.mining("S1")
+	s.hello(p, false)
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("secrets without being asked")
+	}
+	s.hello(miners[0], true)
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("secrets for a miner")
+	}
+	s.hello("proxy-0-77", true)
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("secrets for a stranger")
+	}
+	m := &message.ToScheduler{Version: message.Version, TaskId: p, Event: &message.ToScheduler_Hello{Hello: &message.Hello{NeedSecrets: true}}}
+	b, _ := message.Encode(m)
+	s.step(Message{AgentID: "S1", ExecutorID: p, Data: b})
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("secrets for another agent")
+	}
+	s.step(Message{AgentID: "S1", ExecutorID: miners[0], Data: b})
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+		t.Error("secrets for an executor that speaks for the proxy")
+	}
+	s.hello(p, true)
+	sent := s.calls(scheduler.Call_MESSAGE)
+	if len(sent) != 1 || toExecutor(t, sent[0]).GetSecrets().GetUpstreams()["node:http://n"].Password != simPassword {
+		t.Fatalf("messages %v", sent)
+	}
+	if got := sent[0].Message; got.ExecutorID.Value != p || got.AgentID.Value != "S0" {
+		t.Errorf("secrets go to %s on %s", got.ExecutorID.Value, got.AgentID.Value)
+	}
+}

@@ -1,0 +1,197 @@
+package core
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/message"
+)
+
+func testCore(t interface{ Fatal(...any) }) *Core {
+	c, err := New(Settings{
+		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: time.Hour,
+		ArtifactURL: "http://s/artifacts/d/lode-executor", ArtifactDigest: "d",
+		Upstreams: []string{"node:http://n"}, PayoutAddress: "a", ReportInterval: time.Second,
+		ProxyGrace: 30 * time.Second, CanSubmit: true,
+		Secrets: map[string]*message.Credentials{"node:http://n": {User: "u", Password: simPassword}},
+		Rand:    rand.New(rand.NewPCG(1, 1)),
+	}, NewState([]byte(simKey)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// script steps a core through a scene.
+type script struct {
+	t       *testing.T
+	c       *Core
+	now     time.Time
+	actions []Action // of the last step
+	offers  int
+	uuids   int
+}
+
+func newScript(t *testing.T) *script {
+	s := &script{t: t, c: testCore(t), now: simEpoch}
+	s.step(Subscribed{FrameworkID: "F", Master: "m:5050"})
+	return s
+}
+
+func (s *script) step(e Event) { s.actions = s.c.Step(s.now, e) }
+
+// pass lets time go by, with a tick each second, and gathers the actions. Mesos
+// answers meanwhile for tasks that run.
+func (s *script) pass(d time.Duration) {
+	var all []Action
+	for end := s.now.Add(d); s.now.Before(end); {
+		s.now = s.now.Add(time.Second)
+		s.step(Tick{})
+		all = append(all, s.actions...)
+		for _, c := range s.calls(scheduler.Call_RECONCILE) {
+			for _, q := range c.Reconcile.Tasks {
+				if t := s.c.state.Tasks[q.TaskID.Value]; t != nil && t.State == stateRunning {
+					s.step(Update{mesos.TaskStatus{TaskID: q.TaskID, State: taskState(mesos.TASK_RUNNING), AgentID: q.AgentID}})
+					all = append(all, s.actions...)
+				}
+			}
+		}
+	}
+	s.actions = all
+}
+
+func (s *script) calls(kind scheduler.Call_Type) []*scheduler.Call {
+	var calls []*scheduler.Call
+	for _, a := range s.actions {
+		if c, ok := a.(Call); ok && c.Type == kind {
+			calls = append(calls, c.Call)
+		}
+	}
+	return calls
+}
+
+func (s *script) offer(agent string, resources ...mesos.Resource) {
+	s.offers++
+	if len(resources) == 0 {
+		resources = []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 4096, ""), ports(31000, 31009)}
+	}
+	s.step(Offers{[]mesos.Offer{{
+		ID: mesos.OfferID{Value: fmt.Sprintf("O%d", s.offers)}, AgentID: mesos.AgentID{Value: agent}, Hostname: "host-" + agent,
+		Resources: resources, AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
+	}}})
+}
+
+// launched returns the tasks of the ACCEPT calls.
+func (s *script) launched() []mesos.TaskInfo {
+	var infos []mesos.TaskInfo
+	for _, c := range s.calls(scheduler.Call_ACCEPT) {
+		for _, op := range c.Accept.Operations {
+			infos = append(infos, op.Launch.TaskInfos...)
+		}
+	}
+	return infos
+}
+
+func (s *script) launchOne(agent string, resources ...mesos.Resource) string {
+	s.t.Helper()
+	s.offer(agent, resources...)
+	infos := s.launched()
+	if len(infos) != 1 {
+		s.t.Fatalf("%d launches from an offer of %s: %s", len(infos), agent, s.why())
+	}
+	return infos[0].TaskID.Value
+}
+
+// why is the reason of the last decision.
+func (s *script) why() string {
+	d := s.c.decisions.newest()
+	if len(d) == 0 {
+		for _, h := range s.c.offers {
+			return "held: " + h.why
+		}
+		return "no decision"
+	}
+	return d[0].Outcome + ": " + d[0].Reason
+}
+
+func (s *script) update(task string, state mesos.TaskState, reason ...mesos.TaskStatus_Reason) {
+	agent := "S0"
+	if t := s.c.state.Tasks[task]; t != nil {
+		agent = t.AgentID
+	}
+	s.uuids++
+	status := mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: task}, State: &state, AgentID: &mesos.AgentID{Value: agent},
+		UUID: []byte(fmt.Sprintf("%016d", s.uuids)),
+	}
+	if len(reason) > 0 {
+		status.Reason = &reason[0]
+	}
+	s.step(Update{status})
+}
+
+func (s *script) say(task string, m *message.ToScheduler) {
+	s.t.Helper()
+	m.Version, m.TaskId = message.Version, task
+	b, err := message.Encode(m)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	agent := "S0"
+	if t := s.c.state.Tasks[task]; t != nil {
+		agent = t.AgentID
+	}
+	s.step(Message{AgentID: agent, ExecutorID: task, Data: b})
+}
+
+func (s *script) hello(task string, secrets bool) {
+	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{NeedSecrets: secrets}}})
+}
+
+func (s *script) proxyReport(task string, ready bool) {
+	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+		Detail: &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: ready, Error: "node is syncing"}},
+	}}})
+}
+
+func (s *script) minerReport(task string, epoch uint64) {
+	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+		Detail: &message.Report_Miner{Miner: &message.MinerReport{ProxiesEpoch: epoch, Hashrate: 1}},
+	}}})
+}
+
+// mining brings a proxy on S0 and miners on the agents to run.
+func (s *script) mining(agents ...string) (proxy string, miners []string) {
+	s.t.Helper()
+	proxy = s.launchOne("S0")
+	s.update(proxy, mesos.TASK_RUNNING)
+	s.proxyReport(proxy, true)
+	for _, a := range agents {
+		m := s.launchOne(a)
+		s.update(m, mesos.TASK_RUNNING)
+		s.minerReport(m, s.c.state.Proxies.Epoch)
+		miners = append(miners, m)
+	}
+	return proxy, miners
+}
+
+func toExecutor(t *testing.T, c *scheduler.Call) *message.ToExecutor {
+	t.Helper()
+	m, err := message.DecodeToExecutor(c.Message.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func taskState(s mesos.TaskState) *mesos.TaskState { return &s }
+
+func (s *script) launchOneAfterBackoff(agent string) string {
+	s.pass(2 * time.Minute)
+	return s.launchOne(agent)
+}

@@ -1,0 +1,260 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+type simMaster struct {
+	c          *cluster
+	generation int
+	up         bool
+	durable    bool // it remembers agents over its own failover
+	session    int  // of the scheduler; 0: none
+	sessions   int
+	framework  string
+	suppressed bool
+	offers     map[string]*simOffer
+	nextOffer  int
+	recovered  map[string]bool // agents of before that have not come back
+}
+
+type simOffer struct {
+	agent *simAgent
+	info  mesos.Offer
+}
+
+func (m *simMaster) offered(a *simAgent) bool {
+	for _, o := range m.offers {
+		if o.agent == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *simMaster) rescind(id string) {
+	if m.offers[id] != nil {
+		delete(m.offers, id)
+		m.event(Rescind{id})
+	}
+}
+
+// event sends an event on the current stream; streams keep their order.
+func (m *simMaster) event(e Event) {
+	if !m.up || m.session == 0 {
+		return
+	}
+	session := m.session
+	m.c.after(5*time.Millisecond, func() { m.c.toScheduler(session, e) })
+}
+
+// subscribe starts a session.
+func (m *simMaster) subscribe(id string) (session int) {
+	m.sessions++
+	m.session = m.sessions
+	m.suppressed = false
+	clear(m.offers)
+	for _, a := range m.c.agents {
+		a.filterUntil = time.Time{}
+	}
+	if id == "" {
+		id = fmt.Sprintf("F%d", m.sessions)
+	}
+	m.framework = id
+	m.event(Subscribed{FrameworkID: id, Master: "master:5050"})
+	for _, a := range m.c.agents {
+		if a.known && !a.cut && !a.lost {
+			a.resendHeads()
+		}
+	}
+	return m.session
+}
+
+// disconnect ends the session.
+func (m *simMaster) disconnect() {
+	if m.session != 0 {
+		session := m.session
+		m.session = 0
+		clear(m.offers)
+		m.c.after(5*time.Millisecond, func() { m.c.toScheduler(session, Disconnected{"the stream broke"}) })
+	}
+}
+
+// failover replaces the master by one that knows only what agents tell it.
+func (m *simMaster) failover() {
+	m.disconnect()
+	m.up = false
+	m.generation++
+	clear(m.recovered)
+	for _, a := range m.c.agents {
+		if a.known && !a.unreachable && m.durable {
+			m.recovered[a.id] = true
+		}
+		a.known = false
+		for _, t := range a.tasks {
+			t.atMaster = false
+		}
+	}
+	m.c.after(m.c.between(time.Second, 5*time.Second), func() {
+		m.up = true
+		for _, a := range m.c.agents {
+			m.c.after(m.c.between(0, 10*time.Second), a.reregister)
+		}
+	})
+	generation := m.generation
+	m.c.after(10*time.Minute, func() { // --agent_reregister_timeout
+		for _, a := range m.c.agents {
+			if m.generation == generation && m.recovered[a.id] {
+				delete(m.recovered, a.id)
+				a.unreachable = true
+			}
+		}
+	})
+}
+
+// call carries out a call of the scheduler.
+func (m *simMaster) call(session int, call *scheduler.Call) {
+	if !m.up || session != m.session {
+		return
+	}
+	switch call.Type {
+	case scheduler.Call_ACCEPT:
+		m.accept(call.Accept)
+	case scheduler.Call_DECLINE:
+		for _, id := range call.Decline.OfferIDs {
+			if o := m.offers[id.Value]; o != nil {
+				delete(m.offers, id.Value)
+				o.agent.refuse(call.Decline.Filters)
+			}
+		}
+	case scheduler.Call_REVIVE:
+		m.suppressed = false
+		for _, a := range m.c.agents {
+			a.filterUntil = time.Time{}
+		}
+	case scheduler.Call_SUPPRESS:
+		m.suppressed = true
+	case scheduler.Call_KILL:
+		m.kill(call.Kill.TaskID.Value, call.Kill.AgentID.Value)
+	case scheduler.Call_SHUTDOWN:
+		if t := m.c.task(call.Shutdown.ExecutorID.Value); t != nil && !t.agent.cut && t.agent.known {
+			m.c.after(5*time.Second, func() { t.executor.die() })
+		}
+	case scheduler.Call_ACKNOWLEDGE:
+		m.acknowledge(call.Acknowledge)
+	case scheduler.Call_RECONCILE:
+		m.reconcile(call.Reconcile)
+	case scheduler.Call_MESSAGE:
+		if t := m.c.task(call.Message.ExecutorID.Value); t != nil && !t.agent.cut && t.agent.known && !t.terminal {
+			if !m.c.chance(m.c.faults.loseMessage) {
+				m.c.after(m.c.between(0, 100*time.Millisecond), func() { t.executor.receive(call.Message.Data) })
+			}
+		}
+	}
+}
+
+func (m *simMaster) accept(accept *scheduler.Call_Accept) {
+	o := m.offers[accept.OfferIDs[0].Value]
+	delete(m.offers, accept.OfferIDs[0].Value)
+	for _, op := range accept.Operations {
+		for _, info := range op.Launch.TaskInfos {
+			switch {
+			case o == nil:
+				reason, state := mesos.REASON_INVALID_OFFERS, mesos.TASK_DROPPED
+				m.event(Update{mesos.TaskStatus{TaskID: info.TaskID, State: &state, Reason: &reason, AgentID: &info.AgentID}})
+			case m.c.chance(m.c.faults.loseLaunch):
+				// Gone without a word.
+			default:
+				m.launch(o.agent, info)
+			}
+		}
+	}
+	if o != nil {
+		o.agent.refuse(accept.Filters)
+	}
+}
+
+func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
+	t := &simTask{agent: a, info: info, state: mesos.TASK_STAGING, atMaster: true}
+	a.tasks[info.TaskID.Value] = t
+	a.left = nil
+	t.executor = newSimExecutor(t)
+	if m.c.chance(m.c.faults.launchFails) {
+		m.c.after(m.c.between(0, 3*time.Second), func() {
+			reason := mesos.REASON_CONTAINER_LAUNCH_FAILED
+			t.update(mesos.TASK_FAILED, &reason)
+			t.executor.dead = true
+		})
+		return
+	}
+	m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), t.executor.start)
+}
+
+func (m *simMaster) kill(id, agent string) {
+	t := m.c.task(id)
+	if t == nil || !t.atMaster {
+		m.reconcileOne(id, agent)
+		return
+	}
+	if t.agent.cut || t.agent.id != agent {
+		return
+	}
+	m.c.after(m.c.between(0, time.Second), func() { t.executor.kill() })
+}
+
+func (m *simMaster) acknowledge(ack *scheduler.Call_Acknowledge) {
+	t := m.c.task(ack.TaskID.Value)
+	if t == nil || t.agent.cut || len(t.updates) == 0 || string(t.updates[0].UUID) != string(ack.UUID) {
+		return
+	}
+	done := terminal(t.updates[0].GetState().String())
+	t.updates = t.updates[1:]
+	if done {
+		delete(t.agent.tasks, ack.TaskID.Value)
+		return
+	}
+	t.sendHead()
+}
+
+func (m *simMaster) reconcile(r *scheduler.Call_Reconcile) {
+	if len(r.Tasks) > 0 {
+		for _, q := range r.Tasks {
+			m.reconcileOne(q.TaskID.Value, q.GetAgentID().GetValue())
+		}
+		return
+	}
+	for _, a := range m.c.agents {
+		for _, id := range sortedKeys(a.tasks) {
+			if t := a.tasks[id]; t.atMaster {
+				m.event(Update{t.status(mesos.REASON_RECONCILIATION)})
+			}
+		}
+	}
+}
+
+func (m *simMaster) reconcileOne(id, agent string) {
+	if t := m.c.task(id); t != nil && t.atMaster {
+		m.event(Update{t.status(mesos.REASON_RECONCILIATION)})
+		return
+	}
+	if m.recovered[agent] {
+		return
+	}
+	a := m.c.agent(agent)
+	state := mesos.TASK_UNKNOWN
+	switch {
+	case a == nil:
+	case a.unreachable:
+		state = mesos.TASK_UNREACHABLE
+	case a.known:
+		state = mesos.TASK_GONE
+	}
+	reason := mesos.REASON_RECONCILIATION
+	m.event(Update{mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: id}, State: &state, Reason: &reason, AgentID: &mesos.AgentID{Value: agent},
+	}})
+}

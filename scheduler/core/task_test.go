@@ -1,0 +1,178 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+func TestUnknownTasksAreKilledUntilTheyEnd(t *testing.T) {
+	s := newScript(t)
+	s.update("stranger-1", mesos.TASK_RUNNING)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != "stranger-1" {
+		t.Fatalf("kills %v", k)
+	}
+	if a := s.calls(scheduler.Call_ACKNOWLEDGE); len(a) != 1 {
+		t.Errorf("%d acknowledgements", len(a))
+	}
+	s.pass(2 * time.Minute)
+	if k, sh := s.calls(scheduler.Call_KILL), s.calls(scheduler.Call_SHUTDOWN); len(k) < 4 || len(sh) == 0 {
+		t.Errorf("%d kills and %d shutdowns in two minutes", len(k), len(sh))
+	}
+	s.update("stranger-1", mesos.TASK_KILLED)
+	s.pass(2 * time.Minute)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+		t.Errorf("killed after its end: %v", k)
+	}
+}
+
+func TestEveryStatusWithAUUIDIsAcknowledged(t *testing.T) {
+	s := newScript(t)
+	p := s.launchOne("S0")
+	for range 2 { // the second is a copy
+		s.update(p, mesos.TASK_RUNNING)
+		if n := len(s.calls(scheduler.Call_ACKNOWLEDGE)); n != 1 {
+			t.Errorf("%d acknowledgements", n)
+		}
+	}
+	running := mesos.TASK_RUNNING
+	s.step(Update{mesos.TaskStatus{TaskID: mesos.TaskID{Value: p}, State: &running, AgentID: &mesos.AgentID{Value: "S0"}}})
+	if n := len(s.calls(scheduler.Call_ACKNOWLEDGE)); n != 0 {
+		t.Error("a status without a uuid is acknowledged")
+	}
+	s.update(p, mesos.TASK_STARTING) // late
+	if s.c.state.Tasks[p].State != stateRunning {
+		t.Error("a late TASK_STARTING went back")
+	}
+	s.step(Update{mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: p}, State: taskState(mesos.TASK_FAILED), AgentID: &mesos.AgentID{Value: "S1"}, UUID: make([]byte, 16),
+	}})
+	if s.c.state.Tasks[p] == nil {
+		t.Error("another agent ended the task")
+	}
+	if n := len(s.calls(scheduler.Call_ACKNOWLEDGE)); n != 1 {
+		t.Error("it is not acknowledged")
+	}
+}
+
+func TestEndsAndWhatTheyCost(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		state  mesos.TaskState
+		reason mesos.TaskStatus_Reason
+		blamed bool // failures of the agent count
+		waits  bool
+	}{
+		{"offer race", mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, false, false},
+		{"agent gone", mesos.TASK_LOST, mesos.REASON_AGENT_REMOVED, false, false},
+		{"agent was slow to recover", mesos.TASK_GONE, mesos.REASON_EXECUTOR_REREGISTRATION_TIMEOUT, false, false},
+		{"preempted", mesos.TASK_GONE, mesos.REASON_CONTAINER_PREEMPTED, false, true},
+		{"no such user", mesos.TASK_DROPPED, mesos.REASON_EXECUTOR_TERMINATED, true, true},
+		{"draining", mesos.TASK_KILLED, mesos.REASON_AGENT_DRAINING, true, true},
+		{"crashed", mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED, true, true},
+		{"fetch failed", mesos.TASK_FAILED, mesos.REASON_CONTAINER_LAUNCH_FAILED, true, true},
+		{"out of memory", mesos.TASK_FAILED, mesos.REASON_CONTAINER_LIMITATION_MEMORY, true, true},
+		{"not authorised", mesos.TASK_ERROR, mesos.REASON_TASK_UNAUTHORIZED, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			s.mining()
+			m := s.launchOne("S1")
+			s.update(m, test.state, test.reason)
+			if s.c.state.Tasks[m] != nil {
+				t.Fatal("the task is still there")
+			}
+			if _, ok := s.actions[0].(Persist); !ok {
+				t.Errorf("first action is %T", s.actions[0])
+			}
+			a := s.c.agents["S1"]
+			if got := a.failures.count(s.now) > 0; got != test.blamed {
+				t.Errorf("failures %v", a.failures.count(s.now))
+			}
+			if got := a.wait(s.now) > 0; got != test.waits {
+				t.Errorf("the agent is left alone for %v", a.wait(s.now))
+			}
+			e := s.c.Status(s.now).Ended[0]
+			if e.ID != m || e.State != test.state.String() || e.Reason != test.reason.String() || e.Wanted {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsAndDecays(t *testing.T) {
+	s := newScript(t)
+	s.mining()
+	a := s.c.agent("S1", "")
+	var waits []time.Duration
+	for range 6 {
+		s.c.now = s.now
+		s.c.blameEnd(&Task{Kind: KindMiner, AgentID: "S1"}, blameTask)
+		waits = append(waits, a.wait(s.now))
+		s.now = a.until
+	}
+	for i := 1; i < len(waits); i++ {
+		if float64(waits[i]) < 1.1*float64(waits[i-1]) {
+			t.Errorf("waits %v", waits)
+			break
+		}
+	}
+	if got := a.failures.count(s.now.Add(time.Hour)); got > 0.01 {
+		t.Errorf("%v failures after an hour", got)
+	}
+	if s.c.kinds[KindMiner].wait(s.c.now) == 0 {
+		t.Error("miners are launched as fast as ever")
+	}
+	m := s.launchOneAfterBackoff("S2")
+	s.update(m, mesos.TASK_RUNNING)
+	if k := s.c.kinds[KindMiner]; k.failures != 0 || k.wait(s.now) != 0 {
+		t.Errorf("a miner runs, and still %+v", k)
+	}
+}
+
+func TestSilentLaunchIsAskedFor(t *testing.T) {
+	s := newScript(t)
+	p := s.launchOne("S0")
+	s.pass(30 * time.Second)
+	asked := false
+	for _, c := range s.calls(scheduler.Call_RECONCILE) {
+		asked = asked || len(c.Reconcile.Tasks) == 1 && c.Reconcile.Tasks[0].TaskID.Value == p
+	}
+	if !asked {
+		t.Fatal("nobody asks for a launch that vanished")
+	}
+	gone, reason := mesos.TASK_GONE, mesos.REASON_RECONCILIATION
+	s.step(Update{mesos.TaskStatus{TaskID: mesos.TaskID{Value: p}, State: &gone, Reason: &reason, AgentID: &mesos.AgentID{Value: "S0"}}})
+	if p2 := s.launchOne("S0"); p2 == p {
+		t.Error("the task id is used again")
+	}
+}
+
+func TestLaunchThatTakesForeverIsGivenUp(t *testing.T) {
+	s := newScript(t)
+	p := s.launchOne("S0")
+	s.update(p, mesos.TASK_STARTING)
+	s.pass(launchLimit + 5*time.Second)
+	if s.c.state.Tasks[p].Kill == "" || len(s.calls(scheduler.Call_KILL)) == 0 {
+		t.Error("it is waited for")
+	}
+}
+
+func TestPeriodicReconciliation(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1")
+	s.pass(15 * time.Minute)
+	explicit, implicit := 0, 0
+	for _, c := range s.calls(scheduler.Call_RECONCILE) {
+		if len(c.Reconcile.Tasks) == 0 {
+			implicit++
+		} else if c.Reconcile.Tasks[0].TaskID.Value == p || len(c.Reconcile.Tasks) == 2 {
+			explicit++
+		}
+	}
+	if explicit == 0 || implicit == 0 || explicit > 20 {
+		t.Errorf("%d explicit and %d implicit rounds in 15 minutes", explicit, implicit)
+	}
+}
