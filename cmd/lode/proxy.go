@@ -14,8 +14,20 @@ import (
 
 // proxyCmd is `lode proxy`.
 type proxyCmd struct {
+	proxyFlags `embed:""`
+
 	Serve proxyServeCmd `cmd:"" default:"withargs" help:"Serve miners (the default)."`
 	Check proxyCheckCmd `cmd:"" help:"Look whether the configuration and the upstreams are right, and say what is wrong."`
+}
+
+// Help is shown by lode proxy --help.
+func (proxyCmd) Help() string {
+	return `Takes work from a Bitcoin node or a Stratum pool and serves it to miners over Stratum v1.
+
+  lode proxy --upstream node:http://127.0.0.1:8332 --node-cookie-file ~/.bitcoin/.cookie \
+    --payout-address bc1q… --state-dir /var/lib/lode-proxy --http-listen 127.0.0.1:8651
+
+SIGUSR1 (for bitcoind's -blocknotify) has it ask the nodes for a new block at once; SIGTERM and SIGINT end it in order.`
 }
 
 // proxyFlags are common to both.
@@ -140,22 +152,10 @@ func readOptional(flag, file string) ([]byte, error) {
 }
 
 // proxyServeCmd runs a pool-proxy without Mesos.
-type proxyServeCmd struct {
-	proxyFlags `embed:""`
-}
-
-// Help is shown by lode proxy --help.
-func (proxyServeCmd) Help() string {
-	return `Takes work from a Bitcoin node or a Stratum pool and serves it to miners over Stratum v1.
-
-  lode proxy --upstream node:http://127.0.0.1:8332 --node-cookie-file ~/.bitcoin/.cookie \
-    --payout-address bc1q… --state-dir /var/lib/lode-proxy --http-listen 127.0.0.1:8651
-
-SIGUSR1 (for bitcoind's -blocknotify) has it ask the nodes for a new block at once; SIGTERM and SIGINT end it in order.`
-}
+type proxyServeCmd struct{}
 
 // Run is called by kong.
-func (cmd *proxyServeCmd) Run(env *environment) error {
+func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {
 		return err
@@ -170,12 +170,10 @@ func (cmd *proxyServeCmd) Run(env *environment) error {
 }
 
 // proxyCheckCmd is `lode proxy check`.
-type proxyCheckCmd struct {
-	proxyFlags `embed:""`
-}
+type proxyCheckCmd struct{}
 
 // Run is called by kong.
-func (cmd *proxyCheckCmd) Run(env *environment) error {
+func (proxyCheckCmd) Run(env *environment, cmd *proxyCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {
 		return err
