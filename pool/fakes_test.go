@@ -18,18 +18,26 @@ type fakeNode struct {
 	*httptest.Server
 
 	mu        sync.Mutex
+	genesis   string
 	prev      string
 	height    int64
 	bits      string
 	version   uint32
 	submitted []string
 	fail      int // HTTP status to fail with, 0: none
+	hang      bool
+	// slow holds templates back until it is closed; nil: no.
+	slow chan struct{}
 }
 
-const simnetGenesis = "683e86bd5c6d110d91b94b97137ba6bfe02dbbdb8e3dff722a669b5d69d77af6"
+const (
+	simnetGenesis  = "683e86bd5c6d110d91b94b97137ba6bfe02dbbdb8e3dff722a669b5d69d77af6"
+	regtestGenesis = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+	regtestAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+)
 
 func startFakeNode(t testing.TB) *fakeNode {
-	n := &fakeNode{prev: strings.Repeat("0b", 32), height: 500, bits: "207fffff", version: 0x30400007}
+	n := &fakeNode{genesis: simnetGenesis, prev: strings.Repeat("0b", 32), height: 500, bits: "207fffff", version: 0x30400007}
 	n.Server = httptest.NewServer(http.HandlerFunc(n.serve))
 	t.Cleanup(n.Server.Close)
 	return n
@@ -52,12 +60,23 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	longPoll := request.Method == "getblocktemplate" && strings.Contains(string(request.Params[0]), "longpollid")
 	n.mu.Lock()
-	prev := n.prev
+	prev, hang, slow := n.prev, n.hang, n.slow
 	n.mu.Unlock()
+	if hang {
+		<-r.Context().Done()
+		return
+	}
+	if slow != nil && request.Method == "getblocktemplate" {
+		select {
+		case <-slow:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	for longPoll { // until the tip changes
 		time.Sleep(10 * time.Millisecond)
 		n.mu.Lock()
-		changed := n.prev != prev || n.fail != 0
+		changed := (n.prev != prev || n.fail != 0) && n.slow == nil
 		n.mu.Unlock()
 		if changed || r.Context().Err() != nil {
 			break
@@ -72,7 +91,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	var result any
 	switch request.Method {
 	case "getblockhash":
-		result = simnetGenesis
+		result = n.genesis
 	case "getnetworkinfo":
 		result = map[string]any{"subversion": "/Satoshi:28.1.0/"}
 	case "getbestblockhash":
@@ -80,6 +99,14 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	case "getblockcount":
 		result = n.height - 1
 	case "getblockheader":
+		var hash string
+		if _ = json.Unmarshal(request.Params[0], &hash); hash == n.prev {
+			result = map[string]any{
+				"confirmations": 1, "height": n.height - 1, "bits": n.bits, "version": n.version,
+				"time": time.Now().Unix(), "mediantime": time.Now().Unix() - 100,
+			}
+			break
+		}
 		fmt.Fprint(w, `{"result":null,"error":{"code":-5,"message":"Block not found"},"id":1}`)
 		return
 	case "submitblock":

@@ -40,7 +40,8 @@ type work struct {
 	time              uint32
 	minTime, maxTime  uint32 // maxTime 0: none
 	since             time.Time
-	clean             bool // the pool wants earlier jobs forgotten
+	clean             bool   // the pool wants earlier jobs forgotten
+	place             *place // where a pool's work can be searched
 
 	node   *template.Work // of a node
 	script []byte         // payout script that goes with node

@@ -94,14 +94,25 @@ func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {
 	s := c.p.server.Stats()
 	gauge(float64(s.Connections.Load()), "connections", "Open connections of miners.")
 	gauge(float64(s.Ready.Load()), "miners", "Connections that have subscribed and authorized.")
-	for name, n := range map[string]uint64{
-		"connections_accepted_total": s.Accepted.Load(), "connections_refused_total": s.Refused.Load(),
-		"bytes_in_total": s.BytesIn.Load(), "bytes_out_total": s.BytesOut.Load(), "lines_total": s.Lines.Load(),
-		"garbage_lines_total": s.Garbage.Load(), "submits_total": s.Submits.Load(), "throttled_total": s.Throttled.Load(),
-		"slow_readers_cut_total": s.SlowCut.Load(), "idle_cut_total": s.IdleCut.Load(), "bans_total": s.Bans.Load(),
-		"broadcasts_total": s.Broadcasts.Load(), "broadcasts_superseded_total": s.BroadcastsSuperseded.Load(),
+	for _, m := range []struct {
+		value      uint64
+		name, help string
+	}{
+		{s.Accepted.Load(), "connections_accepted_total", "Connections accepted."},
+		{s.Refused.Load(), "connections_refused_total", "Connections refused by limits or bans."},
+		{s.BytesIn.Load(), "bytes_in_total", "Bytes read from miners."},
+		{s.BytesOut.Load(), "bytes_out_total", "Bytes written to miners."},
+		{s.Lines.Load(), "lines_total", "Messages read from miners."},
+		{s.Garbage.Load(), "garbage_lines_total", "Lines that were no messages, or too long."},
+		{s.Submits.Load(), "submits_total", "mining.submit messages."},
+		{s.Throttled.Load(), "throttled_total", "Times a connection was made to wait for sending too much."},
+		{s.SlowCut.Load(), "slow_readers_cut_total", "Connections closed because the miner did not read."},
+		{s.IdleCut.Load(), "idle_cut_total", "Connections closed for silence or a slow handshake."},
+		{s.Bans.Load(), "bans_total", "Addresses banned for garbage."},
+		{s.Broadcasts.Load(), "broadcasts_total", "Jobs sent to all miners."},
+		{s.BroadcastsSuperseded.Load(), "broadcasts_superseded_total", "Broadcasts given up for a newer clean job."},
 	} {
-		counter(float64(n), name, "Stratum server: "+name+".")
+		counter(float64(m.value), m.name, m.help)
 	}
 	buckets, count, sum := s.BroadcastLatency.Snapshot()
 	cumulative := make(map[float64]uint64, len(buckets))

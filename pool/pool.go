@@ -54,6 +54,9 @@ type Config struct {
 	// HoldDown is how long a better upstream must be back before it is preferred;
 	// 0: 60 s, negative: none.
 	HoldDown time.Duration
+	// EmptyFirst sends a job for an empty block at once when a node has a new tip,
+	// before the one with transactions.
+	EmptyFirst bool
 	// NoVersionRolling offers no version bits to miners.
 	NoVersionRolling bool
 	// ProxyFrom are balancers that send PROXY protocol headers.

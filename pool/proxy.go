@@ -39,7 +39,8 @@ const (
 
 	defaultHoldDown = time.Minute
 	startPatience   = 2 * time.Second
-	tickInterval    = 5 * time.Second
+	tickInterval    = time.Second
+	sessionTicks    = 5 // ticks between two looks at all sessions
 	saveInterval    = time.Minute
 	drainTime       = 5 * time.Second
 	// lagPatience is how long a node may be behind another before that is preferred.
@@ -317,6 +318,7 @@ func (r *report) work(w *work, where *place) {
 	if where == nil {
 		where = r.p.home
 	}
+	w.place = where
 	r.p.news(r.source, offer{work: w, place: where})
 }
 
@@ -454,7 +456,7 @@ func (p *Proxy) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	saved := p.now()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -464,7 +466,9 @@ func (p *Proxy) tick(ctx context.Context) {
 		p.choose(-1)
 		p.publishing.Unlock()
 		now := p.now()
-		p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
+		if n%sessionTicks == 0 {
+			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
+		}
 		if now.Sub(saved) > saveInterval {
 			saved = now
 			p.reloadCertificate()

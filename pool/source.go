@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,13 @@ type nodeSource struct {
 	// again when the node was lost.
 	script  []byte
 	network node.Network
+	// top is the height of the newest template; 0: the node was away.
+	top int64
 }
+
+// restoreTimeout bounds how long a node that came back is given blocks before it is
+// mined for.
+const restoreTimeout = 10 * time.Second
 
 func (s *nodeSource) url() string { return "node:" + s.node.URL() }
 func (s *nodeSource) notify()     { s.node.Notify() }
@@ -44,6 +51,7 @@ func (s *nodeSource) notify()     { s.node.Notify() }
 func (s *nodeSource) run(ctx context.Context, report reporter) {
 	s.node.Watch(ctx, node.Events{
 		Template: func(t *template.Template) {
+			t = s.restore(ctx, t)
 			since := time.Now()
 			w, err := s.make(ctx, t, since)
 			if err != nil {
@@ -53,10 +61,37 @@ func (s *nodeSource) run(ctx context.Context, report reporter) {
 			report.work(w, nil)
 		},
 		Lost: func(err error) {
-			s.script = nil
+			s.script, s.top = nil, 0
 			report.lost(err)
 		},
 	})
+}
+
+// restore gives the node those of our blocks that it should have and has not, and
+// returns its template after that. It does so when the node was away or its chain has
+// become shorter: work on what is left of it would compete with our own blocks.
+func (s *nodeSource) restore(ctx context.Context, t *template.Template) *template.Template {
+	again := s.top == 0 || t.Height < s.top
+	s.top = t.Height
+	if !again {
+		return t
+	}
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	defer cancel()
+	took, err := s.p.keeper.Restore(ctx, slices.Index(s.p.nodes, s.node), t.Height)
+	if err != nil {
+		s.p.log.Warn("a node that came back does not take blocks; mining for it all the same", "node", s.node.URL(), "error", err)
+	}
+	if took == 0 {
+		return t
+	}
+	fresh, err := s.node.Template(ctx)
+	if err != nil {
+		s.p.log.Warn("no new template after handing in blocks; mining with the old one", "node", s.node.URL(), "error", err)
+		return t
+	}
+	s.top = fresh.Height
+	return fresh
 }
 
 func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.Time) (*work, error) {
@@ -108,7 +143,7 @@ func (p *Proxy) makeSources() error {
 		switch {
 		case isNode:
 			n, err := node.New(node.Options{
-				URL: address, CA: u.CA, ZMQ: u.ZMQ, Logger: p.log,
+				URL: address, CA: u.CA, ZMQ: u.ZMQ, EmptyFirst: p.config.EmptyFirst, Logger: p.log,
 				Credentials: node.Credentials{User: u.User, Password: u.Password, PasswordFile: u.PasswordFile, CookieFile: u.CookieFile},
 			})
 			if err != nil {

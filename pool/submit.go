@@ -20,6 +20,7 @@ var (
 	errStale         = &stratum.Error{Code: stratum.CodeStale, Text: "Stale share"}
 	errDuplicate     = &stratum.Error{Code: stratum.CodeDuplicate, Text: "Duplicate share"}
 	errLowDifficulty = &stratum.Error{Code: stratum.CodeLowDifficulty, Text: "Low difficulty share"}
+	errNotSubscribed = &stratum.Error{Code: stratum.CodeNotSubscribed, Text: "Not subscribed"}
 	errExtranonce    = &stratum.Error{Code: stratum.CodeOther, Text: "Wrong length of extranonce2"}
 	errTimeTooOld    = &stratum.Error{Code: stratum.CodeOther, Text: "Time too old"}
 	errTimeTooNew    = &stratum.Error{Code: stratum.CodeOther, Text: "Time too new"}
@@ -60,11 +61,13 @@ func (p *Proxy) Submit(c *stratum.Conn, in *stratum.Share) error {
 	switch {
 	case w == nil:
 		return errNotAllowed
+	case place == nil:
+		return errNotSubscribed
 	case j == nil:
 		outcome, refusal = accounts.Stale, errUnknownJob
 	case len(in.Extranonce2) != e2size:
 		outcome, refusal = accounts.Malformed, errExtranonce
-	case j.pool != nil && place.source != j.source:
+	case j.pool != nil && place != j.place:
 		outcome, refusal = accounts.Stale, errStale // made before the miner moved to another space
 	default:
 		outcome, reached, refusal = p.judge(now, j, in, w, extranonce1, size, difficulty)

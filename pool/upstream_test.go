@@ -201,3 +201,52 @@ func TestRefusedByPool(t *testing.T) {
 		return strings.Contains(get(t, p, "/metrics"), fmt.Sprintf(`lode_proxy_upstream_shares_total{answer="rejected",upstream="1",url=%q} 3`, up.url()))
 	})
 }
+
+// TestHangingNode: a node that takes calls and does not answer is left for another.
+func TestHangingNode(t *testing.T) {
+	first, second := startFakeNode(t), startFakeNode(t)
+	p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: "node:" + first.URL}, {URL: "node:" + second.URL}}}))
+	p.eventually("mining for the first node", func() bool { return p.Status().Upstream == "node:"+first.URL })
+	first.do(func() { first.hang = true })
+	p.eventually("mining for the second node", func() bool { return p.Status().Upstream == "node:"+second.URL })
+}
+
+// TestEmptyFirst: while the node is at work on its template, miners are on the new
+// tip already.
+func TestEmptyFirst(t *testing.T) {
+	node := startFakeNode(t)
+	// On simnet the bits of the next block are not certain (late blocks are easier).
+	node.do(func() { node.genesis = regtestGenesis })
+	p := startProxy(t, easy(pool.Config{EmptyFirst: true, PayoutAddress: regtestAddress, Upstreams: []pool.Upstream{{URL: "node:" + node.URL}}}))
+	m := p.miner("rig")
+	first, err := m.job(anyJob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	node.do(func() { node.slow = release })
+	node.newBlock()
+	p.Notify()
+	early, err := m.job(func(j *minerJob) bool { return j.PrevBlock != first.PrevBlock })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !early.Clean {
+		t.Error("the early job is not clean")
+	}
+	if err := m.submit(m.solve(early, 0)); err != nil {
+		t.Errorf("share for the early job: %v", err)
+	}
+	node.do(func() { node.slow = nil })
+	close(release)
+	full, err := m.job(func(j *minerJob) bool { return j.ID != early.ID })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if full.Clean || full.PrevBlock != early.PrevBlock {
+		t.Errorf("the job with transactions: clean %v, previous block %v", full.Clean, full.PrevBlock)
+	}
+	if err := m.submit(m.solve(early, 0x2000)); err != nil {
+		t.Errorf("a late share for the early job: %v", err)
+	}
+}

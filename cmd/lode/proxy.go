@@ -62,6 +62,7 @@ type proxyFlags struct {
 	HoldDown         time.Duration `help:"For how long a better upstream must be back before it is preferred." default:"60s"`
 	Confirmations    int64         `help:"Depth at which a found block is no longer watched." default:"20"`
 	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
+	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
 }
@@ -72,7 +73,7 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		PayoutAddress: f.PayoutAddress, CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
 		SharesPerMinute: f.SharesPerMinute, StartDifficulty: f.StartDifficulty, MinDifficulty: f.MinDifficulty, MaxDifficulty: f.MaxDifficulty,
 		StaleGrace: f.StaleGrace, HoldDown: f.HoldDown, Confirmations: f.Confirmations, MinBlockInterval: f.MinBlockInterval,
-		NoVersionRolling: !f.VersionRolling, Logger: env.log,
+		EmptyFirst: f.EmptyFirst, NoVersionRolling: !f.VersionRolling, Logger: env.log,
 	}
 	if f.HoldDown == 0 {
 		config.HoldDown = -1 // none, where 0 would be the default

@@ -305,7 +305,7 @@ func (k *Keeper) visit(ctx context.Context, i int, top *int64, down *bool) (heig
 	}
 	// New blocks first: nothing stands before them.
 	for _, b := range k.pending(i, false) {
-		if err := k.submit(ctx, i, b); err != nil {
+		if _, err := k.submit(ctx, i, b); err != nil {
 			return 0, err
 		}
 	}
@@ -378,11 +378,11 @@ func (k *Keeper) pending(i int, check bool) []*tracked {
 	return list
 }
 
-func (k *Keeper) submit(ctx context.Context, i int, b *tracked) error {
+func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
 	n := k.o.Nodes[i]
 	verdict, reason, err := n.Submit(ctx, b.Raw)
 	if err != nil {
-		return err
+		return verdict, err
 	}
 	k.o.Logger.Info("submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
 	k.mu.Lock()
@@ -399,7 +399,7 @@ func (k *Keeper) submit(ctx context.Context, i int, b *tracked) error {
 	default:
 		op.submitted, op.invalid = true, false
 	}
-	return nil
+	return verdict, nil
 }
 
 // check asks the node where the block stands.
@@ -435,6 +435,32 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 	op.confirmations = max(h.Confirmations, 0)
 	op.buried = buried
 	return nil
+}
+
+// Restore hands node i the blocks that belong at or above a height, lowest first,
+// and tells how many it took. It is for a node whose next block is at that height:
+// one that was killed has forgotten blocks of the last minutes, and must have them
+// again before anybody builds on what it has left.
+func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, err error) {
+	k.mu.Lock()
+	var list []*tracked
+	for _, hash := range k.order {
+		if b := k.blocks[hash]; !b.settled && !b.nodes[i].invalid && b.Height >= height {
+			list = append(list, b)
+		}
+	}
+	k.mu.Unlock()
+	sort.SliceStable(list, func(a, b int) bool { return list[a].Height < list[b].Height })
+	for _, b := range list {
+		verdict, err := k.submit(ctx, i, b)
+		if err != nil {
+			return took, err
+		}
+		if verdict == node.Taken {
+			took++
+		}
+	}
+	return took, nil
 }
 
 // doubt makes the node be asked about every block again.

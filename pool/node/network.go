@@ -16,6 +16,21 @@ type Network struct {
 	params *chaincfg.Params
 }
 
+// subsidy is the reward of a block without fees, in satoshis.
+func (n Network) subsidy(height int64) int64 {
+	halvings := height / int64(n.params.SubsidyReductionInterval)
+	if halvings >= 64 {
+		return 0
+	}
+	return 50 * btcutil.SatoshiPerBitcoin >> halvings
+}
+
+// steadyBits reports whether the block at a height has the bits of the one before it
+// for certain: not at a retarget, and not on testnets, where late blocks are easier.
+func (n Network) steadyBits(height int64) bool {
+	return !n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest"
+}
+
 // Networks are all that a proxy can mine on.
 func Networks() []Network {
 	return []Network{

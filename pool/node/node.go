@@ -29,9 +29,12 @@ const (
 type Options struct {
 	URL string // http://host:port or https://host:port
 	Credentials
-	CA     []byte // PEM certificates to trust; nil: the system's
-	ZMQ    string // tcp://host:port of Core's hashblock publisher; "": none
-	Logger *slog.Logger
+	CA  []byte // PEM certificates to trust; nil: the system's
+	ZMQ string // tcp://host:port of Core's hashblock publisher; "": none
+	// EmptyFirst has Watch deliver a template for an empty block at once when the tip
+	// changed, before the one with transactions, which takes the node some time.
+	EmptyFirst bool
+	Logger     *slog.Logger
 }
 
 // Node is a Bitcoin node. Its methods may be called at once from several goroutines.
@@ -40,6 +43,7 @@ type Node struct {
 	// polls is for longpolls alone: they must never stand before a submitblock.
 	polls *client
 	zmq   string
+	empty bool // EmptyFirst
 	roots *x509.CertPool
 	wsURL string
 	log   *slog.Logger
@@ -83,6 +87,7 @@ func New(o Options) (*Node, error) {
 		rpc:   newClient(shown, o.Credentials, roots),
 		polls: newClient(shown, o.Credentials, roots),
 		zmq:   o.ZMQ,
+		empty: o.EmptyFirst,
 		roots: roots,
 		wsURL: ws.String(),
 		log:   o.Logger.With("node", shown),

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
 	"lode/pool/template"
 )
@@ -11,7 +14,8 @@ import (
 // Pace of Watch.
 const (
 	pollInterval    = 700 * time.Millisecond // of getbestblockhash
-	refreshInterval = 30 * time.Second       // of templates on an unchanged tip
+	pollTimeout     = 1200 * time.Millisecond
+	refreshInterval = 30 * time.Second // of templates on an unchanged tip
 	retryMin        = 250 * time.Millisecond
 	retryMax        = 8 * time.Second
 	longPollPause   = time.Second // after a longpoll that failed
@@ -127,6 +131,9 @@ func (w *watcher) idle(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-w.node.notes:
+			if tip, err := w.tip(ctx); err == nil {
+				w.early(ctx, tip)
+			}
 			return
 		case <-refresh.C:
 			return
@@ -137,19 +144,56 @@ func (w *watcher) idle(ctx context.Context) {
 			w.deliver(t)
 			refresh.Reset(refreshInterval)
 		case <-poll.C:
-			tip, err := w.node.BestBlock(ctx)
+			pollCtx, cancel := context.WithTimeout(ctx, pollTimeout)
+			tip, err := w.node.BestBlock(pollCtx)
+			cancel()
 			switch {
 			case err == nil && tip == w.last.PreviousHash:
 				w.failures = 0
 			case err == nil:
+				w.early(ctx, tip)
+				return
+			case ctx.Err() != nil:
 				return
 			default:
 				if w.failures++; w.failures >= patience {
-					return // the request for a template will tell
+					// A hanging node would let a request for a template wait long.
+					w.last = nil
+					w.node.Forget()
+					w.events.Lost(err)
+					return
 				}
 			}
 		}
 	}
+}
+
+// tip is the node's, asked for only where early needs it.
+func (w *watcher) tip(ctx context.Context) (chainhash.Hash, error) {
+	if !w.node.empty {
+		return chainhash.Hash{}, errNotWanted
+	}
+	return w.node.BestBlock(ctx)
+}
+
+var errNotWanted = errors.New("not wanted")
+
+// early delivers a template for an empty block on a new tip, where it can be made of
+// the tip's header: that is there at once, while the node selects transactions.
+func (w *watcher) early(ctx context.Context, tip chainhash.Hash) {
+	if !w.node.empty || tip == w.last.PreviousHash {
+		return
+	}
+	id, err := w.node.Identify(ctx)
+	if err != nil {
+		return
+	}
+	h, err := w.node.Header(ctx, tip)
+	height := h.Height + 1
+	if err != nil || h.Confirmations != 1 || h.MedianTime == 0 || h.Bits != w.last.Bits || !id.Network.steadyBits(height) {
+		return
+	}
+	w.events.Template(w.last.Next(tip, height, id.Network.subsidy(height), h.MedianTime, uint32(time.Now().Unix())))
 }
 
 // longPoll keeps one longpoll open, never a second one: with Core each of them

@@ -296,3 +296,15 @@ func (t *Template) Empty() *Template {
 	}
 	return &empty
 }
+
+// Next is a template for an empty block on a tip that has just replaced this
+// template's own: what can be mined until the node has made a real one. Bits,
+// version and rules must be known to stay what they are.
+func (t *Template) Next(tip chainhash.Hash, height, subsidy int64, medianTime, now uint32) *Template {
+	next := t.Empty()
+	next.PreviousHash, next.Height, next.CoinbaseValue = tip, height, subsidy
+	next.MinTime = medianTime + 1
+	next.CurrentTime = max(now, next.MinTime)
+	next.MaxTime, next.LongPollID, next.WorkID, next.Stale = 0, "", "", true
+	return next
+}
