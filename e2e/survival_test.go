@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"syscall"
 	"testing"
@@ -143,23 +144,26 @@ func (w *world) height() int64 {
 	return height
 }
 
-// notLost waits until the node has each of the blocks, or another one at its
-// height that is known to have won.
+// notLost waits until the node has each of the blocks in its chain. Only a block
+// that was not confirmed yet may have lost to another one at its height, which the
+// scheduler then knows.
 func (w *world) notLost(blocks []api.Block) {
 	w.t.Helper()
 	var missing string
-	eventually(w.t, "every block that was found is in the chain", func() bool {
+	eventually(w.t, "every block that was found is in the chain or beaten", func() bool {
+		now := map[string]string{}
+		for _, b := range w.status().Blocks {
+			now[b.Hash] = b.State
+		}
 		for _, b := range blocks {
-			missing = b.Hash
-			if b.State == "orphaned" {
-				continue
-			}
-			if hash, err := w.node.BlockHash(w.t.Context(), b.Height); err != nil || hash != b.Hash {
+			missing = fmt.Sprintf("block %d %s, %s before, now %s", b.Height, b.Hash, b.State, now[b.Hash])
+			hash, err := w.node.BlockHash(w.t.Context(), b.Height)
+			if err != nil || hash != b.Hash && (b.State == "confirmed" || now[b.Hash] != "orphaned") {
 				return false
 			}
 		}
 		return true
-	}, func() string { return "missing: " + missing })
+	}, func() string { return missing })
 }
 
 func kill(t *testing.T, pid int) {
