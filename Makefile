@@ -79,7 +79,7 @@ cover: ## Write coverage.out and print the total.
 .PHONY: conformance
 conformance: ## Check a Mesos cluster: make conformance MASTER=http://host:5050
 	@test -n "$(MASTER)" || { echo "make conformance: MASTER is missing, e.g. MASTER=http://host:5050"; exit 2; }
-	$(GO) test ./devmesos/conformance -count=1 -timeout 30m -v -run TestCluster -master=$(MASTER) $(ARGS)
+	$(GO) test ./devmesos/conformance -count=1 -timeout 60m -v -run TestCluster -master=$(MASTER) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make built.
