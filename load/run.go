@@ -1,0 +1,376 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lode/stratum"
+)
+
+// run is what a Run is made of.
+type run struct {
+	opts   Options
+	dialer *dialer
+	login  login
+	jobs   jobCache
+	slots  []*slot
+	// opening holds one for each connection that may be on its way to its first job.
+	opening    chan struct{}
+	broadcasts *broadcasts
+	shares     shareCounts
+	slow       hostile
+	garbage    hostile
+	cancel     context.CancelCauseFunc
+
+	measuring, stamped                        atomic.Bool
+	mining, failed, lost, notifications       atomic.Int64
+	stormRounds, stormCut                     atomic.Int64
+	connected, loggedIn, firstJob             histogram
+	spread, submit, lag, stormBack, stormLast histogram
+	second                                    atomic.Pointer[histogram] // submit latencies of this second
+	ramped, measured                          time.Duration
+	atEnd                                     stock
+
+	mu     sync.Mutex // guards what follows
+	errors map[string]int
+	series []Second
+	notes  []string
+}
+
+// Phase is what a run is doing.
+type Phase string
+
+// The phases of a run, in their order.
+const (
+	Ramping   Phase = "ramp"
+	Measuring Phase = "measure"
+	Draining  Phase = "drain"
+)
+
+// Progress is where a run stands.
+type Progress struct {
+	Phase          Phase
+	Done, Of       time.Duration // of the phase; for Ramping Connected counts
+	Mining, Wanted int
+	Submitted      int64
+	Accepted       int64
+	FalseRejects   int64
+	Broadcasts     int
+}
+
+// maxSettle is how long the ramp may take beyond its time until every connection has
+// been tried, whatever came of it.
+const maxSettle = 2 * time.Minute
+
+// Run puts load on a pool and reports. When ctx ends early, what was measured until
+// then is reported, with the error of ctx. Any other error with a nil report means
+// that nothing could be measured.
+func Run(ctx context.Context, opts Options) (*Report, error) {
+	if err := opts.Check(); err != nil {
+		return nil, err
+	}
+	opts.setDefaults()
+	r, err := prepare(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Pool: opts.Pool, Started: time.Now(), CPUs: runtime.GOMAXPROCS(0)}
+	difficulty, err := probe(ctx, r.dialer, &r.login)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: %w", opts.Pool, err)
+	}
+	r.judgeDifficulty(difficulty)
+	err = r.all(ctx)
+	r.fill(report)
+	return report, err
+}
+
+func prepare(ctx context.Context, opts Options) (*run, error) {
+	hostPort, secure, err := stratum.ParseURL(opts.Pool)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return nil, err
+	}
+	target, err := resolve(ctx, hostPort)
+	if err != nil {
+		return nil, err
+	}
+	if err := opts.checkRemote(target.Addr()); err != nil {
+		return nil, err
+	}
+	if err := raiseFileLimit(uint64(opts.Connections + opts.SlowReaders + opts.Garbage + 64)); err != nil {
+		return nil, err
+	}
+	d, err := newDialer(target, host, secure, opts.CA)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{opts: opts, dialer: d, login: newLogin(&opts), opening: make(chan struct{}, opts.Opening)}
+	r.broadcasts = newBroadcasts(opts.Origin, &r.spread)
+	r.second.Store(new(histogram))
+	r.slow.wanted, r.garbage.wanted = opts.SlowReaders, opts.Garbage
+	for i := range opts.Connections {
+		r.slots = append(r.slots, &slot{run: r, index: i})
+	}
+	return r, nil
+}
+
+// judgeDifficulty says before the load begins if there will be no shares.
+func (r *run) judgeDifficulty(d stratum.Difficulty) {
+	if hashes := hashesFor(d); r.opts.Shares > 0 && hashes > r.opts.MaxHashes {
+		r.note("the pool gives difficulty %s: a share takes %.3g hashes, more than the %.3g that are spent on one; "+
+			"without a lower difficulty no shares are sent (ask for one with --difficulty, or configure the pool)", difficultyText(d), hashes, r.opts.MaxHashes)
+	}
+}
+
+// note adds a sentence to the report and tells it at once.
+func (r *run) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.mu.Lock()
+	known := slices.Contains(r.notes, text)
+	if !known {
+		r.notes = append(r.notes, text)
+	}
+	r.mu.Unlock()
+	if !known {
+		r.opts.Notice(text)
+	}
+}
+
+// fail ends the run with an error of its own.
+func (r *run) fail(err error) { r.cancel(err) }
+
+// all opens the connections, measures, and waits for everything to end.
+func (r *run) all(outer context.Context) error {
+	ctx, cancel := context.WithCancelCause(outer)
+	r.cancel = cancel
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+
+	r.ramp(ctx, &wg)
+	if ctx.Err() == nil && r.mining.Load() == 0 {
+		return r.nobody()
+	}
+	r.measure(ctx)
+	r.drain(outer)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// nobody is the error for a run in which no connection came as far as to a job.
+func (r *run) nobody() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	most, times := "no answer", 0
+	for text, n := range r.errors {
+		if n > times {
+			most, times = text, n
+		}
+	}
+	return fmt.Errorf("pool %s: none of %d connections got work: %s", r.opts.Pool, len(r.slots), most)
+}
+
+// ramp opens the connections, evenly over the time given, and returns when each has
+// been tried.
+func (r *run) ramp(ctx context.Context, wg *sync.WaitGroup) {
+	begin := time.Now()
+	r.slow.start(ctx, wg, r, slowReaders, r.readSlowly)
+	r.garbage.start(ctx, wg, r, garbage, r.sendGarbage)
+	var tried sync.WaitGroup
+	tried.Add(len(r.slots))
+	for i, s := range r.slots {
+		wg.Go(func() {
+			// Each waits for its moment by itself.
+			at := time.Duration(float64(r.opts.Ramp) * float64(i) / float64(len(r.slots)))
+			if !sleep(ctx, time.Until(begin.Add(at))) {
+				tried.Done()
+				return
+			}
+			s.live(ctx, sync.OnceFunc(tried.Done))
+		})
+	}
+	all := make(chan struct{})
+	wg.Go(func() {
+		tried.Wait()
+		close(all)
+	})
+	limit := time.After(r.opts.Ramp + maxSettle)
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-all:
+			r.ramped = time.Since(begin)
+			return
+		case <-limit:
+			r.note("not all connections were tried within %v; measuring with those that are there", r.opts.Ramp+maxSettle)
+			r.ramped = time.Since(begin)
+			return
+		case <-ticker.C:
+			r.progress(Ramping, time.Since(begin), r.opts.Ramp)
+		}
+	}
+}
+
+// sleep waits; false: ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// measure is the time that the report is about.
+func (r *run) measure(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Duration)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	begin := time.Now()
+	defer func() { r.measured = time.Since(begin) }()
+	r.broadcasts.begin(begin.UnixNano())
+	r.measuring.Store(true)
+	if r.opts.Shares > 0 {
+		due := make(chan task, 1024)
+		wg.Go(func() { r.pace(ctx, due) })
+		for range runtime.GOMAXPROCS(0) {
+			wg.Go(func() { r.solve(ctx, due) })
+		}
+	}
+	if r.opts.StormSize > 0 {
+		wg.Go(func() { r.storms(ctx) })
+	}
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		r.progress(Measuring, time.Since(begin), r.opts.Duration)
+		if n%4 == 0 {
+			r.everySecond(time.Since(begin))
+		}
+	}
+}
+
+// everySecond closes the books of a second.
+func (r *run) everySecond(since time.Duration) {
+	r.broadcasts.settle(unixNow(), false)
+	r.review()
+	h := r.second.Swap(new(histogram))
+	latency := h.latency()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.series) < maxSeries {
+		r.series = append(r.series, Second{
+			At: since, Mining: int(r.mining.Load()), Accepted: r.shares.accepted.Load(), FalseRejects: r.shares.falseRejects.Load(),
+			SubmitP50: latency.P50, SubmitP99: latency.P99, SubmitMax: latency.Max,
+		})
+	}
+}
+
+func (r *run) review() {
+	now := unixNow()
+	for _, s := range r.slots {
+		if l := s.link.Load(); l != nil {
+			l.review(now)
+		}
+	}
+}
+
+// maxSeries bounds the seconds of a report to a day.
+const maxSeries = 24 * 60 * 60
+
+// drain waits for the last verdicts and broadcasts.
+func (r *run) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Drain)
+	defer cancel()
+	begin := time.Now()
+	for sleep(ctx, 50*time.Millisecond) && (r.pending() || r.broadcasts.arriving(unixNow())) {
+		r.review()
+		r.progress(Draining, time.Since(begin), r.opts.Drain)
+	}
+	r.measuring.Store(false)
+	r.broadcasts.settle(unixNow(), true)
+	r.atEnd = r.look()
+}
+
+// look takes stock of the miners while they are still connected.
+func (r *run) look() (s stock) {
+	for _, slot := range r.slots {
+		l := slot.link.Load()
+		if l == nil {
+			continue
+		}
+		l.mu.Lock()
+		if l.work != nil {
+			s.mining++
+			s.difficulties = append(s.difficulties, float64(l.space.difficulty))
+			if hashesFor(l.space.difficulty) > r.opts.MaxHashes {
+				s.tooHard++
+			}
+		}
+		s.unanswered += len(l.waiting)
+		s.undecided += len(l.doubts)
+		l.waiting, l.doubts = nil, nil
+		l.mu.Unlock()
+	}
+	slices.Sort(s.difficulties)
+	r.shares.unanswered.Add(int64(s.unanswered))
+	r.shares.undecided.Add(int64(s.undecided))
+	return s
+}
+
+// stock is what there was at the end.
+type stock struct {
+	mining, tooHard       int
+	unanswered, undecided int
+	difficulties          []float64 // sorted
+}
+
+func (r *run) pending() bool {
+	for _, s := range r.slots {
+		if l := s.link.Load(); l != nil && l.pending() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// answered counts a pool's verdict on a share.
+func (r *run) answered(took time.Duration) {
+	r.submit.record(took)
+	r.second.Load().record(took)
+}
+
+func (r *run) progress(phase Phase, done, of time.Duration) {
+	b := r.broadcasts
+	b.mu.Lock()
+	broadcasts := b.count
+	b.mu.Unlock()
+	r.opts.Progress(Progress{
+		Phase: phase, Done: min(done, of), Of: of, Mining: int(r.mining.Load()), Wanted: len(r.slots),
+		Submitted: r.shares.submitted.Load(), Accepted: r.shares.accepted.Load(), FalseRejects: r.shares.falseRejects.Load(), Broadcasts: broadcasts,
+	})
+}
