@@ -156,11 +156,13 @@ func simulate(seed uint64, log func(string, ...any)) (err error) {
 	// It must stay so.
 	launched := len(h.executed)
 	h.run(h.now.Add(2*time.Minute), h.stopped)
+	// A periodic reconciliation may be under way at that very moment.
+	h.run(h.now.Add(10*time.Second), func() bool { return h.err != nil || h.healthy() == "" })
 	if h.err != nil {
 		return h.err
 	}
 	if why := h.healthy(); why != "" {
-		return fmt.Errorf("it was healthy, and then: %s", why)
+		return fmt.Errorf("it was healthy, and then: %s\n%s", why, h.explain())
 	}
 	if n := len(h.executed) - launched; n > 2*len(h.agents) {
 		return fmt.Errorf("%d launches in two minutes in which nothing happened", n)
