@@ -192,16 +192,16 @@ func (r *run) fill(report *Report) {
 func (r *run) advise(report *Report) {
 	s := &report.Shares
 	if s.TooHard > 0 && s.Wanted > 0 {
-		r.note("%d miners have a difficulty (up to %.4g) whose shares take more than %.3g hashes; they sent none", s.TooHard, s.DifficultyMax, r.opts.MaxHashes)
+		r.remark("%d miners have a difficulty (up to %.4g) whose shares take more than %.3g hashes; they sent none", s.TooHard, s.DifficultyMax, r.opts.MaxHashes)
 	}
 	if s.Behind > s.Due/50 {
-		r.note("%d of %d shares were not solved in time: this machine's CPUs are too slow for the rate at this difficulty; ask for a lower one", s.Behind, s.Due)
+		r.remark("%d of %d shares were not solved in time: this machine's CPUs are too slow for the rate at this difficulty; ask for a lower one", s.Behind, s.Due)
 	}
 	if report.Jobs.Broadcasts == 0 && report.Measured > 0 {
-		r.note("the pool has sent no clean job in this time, so there are no latencies of jobs: measure for longer than a block takes")
+		r.remark("the pool has sent no clean job in this time, so there are no latencies of jobs: measure for longer than a block takes")
 	}
 	if !report.KernelClock && report.Notifications > 0 {
-		r.note("latencies end when this program has read, not when the kernel received: they hold this program's own delays")
+		r.remark("latencies end when this program has read, not when the kernel received: they hold this program's own delays")
 	}
 }
 

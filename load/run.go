@@ -134,16 +134,15 @@ func (r *run) judgeDifficulty(d stratum.Difficulty) {
 
 // note adds a sentence to the report and tells it at once.
 func (r *run) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	r.remark(format, args...)
+	r.opts.Notice(fmt.Sprintf(format, args...))
+}
+
+// remark adds a sentence to the report.
+func (r *run) remark(format string, args ...any) {
 	r.mu.Lock()
-	known := slices.Contains(r.notes, text)
-	if !known {
-		r.notes = append(r.notes, text)
-	}
-	r.mu.Unlock()
-	if !known {
-		r.opts.Notice(text)
-	}
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
 // fail ends the run with an error of its own.

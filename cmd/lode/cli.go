@@ -22,6 +22,7 @@ type cli struct {
 	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
 	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
 	Bench     benchCmd     `cmd:"" help:"Measure how fast this machine hashes."`
+	Load      loadCmd      `cmd:"" help:"Put load on a Stratum pool and measure it."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"lode/load"
+	"lode/stratum"
+)
+
+// loadCmd is `lode load`.
+type loadCmd struct {
+	Pool         string `help:"Pool to put load on: stratum+tcp://host:port or stratum+tls://host:port." required:"" placeholder:"URL"`
+	PoolCA       string `name:"pool-ca" help:"PEM certificates to trust for stratum+tls; default: the system's." placeholder:"FILE"`
+	User         string `help:"User, account.worker or address.worker, of all miners." required:"" placeholder:"NAME"`
+	Password     string `help:"Password; other users of this machine can see it, see --password-file." default:"x" placeholder:"TEXT"`
+	PasswordFile string `help:"File whose first line is the password." placeholder:"FILE"`
+
+	Connections int           `help:"Miners." default:"100" placeholder:"N"`
+	Ramp        time.Duration `help:"Time over which they connect, evenly; 0: as fast as they can." default:"5s" placeholder:"DURATION"`
+	Opening     int           `help:"How many may be connecting at once." default:"256" placeholder:"N"`
+	Duration    time.Duration `help:"Time to measure, after the ramp." default:"30s" placeholder:"DURATION"`
+	Shares      float64       `help:"Shares per second of all miners together; 0: none." default:"20" placeholder:"RATE"`
+	Difficulty  float64       `help:"Share difficulty to ask the pool for; 0: none." default:"0.000001" placeholder:"D"`
+
+	SlowReaders      int    `help:"Further miners that do not read what they are sent." default:"0" placeholder:"N"`
+	Garbage          int    `help:"Further connections that send what is no Stratum." default:"0" placeholder:"N"`
+	Storm            string `help:"Reconnect storms: every INTERVAL, N miners lose their connection at once and come back, such as 500@10s." placeholder:"N@INTERVAL"`
+	NoVersionRolling bool   `help:"Do not ask for version rolling (BIP 310)."`
+
+	JSON      bool   `name:"json" help:"Print one JSON object instead of a table."`
+	Plot      string `help:"Draw the latencies into a file, .svg or .png." placeholder:"FILE"`
+	MayAttack bool   `name:"i-may-load-this-pool" help:"Allow a pool on another machine: its owner has agreed to this load."`
+}
+
+// Help is shown by lode load --help.
+func (loadCmd) Help() string {
+	return `Connects many miners to a Stratum v1 pool, has them submit real shares, and measures connecting, the way of new jobs to all miners, submitting, and shares refused without a reason. Exits with 1 if there were any of those, or no miner got work.
+
+  lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 1000 --shares 200
+  lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 10000 --ramp 30s --shares 2000 --storm 1000@20s --garbage 20 --slow-readers 20 --plot load.svg
+
+Latencies of jobs need new blocks in that time: on a test network shares that are blocks make them (see lode proxy --min-block-interval). Shares are solved by this machine's CPUs, so the pool must give a low difficulty; if it does not, that is said, and none are sent. Load on a pool whose owner has not agreed is an attack: only pools on this machine are loaded, unless --i-may-load-this-pool.`
+}
+
+// Run is called by kong.
+func (cmd *loadCmd) Run(env *environment) error {
+	options, err := cmd.options()
+	if err != nil {
+		return err
+	}
+	bar := newLoadProgress(env.stderr)
+	options.Progress = bar.show
+	options.Notice = bar.notice
+	report, err := load.Run(env.ctx, options)
+	bar.close()
+	if report == nil {
+		if bad := new(load.OptionError); errors.As(err, &bad) {
+			return cmd.explain(bad)
+		}
+		return err
+	}
+	err = errors.Join(err, cmd.print(env.stdout, report))
+	switch {
+	case env.ctx.Err() != nil:
+		return context.Canceled
+	case err != nil:
+		return err
+	case report.Shares.FalseRejects > 0 || report.Connections.AtEnd == 0:
+		return exitStatus(1)
+	}
+	return nil
+}
+
+func (cmd *loadCmd) print(w io.Writer, report *load.Report) error {
+	var err error
+	if cmd.JSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		err = report.WriteTable(w)
+	}
+	if cmd.Plot != "" {
+		err = errors.Join(err, report.SavePlot(cmd.Plot))
+	}
+	return err
+}
+
+func (cmd *loadCmd) options() (load.Options, error) {
+	o := load.Options{
+		Pool: cmd.Pool, AllowRemote: cmd.MayAttack, User: cmd.User, Password: cmd.Password,
+		Connections: cmd.Connections, Ramp: cmd.Ramp, Opening: cmd.Opening, Duration: cmd.Duration,
+		Shares: cmd.Shares, Difficulty: stratum.Difficulty(cmd.Difficulty), NoVersionRolling: cmd.NoVersionRolling,
+		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
+	}
+	for _, f := range []struct {
+		name string
+		n    int
+	}{{"connections", cmd.Connections}, {"opening", cmd.Opening}} {
+		if f.n < 1 {
+			return o, usagef("--%s=%d: want 1 or more", f.name, f.n)
+		}
+	}
+	if cmd.Duration <= 0 {
+		return o, usagef("--duration=%v: want more than 0", cmd.Duration)
+	}
+	if cmd.Plot != "" {
+		if err := load.CheckPlotName(cmd.Plot); err != nil {
+			return o, usagef("--plot: %w", err)
+		}
+	}
+	var err error
+	if cmd.Storm != "" {
+		if o.StormSize, o.StormInterval, err = parseStorm(cmd.Storm); err != nil {
+			return o, err
+		}
+	}
+	if cmd.PasswordFile != "" {
+		if o.Password, err = readSecret(cmd.PasswordFile); err != nil {
+			return o, usagef("--password-file: %w", err)
+		}
+	}
+	if o.CA, err = readOptional("--pool-ca", cmd.PoolCA); err != nil {
+		return o, err
+	}
+	if err := o.Check(); err != nil {
+		bad := new(load.OptionError)
+		if errors.As(err, &bad) {
+			return o, cmd.explain(bad)
+		}
+		return o, err
+	}
+	return o, nil
+}
+
+// explain names the flag of an option.
+func (cmd *loadCmd) explain(bad *load.OptionError) error {
+	flag := map[string]string{
+		"Pool": "--pool", "User": "--user", "Connections": "--connections", "Opening": "--opening", "Duration": "--duration", "Shares": "--shares",
+		"Difficulty": "--difficulty", "Garbage": "--garbage, --slow-readers", "StormSize": "--storm", "StormInterval": "--storm",
+		"CA": "--pool-ca", "AllowRemote": "--i-may-load-this-pool",
+	}[bad.Option]
+	return usagef("%s: %w", flag, bad)
+}
+
+func parseStorm(text string) (int, time.Duration, error) {
+	size, interval, ok := strings.Cut(text, "@")
+	n, err := strconv.Atoi(size)
+	every, durationErr := time.ParseDuration(interval)
+	if !ok || err != nil || durationErr != nil || n < 1 {
+		return 0, 0, usagef("--storm=%s: want N@INTERVAL, such as 500@10s", text)
+	}
+	return n, every, nil
+}
+
+// loadProgress shows how far a load is: a bar on a terminal, else a line now and
+// then.
+type loadProgress struct {
+	w     io.Writer
+	bar   *progressbar.ProgressBar // nil: lines
+	phase load.Phase
+	next  time.Time // of the next line
+}
+
+// lineInterval is the time between two lines of progress.
+const lineInterval = 5 * time.Second
+
+func newLoadProgress(w io.Writer) *loadProgress {
+	p := &loadProgress{w: w}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
+	}
+	return p
+}
+
+func (l *loadProgress) show(p load.Progress) {
+	text := fmt.Sprintf("%-7s %4.0fs  %d of %d mining", p.Phase, p.Done.Seconds(), p.Mining, p.Wanted)
+	if p.Phase != load.Ramping {
+		text += fmt.Sprintf("  %d shares, %d accepted, %d false rejects  %d clean jobs", p.Submitted, p.Accepted, p.FalseRejects, p.Broadcasts)
+	}
+	if l.bar != nil {
+		part := float64(p.Mining) / float64(p.Wanted)
+		if p.Phase != load.Ramping {
+			part = float64(p.Done) / max(float64(p.Of), 1)
+		}
+		l.bar.Describe(text)
+		_ = l.bar.Set(min(int(1000*part), 999)) // a bar that cannot be drawn is no reason to end
+		return
+	}
+	if now := time.Now(); p.Phase != l.phase || now.After(l.next) {
+		l.phase, l.next = p.Phase, now.Add(lineInterval)
+		fmt.Fprintln(l.w, text)
+	}
+}
+
+// notice prints a sentence that cannot wait.
+func (l *loadProgress) notice(text string) {
+	if l.bar != nil {
+		_ = l.bar.Clear()
+	}
+	fmt.Fprintln(l.w, "note:", text)
+}
+
+func (l *loadProgress) close() {
+	if l.bar != nil {
+		_ = l.bar.Finish()
+	}
+}
