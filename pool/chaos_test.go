@@ -170,7 +170,7 @@ func (p *process) blocks() ([]foundBlock, error) {
 // the moment of a block. Every block that a miner was told to be accepted must end in
 // the chain, or be proven orphaned.
 func TestChaos(t *testing.T) {
-	blocks := 30
+	blocks := 20
 	if text := os.Getenv(blocksVariable); text != "" {
 		var err error
 		if blocks, err = strconv.Atoi(text); err != nil {

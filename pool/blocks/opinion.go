@@ -1,0 +1,238 @@
+package blocks
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"time"
+
+	"lode/pool/node"
+)
+
+// cares reports whether any block is not settled.
+func (k *Keeper) cares() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.blocks {
+		if !b.settled {
+			return true
+		}
+	}
+	return false
+}
+
+// waiting reports whether the node's word on some block is still open.
+func (k *Keeper) waiting(i int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.blocks {
+		if op := &b.nodes[i]; !b.settled && !op.inMain && !op.invalid && op.buried < k.o.OrphanDepth {
+			return true
+		}
+	}
+	return false
+}
+
+// pending lists blocks, lowest first, that are to be submitted to the node, or (for
+// check) to be asked for.
+func (k *Keeper) pending(i int, check bool) []*tracked {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	var list []*tracked
+	for _, hash := range k.order {
+		b := k.blocks[hash]
+		op := &b.nodes[i]
+		if b.settled || now.Before(op.next) {
+			continue
+		}
+		switch {
+		case !check && !op.submitted,
+			check && op.submitted && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval):
+			list = append(list, b)
+		}
+	}
+	sort.SliceStable(list, func(a, b int) bool { return list[a].Height < list[b].Height })
+	return list
+}
+
+func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
+	n := k.o.Nodes[i]
+	verdict, reason, err := n.Submit(ctx, b.Raw)
+	if err != nil {
+		return verdict, err
+	}
+	k.o.Logger.Info("submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	op := &b.nodes[i]
+	if reason != "" {
+		b.Detail = n.URL() + ": " + reason
+	}
+	switch verdict {
+	case node.Later:
+		op.next = time.Now().Add(time.Second)
+	case node.Invalid:
+		op.submitted, op.invalid = true, true
+	default:
+		op.submitted, op.invalid = true, false
+	}
+	return verdict, nil
+}
+
+// check asks the node where the block stands.
+func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) error {
+	n := k.o.Nodes[i]
+	h, err := n.Header(ctx, b.hash)
+	if errors.Is(err, node.ErrUnknownBlock) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		op := &b.nodes[i]
+		// Forgotten, or (btcd) kept aside for want of its parent: hand it in again.
+		op.submitted, op.inMain, op.next = false, false, time.Now().Add(time.Second)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var buried int64
+	if h.Confirmations < 1 && height >= b.Height {
+		other, err := n.BlockAt(ctx, b.Height)
+		if err != nil {
+			return err
+		}
+		if other != b.hash {
+			buried = height - b.Height + 1
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	op := &b.nodes[i]
+	op.checked = time.Now()
+	op.inMain = h.Confirmations >= 1
+	op.confirmations = max(h.Confirmations, 0)
+	op.buried = buried
+	return nil
+}
+
+// Restore hands node i the blocks that belong at or above a height, lowest first,
+// and tells how many it took. It is for a node whose next block is at that height:
+// one that was killed has forgotten blocks of the last minutes, and must have them
+// again before anybody builds on what it has left.
+func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, err error) {
+	k.mu.Lock()
+	var list []*tracked
+	for _, hash := range k.order {
+		if b := k.blocks[hash]; !b.settled && !b.nodes[i].invalid && b.Height >= height {
+			list = append(list, b)
+		}
+	}
+	k.mu.Unlock()
+	sort.SliceStable(list, func(a, b int) bool { return list[a].Height < list[b].Height })
+	for _, b := range list {
+		verdict, err := k.submit(ctx, i, b)
+		if err != nil {
+			return took, err
+		}
+		if verdict == node.Taken {
+			took++
+		}
+	}
+	return took, nil
+}
+
+// doubt makes the node be asked about every block again.
+func (k *Keeper) doubt(i int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.blocks {
+		if op := &b.nodes[i]; !b.settled {
+			op.checked = time.Time{}
+		}
+	}
+}
+
+// judge draws the conclusions from all nodes' opinions.
+func (k *Keeper) judge(i int, height int64) {
+	k.mu.Lock()
+	var changed []Block
+	var settle []*tracked
+	for _, hash := range k.order {
+		b := k.blocks[hash]
+		if b.settled {
+			continue
+		}
+		if op := &b.nodes[i]; op.inMain {
+			op.confirmations = height - b.Height + 1
+		}
+		if k.conclude(b) {
+			told := b.Block
+			told.Raw = nil
+			changed = append(changed, told)
+		}
+		if k.done(b) {
+			settle = append(settle, b)
+		}
+	}
+	k.mu.Unlock()
+	for _, b := range changed {
+		k.o.Logger.Info("block changed its state", "hash", b.Hash, "height", b.Height, "state", string(b.State), "detail", b.Detail)
+	}
+	k.tell(changed...)
+	for _, b := range settle {
+		if err := k.o.Journal.Settle(b.Hash); err != nil {
+			k.o.Logger.Error("cannot write to the block journal", "error", err)
+			continue
+		}
+		k.mu.Lock()
+		b.settled, b.Raw = true, nil
+		k.prune()
+		k.mu.Unlock()
+	}
+}
+
+// conclude sets state and confirmations; true if the state is another one.
+func (k *Keeper) conclude(b *tracked) bool {
+	was := b.State
+	var best int64
+	lost, voices := true, 0
+	for i := range b.nodes {
+		op := &b.nodes[i]
+		if op.inMain {
+			best = max(best, op.confirmations)
+		}
+		if op.submitted {
+			voices++
+			lost = lost && (op.invalid || op.buried >= k.o.OrphanDepth)
+		}
+	}
+	b.Confirmations = best
+	switch {
+	case best > 0:
+		b.State = Confirmed
+	case voices > 0 && lost:
+		b.State = Orphaned
+	case b.State == Confirmed || voices > 0:
+		b.State = Submitted
+	}
+	return b.State != was
+}
+
+// done reports whether the block needs no more care.
+func (k *Keeper) done(b *tracked) bool {
+	if time.Since(b.FoundAt) < k.o.KeepFor {
+		return false
+	}
+	if b.Confirmations >= k.o.Confirmations {
+		return true
+	}
+	if b.State != Orphaned {
+		return false
+	}
+	for i := range b.nodes {
+		if op := &b.nodes[i]; !op.invalid && op.buried < k.o.Confirmations {
+			return false
+		}
+	}
+	return true
+}
