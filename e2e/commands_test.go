@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lode/devnode"
+	"lode/miner"
 )
 
 // devResult is the shape that other programs rely on, written down here again on
@@ -158,4 +159,39 @@ func TestProxyAndMine(t *testing.T) {
 		}
 		return height >= 3
 	}, miner.output)
+}
+
+// Each kernel of this machine finds shares that the proxy accepts and a block that
+// btcd confirms.
+func TestEachKernelMinesABlock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end test with real processes: left out by -short")
+	}
+	node, err := devnode.Start(t.Context(), devnode.Config{Binary: filepath.Join(bin, "btcd"), PlainHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Stop() })
+	address := freeAddress(t)
+	start(t, []string{"LODE_NODE_PASSWORD=" + node.Password}, lode(), "proxy",
+		"--listen="+address, "--upstream=node:"+node.URL, "--node-user="+node.User,
+		"--payout-address="+devnode.DefaultMiningAddress, "--state-dir="+t.TempDir(), "--min-block-interval=100ms")
+	for _, kernel := range miner.Kernels() {
+		t.Run(kernel.Name, func(t *testing.T) {
+			if kernel.Missing != "" {
+				t.Skipf("this machine cannot run %s: %s", kernel.Name, kernel.Missing)
+			}
+			before, err := node.Height(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := start(t, nil, lode(), "mine", "--pool=stratum+tcp://"+address, "--user=worker."+kernel.Name,
+				"--threads=1", "--kernel="+kernel.Name)
+			eventually(t, "the node has another block", func() bool {
+				height, err := node.Height(t.Context())
+				return err == nil && height > before
+			}, m.output)
+			m.stop(t)
+		})
+	}
 }
