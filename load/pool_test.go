@@ -41,7 +41,6 @@ type testPool struct {
 // miner is what the pool keeps with a connection.
 type testMiner struct {
 	extranonce1 []byte
-	scratch     []byte
 }
 
 func startPool(t testing.TB, difficulty stratum.Difficulty, opts stratum.ServerOptions) *testPool {
