@@ -66,6 +66,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s).
 	  done; \
 	done
 
+.PHONY: sim
+sim: ## Simulate SEEDS whole histories of a cluster (100000); LODE_SIM_SEED=n replays one.
+	LODE_SIM_SEEDS=$(SEEDS) $(GO) test ./scheduler/core -run TestSimulation -timeout 0 -v
+
 .PHONY: bench
 bench: build ## Measure the miner on this machine, then run the Go benchmarks.
 	$(BIN)/lode bench

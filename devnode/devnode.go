@@ -80,6 +80,9 @@ type process struct {
 // somebody else may take one between our look and its start.
 const startTries = 5
 
+// restartTries bounds the attempts to have the same ports again, one a second.
+const restartTries = 30
+
 // readyTimeout is how long btcd may take until its RPC server answers.
 const readyTimeout = 60 * time.Second
 
@@ -118,7 +121,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		if err == nil {
 			return n, nil
 		}
-		if try == startTries || ctx.Err() != nil || !strings.Contains(err.Error(), "address already in use") {
+		if try == startTries || ctx.Err() != nil || !portTaken(err) {
 			n.remove()
 			return nil, err
 		}
@@ -285,13 +288,26 @@ func (n *Node) terminate(sig syscall.Signal) error {
 }
 
 // Restart starts a node that was stopped or killed, with the same ports, passwords
-// and data.
+// and data. It waits for somebody who has taken a port meanwhile: connections from
+// this machine do, for a moment.
 func (n *Node) Restart(ctx context.Context) error {
 	if err := n.terminate(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return n.run(ctx)
+	for try := 1; ; try++ {
+		err := n.run(ctx)
+		if err == nil || try == restartTries || !portTaken(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
 }
+
+func portTaken(err error) bool { return strings.Contains(err.Error(), "address already in use") }
 
 // Done is closed when the present btcd process has ended.
 func (n *Node) Done() <-chan struct{} {

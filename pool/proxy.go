@@ -108,6 +108,11 @@ func New(config Config) (*Proxy, error) {
 	if len(config.CoinbaseTag) > 40 {
 		return nil, fmt.Errorf("pool-proxy: coinbase tag of %d bytes, at most 40", len(config.CoinbaseTag))
 	}
+	if config.PayoutAddress != "" {
+		if err := node.CheckAddress(config.PayoutAddress); err != nil {
+			return nil, fmt.Errorf("pool-proxy: %w", err)
+		}
+	}
 	if config.HoldDown == 0 {
 		p.config.HoldDown = defaultHoldDown
 	}

@@ -162,7 +162,7 @@ func (p *devProgress) scheduler(e *scheduler.Event) {
 }
 
 func (p *devProgress) task(t *api.Task) {
-	if p.states[t.ID] == t.State {
+	if p.states[t.ID] == t.State || t.State == "TASK_STAGING" { // the offer's line says it
 		return
 	}
 	p.states[t.ID] = t.State

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -53,7 +52,7 @@ func (cmd *mineCmd) Run(env *environment) error {
 		Connect: func(pool string) mining.Connection {
 			o := options
 			o.URL = pool
-			return &poolConnection{options: o}
+			return mining.NewSession(o)
 		},
 	})
 	m.SetPools(cmd.Pool)
@@ -132,45 +131,4 @@ func writeMining(w io.Writer, s mining.Status, rate float64) {
 	}
 	fmt.Fprintf(w, "%s  %saccepted %d (difficulty %.4g)  rejected %d  stale %d  %s\n",
 		time.Now().Format(time.TimeOnly), speed, s.Accepted, s.Accounted, s.Rejected, s.Stale, state)
-}
-
-// poolConnection is one connection to a pool, for mining.Miner.
-type poolConnection struct {
-	options stratum.ClientOptions
-
-	mu      sync.Mutex
-	session *stratum.Session
-}
-
-// Run implements mining.Connection.
-func (p *poolConnection) Run(ctx context.Context, on func(stratum.Assignment)) error {
-	s, err := stratum.Dial(ctx, p.options)
-	if err != nil {
-		if inner := errors.Unwrap(err); inner != nil {
-			err = inner // without the pool's name, which the caller adds
-		}
-		return err
-	}
-	defer s.Close()
-	p.mu.Lock()
-	p.session = s
-	p.mu.Unlock()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.Done():
-			return s.Err()
-		case a := <-s.Assignments():
-			on(a)
-		}
-	}
-}
-
-// Submit implements mining.Connection.
-func (p *poolConnection) Submit(ctx context.Context, a stratum.Assignment, extranonce2 []byte, ntime, nonce, version uint32) error {
-	p.mu.Lock()
-	s := p.session
-	p.mu.Unlock()
-	return s.Submit(ctx, a, extranonce2, ntime, nonce, version)
 }

@@ -44,7 +44,7 @@ type schedulerCmd struct {
 	Upgrade         bool          `help:"Replace tasks that run another executor binary, a few at a time."`
 	Teardown        bool          `name:"teardown-on-exit" help:"End the framework and all of its tasks at SIGINT or SIGTERM."`
 
-	ProxyGrace       time.Duration `help:"For how long miners may idle without a proxy before they are killed; 0: not at all." default:"30s"`
+	ProxyGrace       time.Duration `help:"For how long miners may idle without a proxy before they are killed; 0: they are killed at once." default:"30s"`
 	HoldBackCPUs     float64       `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
 	MaxMiners        int           `help:"Most miner tasks; 0: no limit." default:"0"`
 	Revocable        bool          `help:"Take revocable resources too."`

@@ -2,6 +2,7 @@ package mining
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,9 @@ func stratumConnect(cfg Config) func(pool string) Connection {
 func (c *session) Run(ctx context.Context, on func(stratum.Assignment)) error {
 	s, err := stratum.Dial(ctx, c.options)
 	if err != nil {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // without the server's name, which the caller adds
+		}
 		return err
 	}
 	defer s.Close()

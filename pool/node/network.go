@@ -76,3 +76,14 @@ func (n Network) PayoutScript(address string) ([]byte, error) {
 	}
 	return nil, fmt.Errorf("payout address %q for %s: %w", address, n.Name, err)
 }
+
+// CheckAddress tells whether an address belongs to any network at all: which one it
+// must be is known only when a node answers.
+func CheckAddress(address string) error {
+	for _, n := range Networks() {
+		if _, err := n.PayoutScript(address); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("payout address %q is no address of any Bitcoin network", address)
+}
