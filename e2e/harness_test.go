@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ import (
 // patience bounds every wait of these tests. It is long because machines are slow
 // and shared; nothing here measures time.
 const patience = 90 * time.Second
+
+// worlds counts calls of newWorld.
+var worlds atomic.Int32
 
 // bin is where TestMain built the commands.
 var bin string
@@ -153,6 +157,8 @@ type options struct {
 	resources string
 	timing    devmesos.Timing
 	flags     []string
+	payout    string // address; "": a good one
+	password  string // of the node; "": the right one
 }
 
 // newWorld starts node and Mesos, and a scheduler that mines with them.
@@ -161,8 +167,12 @@ func newWorld(t *testing.T, o options) *world {
 	if testing.Short() {
 		t.Skip("end-to-end test with real processes: left out by -short")
 	}
+	t.Parallel()
 	if o.agents == 0 {
 		o.agents = 2
+	}
+	if o.payout == "" {
+		o.payout = devnode.DefaultMiningAddress
 	}
 	if o.resources == "" {
 		o.resources = "cpus:1.5;mem:1024;disk:1024"
@@ -175,11 +185,13 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	t.Cleanup(func() { w.node.Stop() })
 
+	// Worlds run side by side on one machine, so each has ports of its own.
+	ports := 20000 + 1000*int(worlds.Add(1)%20)
 	var agents []devmesos.AgentConfig
 	for i := range o.agents {
 		agents = append(agents, devmesos.AgentConfig{
 			Hostname:  fmt.Sprintf("127.0.0.%d", i+1),
-			Resources: fmt.Sprintf("%s;ports:[%d-%d]", o.resources, 41000+100*i, 41099+100*i),
+			Resources: fmt.Sprintf("%s;ports:[%d-%d]", o.resources, ports+100*i, ports+100*i+99),
 		})
 	}
 	mesosLog := &process{}
@@ -201,14 +213,17 @@ func newWorld(t *testing.T, o options) *world {
 	ca := filepath.Join(t.TempDir(), "rpc.cert")
 	password := filepath.Join(t.TempDir(), "password")
 	write(t, ca, string(w.node.CA))
-	write(t, password, w.node.Password+"\n")
+	if o.password == "" {
+		o.password = w.node.Password
+	}
+	write(t, password, o.password+"\n")
 	w.url = "http://" + freeAddress(t)
 	w.args = append([]string{
 		"scheduler",
 		"--log-level=debug",
 		"--master=" + w.mesos.MasterURL(),
 		"--node=" + w.node.URL, "--node-user=" + w.node.User, "--node-password-file=" + password, "--node-ca=" + ca,
-		"--payout-address=" + devnode.DefaultMiningAddress,
+		"--payout-address=" + o.payout,
 		"--state-dir=" + w.stateDir,
 		"--listen=" + strings.TrimPrefix(w.url, "http://"),
 		"--executor=" + executor(),

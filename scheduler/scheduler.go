@@ -372,7 +372,7 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 			send = append(send, a.Call)
 		case core.Notice:
 			s.log.Log(ctx, a.Level, a.Text, a.Attrs...)
-			s.tell(Event{Type: EventNotice, Message: a.Text})
+			s.tell(Event{Type: EventNotice, Message: noticeText(a)})
 		case core.Progress:
 			flush()
 			s.progress(a)
@@ -495,4 +495,15 @@ func (s *Scheduler) Addr() string { return s.listener.Addr().String() }
 // Kill ends a task. Another one is launched if one is needed.
 func (s *Scheduler) Kill(task, why string) {
 	s.enqueue(queued{event: core.KillTask{ID: task, Why: why}})
+}
+
+// noticeText is a notice in one line, for those who do not read the log.
+func noticeText(n core.Notice) string {
+	text := n.Text
+	for i := 0; i+1 < len(n.Attrs); i += 2 {
+		if n.Attrs[i] == "error" {
+			text += fmt.Sprintf(": %v", n.Attrs[i+1])
+		}
+	}
+	return text
 }

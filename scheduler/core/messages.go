@@ -116,6 +116,7 @@ func (c *Core) receiveReport(t *Task, m *message.Report) {
 			Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
 		}
 		r.ready = d.Ready
+		c.watchProxyError(t, r, report)
 		for _, b := range d.Blocks {
 			c.learnBlock(b)
 		}
@@ -124,6 +125,21 @@ func (c *Core) receiveReport(t *Task, m *message.Report) {
 	}
 	r.report = report
 	c.tell(Progress{Type: "report", Task: c.taskStatus(t)})
+}
+
+// watchProxyError tells an operator once why a proxy has no work.
+func (c *Core) watchProxyError(t *Task, r *run, report *api.Task) {
+	const settling = time.Second // a proxy that has just started waits for its secrets
+	text := report.Proxy.Error
+	if report.Proxy.Ready {
+		text = ""
+	}
+	if text != r.toldError && report.Uptime >= settling {
+		r.toldError = text
+		if text != "" {
+			c.notice(slog.LevelWarn, "the proxy has no work", "task", t.ID, "error", text)
+		}
+	}
 }
 
 // finite keeps what is not a number out of JSON.

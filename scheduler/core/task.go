@@ -83,6 +83,7 @@ type run struct {
 	sequence   uint64
 	report     *api.Task // what the report said
 	ready      bool      // of proxies
+	toldError  string    // of proxies: why there is no work, as last told
 	knownEpoch uint64    // of miners: newest proxy list that they have
 	listAt     time.Time // last proxy list sent
 	listSends  int
