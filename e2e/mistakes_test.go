@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"lode/scheduler/api"
@@ -34,5 +38,58 @@ func TestMistakesAreTold(t *testing.T) {
 				t.Errorf("height of the node: got %d, want 0", height)
 			}
 		})
+	}
+}
+
+// A framework that somebody tore down must not come back by itself: its tasks were
+// all killed on purpose.
+func TestFrameworkRemoved(t *testing.T) {
+	w := newWorld(t, options{})
+	id := w.mining(2).FrameworkID
+	response, err := http.PostForm(w.mesos.MasterURL()+"/teardown", url.Values{"frameworkId": {id}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	for _, when := range []string{"at the teardown", "at a start with the same state"} {
+		<-w.scheduler.done
+		if code := w.scheduler.cmd.ProcessState.ExitCode(); code != 3 {
+			t.Fatalf("exit code %s: got %d, want 3", when, code)
+		}
+		if out := w.scheduler.output(); !strings.Contains(out, "framework has been removed") || !strings.Contains(out, "--new-framework") {
+			t.Errorf("%s it says neither what happened nor what to do:\n%s", when, lastLines(out, 3))
+		}
+		w.startScheduler()
+	}
+	<-w.scheduler.done
+	eventually(t, "no executor is left", func() bool { return len(w.executors()) == 0 }, func() string { return "" })
+	w.args = append(w.args, "--new-framework")
+	w.startScheduler()
+	if again := w.mining(2).FrameworkID; again == id {
+		t.Errorf("framework id after --new-framework: got the old one, %s", id)
+	}
+	w.noOrphans()
+}
+
+// An executor that agents cannot fetch is told with its address, and is not tried in
+// a tight loop.
+func TestExecutorCannotBeFetched(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(server.Close)
+	w := newWorld(t, options{flags: []string{"--artifact-advertise=" + server.Listener.Addr().String()}})
+	status := w.until("a task failed", func(s api.Status) bool { return len(s.Ended) > 0 })
+	end := status.Ended[0]
+	if end.State != "TASK_FAILED" || end.Reason != "REASON_CONTAINER_LAUNCH_FAILED" {
+		t.Errorf("end of the task: got %s %s, want a failed launch", end.State, end.Reason)
+	}
+	eventually(t, "the log names the address that agents cannot fetch", func() bool {
+		return strings.Contains(w.scheduler.output(), server.Listener.Addr().String())
+	}, w.scheduler.output)
+	if n := asked.Load(); n == 0 || n > 20 {
+		t.Errorf("the executor was asked for %d times", n)
 	}
 }
