@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,7 +136,7 @@ func TestLiesAreFound(t *testing.T) {
 				}
 				return nil
 			}
-			report := mustRun(t, Options{Pool: p.url, Connections: 4, Duration: 1200 * time.Millisecond, Shares: 100, Grace: 100 * time.Millisecond})
+			report := mustRun(t, Options{Pool: p.url, Connections: 4, Duration: 500 * time.Millisecond, Shares: 200, Grace: 100 * time.Millisecond})
 			s := report.Shares
 			// Those at the very end may still be in doubt.
 			if s.FalseRejects == 0 || s.FalseRejects+s.Undecided != lies.Load() || s.Stale != 0 {
@@ -163,6 +164,31 @@ func TestGarbageAndSlowReadersDisturbNobody(t *testing.T) {
 	}
 	if s := report.SlowReaders; s.Opened < 2 || s.Refused != 0 {
 		t.Errorf("slow readers %+v", s)
+	}
+}
+
+func TestCutsOfSlowReadersAreSeen(t *testing.T) {
+	if source(netip.MustParseAddr("127.0.0.1"), slowReaders, 0) == nil {
+		t.Skip("on this system slow readers have no address of their own to know them by")
+	}
+	p := startPool(t, tiny, stratum.ServerOptions{})
+	p.cut = netip.MustParsePrefix("127.1.0.0/16")
+	// The server waits 2 s for the other side to close, too, before it cuts.
+	report := mustRun(t, Options{Pool: p.url, Connections: 2, Duration: 4 * time.Second, SlowReaders: 1})
+	if s := report.SlowReaders; s.CutOff == 0 || s.After.Count != s.CutOff || s.After.Max < 200*time.Millisecond {
+		t.Errorf("slow readers %+v", s)
+	}
+	if c := report.Connections; c.AtEnd != 2 || c.Lost != 0 {
+		t.Errorf("connections %+v", c)
+	}
+}
+
+func TestLossesAreCounted(t *testing.T) {
+	p := startPool(t, tiny, stratum.ServerOptions{})
+	p.cut = netip.MustParsePrefix("127.0.0.0/8")
+	report := mustRun(t, Options{Pool: p.url, Connections: 3, Duration: 2 * time.Second})
+	if c := report.Connections; c.Lost < 3 || c.Errors["lost: closed by the pool"] != int(c.Lost) {
+		t.Errorf("connections %+v", c)
 	}
 }
 
@@ -209,7 +235,8 @@ func TestEarlyEndStillReports(t *testing.T) {
 			}
 		},
 	})
-	if !errors.Is(err, context.Canceled) || report == nil || report.Shares.Accepted <= 10 || report.Shares.FalseRejects != 0 {
+	if !errors.Is(err, context.Canceled) || report == nil || report.Shares.Accepted <= 10 || report.Shares.FalseRejects != 0 ||
+		report.Connections.AtEnd != 5 || report.Shares.Lost != 0 {
 		t.Errorf("report %+v, %v", report, err)
 	}
 }

@@ -120,7 +120,7 @@ func (r *Report) plotDistributions() (*plot.Plot, error) {
 	p.X.Label.Text, p.Y.Label.Text = "milliseconds", "share that took longer"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
-	p.Legend.Top = true
+	p.Legend.Left = true
 	p.Add(plotter.NewGrid())
 	for i, c := range r.curves {
 		var points plotter.XYs
@@ -129,7 +129,7 @@ func (r *Report) plotDistributions() (*plot.Plot, error) {
 			if k > 0 {
 				left = 1 - c.shares[k-1]
 			}
-			points = append(points, plotter.XY{X: max(float64(d)/1e6, 1e-3), Y: max(left, 1e-7)})
+			points = append(points, plotter.XY{X: max(float64(d)/1e6, 1e-2), Y: max(left, 1e-7)})
 		}
 		if err := addLine(p, c.name, points, i); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,8 @@ type testPool struct {
 	lie func(*stratum.Share) error
 	// late: a clean job is known to the pool this long before it is sent.
 	late time.Duration
+	// cut: connections from there are closed 300 ms after their login.
+	cut netip.Prefix
 
 	accepted, invalid, suggested atomic.Int64
 	nextConn                     atomic.Uint32
@@ -138,6 +141,9 @@ func (p *testPool) Authorized(c *stratum.Conn) {
 	p.mu.Unlock()
 	c.SetDifficulty(p.difficulty)
 	c.Notify(stratum.EncodeJob(&j))
+	if from, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil && p.cut.Contains(from.Addr().Unmap()) {
+		time.AfterFunc(300*time.Millisecond, func() { c.Close(stratum.ErrSlowReader) })
+	}
 }
 
 func (p *testPool) Submit(c *stratum.Conn, s *stratum.Share) error {

@@ -2,7 +2,9 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"slices"
@@ -83,6 +85,9 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	report := &Report{Pool: opts.Pool, Started: time.Now(), CPUs: runtime.GOMAXPROCS(0)}
 	difficulty, err := probe(ctx, r.dialer, &r.login)
 	if err != nil {
+		if errors.Is(err, io.EOF) && !opts.NoVersionRolling {
+			err = fmt.Errorf("%w: it has closed the connection (some pools do at mining.configure: try --no-version-rolling)", err)
+		}
 		return nil, fmt.Errorf("pool %s: %w", opts.Pool, err)
 	}
 	r.judgeDifficulty(difficulty)
@@ -150,22 +155,26 @@ func (r *run) fail(err error) { r.cancel(err) }
 
 // all opens the connections, measures, and waits for everything to end.
 func (r *run) all(outer context.Context) error {
-	ctx, cancel := context.WithCancelCause(outer)
+	// The miners stay until the last verdicts are there, also after an early end.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
 	r.cancel = cancel
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
+	busy, stop := context.WithCancel(outer)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // an error of our own
 
-	r.ramp(ctx, &wg)
-	if ctx.Err() == nil && r.mining.Load() == 0 {
+	r.ramp(ctx, busy, &wg)
+	if busy.Err() == nil && r.mining.Load() == 0 {
 		return r.nobody()
 	}
-	r.measure(ctx)
-	r.drain(outer)
+	r.measure(busy)
+	r.drain(ctx)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	return nil
+	return outer.Err()
 }
 
 // nobody is the error for a run in which no connection came as far as to a job.
@@ -182,8 +191,8 @@ func (r *run) nobody() error {
 }
 
 // ramp opens the connections, evenly over the time given, and returns when each has
-// been tried.
-func (r *run) ramp(ctx context.Context, wg *sync.WaitGroup) {
+// been tried, or busy ends. The connections last until ctx ends.
+func (r *run) ramp(ctx, busy context.Context, wg *sync.WaitGroup) {
 	begin := time.Now()
 	r.slow.start(ctx, wg, r, slowReaders, r.readSlowly)
 	r.garbage.start(ctx, wg, r, garbage, r.sendGarbage)
@@ -193,11 +202,11 @@ func (r *run) ramp(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			// Each waits for its moment by itself.
 			at := time.Duration(float64(r.opts.Ramp) * float64(i) / float64(len(r.slots)))
-			if !sleep(ctx, time.Until(begin.Add(at))) {
+			if sleep(busy, time.Until(begin.Add(at))) {
+				s.live(ctx, sync.OnceFunc(tried.Done))
+			} else {
 				tried.Done()
-				return
 			}
-			s.live(ctx, sync.OnceFunc(tried.Done))
 		})
 	}
 	all := make(chan struct{})
@@ -208,14 +217,15 @@ func (r *run) ramp(ctx context.Context, wg *sync.WaitGroup) {
 	limit := time.After(r.opts.Ramp + maxSettle)
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
+	defer func() { r.ramped = time.Since(begin) }()
 	for {
 		select {
 		case <-all:
-			r.ramped = time.Since(begin)
+			return
+		case <-busy.Done():
 			return
 		case <-limit:
 			r.note("not all connections were tried within %v; measuring with those that are there", r.opts.Ramp+maxSettle)
-			r.ramped = time.Since(begin)
 			return
 		case <-ticker.C:
 			r.progress(Ramping, time.Since(begin), r.opts.Ramp)

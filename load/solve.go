@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
@@ -96,7 +97,8 @@ func (r *run) solveOne(ctx context.Context, t *task, scratch []byte) []byte {
 	start := rand.Uint32()
 	header, scratch := job.HeaderBytes(scratch, t.space.extranonce1, share.Extranonce2, version, share.Time, start)
 	for i := uint32(0); ; i++ {
-		if i%4096 == 4095 {
+		if i%256 == 255 {
+			runtime.Gosched() // reading has the precedence
 			if t.link.epoch.Load() != t.epoch || ctx.Err() != nil {
 				r.shares.outdated.Add(1)
 				return scratch
