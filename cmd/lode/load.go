@@ -195,8 +195,8 @@ func (l *loadProgress) show(p load.Progress) {
 		if p.Phase != load.Ramping {
 			part = float64(p.Done) / max(float64(p.Of), 1)
 		}
-		l.bar.Describe(text)
 		_ = l.bar.Set(min(int(1000*part), 999)) // a bar that cannot be drawn is no reason to end
+		l.bar.Describe(text)
 		return
 	}
 	if now := time.Now(); p.Phase != l.phase || now.After(l.next) {
