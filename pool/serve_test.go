@@ -207,13 +207,23 @@ func TestBadConfiguration(t *testing.T) {
 	_ = p
 }
 
+// TestNoAddress: what is an address of no network at all needs no node to be refused.
+func TestNoAddress(t *testing.T) {
+	_, err := pool.New(pool.Config{
+		Listen: "127.0.0.1:0", StateDir: t.TempDir(), PayoutAddress: "nonsense",
+		Upstreams: []pool.Upstream{{URL: "node:http://127.0.0.1:1"}},
+	})
+	if err == nil || !strings.Contains(err.Error(), `payout address "nonsense"`) {
+		t.Errorf("got %v, want a refusal of the address", err)
+	}
+}
+
 // TestWrongAddress: the proxy says what is wrong, and waits.
 func TestWrongAddress(t *testing.T) {
 	node := startFakeNode(t)
 	for address, want := range map[string]string{
 		"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4": "is for mainnet, but the node is on simnet",
-		"nonsense": "payout address",
-		"":         "no payout address",
+		"": "no payout address",
 	} {
 		p, err := pool.New(pool.Config{
 			Listen: "127.0.0.1:0", StateDir: t.TempDir(), PayoutAddress: address,

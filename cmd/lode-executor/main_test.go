@@ -361,7 +361,7 @@ func TestTakenPort(t *testing.T) {
 	p.NextOf(p.ctx, mesosexec.Call_SUBSCRIBE)
 	const upstream = "node:http://127.0.0.1:1"
 	p.launch("proxy-1", &message.Task{Kind: &message.Task_Proxy{Proxy: &message.ProxyTask{
-		StratumPort: port, Upstreams: []string{upstream}, AdvertiseHost: "127.0.0.1", PayoutAddress: "SWdB6SGFEZu9LWjPLvtDV3usJsMJhjKaTy",
+		StratumPort: port, Upstreams: []string{upstream}, AdvertiseHost: "127.0.0.1", PayoutAddress: "SMPL7pCX7q6pEkTyoipdVgHvk9tE5D6XNW",
 	}}}, cpus(1))
 	p.NextState(p.ctx, mesos.TASK_STARTING)
 	p.NextState(p.ctx, mesos.TASK_RUNNING)
