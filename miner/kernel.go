@@ -13,10 +13,10 @@ import (
 // between the versions of a header and are used for work whose version may be
 // rolled; each has a partner without the suffix for work whose version is fixed.
 type Kernel struct {
-	Name    string
-	Rolling bool
+	Name    string `json:"name"`
+	Rolling bool   `json:"version_rolling"`
 	// Missing says why the kernel cannot run on this machine; empty: it can.
-	Missing string
+	Missing string `json:"missing"`
 }
 
 // Kernels lists all kernels of this platform.

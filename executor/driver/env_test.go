@@ -12,7 +12,7 @@ import (
 // recorded is the environment of trace 03, checkpoint true.
 var recorded = map[string]string{
 	"LIBPROCESS_IP": "127.0.0.1", "LIBPROCESS_PORT": "0",
-	"MESOS_AGENT_ENDPOINT": "127.0.0.1:15031", "MESOS_CHECKPOINT": "1", "MESOS_DIRECTORY": "/work/runs/97808b6b",
+	"MESOS_AGENT_ENDPOINT": "127.0.0.1:15031", "MESOS_CHECKPOINT": "1", "MESOS_DIRECTORY": "/var/lib/mesos/runs/97808b6b",
 	"MESOS_EXECUTOR_ID": "ex-s03-1-0", "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "5secs",
 	"MESOS_FRAMEWORK_ID": "51df2919-0001", "MESOS_HTTP_COMMAND_EXECUTOR": "0", "MESOS_RECOVERY_TIMEOUT": "15mins",
 	"MESOS_SANDBOX": "/mnt/mesos/sandbox", "MESOS_SLAVE_ID": "51df2919-S0", "MESOS_SLAVE_PID": "slave(1)@127.0.0.1:15031",
@@ -37,7 +37,7 @@ func TestParseEnv(t *testing.T) {
 			map[string]string{"MESOS_CHECKPOINT": "0", "MESOS_RECOVERY_TIMEOUT": "", "MESOS_SUBSCRIPTION_BACKOFF_MAX": ""},
 			func(c Config) bool { return !c.Checkpoint && c.RecoveryTimeout > 0 && c.BackoffMax > 0 }, "",
 		},
-		{"sandbox from directory", map[string]string{"MESOS_SANDBOX": ""}, func(c Config) bool { return c.Sandbox == "/work/runs/97808b6b" }, ""},
+		{"sandbox from directory", map[string]string{"MESOS_SANDBOX": ""}, func(c Config) bool { return c.Sandbox == "/var/lib/mesos/runs/97808b6b" }, ""},
 		{
 			"fractional durations",
 			map[string]string{"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "1.5mins"},
