@@ -41,6 +41,11 @@ race: export CGO_ENABLED = 1
 race: ## Run all short tests under the race detector (needs a C compiler).
 	$(GO) test -race -short ./...
 
+.PHONY: test-portable
+test-portable: ## Test the miner without assembly, and for arm64 under qemu-user.
+	$(GO) test -tags purego ./miner/...
+	GOARCH=arm64 $(GO) test -exec qemu-aarch64 ./miner/...
+
 .PHONY: lint
 lint: ## Check format, vet, staticcheck and the module files.
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \
