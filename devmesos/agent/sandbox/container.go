@@ -119,6 +119,12 @@ func (c *Container) start(cmd *exec.Cmd, path string, stderr io.Writer) error {
 	if c.destroyed {
 		return errDestroyed
 	}
+	// The program was just written by this process. A child that was forked meanwhile has
+	// it open until its own exec, and then ours would fail with ETXTBSY
+	// (golang/go#22315): let such forks come to their end.
+	syscall.ForkLock.RLock()
+	//lint:ignore SA2001 the lock itself is what is waited for
+	syscall.ForkLock.RUnlock()
 	err := cmd.Start()
 	if err == nil {
 		c.cmd = cmd
