@@ -205,6 +205,9 @@ func spoiledStream(body io.ReadCloser, change func(Doc) []Doc) io.ReadCloser {
 // TestChecksFindFaults spoils what devmesos says, fault by fault: the checks must find it. Without a fault
 // the same checks must pass, through the same proxy.
 func TestChecksFindFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the checks are tried against faults with real timers: left out by -short")
+	}
 	t.Parallel()
 	target := startEmbedded(t, 1, 32, nil)
 	target.ProbePath = BuildProbe(t, "")
