@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -66,6 +67,9 @@ func newInventory(resources []mesos.Resource, revocable bool) inventory {
 		}
 	}
 	for _, flavours := range inv {
+		for _, f := range flavours {
+			f.ranges = coalesce(f.ranges)
+		}
 		slices.SortStableFunc(flavours, func(a, b *flavour) int { return a.rank() - b.rank() })
 	}
 	return inv
@@ -156,6 +160,21 @@ func (f *flavour) removePort(p uint64) {
 		}
 	}
 	f.ranges = left
+}
+
+// coalesce sorts ranges and joins those that touch, so that no port is in two: offers
+// list each port once, but a port that was counted twice could be given out twice.
+func coalesce(ranges []mesos.Value_Range) []mesos.Value_Range {
+	slices.SortFunc(ranges, func(a, b mesos.Value_Range) int { return cmp.Compare(a.Begin, b.Begin) })
+	var joined []mesos.Value_Range
+	for _, r := range ranges {
+		if n := len(joined); n > 0 && r.Begin <= joined[n-1].End+1 {
+			joined[n-1].End = max(joined[n-1].End, r.End)
+			continue
+		}
+		joined = append(joined, r)
+	}
+	return joined
 }
 
 func countPorts(ranges []mesos.Value_Range) uint64 {

@@ -168,6 +168,11 @@ func TestPorts(t *testing.T) {
 	if len(seen) != 3 || seen[40000] {
 		t.Errorf("ports %v", seen)
 	}
+	// Ports that are listed twice are there once.
+	twice := newInventory([]mesos.Resource{ports(7, 9), ports(3, 8), ports(9, 10)}, false)["ports"][0].ranges
+	if len(twice) != 1 || twice[0] != (mesos.Value_Range{Begin: 3, End: 10}) {
+		t.Errorf("ports 7-9, 3-8 and 9-10 are %v", twice)
+	}
 	// Ranges that make no sense are no ports.
 	if got, _ := newInventory([]mesos.Resource{ports(5, 4), ports(0, 1), ports(65535, 70000)}, false).takePorts(2, rnd); got != nil {
 		t.Errorf("ports %v", got)
