@@ -23,6 +23,9 @@ const StatusCannotExecute = 1001 << 8
 // destroyWait bounds how long Destroy hunts for processes that do not die.
 const destroyWait = 10 * time.Second
 
+// launcherWait is how long a launcher may take to end after its executor was killed.
+const launcherWait = 2 * time.Second
+
 // Container is one executor's processes.
 type Container struct {
 	id   string
@@ -34,6 +37,7 @@ type Container struct {
 	cmd       *exec.Cmd
 	ended     bool // the leader was reaped; its pid may belong to somebody else
 	destroyed bool
+	overdue   *time.Timer // kills a launcher that outlives its executor
 	status    int32
 	lifeline  *os.File // its other end sits in the launcher, which ends everything at EOF
 	report    *os.File // the launcher writes the executor's wait status here
@@ -89,12 +93,29 @@ func (c *Container) SignalExecutor(sig syscall.Signal) error {
 	return syscall.Kill(pid, sig)
 }
 
-// Destroy kills every process of the container at once. It does not wait; see Done.
+// Destroy kills every process of the container. It does not wait; see Done.
 func (c *Container) Destroy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.destroyed = true
-	if c.cmd != nil && !c.ended {
+	if c.cmd == nil || c.ended || c.overdue != nil {
+		return
+	}
+	pid := c.cmd.Process.Pid
+	if c.lifeline != nil && killBelow(pid, c.dir) > 0 {
+		// The launcher reaps its executor and ends by itself. Killed along with it, it would
+		// leave a zombie to init, and there may be an init that does not reap.
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+		c.overdue = time.AfterFunc(launcherWait, c.destroyLauncher)
+		return
+	}
+	killAll(pid, c.dir)
+}
+
+func (c *Container) destroyLauncher() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
 		killAll(c.cmd.Process.Pid, c.dir)
 	}
 }
@@ -202,6 +223,9 @@ func (c *Container) reap() {
 	defer c.mu.Unlock()
 	_ = c.cmd.Wait() // what it says is in ProcessState
 	c.ended = true
+	if c.overdue != nil {
+		c.overdue.Stop()
+	}
 	switch state, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); {
 	case known:
 		c.status = reported

@@ -19,9 +19,17 @@ type process struct {
 // zombie) and says how many it found: those in its session or process group, all their
 // descendants, and those that slipped out of both but still carry the sandbox in their environment.
 func killAll(leader int, sandbox string) (killed int) {
-	self := os.Getpid()
+	return kill(leader, sandbox, os.Getpid())
+}
+
+// killBelow does the same, but spares the leader.
+func killBelow(leader int, sandbox string) (killed int) {
+	return kill(leader, sandbox, leader)
+}
+
+func kill(leader int, sandbox string, spared int) (killed int) {
 	for _, p := range membersOf(leader, sandbox, list()) {
-		if p.zombie || p.pid == self {
+		if p.zombie || p.pid == spared {
 			continue
 		}
 		if syscall.Kill(p.pid, syscall.SIGKILL) == nil {

@@ -134,6 +134,36 @@ func TestDestroy(t *testing.T) {
 	})
 }
 
+// TestDestroyLeavesNoZombie: who looks for processes right after the end finds not even a dead one.
+func TestDestroyLeavesNoZombie(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stopped=%v", held), func(t *testing.T) {
+			h := NewHost("/proc/self/exe", slog.New(slog.DiscardHandler))
+			t.Cleanup(h.Close)
+			c, err := h.Start(shell(t, "c", "exec sleep 1000"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, func() bool { return childOf(c.Pid()) != 0 })
+			executor := childOf(c.Pid())
+			if held {
+				if err := c.Signal(syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Destroy()
+			if got := end(t, c); got != int32(syscall.SIGKILL) {
+				t.Errorf("status %d", got)
+			}
+			for _, p := range list() {
+				if p.pid == executor || p.pid == c.Pid() {
+					t.Errorf("left: %+v", p)
+				}
+			}
+		})
+	}
+}
+
 // TestEndTakesChildrenAlong: when the executor ends, all that it started is destroyed.
 func TestEndTakesChildrenAlong(t *testing.T) {
 	eachWay(t, func(t *testing.T, h *Host) {
