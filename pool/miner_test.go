@@ -329,6 +329,19 @@ func (m *miner) job(want func(*minerJob) bool) (*minerJob, error) {
 	return found, err
 }
 
+// checkClean looks at every job: the first one on each block must be clean. (Later ones
+// on the same block, with more transactions or a later time, need not be.)
+func (m *miner) checkClean() {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, j := range m.jobs {
+		if i > 0 && j.PrevBlock != m.jobs[i-1].PrevBlock && !j.Clean {
+			m.t.Errorf("job %s is the first on block %s and not clean", j.ID, j.PrevBlock)
+		}
+	}
+}
+
 func anyJob(*minerJob) bool { return true }
 
 // solution is a solved share.
