@@ -43,6 +43,14 @@ Everything ends, and nothing is left, with Ctrl-C.
 
 // Run is called by kong.
 func (cmd *devCmd) Run(env *environment) error {
+	switch {
+	case cmd.Agents < 1:
+		return usagef("--agents=%d: want at least one", cmd.Agents)
+	case cmd.CPUs <= 0:
+		return usagef("--cpus=%g: want more than 0", cmd.CPUs)
+	case cmd.Blocks < 0:
+		return usagef("--blocks=%d: want 0 or more", cmd.Blocks)
+	}
 	start := time.Now()
 	progress := &devProgress{out: env.stdout, start: start, states: map[string]string{}}
 	if cmd.JSON {
@@ -62,9 +70,6 @@ func (cmd *devCmd) Run(env *environment) error {
 	}
 	if cmd.MinBlockInterval == 0 {
 		config.BlockInterval = -1
-	}
-	if cmd.Blocks < 0 {
-		return usagef("--blocks=%d: want 0 or more", cmd.Blocks)
 	}
 	node, err := cmd.nodeFlags.upstream()
 	if err != nil {

@@ -253,7 +253,7 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 			err = errors.New("the server closed the connection")
 		}
 		m.idle(pool + ": " + err.Error())
-		m.cfg.Log.Warn("no connection to the proxy", "proxy", pool, "error", err)
+		m.cfg.Log.Warn("no connection to the pool", "pool", pool, "error", err)
 	}
 	return worked, moved
 }
