@@ -66,9 +66,9 @@ type BenchResult struct {
 	Greatest        float64 `json:"greatest_hashes_per_second"`
 	// CyclesPerHash is that of the fastest batch of hashes (a fraction of a
 	// millisecond, with all that the engine does around it; the mean of the threads'
-	// fastest), by the clock that was measured just before and after. Other programs
-	// on the machine, or beside it on the host, hardly touch it. 0: the clock is not
-	// known.
+	// fastest), by the clock that the thread measured just before and after it. Other
+	// programs on the machine, or beside it on the host, hardly touch it. 0: the clock
+	// is not known.
 	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
 	// LimitCycles is what the kernel's instructions need at least on this core.
 	LimitCycles float64 `json:"limit_cycles_per_hash,omitempty"`
@@ -176,12 +176,8 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		work.VersionMask = 0x1fffe000
 	}
 	e := newEngine(options, pair, allNonces)
-	for _, w := range e.workers {
-		w.timed = true
-	}
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	clock := limits.Clock()
 	e.SetWork(work)
 	go func() { done <- e.Run(running) }()
 
@@ -196,15 +192,18 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		err = sleep(ctx, o.Time/benchSamples)
 		rates = append(rates, float64(e.Stats().Hashes-before)/time.Since(begin).Seconds())
 	}
+	if err == nil { // apart from the samples, for looking at the clock takes time too
+		e.timed.Store(true)
+		err = sleep(ctx, max(o.Time/5, 100*time.Millisecond))
+	}
 	cancel()
 	if err = errors.Join(err, <-done); err != nil {
 		return result, err
 	}
-	clock = max(clock, limits.Clock())
 	slices.Sort(rates)
 	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
 	for _, w := range e.workers {
-		result.CyclesPerHash += clock * math.Float64frombits(w.fastest.Load()) / float64(threads)
+		result.CyclesPerHash += math.Float64frombits(w.fastest.Load()) / float64(threads)
 	}
 	return result, nil
 }

@@ -31,6 +31,7 @@ type Engine struct {
 	// current is what threads hash; nil when idle or paused.
 	current atomic.Pointer[assignment]
 	stopped atomic.Bool
+	timed   atomic.Bool   // by benchmarks: see worker.timedBatch
 	duty    atomic.Uint64 // bits of a float64
 
 	mu     sync.Mutex

@@ -28,12 +28,15 @@ type probe struct {
 	rate *float64
 }
 
-// The shortest of many short samples is taken, for other programs only ever make a
-// sample longer, and in several rounds, for they may do so for a while.
+// Other programs, on the machine or beside it on the host, only ever make a sample
+// longer, so the shortest of many is taken. They may do so for a while, hence several
+// rounds. And the clock changes, by the second and with the instructions that run, so
+// it is measured right before and after each sample that is turned into cycles.
 const (
 	rounds  = 20
-	samples = 8
+	samples = 4
 	sample  = 50 * time.Microsecond
+	ticks   = 800 // turns of the chain: 51,200 cycles, some 15 µs
 )
 
 // Measure takes some tens of milliseconds.
@@ -43,21 +46,36 @@ func Measure() Limits {
 	if clock == nil {
 		return l
 	}
-	cycle := fastest(clock)
+	turns := make([]int, len(probes))
+	for i, p := range probes {
+		turns[i] = turnsFor(p.run)
+	}
 	best := make([]float64, len(probes))
 	for range rounds {
-		cycle = min(cycle, fastest(clock))
 		for i, p := range probes {
-			if ns := fastest(p.run); best[i] == 0 || ns < best[i] {
-				best[i] = ns
+			for range samples {
+				cycles := Cycles(func() float64 {
+					begin := time.Now()
+					p.run(turns[i])
+					return time.Since(begin).Seconds()
+				})
+				best[i] = max(best[i], float64(turns[i]*perTurn)/cycles)
 			}
 		}
+		l.Clock = max(l.Clock, 1/Cycle())
 	}
-	l.Clock = 1e9 / cycle
 	for i, p := range probes {
-		*p.rate = cycle / best[i]
+		*p.rate = best[i]
 	}
 	return l
+}
+
+// turnsFor is how many turns of a loop fill a sample.
+func turnsFor(run func(turns int)) int {
+	const few = 200
+	begin := time.Now()
+	run(few)
+	return max(few, int(sample*few/max(time.Since(begin), 1)))
 }
 
 // Best is the greater of each of the rates.
@@ -72,32 +90,32 @@ func (l Limits) Best(m Limits) Limits {
 	}
 }
 
-// Clock measures the clock alone: cycles a second, or 0 where there is no way.
-func Clock() float64 {
+// Cycle measures how long a cycle of this core takes at the moment, in seconds; 0
+// where there is no way. It takes about 50 µs.
+func Cycle() float64 {
 	var l Limits
 	clock, _ := l.probes()
 	if clock == nil {
 		return 0
 	}
-	best := fastest(clock)
-	for range rounds - 1 {
-		best = min(best, fastest(clock))
-	}
-	return 1e9 / best
-}
-
-// fastest returns nanoseconds an instruction.
-func fastest(run func(turns int)) float64 {
-	const few = 200
-	begin := time.Now()
-	run(few)
-	turns := int(sample * few / max(time.Since(begin), 1))
-	turns = max(turns, few)
 	best := time.Duration(1<<63 - 1)
-	for range samples {
+	for range 3 {
 		begin := time.Now()
-		run(turns)
+		clock(ticks)
 		best = min(best, time.Since(begin))
 	}
-	return float64(best) / float64(turns*perTurn)
+	return best.Seconds() / (ticks * perTurn)
+}
+
+// Cycles calls run, which answers how many seconds something took, and returns how
+// many cycles that was; 0 where there is no way to tell. It goes by the faster clock
+// of those right before and after run, so that a disturbance makes it more, not less.
+// The calling goroutine should be locked to its thread.
+func Cycles(run func() float64) float64 {
+	before := Cycle()
+	if before == 0 {
+		return 0
+	}
+	seconds := run()
+	return seconds / min(before, Cycle())
 }
