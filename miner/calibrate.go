@@ -35,54 +35,72 @@ const (
 // calibrate times all kernels that pass their self-test. The portable kernels are
 // timed only when there is no other.
 func calibrate(all []scan.Kernel, log *slog.Logger) (kernelPair, calibration, error) {
-	found := calibration{NanosecondsPerHash: make(map[string]float64)}
-	var pair kernelPair
+	var trials []*trial
+	have := make(map[bool]bool) // by Rolling
 	for i := range all {
 		k := &all[i]
-		best := &pair.plain
-		if k.Rolling {
-			best = &pair.roll
-		}
-		if k.Missing != "" || *best != nil && k.Fallback {
+		if k.Missing != "" || have[k.Rolling] && k.Fallback {
 			continue
 		}
 		if err := k.Verify(); err != nil {
 			log.Error("kernel failed its self-test", "kernel", k.Name, "error", err)
 			continue
 		}
-		ns := timeKernel(k)
-		found.NanosecondsPerHash[k.Name] = ns
-		if *best == nil || ns < found.NanosecondsPerHash[(*best).Name] {
-			*best = k
+		have[k.Rolling] = true
+		trials = append(trials, newTrial(k))
+	}
+	if !have[false] || !have[true] {
+		return kernelPair{}, calibration{}, errNoKernel
+	}
+	// All in turn, several times: what else runs on the machine may hold up one kernel
+	// for some milliseconds, and the choice is kept for a long time.
+	for range calibrationRounds {
+		for _, t := range trials {
+			t.run()
 		}
 	}
-	if pair.plain == nil || pair.roll == nil {
-		return pair, found, errNoKernel
+	found := calibration{NanosecondsPerHash: make(map[string]float64)}
+	var pair kernelPair
+	for _, t := range trials {
+		found.NanosecondsPerHash[t.kernel.Name] = t.nanoseconds
+		best := &pair.plain
+		if t.kernel.Rolling {
+			best = &pair.roll
+		}
+		if *best == nil || t.nanoseconds < found.NanosecondsPerHash[(*best).Name] {
+			*best = t.kernel
+		}
 	}
 	found.Plain, found.Roll = pair.plain.Name, pair.roll.Name
 	return pair, found, nil
 }
 
-// timeKernel returns nanoseconds a hash.
-func timeKernel(k *scan.Kernel) float64 {
-	scanner := k.New()
-	scanner.Reset(&scan.Job{States: make([]scan.State, k.States), Mask: ^uint32(0)})
-	count := k.Batch / k.States
-	best := 0.0
-	nonce := uint32(0)
-	for range calibrationRounds {
-		hashes := 0
-		begin := time.Now()
-		for time.Since(begin) < calibrationSample {
-			scanner.Scan(nonce, count)
-			nonce += uint32(count)
-			hashes += count * k.States
-		}
-		if ns := float64(time.Since(begin)) / float64(hashes); best == 0 || ns < best {
-			best = ns
-		}
+// trial is the timing of one kernel.
+type trial struct {
+	kernel      *scan.Kernel
+	scanner     scan.Scanner
+	nonce       uint32
+	nanoseconds float64 // least a hash, 0: not run yet
+}
+
+func newTrial(k *scan.Kernel) *trial {
+	t := &trial{kernel: k, scanner: k.New()}
+	t.scanner.Reset(&scan.Job{States: make([]scan.State, k.States), Mask: ^uint32(0)})
+	return t
+}
+
+func (t *trial) run() {
+	count := t.kernel.Batch / t.kernel.States
+	hashes := 0
+	begin := time.Now()
+	for time.Since(begin) < calibrationSample {
+		t.scanner.Scan(t.nonce, count)
+		t.nonce += uint32(count)
+		hashes += count * t.kernel.States
 	}
-	return best
+	if ns := float64(time.Since(begin)) / float64(hashes); t.nanoseconds == 0 || ns < t.nanoseconds {
+		t.nanoseconds = ns
+	}
 }
 
 // calibrationStore keeps one calibration in a file that stands for this kind of
