@@ -121,32 +121,27 @@ func (c *Container) destroyLauncher() {
 }
 
 func (c *Container) startDirect(spec Spec, stdout, stderr *os.File) error {
-	cmd := &exec.Cmd{
-		Path:        resolve(spec.Path, spec.Dir, spec.Env),
-		Args:        spec.Args,
-		Env:         spec.Env,
-		Dir:         spec.Dir,
-		Stdout:      stdout,
-		Stderr:      stderr,
-		SysProcAttr: leader(spec.User),
-	}
-	return c.start(cmd, spec.Path, stderr)
+	return c.start(func() *exec.Cmd {
+		return &exec.Cmd{
+			Path:        resolve(spec.Path, spec.Dir, spec.Env),
+			Args:        spec.Args,
+			Env:         spec.Env,
+			Dir:         spec.Dir,
+			Stdout:      stdout,
+			Stderr:      stderr,
+			SysProcAttr: leader(spec.User),
+		}
+	}, spec.Path, stderr)
 }
 
-// start runs cmd, or lets the container end with [StatusCannotExecute].
-func (c *Container) start(cmd *exec.Cmd, path string, stderr io.Writer) error {
+// start runs a command, or lets the container end with [StatusCannotExecute].
+func (c *Container) start(command func() *exec.Cmd, path string, stderr io.Writer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.destroyed {
 		return errDestroyed
 	}
-	// The program was just written by this process. A child that was forked meanwhile has
-	// it open until its own exec, and then ours would fail with ETXTBSY
-	// (golang/go#22315): let such forks come to their end.
-	syscall.ForkLock.RLock()
-	//lint:ignore SA2001 the lock itself is what is waited for
-	syscall.ForkLock.RUnlock()
-	err := cmd.Start()
+	cmd, err := startWritten(command)
 	if err == nil {
 		c.cmd = cmd
 		return nil
@@ -154,6 +149,20 @@ func (c *Container) start(cmd *exec.Cmd, path string, stderr io.Writer) error {
 	fmt.Fprintf(stderr, "Failed to execute '%s': %s\n", path, reason(err))
 	c.ended, c.status = true, StatusCannotExecute
 	return nil
+}
+
+// startWritten starts a program that the cluster's process may just have written. A child
+// that this process forked meanwhile has the file open until a moment after its own exec,
+// and for as long executing it fails with ETXTBSY (golang/go#22315): that is waited for.
+func startWritten(command func() *exec.Cmd) (*exec.Cmd, error) {
+	const patience, pause = 5 * time.Second, 5 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+		cmd := command()
+		err := cmd.Start()
+		if !errors.Is(err, syscall.ETXTBSY) || time.Now().After(deadline) {
+			return cmd, err
+		}
+	}
 }
 
 func (c *Container) startLaunched(launcher string, spec Spec, stdout, stderr *os.File) error {
@@ -168,17 +177,19 @@ func (c *Container) startLaunched(launcher string, spec Spec, stdout, stderr *os
 		return err
 	}
 	defer result.Close()
-	cmd := &exec.Cmd{
-		Path:        launcher,
-		Args:        []string{launcherName, launcherVerb},
-		Env:         []string{},
-		Dir:         spec.Dir,
-		Stdout:      stdout,
-		Stderr:      stderr,
-		ExtraFiles:  []*os.File{order, result},
-		SysProcAttr: leader(nil),
+	command := func() *exec.Cmd {
+		return &exec.Cmd{
+			Path:        launcher,
+			Args:        []string{launcherName, launcherVerb},
+			Env:         []string{},
+			Dir:         spec.Dir,
+			Stdout:      stdout,
+			Stderr:      stderr,
+			ExtraFiles:  []*os.File{order, result},
+			SysProcAttr: leader(nil),
+		}
 	}
-	if err := c.start(cmd, launcher, stderr); err != nil {
+	if err := c.start(command, launcher, stderr); err != nil {
 		lifeline.Close()
 		report.Close()
 		return err

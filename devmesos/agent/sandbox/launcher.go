@@ -47,16 +47,18 @@ func launch(order io.Reader, result io.Writer) (code int) {
 
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	cmd := &exec.Cmd{
-		Path:        resolve(spec.Path, spec.Dir, spec.Env),
-		Args:        spec.Args,
-		Env:         spec.Env,
-		Dir:         spec.Dir,
-		Stdout:      os.Stdout,
-		Stderr:      os.Stderr,
-		SysProcAttr: member(spec.User),
-	}
-	if err := cmd.Start(); err != nil {
+	cmd, err := startWritten(func() *exec.Cmd {
+		return &exec.Cmd{
+			Path:        resolve(spec.Path, spec.Dir, spec.Env),
+			Args:        spec.Args,
+			Env:         spec.Env,
+			Dir:         spec.Dir,
+			Stdout:      os.Stdout,
+			Stderr:      os.Stderr,
+			SysProcAttr: member(spec.User),
+		}
+	})
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "Failed to execute '%s': %s\n", spec.Path, reason(err))
 		fmt.Fprintf(result, "%d\n", StatusCannotExecute)
 		return 1

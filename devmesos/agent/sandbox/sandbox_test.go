@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -131,6 +132,38 @@ func TestDestroy(t *testing.T) {
 			t.Error("the host still knows it")
 		}
 		c.Destroy() // once more does nothing
+	})
+}
+
+// TestBusyProgram: a program that somebody still has open for writing is started once it is closed.
+func TestBusyProgram(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *Host) {
+		spec := shell(t, "c", "")
+		sleep, err := exec.LookPath("sleep")
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := os.ReadFile(sleep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec.Path, spec.Args = "./program", []string{"program", "0"}
+		file, err := os.OpenFile(filepath.Join(spec.Dir, "program"), os.O_CREATE|os.O_WRONLY, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Write(program); err != nil {
+			t.Fatal(err)
+		}
+		closed := time.AfterFunc(200*time.Millisecond, func() { file.Close() })
+		defer closed.Stop()
+		c, err := h.Start(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := end(t, c); got != 0 {
+			t.Errorf("status %d", got)
+		}
 	})
 }
 
