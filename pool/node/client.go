@@ -196,6 +196,9 @@ func readReply(status int, text []byte, user string) (json.RawMessage, error) {
 	case status == http.StatusForbidden:
 		return nil, fmt.Errorf("%w (user %q): the node allows this user or address less (rpcwhitelist, rpcallowip)", ErrForbidden, user)
 	case status == http.StatusServiceUnavailable:
+		if bytes.HasPrefix(text, []byte("<")) { // a page that says no more than the status
+			return nil, fmt.Errorf("%w, or ending (HTTP status %d)", ErrBusy, status)
+		}
 		return nil, fmt.Errorf("%w: %s", ErrBusy, firstLine(text))
 	case bytes.Contains(text, []byte("HTTP request to an HTTPS server")):
 		return nil, errors.New("the node speaks TLS: write https:// in its address")

@@ -33,10 +33,10 @@ type RPCError struct {
 
 func (e *RPCError) Error() string {
 	message := firstLine([]byte(e.Message))
-	switch e.Code {
-	case -9:
+	switch {
+	case e.Code == -9 && e.Message != "Shutting down": // Bitcoin Core has one code for both
 		return fmt.Sprintf("%s (%d): give the node a peer", message, e.Code)
-	case -10:
+	case e.Code == -10:
 		return fmt.Sprintf("%s (%d): wait until it is synced", message, e.Code)
 	default:
 		return fmt.Sprintf("%s (%d)", message, e.Code)

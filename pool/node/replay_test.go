@@ -103,6 +103,29 @@ func TestRecordedAnswers(t *testing.T) {
 	}
 }
 
+// TestEndingNode: the words for it are an operator's first news of a restart.
+func TestEndingNode(t *testing.T) {
+	// What a Bitcoin Core v28.1 answers while it ends, as libevent and as itself.
+	for name, test := range map[string]struct {
+		status     int
+		body, want string
+		is         error
+	}{
+		"page": {
+			503, "<HTML><HEAD>\n<TITLE>503 Service Unavailable</TITLE>\n</HEAD><BODY>\n<H1>Service Unavailable</H1>\n</BODY></HTML>\n",
+			"the node is too busy, or ending (HTTP status 503)", ErrBusy,
+		},
+		"reply": {500, `{"result":null,"error":{"code":-9,"message":"Shutting down"},"id":1}`, "Shutting down (-9)", ErrNotReady},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := answering(t, test.status, test.body).Height(t.Context())
+			if !errors.Is(err, test.is) || !strings.HasSuffix(err.Error(), test.want) {
+				t.Errorf("error %q, want the end %q", err, test.want)
+			}
+		})
+	}
+}
+
 // TestRecordedVerdicts reads each word that submitblock was heard to say.
 func TestRecordedVerdicts(t *testing.T) {
 	words := map[string]Verdict{
