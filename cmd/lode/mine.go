@@ -67,7 +67,8 @@ func (cmd *mineCmd) Run(env *environment) error {
 	err = m.Run(ctx)
 	cancel()
 	group.Wait()
-	writeMining(env.stdout, m.Status(), 0)
+	last := m.Status()
+	writeMining(env.stdout, &last, 0, "ended")
 	return err
 }
 
@@ -111,20 +112,20 @@ func reportMining(ctx context.Context, w io.Writer, m *mining.Miner, interval ti
 		case <-ticker.C:
 		}
 		status, now := m.Status(), time.Now()
-		writeMining(w, status, float64(status.Engine.Hashes-before)/now.Sub(since).Seconds())
+		state := status.Pool
+		switch {
+		case status.Pool == "" && status.LastErr != "":
+			state = "no work: " + status.LastErr
+		case status.Pool == "":
+			state = "no work yet"
+		}
+		writeMining(w, &status, float64(status.Engine.Hashes-before)/now.Sub(since).Seconds(), state)
 		before, since = status.Engine.Hashes, now
 	}
 }
 
 // writeMining prints one line; rate is in H/s, 0: leave it out.
-func writeMining(w io.Writer, s mining.Status, rate float64) {
-	state := s.Pool
-	switch {
-	case s.Pool == "" && s.LastErr != "":
-		state = "no work: " + s.LastErr
-	case s.Pool == "":
-		state = "no work yet"
-	}
+func writeMining(w io.Writer, s *mining.Status, rate float64, state string) {
 	speed := ""
 	if rate > 0 {
 		speed = api.Hashrate(rate) + "  "

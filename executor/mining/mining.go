@@ -283,7 +283,7 @@ func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 		m.oldest = m.sequence
 	}
 	if m.status.Pool != pool {
-		m.cfg.Log.Info("mining for the proxy", "proxy", pool, "difficulty", float64(a.Difficulty))
+		m.cfg.Log.Info("mining for the pool", "pool", pool, "difficulty", float64(a.Difficulty))
 	}
 	m.status.Pool, m.status.JobSince, m.status.LastErr = pool, time.Now(), ""
 	m.mu.Unlock()
