@@ -57,6 +57,7 @@ type (
 		Finder        string    `json:"finder"`
 		Confirmations int       `json:"confirmations"`
 		Detail        string    `json:"detail,omitempty"`
+		Pool          string    `json:"pool,omitempty"` // upstream whose block it is
 		FoundAt       time.Time `json:"found_at"`
 	}
 )
@@ -156,7 +157,7 @@ func (p *Proxy) apiBlocks() []apiBlock {
 	for _, b := range p.keeper.Blocks() {
 		list = append(list, apiBlock{
 			Height: b.Height, Hash: b.Hash, State: string(b.State), Finder: b.Finder,
-			Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt,
+			Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt, Pool: b.Pool,
 		})
 	}
 	return list

@@ -149,6 +149,9 @@ type fakePool struct {
 	job        []any // nine parameters; nil: none yet
 	answer     string
 	submits    [][]any
+	// swallow is how many shares are taken without an answer: the connection drops.
+	swallow int
+	resumed []string // session ids that were asked for
 }
 
 func startFakePool(t testing.TB) *fakePool {
@@ -214,12 +217,20 @@ func (p *fakePool) serve(c net.Conn) {
 				fmt.Fprintf(c, `{"id":%s,"result":{"version-rolling":true,"version-rolling.mask":%q},"error":null}`+"\n", request.ID, p.mask)
 			}
 		case "mining.subscribe":
+			if len(request.Params) > 1 {
+				p.resumed = append(p.resumed, fmt.Sprint(request.Params[1]))
+			}
 			fmt.Fprintf(c, `{"id":%s,"result":[[["mining.notify","s1"]],%q,%d],"error":null}`+"\n", request.ID, p.e1, p.e2size)
 		case "mining.authorize":
 			fmt.Fprintf(c, `{"id":%s,"result":true,"error":null}`+"\n", request.ID)
 			p.sendJob(c)
 		case "mining.submit":
 			p.submits = append(p.submits, request.Params)
+			if p.swallow > 0 {
+				p.swallow--
+				_ = c.Close()
+				break
+			}
 			fmt.Fprintf(c, `{"id":%s,%s}`+"\n", request.ID, p.answer)
 		default:
 			fmt.Fprintf(c, `{"id":%s,"result":true,"error":null}`+"\n", request.ID)

@@ -106,6 +106,9 @@ type Block struct {
 	Detail        string // last word of a node that did not just take it
 	FoundAt       time.Time
 	Raw           []byte // complete serialized block; nil where only the state is told
+	// Pool is the upstream pool whose block it is: the share went there, and its word
+	// is in Detail. "": a block of our own nodes.
+	Pool string
 }
 
 // Status is a snapshot of a Proxy.

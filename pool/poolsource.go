@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,16 +37,29 @@ func (w *poolWork) fill(j *stratum.Job, size int) error {
 // forward hands a share on if the pool wants it.
 func (w *poolWork) forward(in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash) {
 	if w.target.MetBy(hash) {
-		w.send(in, version, extranonce1)
+		w.from.submit(w.flight(in, version, extranonce1))
 	}
 }
 
-// send hands a share on. extranonce1 is the miner's: the pool's own with the miner's
-// prefix behind it.
-func (w *poolWork) send(in *stratum.Share, version uint32, extranonce1 []byte) {
+// flight is a share on its way to the pool.
+type flight struct {
+	assignment   stratum.Assignment
+	extranonce2  []byte
+	ntime, nonce uint32
+	version      uint32
+	block        string // hash, if it is a block; "": it is not
+	since        time.Time
+	again        bool // it was sent once already, perhaps in vain
+}
+
+// flight makes one. extranonce1 is the miner's: the pool's own with the miner's prefix
+// behind it.
+func (w *poolWork) flight(in *stratum.Share, version uint32, extranonce1 []byte) *flight {
 	prefix := extranonce1[len(w.assignment.Extranonce1):]
-	extranonce2 := append(append(make([]byte, 0, w.assignment.Extranonce2Size), prefix...), in.Extranonce2...)
-	w.from.submit(w, extranonce2, in.Time, in.Nonce, version)
+	return &flight{
+		assignment: w.assignment, extranonce2: append(append(make([]byte, 0, w.assignment.Extranonce2Size), prefix...), in.Extranonce2...),
+		ntime: in.Time, nonce: in.Nonce, version: version, since: w.from.p.now(),
+	}
 }
 
 // poolCounts are the answers of an upstream pool.
@@ -61,6 +75,12 @@ const (
 	refusalCount = 10
 	// distrustTime is for how long a pool is left alone that did what no honest one does.
 	distrustTime = 5 * time.Minute
+	// retryTime is for how long a share without an answer is kept, to be sent again if
+	// the pool resumes the session; retryBlockTime is that of a block. At most
+	// retryLimit are kept.
+	retryTime      = 2 * time.Minute
+	retryBlockTime = time.Hour
+	retryLimit     = 512
 )
 
 // poolSource gives the work of a Stratum pool.
@@ -82,6 +102,7 @@ type poolSource struct {
 	distrust time.Time // until then no work is taken
 	why      error
 	unknown  time.Time // since when jobs are on a block that our node does not know
+	retries  []*flight // without an answer, oldest first
 }
 
 func newPoolSource(p *Proxy, index int, u Upstream) (*poolSource, error) {
@@ -132,8 +153,10 @@ func (s *poolSource) run(ctx context.Context, report reporter) {
 			}
 			last = &a
 			s.take(ctx, last, report)
+			s.sendAgain()
 			known = true
 		case <-look.C:
+			s.expire()
 			switch err := s.client.State().Err; {
 			case last == nil && !known && err != nil:
 				known = true
@@ -273,30 +296,106 @@ func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
 }
 
 // submit sends a share to the pool and counts its answer.
-func (s *poolSource) submit(w *poolWork, extranonce2 []byte, ntime, nonce, version uint32) {
+func (s *poolSource) submit(f *flight) {
 	s.mu.Lock()
 	if s.lastGood.IsZero() {
 		s.lastGood = time.Now()
 	}
 	s.mu.Unlock()
-	err := s.client.SubmitAsync(w.assignment, extranonce2, ntime, nonce, version, s.answered)
+	err := s.client.SubmitAsync(f.assignment, f.extranonce2, f.ntime, f.nonce, f.version, func(err error) { s.answered(f, err) })
 	if err != nil {
-		s.counts.Lost.Add(1)
-		s.p.log.Warn("share not sent to the pool", "upstream", s.shown, "error", err)
+		s.unanswered(f, err)
 	}
 }
 
-func (s *poolSource) answered(err error) {
+// unanswered keeps a share that the pool may not have got: if it resumes the session,
+// the share can still count.
+func (s *poolSource) unanswered(f *flight, err error) {
+	if errors.Is(err, stratum.ErrOtherSpace) {
+		s.lose(f, err)
+		return
+	}
+	f.again = true
+	s.mu.Lock()
+	s.retries = append(s.retries, f)
+	var dropped *flight
+	if len(s.retries) > retryLimit {
+		at := max(slices.IndexFunc(s.retries, func(f *flight) bool { return f.block == "" }), 0)
+		dropped = s.retries[at]
+		s.retries = slices.Delete(s.retries, at, at+1)
+	}
+	s.mu.Unlock()
+	if f.block != "" {
+		s.tell(f, "no answer yet, will be sent again: "+err.Error())
+	}
+	if dropped != nil {
+		s.lose(dropped, errors.New("too many shares wait for the pool"))
+	}
+}
+
+// sendAgain sends what was not answered, now that the pool is back.
+func (s *poolSource) sendAgain() {
+	s.mu.Lock()
+	list := s.retries
+	s.retries = nil
+	s.mu.Unlock()
+	for _, f := range list {
+		s.submit(f)
+	}
+}
+
+// expire gives up what has waited too long.
+func (s *poolSource) expire() {
+	now := s.p.now()
+	s.mu.Lock()
+	var late []*flight
+	s.retries = slices.DeleteFunc(s.retries, func(f *flight) bool {
+		limit := retryTime
+		if f.block != "" {
+			limit = retryBlockTime
+		}
+		if now.Sub(f.since) < limit {
+			return false
+		}
+		late = append(late, f)
+		return true
+	})
+	s.mu.Unlock()
+	for _, f := range late {
+		s.lose(f, errors.New("the pool did not come back in time"))
+	}
+}
+
+// lose gives up a share.
+func (s *poolSource) lose(f *flight, err error) {
+	s.counts.Lost.Add(1)
+	s.p.log.Debug("share lost", "upstream", s.shown, "error", err)
+	s.tell(f, "lost: "+err.Error())
+}
+
+// tell notes what became of a block.
+func (s *poolSource) tell(f *flight, what string) {
+	if f.block != "" {
+		s.p.keeper.Note(f.block, s.shown+": "+what)
+	}
+}
+
+func (s *poolSource) answered(f *flight, err error) {
 	var refusal *stratum.Error
+	if err != nil && !errors.As(err, &refusal) {
+		s.unanswered(f, err)
+		return
+	}
+	if refusal != nil && refusal.Code == stratum.CodeDuplicate && f.again {
+		refusal = nil // the first one arrived, its answer did not
+	}
 	switch {
-	case err == nil:
+	case refusal == nil:
 		s.counts.Accepted.Add(1)
 		s.mu.Lock()
 		s.refused, s.lastGood = 0, time.Now()
 		s.mu.Unlock()
-		return
-	case !errors.As(err, &refusal):
-		s.counts.Lost.Add(1)
+		s.tell(f, "accepted")
 		return
 	case refusal.Code == stratum.CodeStale:
 		s.counts.Stale.Add(1)
@@ -304,6 +403,7 @@ func (s *poolSource) answered(err error) {
 		s.counts.Rejected.Add(1)
 	}
 	s.p.log.Info("pool refused a share", "upstream", s.shown, "code", refusal.Code, "reason", refusal.Text)
+	s.tell(f, "refused: "+refusal.Error())
 	s.mu.Lock()
 	s.refused++
 	s.mu.Unlock()

@@ -268,7 +268,7 @@ func (p *Proxy) blockChanged(b blocks.Block) {
 func exportBlock(b blocks.Block) Block {
 	return Block{
 		Height: b.Height, Hash: b.Hash, State: BlockState(b.State), Finder: b.Finder,
-		Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt, Raw: b.Raw,
+		Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt, Raw: b.Raw, Pool: b.Pool,
 	}
 }
 

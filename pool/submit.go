@@ -3,6 +3,7 @@ package pool
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,10 +166,7 @@ func (p *Proxy) target(difficulty float64) *stratum.Target {
 // nodes.
 func (p *Proxy) candidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, version uint32, extranonce1 []byte, found *scratch) {
 	if j.pool != nil {
-		// The pool has the rest of the block: its share goes there in any case.
-		p.log.Info("found a block for the pool", "hash", found.hash.String(), "finder", in.Worker)
-		w.Block()
-		j.pool.send(in, version, extranonce1)
+		p.poolCandidate(w, j, v, in, version, extranonce1, found)
 		return
 	}
 	if !p.mayFind(j.prev) {
@@ -182,6 +180,24 @@ func (p *Proxy) candidate(w *accounts.Worker, j *job, v *variant, in *stratum.Sh
 	if isNew {
 		w.Block()
 	}
+}
+
+// poolCandidate hands a pool its block: it alone has the transactions. What is known
+// of the block goes to the journal first. The share goes to the pool in any case.
+func (p *Proxy) poolCandidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, version uint32, extranonce1 []byte, found *scratch) {
+	f := j.pool.flight(in, version, extranonce1)
+	if p.mayFind(j.prev) {
+		coinbase := slices.Concat(v.job.Coinbase1, extranonce1, in.Extranonce2, v.job.Coinbase2)
+		isNew := p.keeper.Found(journal.Entry{
+			Hash: found.hash.String(), Height: j.height, Finder: in.Worker, FoundAt: p.now().UTC(),
+			Pool: j.pool.from.shown, Header: slices.Clone(found.header[:]), Coinbase: coinbase,
+		})
+		if isNew {
+			f.block = found.hash.String()
+			w.Block()
+		}
+	}
+	j.pool.from.submit(f)
 }
 
 // mayFind applies MinBlockInterval and the bound on blocks for one previous block.

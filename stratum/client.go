@@ -3,7 +3,6 @@ package stratum
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -107,7 +106,7 @@ func (c *Client) sessionFor(a Assignment) (*Session, error) {
 	case c.session == nil:
 		return nil, ErrDisconnected
 	case a.Generation < c.resumable:
-		return nil, fmt.Errorf("%w that the share was found for", ErrDisconnected)
+		return nil, ErrOtherSpace
 	}
 	return c.session, nil
 }

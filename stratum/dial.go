@@ -69,7 +69,8 @@ func (o *ClientOptions) setDefaults() {
 // Dial connects to a pool once: it asks for version rolling, subscribes and
 // authorizes. ctx bounds that only; the session lives until Close or an error.
 //
-// A pool that drops the connection on mining.configure is tried once more without.
+// A pool that drops the connection on mining.configure is tried once more without,
+// one that refuses a session id too.
 func Dial(ctx context.Context, opts ClientOptions) (*Session, error) {
 	return dial(ctx, opts, owner{latest: newLatest(), generation: 1, enter: func(*Session) {}})
 }
@@ -84,6 +85,12 @@ type owner struct {
 func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 	opts.setDefaults()
 	s, subscribing, err := dialOnce(ctx, opts, o)
+	if err != nil && subscribing && opts.Resume != "" && ctx.Err() == nil {
+		// A pool that was restarted may take offence at the id of a session before that.
+		opts.Logger.Info("pool does not resume the session; subscribing anew", "pool", opts.URL, "error", err)
+		opts.Resume = ""
+		s, subscribing, err = dialOnce(ctx, opts, o)
+	}
 	if err != nil && subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
 		opts.Logger.Info("pool drops the connection at mining.configure; trying without", "pool", opts.URL)
 		opts.NoVersionRolling = true

@@ -216,3 +216,45 @@ func TestNewClientChecksURL(t *testing.T) {
 		t.Error("a wrong URL was accepted")
 	}
 }
+
+// A pool that was restarted and refuses the session of its former life gets a fresh
+// subscription at once.
+func TestClientResumeRefused(t *testing.T) {
+	for name, refuse := range map[string]string{
+		"error": `{"id":2,"result":null,"error":[20,"Unknown session",null]}`,
+		"drop":  "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			runClient(t, func(p *poolConn) {
+				p.read()
+				resumes := strings.HasSuffix(p.read(), `["lode","n1"]}`)
+				if resumes != (p.n == 2) {
+					t.Errorf("connection %d: resumes %v", p.n, resumes)
+				}
+				if resumes {
+					if refuse != "" {
+						p.send(refuse)
+						p.rest()
+					}
+					return
+				}
+				p.send(okConfigure, okSubscribe)
+				p.read()
+				p.send(okAuthorize, notifyLine("j", nil))
+				if p.n == 3 {
+					p.rest()
+				}
+			}, nil, func(t *testing.T, c *Client, _ *scriptedPool) {
+				start := time.Now()
+				for a := range c.Assignments() {
+					if a.Generation == 2 && a.Job != nil {
+						break
+					}
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("back after %v", took)
+				}
+			})
+		})
+	}
+}

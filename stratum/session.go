@@ -27,6 +27,8 @@ type Assignment struct {
 	// Generation counts connections; Client.Submit refuses shares of an older one
 	// unless the pool has given the same search space again.
 	Generation uint64
+	// fixed are the granted version bits that the job has set itself: see freeBits.
+	fixed uint32
 }
 
 // What Submit and Dial fail with, beside a refusal (*Error) and network errors.
@@ -40,6 +42,9 @@ var (
 	// ErrDisconnected: there is no connection, or not any more the one that the
 	// share belongs to.
 	ErrDisconnected = errors.New("not connected to the pool")
+	// ErrOtherSpace: the pool has given another search space since the share was
+	// found, in which it is none.
+	ErrOtherSpace = fmt.Errorf("%w that the share was found for", ErrDisconnected)
 	// ErrBusy: more shares wait for the pool than are kept.
 	ErrBusy = errors.New("too many shares wait for the pool")
 	// ErrReconnect: the pool asked to be connected to again (client.reconnect).

@@ -18,7 +18,7 @@ func (s *Session) SubmitAsync(a Assignment, extranonce2 []byte, ntime, nonce, ve
 func (a *Assignment) share(worker string, extranonce2 []byte, ntime, nonce, version uint32) *Share {
 	share := &Share{
 		Worker: worker, Extranonce2: extranonce2, Time: ntime, Nonce: nonce,
-		VersionBits: version & a.VersionMask, HasVersionBits: a.VersionMask != 0,
+		VersionBits: version&a.VersionMask | a.fixed, HasVersionBits: a.VersionMask|a.fixed != 0,
 	}
 	if a.Job != nil {
 		share.JobID = a.Job.ID

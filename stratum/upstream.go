@@ -157,7 +157,7 @@ func (s *Session) configured(result []byte, err error) {
 func (s *Session) setMask(mask uint32) {
 	s.mask = mask & s.opts.VersionMask
 	if j := s.current.Job; j != nil && s.current.VersionMask != s.mask&^j.Version {
-		s.current.VersionMask = s.freeBits(j)
+		s.current.VersionMask, s.current.fixed = s.freeBits(j), s.mask&j.Version
 		s.publish()
 	}
 }
@@ -296,6 +296,7 @@ func (s *Session) takeJob(raw []byte) error {
 	s.current = Assignment{
 		Job: j, Extranonce1: s.extranonce1, Extranonce2Size: s.extranonce2Size,
 		Difficulty: s.difficulty, VersionMask: s.freeBits(j), Generation: s.current.Generation,
+		fixed: s.mask & j.Version,
 	}
 	s.publish()
 	return nil

@@ -71,6 +71,10 @@ const (
 	journalRetry  = 5 * time.Second
 	// history is how many blocks Blocks can tell of.
 	history = 1000
+	// poolPatience is for how long nodes are asked about a pool's block.
+	poolPatience = 24 * time.Hour
+	// nobody is the index of no node.
+	nobody = -1
 )
 
 // Keeper looks after found blocks.
@@ -133,6 +137,11 @@ func New(o Options) *Keeper {
 
 func (k *Keeper) track(e journal.Entry) *tracked {
 	b := &tracked{Block: Block{Entry: e, State: Submitted}, nodes: make([]opinion, len(k.o.Nodes))}
+	if e.Pool != "" {
+		for i := range b.nodes {
+			b.nodes[i].submitted = true // there is nothing to submit: nodes are asked about it
+		}
+	}
 	// The hash comes from this program or its journal, whose records are checked.
 	if err := chainhash.Decode(&b.hash, e.Hash); err != nil {
 		k.o.Logger.Error("journal holds an impossible block hash", "hash", e.Hash, "error", err)
@@ -223,14 +232,47 @@ func (k *Keeper) Blocks() []Block {
 	return list
 }
 
+// Note enters what a pool said about a block of its own.
+func (k *Keeper) Note(hash, detail string) {
+	k.mu.Lock()
+	b := k.blocks[hash]
+	if b == nil {
+		k.mu.Unlock()
+		return
+	}
+	b.Detail = detail
+	told := b.Block
+	told.Raw = nil
+	k.mu.Unlock()
+	k.o.Logger.Info("pool answered to a block", "pool", told.Pool, "hash", hash, "height", told.Height, "detail", detail)
+	k.tell(told)
+}
+
 // Run submits and watches until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
 	var loops sync.WaitGroup
+	if len(k.o.Nodes) == 0 {
+		loops.Go(func() { k.settleLoop(ctx) })
+	}
 	for i := range k.o.Nodes {
 		loops.Go(func() { k.serve(ctx, i) })
 	}
 	loops.Go(func() { k.saveLoop(ctx) })
 	loops.Wait()
+}
+
+// settleLoop lets go of old blocks where no node is there to ask.
+func (k *Keeper) settleLoop(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			k.judge(nobody, 0)
+		}
+	}
 }
 
 // saveLoop writes blocks to the journal that it could not take at first.

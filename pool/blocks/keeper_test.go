@@ -361,3 +361,55 @@ func TestFullDisk(t *testing.T) {
 		w.expect(1, blocks.Confirmed)
 	})
 }
+
+// TestPoolBlock: of a pool's block there is nothing to submit. It outlives a restart,
+// nodes are asked about it, and it is let go of when nobody can say more.
+func TestPoolBlock(t *testing.T) {
+	found := func(i int, height int64) journal.Entry {
+		e := entryAt(i, height)
+		e.Raw, e.Pool, e.Header = nil, "stratum+tcp://pool:3333", []byte("header")
+		return e
+	}
+	for name, c := range map[string]struct {
+		nodes  int
+		height int64
+		then   func(w *world)
+		want   blocks.State
+		keep   time.Duration // until it is settled
+	}{
+		"in the chain": {1, 1, func(w *world) {
+			w.nodes[0].do(func() { w.nodes[0].chain = append(w.nodes[0].chain, hashOf(1)) })
+			w.nodes[0].grow(30)
+		}, blocks.Confirmed, time.Hour},
+		"another in its place": {1, 1, func(w *world) { w.nodes[0].grow(30) }, blocks.Orphaned, time.Hour},
+		"height unknown":       {1, 0, func(w *world) { w.nodes[0].grow(30) }, blocks.Submitted, time.Hour},
+		"no node":              {0, 1, func(*world) {}, blocks.Submitted, time.Hour},
+		"node is stuck":        {1, 1, func(*world) {}, blocks.Submitted, 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, c.nodes, func(w *world) {
+				w.keeper.Found(found(1, c.height))
+				w.keeper.Note(hashString(1), "pool: accepted")
+				w.stop()
+				w.start()
+				c.then(w)
+				time.Sleep(2 * time.Minute)
+				w.expect(1, c.want)
+				if c.nodes > 0 && w.nodes[0].times(1)+len(w.nodes[0].byRaw) > 0 {
+					t.Error("it was submitted to a node")
+				}
+				if len(w.journal.Pending()) != 1 {
+					t.Error("it was let go of at once")
+				}
+				if got := w.journal.Pending()[0]; string(got.Header) != "header" || got.Pool == "" {
+					t.Errorf("the journal has %+v", got)
+				}
+				time.Sleep(c.keep)
+				if len(w.journal.Pending()) != 0 {
+					t.Errorf("still in the journal after %v", c.keep)
+				}
+			})
+		})
+	}
+}
+

@@ -84,7 +84,8 @@ func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, e
 func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) error {
 	n := k.o.Nodes[i]
 	h, err := n.Header(ctx, b.hash)
-	if errors.Is(err, node.ErrUnknownBlock) {
+	unknown := errors.Is(err, node.ErrUnknownBlock)
+	if unknown && b.Pool == "" {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		op := &b.nodes[i]
@@ -92,11 +93,11 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		op.submitted, op.inMain, op.next = false, false, time.Now().Add(time.Second)
 		return nil
 	}
-	if err != nil {
+	if err != nil && !unknown {
 		return err
 	}
 	var buried int64
-	if h.Confirmations < 1 && height >= b.Height {
+	if h.Confirmations < 1 && b.Height > 0 && height >= b.Height {
 		other, err := n.BlockAt(ctx, b.Height)
 		if err != nil {
 			return err
@@ -109,6 +110,9 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 	defer k.mu.Unlock()
 	op := &b.nodes[i]
 	op.checked = time.Now()
+	if unknown {
+		op.next = op.checked.Add(quietInterval)
+	}
 	op.inMain = h.Confirmations >= 1
 	op.confirmations = max(h.Confirmations, 0)
 	op.buried = buried
@@ -123,7 +127,7 @@ func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, er
 	k.mu.Lock()
 	var list []*tracked
 	for _, hash := range k.order {
-		if b := k.blocks[hash]; !b.settled && !b.nodes[i].invalid && b.Height >= height {
+		if b := k.blocks[hash]; !b.settled && b.Pool == "" && !b.nodes[i].invalid && b.Height >= height {
 			list = append(list, b)
 		}
 	}
@@ -162,8 +166,8 @@ func (k *Keeper) judge(i int, height int64) {
 		if b.settled {
 			continue
 		}
-		if op := &b.nodes[i]; op.inMain {
-			op.confirmations = height - b.Height + 1
+		if i != nobody && b.nodes[i].inMain {
+			b.nodes[i].confirmations = height - b.Height + 1
 		}
 		if k.conclude(b) {
 			told := b.Block
@@ -222,6 +226,9 @@ func (k *Keeper) conclude(b *tracked) bool {
 func (k *Keeper) done(b *tracked) bool {
 	if time.Since(b.FoundAt) < k.o.KeepFor {
 		return false
+	}
+	if b.Pool != "" && (b.Height == 0 || len(b.nodes) == 0 || time.Since(b.FoundAt) > poolPatience) {
+		return true // nobody can say more of it
 	}
 	if b.Confirmations >= k.o.Confirmations {
 		return true

@@ -42,7 +42,12 @@ type Entry struct {
 	Height  int64     `json:"height"`
 	Finder  string    `json:"finder"`
 	FoundAt time.Time `json:"found_at"`
-	Raw     []byte    `json:"-"` // complete serialization
+	Raw     []byte    `json:"-"` // complete serialization; nil for a pool's block
+	// Pool is the Stratum upstream whose block it is: "", a node's. The pool alone
+	// has its transactions; Header and Coinbase (without witness) are what is known.
+	Pool     string `json:"pool,omitempty"`
+	Header   []byte `json:"header,omitempty"`
+	Coinbase []byte `json:"coinbase,omitempty"`
 }
 
 // Journal is the file of found blocks.
