@@ -54,6 +54,10 @@ type Config struct {
 	// HoldDown is how long a better upstream must be back before it is preferred;
 	// 0: 60 s, negative: none.
 	HoldDown time.Duration
+	// IdleClose is how long after the last work miners are sent away, and refused
+	// until there is work again, so that their own backup pools get them; 0: they stay
+	// connected.
+	IdleClose time.Duration
 	// EmptyFirst sends a job for an empty block at once when a node has a new tip,
 	// before the one with transactions.
 	EmptyFirst bool

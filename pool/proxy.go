@@ -46,7 +46,13 @@ const (
 	// lagPatience is how long a node may be behind another before that is preferred.
 	lagPatience = 10 * time.Second
 	// staleWork is how long miners go on with the last work when no upstream is left.
+	// After that their shares are stale, and nothing is sent to them: Stratum has no
+	// pause, but miners take a minute or two of silence for the end of the connection,
+	// connect again, and then wait for a job.
 	staleWork = time.Minute
+	// keepAlive is how long miners are left without a message while there is work.
+	// Some give up after 60 s.
+	keepAlive = 45 * time.Second
 )
 
 // Proxy is a pool-proxy. Make it with New, run it with Run.
@@ -68,6 +74,7 @@ type Proxy struct {
 	place    atomic.Pointer[place]
 	working  atomic.Bool // there is valid work
 	draining atomic.Bool
+	away     atomic.Bool // miners are sent away for want of work
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
 	targets     sync.Map // difficulty → *stratum.Target
@@ -75,6 +82,7 @@ type Proxy struct {
 	roots       share.Roots
 
 	publishing sync.Mutex // orders publish; held before stateMu
+	sentAt     time.Time  // of the last broadcast; guarded by publishing
 
 	stateMu   sync.Mutex // guards the rest but found*
 	failover  *failover
@@ -317,8 +325,10 @@ func (p *Proxy) tick(ctx context.Context) {
 		}
 		p.publishing.Lock()
 		p.choose(-1)
-		p.publishing.Unlock()
 		now := p.now()
+		p.refresh(now)
+		p.publishing.Unlock()
+		p.sendAway(now)
 		if n%sessionTicks == 0 {
 			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
 		}

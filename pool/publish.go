@@ -115,13 +115,53 @@ func (p *Proxy) publish(o offer) {
 	p.server.SetVersionMask(o.work.mask)
 	j := p.jobs.add(p.now(), o.work, clean)
 	p.working.Store(true)
+	p.away.Store(false)
+	p.broadcast(j)
+}
+
+// broadcast sends a job to all miners. The caller holds publishing.
+func (p *Proxy) broadcast(j *job) {
+	p.sentAt = p.now()
 	// Most miners have the extranonce size of the space.
-	v, err := j.variant(o.place.Size() + o.place.e2size)
+	v, err := j.variant(j.place.Size() + j.place.e2size)
 	if err != nil {
-		p.log.Error("cannot make a job", "upstream", p.sources[o.work.source].url(), "error", err)
+		p.log.Error("cannot make a job", "upstream", p.sources[j.source].url(), "error", err)
 		return
 	}
-	p.server.Broadcast(v.line(clean), func(c *stratum.Conn) { p.deliver(c, j) })
+	p.server.Broadcast(v.line(j.clean), func(c *stratum.Conn) { p.deliver(c, j) })
+}
+
+// refresh sends the present work once more, with the time of now, where an upstream
+// has long been quiet: miners take silence for the end of the connection. The caller
+// holds publishing.
+func (p *Proxy) refresh(now time.Time) {
+	p.stateMu.Lock()
+	active := p.failover.active
+	p.stateMu.Unlock()
+	current := p.jobs.latest()
+	if active < 0 || current == nil || !p.working.Load() || now.Sub(p.sentAt) < keepAlive {
+		return
+	}
+	if next := current.again(now); next != nil {
+		p.broadcast(p.jobs.add(now, next, false))
+	}
+}
+
+// sendAway closes all connections when there has been no work for IdleClose.
+func (p *Proxy) sendAway(now time.Time) {
+	if p.config.IdleClose <= 0 {
+		return
+	}
+	p.stateMu.Lock()
+	since := p.idleSince
+	p.stateMu.Unlock()
+	if since.IsZero() || now.Sub(since) < p.config.IdleClose {
+		return
+	}
+	if !p.away.Swap(true) {
+		p.log.Warn("no upstream gives work, miners are sent away", "since", since)
+	}
+	p.server.Conns(func(c *stratum.Conn) { c.Close(errNoWork) })
 }
 
 // deliver sends a broadcast job to one miner.

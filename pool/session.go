@@ -38,6 +38,7 @@ type place struct {
 func (s *session) size() int { return len(s.lease.Extranonce) + s.e2size }
 
 var (
+	errNoWork     = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
 	errMoved      = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
 	errNotAllowed = &stratum.Error{Code: stratum.CodeUnauthorized, Text: "Unauthorized worker"}
 )
@@ -52,6 +53,10 @@ func sessionOf(c *stratum.Conn) *session { return c.Data().(*session) }
 
 // Subscribe implements stratum.Handler: it leases an extranonce1.
 func (p *Proxy) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription, error) {
+	if p.away.Load() {
+		c.Close(errNoWork)
+		return stratum.Subscription{}, errNoWork
+	}
 	s := sessionOf(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()

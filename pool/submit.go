@@ -108,6 +108,9 @@ func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Work
 	if isBlock {
 		p.candidate(w, j, v, in, version, extranonce1, tmp)
 	}
+	if !p.working.Load() {
+		return accounts.Stale, reached, errStale // no upstream is left to take it
+	}
 	if retired := j.retired.Load(); retired != 0 && now.Sub(time.Unix(0, retired)) >= p.config.StaleGrace {
 		return accounts.Stale, reached, errStale
 	}

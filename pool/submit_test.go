@@ -26,6 +26,7 @@ func bench(t testing.TB, config Config) (*Proxy, *time.Time) {
 	t.Cleanup(p.closeState)
 	now := time.Unix(1_700_000_000, 0)
 	p.now = func() time.Time { return now }
+	p.working.Store(true)
 	return p, &now
 }
 

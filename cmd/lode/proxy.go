@@ -60,6 +60,7 @@ type proxyFlags struct {
 	MaxDifficulty    float64       `help:"Greatest difficulty." default:"1000000000000"`
 	StaleGrace       time.Duration `help:"For how long after a new block shares of the old one still count." default:"0s"`
 	HoldDown         time.Duration `help:"For how long a better upstream must be back before it is preferred." default:"60s"`
+	CloseWhenIdle    time.Duration `help:"For how long miners stay connected without work before they are sent to their backup pools; 0: for good." default:"0s"`
 	Confirmations    int64         `help:"Depth at which a found block is no longer watched." default:"20"`
 	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
 	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
@@ -73,7 +74,7 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		PayoutAddress: f.PayoutAddress, CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
 		SharesPerMinute: f.SharesPerMinute, StartDifficulty: f.StartDifficulty, MinDifficulty: f.MinDifficulty, MaxDifficulty: f.MaxDifficulty,
 		StaleGrace: f.StaleGrace, HoldDown: f.HoldDown, Confirmations: f.Confirmations, MinBlockInterval: f.MinBlockInterval,
-		EmptyFirst: f.EmptyFirst, NoVersionRolling: !f.VersionRolling, Logger: env.log,
+		EmptyFirst: f.EmptyFirst, IdleClose: f.CloseWhenIdle, NoVersionRolling: !f.VersionRolling, Logger: env.log,
 	}
 	if f.HoldDown == 0 {
 		config.HoldDown = -1 // none, where 0 would be the default
