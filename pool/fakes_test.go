@@ -151,7 +151,9 @@ type fakePool struct {
 	submits    [][]any
 	// swallow is how many shares are taken without an answer: the connection drops.
 	swallow int
-	resumed []string // session ids that were asked for
+	refuse  bool // all users
+	// extranonces is set_extranonce before the next job; "": none.
+	extranonces string
 }
 
 func startFakePool(t testing.TB) *fakePool {
@@ -217,11 +219,12 @@ func (p *fakePool) serve(c net.Conn) {
 				fmt.Fprintf(c, `{"id":%s,"result":{"version-rolling":true,"version-rolling.mask":%q},"error":null}`+"\n", request.ID, p.mask)
 			}
 		case "mining.subscribe":
-			if len(request.Params) > 1 {
-				p.resumed = append(p.resumed, fmt.Sprint(request.Params[1]))
-			}
 			fmt.Fprintf(c, `{"id":%s,"result":[[["mining.notify","s1"]],%q,%d],"error":null}`+"\n", request.ID, p.e1, p.e2size)
 		case "mining.authorize":
+			if p.refuse {
+				fmt.Fprintf(c, `{"id":%s,"result":false,"error":[24,"Unauthorized worker",null]}`+"\n", request.ID)
+				break
+			}
 			fmt.Fprintf(c, `{"id":%s,"result":true,"error":null}`+"\n", request.ID)
 			p.sendJob(c)
 		case "mining.submit":
@@ -248,7 +251,7 @@ func (p *fakePool) sendJob(c net.Conn) {
 	if err != nil {
 		p.t.Error(err)
 	}
-	fmt.Fprintf(c, `{"id":null,"method":"mining.set_difficulty","params":[%g]}`+"\n%s\n", p.difficulty, line)
+	fmt.Fprintf(c, `{"id":null,"method":"mining.set_difficulty","params":[%g]}`+"\n%s%s\n", p.difficulty, p.extranonces, line)
 }
 
 // notify sends a job to all.

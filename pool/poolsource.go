@@ -286,7 +286,11 @@ func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
 	if prefix == 0 {
 		return nil, fmt.Errorf("its extranonce2 of %d bytes is too small to be shared among miners", a.Extranonce2Size)
 	}
-	sp, err := space.New(a.Extranonce1, prefix, leaseTime)
+	hold := leaseTime
+	if prefix == 1 {
+		hold = smallLeaseTime
+	}
+	sp, err := space.New(a.Extranonce1, prefix, hold)
 	if err != nil {
 		return nil, err
 	}
@@ -412,7 +416,7 @@ func (s *poolSource) answered(f *flight, err error) {
 // check tries the pool out: see Check.
 func (s *poolSource) check(ctx context.Context) (string, error) {
 	opts := s.opts
-	opts.FirstJobTimeout = checkTimeout
+	opts.Timeout, opts.FirstJobTimeout = checkTimeout/3, checkTimeout/3
 	session, err := stratum.Dial(ctx, opts)
 	if err != nil {
 		return "", err

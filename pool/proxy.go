@@ -36,6 +36,9 @@ const (
 	instanceSize = 8
 	// leaseTime is how long a miner's extranonce1 is kept for its return.
 	leaseTime = 10 * time.Minute
+	// smallLeaseTime is that in a pool's space of 256 values: miners that come and go
+	// without resuming would use it up.
+	smallLeaseTime = time.Minute
 
 	defaultHoldDown = time.Minute
 	startPatience   = 2 * time.Second

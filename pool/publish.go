@@ -173,7 +173,7 @@ func (p *Proxy) deliver(c *stratum.Conn, j *job) {
 		return
 	}
 	c.SetVersionMask(j.mask)
-	moved := p.moveIfNeeded(s)
+	moved := p.moveIfNeeded(s, j)
 	v, err := j.variant(s.size())
 	if err != nil {
 		return // it is about to move or to leave
@@ -184,14 +184,16 @@ func (p *Proxy) deliver(c *stratum.Conn, j *job) {
 	c.Notify(v.line(j.clean || moved))
 }
 
+// trivialNetwork is the difficulty up to which a network is good for tests only.
+const trivialNetwork = 1e-6
+
 // capDifficulty keeps a share's difficulty at or below the network's, so that each
 // block is a share: miners hand in nothing easier than a share. On networks that are
 // trivially easy (regtest, young simnets) it does not: every hash would be a share.
 func (p *Proxy) capDifficulty(d float64) float64 {
-	const trivial = 1e-6
 	if j := p.jobs.latest(); j != nil {
 		d = j.capDifficulty(d)
-		if j.networkDifficulty > trivial {
+		if j.networkDifficulty > trivialNetwork {
 			d = min(d, j.networkDifficulty)
 		}
 	}

@@ -25,6 +25,23 @@ type session struct {
 	book       vardiff.Book
 	told       float64 // difficulty that the miner was told last
 	sentAlone  uint64  // number of the last job that was sent to this miner alone
+	before     former  // what held before the last mining.set_extranonce
+}
+
+// former is the search space that a miner had for jobs before a number.
+type former struct {
+	until  uint64
+	place  *place
+	lease  space.Lease
+	e2size int
+}
+
+// space is the search space that the miner has for a job. The caller holds mu.
+func (s *session) space(number uint64) (where *place, extranonce1 []byte, e2size int) {
+	if number < s.before.until {
+		return s.before.place, s.before.lease.Extranonce, s.before.e2size
+	}
+	return s.place, s.lease.Extranonce, s.e2size
 }
 
 // place is an extranonce space with the size of extranonce2 that goes with it.
@@ -111,8 +128,8 @@ func (p *Proxy) Authorized(c *stratum.Conn) {
 			s.vardiff.Suggest(p.vardiff, p.now(), float64(s.wish))
 		}
 	}
-	p.moveIfNeeded(s)
 	j := p.jobs.latest()
+	p.moveIfNeeded(s, j)
 	if j == nil || !p.working.Load() {
 		p.sendDifficulty(s, p.jobs.lastNumber()+1)
 		return // the first job will be broadcast
@@ -128,7 +145,11 @@ func (p *Proxy) startDifficulty(s *session) float64 {
 			return p.capDifficulty(d)
 		}
 	}
-	return p.capDifficulty(startFor(s.conn.UserAgent(), p.config.StartDifficulty))
+	d := startFor(s.conn.UserAgent(), p.config.StartDifficulty)
+	if j := p.jobs.latest(); j != nil && j.networkDifficulty <= trivialNetwork && p.config.StartDifficulty <= 0 {
+		d = min(d, unknownStart) // whatever it calls itself, it is somebody's test
+	}
+	return p.capDifficulty(d)
 }
 
 // sendDifficulty tells the miner its present difficulty, in force for jobs from
@@ -223,13 +244,15 @@ func (p *Proxy) Disconnected(c *stratum.Conn, reason error) {
 
 // moveIfNeeded takes a miner whose extranonces do not fit the present work to the
 // present space: with set_extranonce where it understands that, else it is sent away to
-// subscribe anew. moved: it needs a clean job. The caller holds s.mu.
-func (p *Proxy) moveIfNeeded(s *session) (moved bool) {
+// subscribe anew. next is the job that it gets next. moved: it needs a clean job. The
+// caller holds s.mu.
+func (p *Proxy) moveIfNeeded(s *session, next *job) (moved bool) {
 	where := p.place.Load()
 	if s.place == nil || s.place == where || where.source < 0 && p.fitsNode(s.size()) {
 		return false
 	}
 	old, oldID := s.place, s.lease.ID
+	before := former{place: s.place, lease: s.lease, e2size: s.e2size}
 	if !s.conn.WantsExtranonce() {
 		s.conn.Close(errMoved)
 		return false
@@ -241,5 +264,9 @@ func (p *Proxy) moveIfNeeded(s *session) (moved bool) {
 		return false
 	}
 	old.Release(p.now(), oldID)
+	if next != nil {
+		before.until = next.number
+		s.before = before
+	}
 	return s.conn.SetExtranonce(s.lease.Extranonce, s.e2size)
 }

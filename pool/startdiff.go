@@ -2,6 +2,9 @@ package pool
 
 import "strings"
 
+// unknownStart is the first difficulty of programs that nothing is known of.
+const unknownStart = 0.001
+
 // startFor is the difficulty that a program begins with; vardiff does the rest.
 // given, if not 0, is the operator's choice for all.
 func startFor(userAgent string, given float64) float64 {
@@ -34,5 +37,5 @@ func startFor(userAgent string, given float64) float64 {
 			return kind.difficulty
 		}
 	}
-	return 0.001
+	return unknownStart
 }

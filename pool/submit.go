@@ -49,9 +49,11 @@ func (p *Proxy) Submit(c *stratum.Conn, in *stratum.Share) error {
 	// Calls for one connection come one after another: what is read here changes
 	// under our feet only if the upstream changes, and then the share is stale.
 	s.mu.Lock()
-	w, place, size, extranonce1, e2size := s.workers[in.Worker], s.place, s.size(), s.lease.Extranonce, s.e2size
+	w := s.workers[in.Worker]
+	place, extranonce1, e2size := s.place, s.lease.Extranonce, s.e2size
 	difficulty := s.vardiff.Difficulty()
 	if j != nil {
+		place, extranonce1, e2size = s.space(j.number)
 		if d := s.book.Difficulty(j.number); d > 0 {
 			difficulty = d
 		}
@@ -71,7 +73,7 @@ func (p *Proxy) Submit(c *stratum.Conn, in *stratum.Share) error {
 	case j.pool != nil && place != j.place:
 		outcome, refusal = accounts.Stale, errStale // made before the miner moved to another space
 	default:
-		outcome, reached, refusal = p.judge(now, j, in, w, extranonce1, size, difficulty)
+		outcome, reached, refusal = p.judge(now, j, in, w, extranonce1, len(extranonce1)+e2size, difficulty)
 	}
 	w.Share(outcome, difficulty, reached)
 	if refusal != nil {

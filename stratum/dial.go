@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -155,6 +156,20 @@ func dialOnce(ctx context.Context, opts ClientOptions, o owner) (_ *Session, sub
 	return s, false, nil
 }
 
+// explainTLS says what to do about a failed handshake.
+func explainTLS(err error) error {
+	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
+		return fmt.Errorf("it does not speak TLS: write stratum+tcp:// in its address: %w", err)
+	}
+	if bad := (*tls.CertificateVerificationError)(nil); errors.As(err, &bad) {
+		return fmt.Errorf("its certificate is not trusted: give it, or who signed it, as the pool's CA: %w", err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("it ends the connection in the TLS handshake: if it does not speak TLS, write stratum+tcp:// in its address: %w", err)
+	}
+	return fmt.Errorf("TLS handshake: %w", err)
+}
+
 func startTLS(ctx context.Context, conn net.Conn, addr string, ca []byte) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(addr)
 	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
@@ -168,7 +183,7 @@ func startTLS(ctx context.Context, conn net.Conn, addr string, ca []byte) (net.C
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, explainTLS(err)
 	}
 	return secure, nil
 }

@@ -24,6 +24,9 @@ const (
 func (s *Session) handle(line []byte) error {
 	var m message
 	if err := parseMessage(line, &m); err != nil {
+		if len(line) > 1 && line[0] == 0x15 && line[1] == 0x03 { // an alert of TLS
+			return fmt.Errorf("%w: it speaks TLS: write stratum+tls:// in its address", ErrProtocol)
+		}
 		return fmt.Errorf("%w: %w: %.64q", ErrProtocol, err, line)
 	}
 	if len(m.method) == 0 || isNull(m.method) {

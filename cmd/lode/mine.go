@@ -82,6 +82,9 @@ func (cmd *mineCmd) clientOptions(env *environment) (stratum.ClientOptions, erro
 		if _, _, err := stratum.ParseURL(pool); err != nil {
 			return o, usagef("--pool: %w", err)
 		}
+		if hasUser(pool) {
+			return o, usagef("--pool: give user and password by --user and --password-file, not in the address")
+		}
 	}
 	if cmd.Difficulty != 0 && !o.SuggestDifficulty.Valid() {
 		return o, usagef("--difficulty=%v: want a number above 0", cmd.Difficulty)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ type proxyFlags struct {
 	TLSKey     string `name:"tls-key" help:"PEM key of the certificate." placeholder:"FILE"`
 	HTTPListen string `name:"http-listen" help:"Address of API, metrics and health check; it tells names of workers, so keep it inside." placeholder:"HOST:PORT"`
 
-	Upstream         []string `help:"Where work comes from, best first: node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port. Repeatable." required:"" placeholder:"URL"`
+	Upstream         []string `help:"Where work comes from, best first: node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port, with user:password@ before the host where it is not that of all. Repeatable." required:"" placeholder:"URL"`
 	NodeUser         string   `help:"RPC user of node upstreams." placeholder:"NAME"`
 	NodePasswordFile string   `help:"File with the RPC password; or set LODE_NODE_PASSWORD." placeholder:"FILE"`
 	NodeCookieFile   string   `help:"Cookie file of a Bitcoin Core on this machine, instead of user and password." placeholder:"FILE"`
@@ -129,17 +130,26 @@ func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {
 		}
 	}
 	var list []pool.Upstream
-	for _, url := range f.Upstream {
-		u := pool.Upstream{URL: url, User: f.PoolUser, Password: poolPassword, CA: poolCA}
-		if strings.HasPrefix(url, "node:") {
+	for _, address := range f.Upstream {
+		u := pool.Upstream{URL: address, User: f.PoolUser, Password: poolPassword, CA: poolCA}
+		if strings.HasPrefix(address, "node:") {
 			u = pool.Upstream{
-				URL: url, User: f.NodeUser, Password: os.Getenv("LODE_NODE_PASSWORD"),
+				URL: address, User: f.NodeUser, Password: os.Getenv("LODE_NODE_PASSWORD"),
 				PasswordFile: f.NodePasswordFile, CookieFile: f.NodeCookieFile, CA: nodeCA, ZMQ: f.NodeZMQ,
 			}
+		}
+		if hasUser(address) { // its own, where the flags are for all the others
+			u.User, u.Password, u.PasswordFile, u.CookieFile = "", "", "", ""
 		}
 		list = append(list, u)
 	}
 	return list, nil
+}
+
+// hasUser reports whether an address names its user.
+func hasUser(address string) bool {
+	u, err := url.Parse(strings.TrimPrefix(address, "node:"))
+	return err == nil && u.User != nil
 }
 
 func readOptional(flag, file string) ([]byte, error) {
@@ -166,7 +176,7 @@ func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	stop := notifyOnSignal(p)
+	stop := notifyOnSignal(p.Notify)
 	defer stop()
 	return p.Run(env.ctx)
 }

@@ -2,7 +2,5 @@
 
 package main
 
-import "lode/pool"
-
 // notifyOnSignal does nothing: there is no SIGUSR1.
-func notifyOnSignal(*pool.Proxy) (stop func()) { return func() {} }
+func notifyOnSignal(func()) (stop func()) { return func() {} }

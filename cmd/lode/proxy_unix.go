@@ -6,12 +6,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"lode/pool"
 )
 
 // notifyOnSignal passes SIGUSR1 on as the notice of a new block, until stop.
-func notifyOnSignal(p *pool.Proxy) (stop func()) {
+func notifyOnSignal(notify func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1)
 	done := make(chan struct{})
@@ -21,7 +19,7 @@ func notifyOnSignal(p *pool.Proxy) (stop func()) {
 		for {
 			select {
 			case <-signals:
-				p.Notify()
+				notify()
 			case <-done:
 				return
 			}

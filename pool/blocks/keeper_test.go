@@ -412,4 +412,3 @@ func TestPoolBlock(t *testing.T) {
 		})
 	}
 }
-

@@ -133,14 +133,16 @@ func (s *Space) Leased() int {
 
 // Split says how many bytes of an upstream pool's extranonce2 of size bytes to take
 // as a prefix for each miner: enough for many miners, few enough that the rest does
-// for them and for another proxy behind this one. 0: the space is too small to share.
+// for them and for another proxy behind this one. Of 2 bytes each miner keeps one, too
+// few for some (cpuminer-opt), but for the others better than no pool. 0: the space is
+// too small to share.
 func Split(size int) int {
 	switch {
 	case size > 8:
 		return min(size-8, 4)
 	case size >= 6:
 		return 2
-	case size >= 3:
+	case size >= 2:
 		return 1
 	default:
 		return 0

@@ -49,7 +49,7 @@ func TestExhaustion(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	for size, want := range map[int]int{1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 2, 7: 2, 8: 2, 9: 1, 10: 2, 12: 4, 16: 4} {
+	for size, want := range map[int]int{1: 0, 2: 1, 3: 1, 4: 1, 5: 1, 6: 2, 7: 2, 8: 2, 9: 1, 10: 2, 12: 4, 16: 4} {
 		if got := space.Split(size); got != want {
 			t.Errorf("extranonce2 of %d bytes: prefix of %d, want %d", size, got, want)
 		}

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// publish is a ZMQ publisher as far as Bitcoin Core's is one: ZMTP 3.0 (RFC 23) with
+// the NULL mechanism, by hand, so that the library is not its own witness. It sends
+// what the channel brings once it has seen the subscription to hashblock, and ends the
+// connection with the channel.
+func publish(conn net.Conn, blocks <-chan []byte) error {
+	defer func() { _ = conn.Close() }()
+	greeting := make([]byte, 64)
+	copy(greeting, "\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL")
+	ready := []byte("\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB")
+	if _, err := conn.Write(append(greeting, append([]byte{4, byte(len(ready))}, ready...)...)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 64)); err != nil {
+		return err
+	}
+	for subscribed := false; !subscribed; {
+		frame := make([]byte, 2)
+		if _, err := io.ReadFull(conn, frame); err != nil {
+			return err
+		}
+		body := make([]byte, frame[1])
+		if _, err := io.ReadFull(conn, body); err != nil {
+			return err
+		}
+		subscribed = frame[0] == 0 && bytes.Equal(body, []byte("\x01hashblock"))
+	}
+	const more = 1
+	for n := uint32(0); ; n++ {
+		hash, ok := <-blocks
+		if !ok {
+			return nil
+		}
+		message := append([]byte{more, 9}, "hashblock"...)
+		message = append(append(message, more, byte(len(hash))), hash...)
+		message = binary.LittleEndian.AppendUint32(append(message, 0, 4), n)
+		if _, err := conn.Write(message); err != nil {
+			return err
+		}
+	}
+}
+
+// TestZMQ: each hashblock is a notice, and a publisher that was away is found again.
+func TestZMQ(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := make(chan chan []byte, 2)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			to, more := <-blocks
+			if !more {
+				_ = conn.Close()
+				return
+			}
+			if err := publish(conn, to); err != nil {
+				t.Errorf("publisher: %v", err)
+			}
+		}
+	}()
+	n, err := New(Options{URL: "http://127.0.0.1:1", ZMQ: "tcp://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	listening := make(chan struct{})
+	go func() { defer close(listening); n.listen(ctx) }()
+	for range 2 { // connections
+		to := make(chan []byte)
+		blocks <- to
+		for range 2 {
+			to <- make([]byte, 32)
+			select {
+			case <-n.notes:
+			case <-time.After(20 * time.Second):
+				t.Fatal("no notice")
+			}
+		}
+		close(to)
+	}
+	cancel()
+	close(blocks)
+	_ = l.Close()
+	<-listening
+	<-ended
+}
