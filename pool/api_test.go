@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -56,7 +57,7 @@ func TestAPI(t *testing.T) {
 	var ok bool
 	params := s.params("rig.1")
 	params[2] = strings.ToUpper(params[2].(string))
-	params[4] = strings.ToUpper(params[4].(string))
+	params[4] = strings.ToUpper(fmt.Sprintf("%x", s.nonce))
 	if err := m.call(&ok, "mining.submit", params...); codeOf(err) != stratum.CodeDuplicate {
 		t.Errorf("upper case: %v", err)
 	}

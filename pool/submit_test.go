@@ -172,6 +172,29 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// TestBlockIsAShare: a block is one however hard shares are, and however late it comes.
+func TestBlockIsAShare(t *testing.T) {
+	v := vectors(t)[2] // a block of simnet, of difficulty 5e-5
+	for name, c := range map[string]struct {
+		late bool
+		code int
+	}{"share difficulty above the network's": {false, 0}, "the tip has changed": {true, stratum.CodeStale}} {
+		p, _ := bench(t, Config{})
+		j := inject(t, p, &v.job, v.mask, true)
+		if c.late {
+			next := v.job
+			next.PrevBlock[0] ^= 1
+			inject(t, p, &next, v.mask, true)
+		}
+		if _, _, err := judgeVector(t, p, j, v, 1e6, nil); code(err) != c.code {
+			t.Errorf("%s: %v, want code %d", name, err, c.code)
+		}
+		if b := p.keeper.Blocks(); len(b) != 1 || b[0].Hash != v.hash {
+			t.Errorf("%s: blocks %+v", name, b)
+		}
+	}
+}
+
 func abs(x float64) float64 { return max(x, -x) }
 
 func TestRefusals(t *testing.T) {

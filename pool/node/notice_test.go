@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"lode/devnode"
 )
 
 // publish is a ZMQ publisher as far as Bitcoin Core's is one: ZMTP 3.0 (RFC 23) with
@@ -101,4 +103,50 @@ func TestZMQ(t *testing.T) {
 	_ = l.Close()
 	<-listening
 	<-ended
+}
+
+// TestWebsocket: btcd's blocks are noticed by its websocket, over TLS, and again after
+// it was restarted.
+func TestWebsocket(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	btcd, err := devnode.Start(ctx, devnode.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = btcd.Stop() }()
+	n, err := New(Options{URL: btcd.URL, CA: btcd.CA, Credentials: Credentials{User: btcd.User, Password: btcd.Password}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	listenCtx, stop := context.WithCancel(ctx)
+	listening := make(chan struct{})
+	go func() { defer close(listening); n.listen(listenCtx) }()
+	defer func() { stop(); <-listening }()
+	for life := range 2 {
+		// The link may not be up yet: a block a second, until one is noticed.
+		for noticed := false; !noticed; {
+			if _, err := btcd.Generate(ctx, 1); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-n.notes:
+				noticed = true
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				t.Fatal("no block was noticed")
+			}
+		}
+		if life == 0 {
+			// Its port may have gone to somebody's outgoing connection, which ends in time.
+			for err := btcd.Restart(ctx); err != nil; err = btcd.Restart(ctx) {
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+					t.Fatal(err)
+				}
+			}
+		}
+	}
 }
