@@ -213,7 +213,14 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 	}
 	s.mu.Lock()
 	wait = s.reconnectWait
+	idle := s.current.Job == nil
 	s.mu.Unlock()
+	if idle && isDrop(err) && opts.SubscribeExtranonce {
+		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe", "pool", opts.URL)
+		c.mu.Lock()
+		c.opts.SubscribeExtranonce = false
+		c.mu.Unlock()
+	}
 	return time.Since(s.since), wait, err
 }
 

@@ -70,8 +70,8 @@ func (o *ClientOptions) setDefaults() {
 // Dial connects to a pool once: it asks for version rolling, subscribes and
 // authorizes. ctx bounds that only; the session lives until Close or an error.
 //
-// A pool that drops the connection on mining.configure is tried once more without,
-// one that refuses a session id too.
+// A pool that drops the connection on mining.configure, on a session id, or (if a
+// first job is waited for) on mining.extranonce.subscribe is tried once more without.
 func Dial(ctx context.Context, opts ClientOptions) (*Session, error) {
 	return dial(ctx, opts, owner{latest: newLatest(), generation: 1, enter: func(*Session) {}})
 }
@@ -85,16 +85,21 @@ type owner struct {
 
 func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 	opts.setDefaults()
-	s, subscribing, err := dialOnce(ctx, opts, o)
-	if err != nil && subscribing && opts.Resume != "" && ctx.Err() == nil {
+	s, at, err := dialOnce(ctx, opts, o)
+	if err != nil && at == subscribing && opts.Resume != "" && ctx.Err() == nil {
 		// A pool that was restarted may take offence at the id of a session before that.
 		opts.Logger.Info("pool does not resume the session; subscribing anew", "pool", opts.URL, "error", err)
 		opts.Resume = ""
-		s, subscribing, err = dialOnce(ctx, opts, o)
+		s, at, err = dialOnce(ctx, opts, o)
 	}
-	if err != nil && subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
+	if err != nil && at == subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
 		opts.Logger.Info("pool drops the connection at mining.configure; trying without", "pool", opts.URL)
 		opts.NoVersionRolling = true
+		s, at, err = dialOnce(ctx, opts, o)
+	}
+	if err != nil && at == authorized && opts.SubscribeExtranonce && isDrop(err) && ctx.Err() == nil {
+		opts.Logger.Info("pool drops the connection at mining.extranonce.subscribe; trying without", "pool", opts.URL)
+		opts.SubscribeExtranonce = false
 		s, _, err = dialOnce(ctx, opts, o)
 	}
 	return s, err
@@ -127,33 +132,42 @@ func ParseURL(raw string) (addr string, secure bool, err error) {
 	return net.JoinHostPort(u.Hostname(), u.Port()), secure, nil
 }
 
-// dialOnce makes one connection. subscribing tells that an error came between
-// the connection and the reply to mining.subscribe.
-func dialOnce(ctx context.Context, opts ClientOptions, o owner) (_ *Session, subscribing bool, err error) {
+// stage is how far a handshake went.
+type stage int
+
+const (
+	connecting  stage = iota
+	subscribing       // connected, no reply to mining.subscribe yet
+	authorizing
+	authorized
+)
+
+// dialOnce makes one connection. at tells when an error came.
+func dialOnce(ctx context.Context, opts ClientOptions, o owner) (_ *Session, at stage, err error) {
 	addr, secure, err := ParseURL(opts.URL)
 	if err != nil {
-		return nil, false, err
+		return nil, connecting, err
 	}
 	fail := func(err error) error { return fmt.Errorf("pool %s: %w", opts.URL, err) }
 	dialCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	conn, err := opts.Dialer(dialCtx, "tcp", addr)
 	if err != nil {
-		return nil, false, fail(err)
+		return nil, connecting, fail(err)
 	}
 	if secure {
 		if conn, err = startTLS(dialCtx, conn, addr, opts.CA); err != nil {
-			return nil, false, fail(err)
+			return nil, connecting, fail(err)
 		}
 	}
 	s := newSession(conn, opts, o)
-	subscribing, err = s.handshake(ctx)
+	at, err = s.handshake(ctx)
 	if err != nil {
 		s.end(err)
 		s.wg.Wait()
-		return nil, subscribing, fail(err)
+		return nil, at, fail(err)
 	}
-	return s, false, nil
+	return s, at, nil
 }
 
 // explainTLS says what to do about a failed handshake.

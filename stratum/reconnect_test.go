@@ -258,3 +258,42 @@ func TestClientResumeRefused(t *testing.T) {
 		})
 	}
 }
+
+// A pool that knows no mining.extranonce.subscribe and drops whoever sends it is mined
+// at without.
+func TestExtranonceSubscribeDropped(t *testing.T) {
+	play := func(p *poolConn) {
+		p.read()
+		p.read()
+		p.send(okConfigure, okSubscribe)
+		p.read()
+		p.send(okAuthorize)
+		if p.n == 1 {
+			p.expect(`{"id":4,"method":"mining.extranonce.subscribe","params":[]}`)
+			return
+		}
+		p.send(notifyLine("j", nil))
+		for _, line := range p.rest() {
+			t.Errorf("client sent %s", line)
+		}
+	}
+	t.Run("client", func(t *testing.T) {
+		runClient(t, play, func(o *ClientOptions) { o.SubscribeExtranonce = true }, func(t *testing.T, c *Client, _ *scriptedPool) {
+			for a := range c.Assignments() {
+				if a.Job != nil {
+					break
+				}
+			}
+		})
+	})
+	t.Run("session", func(t *testing.T) {
+		inPool(t, play, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+			o.SubscribeExtranonce, o.FirstJobTimeout = true, time.Minute
+			s, err := Dial(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+		})
+	})
+}

@@ -159,11 +159,11 @@ func (s *Session) end(err error) {
 
 // handshake subscribes and authorizes. mining.configure goes ahead without
 // waiting: pools that ignore it answer the rest, and a late answer still counts.
-// subscribing: an error came before the reply to mining.subscribe.
-func (s *Session) handshake(ctx context.Context) (subscribing bool, err error) {
+// at tells when an error came.
+func (s *Session) handshake(ctx context.Context) (at stage, err error) {
 	if !s.opts.NoVersionRolling {
 		if err := s.request("mining.configure", s.configureParams(), s.configured); err != nil {
-			return true, err
+			return subscribing, err
 		}
 	}
 	params := appendString([]byte{'['}, s.opts.UserAgent)
@@ -171,15 +171,15 @@ func (s *Session) handshake(ctx context.Context) (subscribing bool, err error) {
 		params = appendString(append(params, ','), s.opts.Resume)
 	}
 	if err := s.call(ctx, "mining.subscribe", append(params, ']'), s.subscribed); err != nil {
-		return true, fmt.Errorf("mining.subscribe: %w", err)
+		return subscribing, fmt.Errorf("mining.subscribe: %w", err)
 	}
 	params = appendString([]byte{'['}, s.opts.User)
 	params = append(appendString(append(params, ','), s.opts.Password), ']')
 	if err := s.call(ctx, "mining.authorize", params, isTrue); err != nil {
 		if e := new(Error); errors.As(err, &e) {
-			return false, fmt.Errorf("%w %q: %w", ErrUnauthorized, s.opts.User, err)
+			return authorizing, fmt.Errorf("%w %q: %w", ErrUnauthorized, s.opts.User, err)
 		}
-		return false, fmt.Errorf("mining.authorize: %w", err)
+		return authorizing, fmt.Errorf("mining.authorize: %w", err)
 	}
 	ignore := func([]byte, error) {}
 	if s.opts.SubscribeExtranonce {
@@ -194,7 +194,7 @@ func (s *Session) handshake(ctx context.Context) (subscribing bool, err error) {
 	s.dialed = true
 	s.publish()
 	s.mu.Unlock()
-	return false, s.awaitJob(ctx)
+	return authorized, s.awaitJob(ctx)
 }
 
 // awaitJob waits for a first job if that is asked for.
