@@ -305,12 +305,13 @@ func (k *Keeper) saveLoop(ctx context.Context) {
 func (k *Keeper) serve(ctx context.Context, i int) {
 	n := k.o.Nodes[i]
 	var (
-		top  int64 // height that the node had
+		top  int64          // height that the node had
+		tip  chainhash.Hash // its block there
 		down = true
 		fail time.Duration
 	)
 	for ctx.Err() == nil {
-		height, err := k.visit(ctx, i, &top, &down)
+		height, err := k.visit(ctx, i, top, &tip, &down)
 		wait := quietInterval
 		switch {
 		case ctx.Err() != nil:
@@ -339,9 +340,9 @@ func (k *Keeper) serve(ctx context.Context, i int) {
 }
 
 // visit submits what the node has not got and asks about what it has.
-func (k *Keeper) visit(ctx context.Context, i int, top *int64, down *bool) (height int64, err error) {
+func (k *Keeper) visit(ctx context.Context, i int, top int64, tip *chainhash.Hash, down *bool) (height int64, err error) {
 	if len(k.pending(i, false)) == 0 && !*down && !k.cares() {
-		return *top, nil
+		return top, nil
 	}
 	// New blocks first: nothing stands before them.
 	for _, b := range k.pending(i, false) {
@@ -351,17 +352,28 @@ func (k *Keeper) visit(ctx context.Context, i int, top *int64, down *bool) (heig
 	}
 	if !k.cares() {
 		*down = false
-		return *top, nil
+		return top, nil
 	}
 	n := k.o.Nodes[i]
 	if height, err = n.Height(ctx); err != nil {
 		return 0, err
 	}
-	if *down || height < *top {
-		// It was away or its chain fell: it may have forgotten blocks.
+	newest, err := n.BlockAt(ctx, height)
+	if err != nil {
+		return 0, err
+	}
+	before := newest
+	if height > top {
+		if before, err = n.BlockAt(ctx, top); err != nil {
+			return 0, err
+		}
+	}
+	if *down || height < top || before != *tip {
+		// It was away, or its chain fell or is another one: what it said of blocks may
+		// not hold any more.
 		k.doubt(i)
 	}
-	*down = false
+	*down, *tip = false, newest
 	for _, b := range k.pending(i, true) {
 		if err := k.check(ctx, i, b, height); err != nil {
 			return 0, err

@@ -412,3 +412,29 @@ func TestPoolBlock(t *testing.T) {
 		})
 	}
 }
+
+// TestReorganised: a confirmed block that a longer chain displaced is noticed with the
+// next block, not with the next look at all of them.
+func TestReorganised(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		w.keeper.Found(entryAt(1, 1))
+		time.Sleep(5 * time.Second)
+		w.expect(1, blocks.Confirmed)
+		n := w.nodes[0]
+		n.do(func() {
+			n.chain = n.chain[:1]
+			n.sides[hashOf(1)] = 1
+		})
+		n.grow(2)
+		time.Sleep(5 * time.Second)
+		w.expect(1, blocks.Submitted)
+		n.grow(5)
+		time.Sleep(5 * time.Second)
+		w.expect(1, blocks.Orphaned)
+		// And back again.
+		n.do(func() { n.chain = append(n.chain[:1], hashOf(1)) })
+		n.grow(10)
+		time.Sleep(5 * time.Second)
+		w.expect(1, blocks.Confirmed)
+	})
+}
