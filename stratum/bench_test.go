@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/stratum/merkle"
 )
 
 // blackHole is a connection that nothing comes from and everything is lost in.
@@ -85,7 +87,7 @@ func BenchmarkSubmitWithHeader(b *testing.B) {
 		}
 		var header [80]byte
 		header, scratch = job.HeaderBytes(scratch, extranonce1, s.Extranonce2, version, s.Time, s.Nonce)
-		if hash := doubleHash(header[:]); !target.MetBy(&hash) {
+		if hash := merkle.Double(header[:]); !target.MetBy(&hash) {
 			return errJobNotFound
 		}
 		return nil

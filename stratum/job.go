@@ -1,7 +1,6 @@
 package stratum
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -9,6 +8,8 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"github.com/btcsuite/btcd/wire"
+
+	"lode/stratum/merkle"
 )
 
 // Job is one mining.notify.
@@ -66,21 +67,7 @@ func (j *Job) appendCoinbase(b, extranonce1, extranonce2 []byte) []byte {
 }
 
 func (j *Job) foldBranch(coinbase []byte) chainhash.Hash {
-	root := doubleHash(coinbase)
-	var pair [2 * chainhash.HashSize]byte
-	for i := range j.MerkleBranch {
-		copy(pair[:32], root[:])
-		copy(pair[32:], j.MerkleBranch[i][:])
-		root = doubleHash(pair[:])
-	}
-	return root
-}
-
-// doubleHash is SHA-256 of SHA-256, without chainhash.DoubleHashH's detour over
-// the heap.
-func doubleHash(b []byte) chainhash.Hash {
-	first := sha256.Sum256(b)
-	return sha256.Sum256(first[:])
+	return merkle.Fold(merkle.Double(coinbase), j.MerkleBranch)
 }
 
 // ShareVersion is the header version of a share whose job may be rolled in mask

@@ -108,7 +108,7 @@ func (v *vector) check(t *testing.T, header []byte) {
 	if got := hex.EncodeToString(header); got != v.header {
 		t.Errorf("header\n     %s\nwant %s", got, v.header)
 	}
-	hash := doubleHash(header)
+	hash := chainhash.DoubleHashH(header)
 	if hash != mustHash(v.hash) {
 		t.Errorf("hash %v, want %s", hash, v.hash)
 	}
@@ -161,7 +161,7 @@ func TestVectorMainnet125552(t *testing.T) {
 	}
 	root := coinbase
 	for _, sibling := range j.MerkleBranch {
-		root = doubleHash(append(append([]byte(nil), root[:]...), sibling[:]...))
+		root = chainhash.DoubleHashH(append(append([]byte(nil), root[:]...), sibling[:]...))
 	}
 	if want := mustHash("2b12fcf1b09288fcaff797d71e950e71ae42b91e8bdb2304758dfcffc2b620e3"); root != want {
 		t.Errorf("root %v, want %v", root, want)
@@ -177,7 +177,7 @@ func TestVectorMainnet125552(t *testing.T) {
 	if got := hex.EncodeToString(header); got != want {
 		t.Errorf("header\n     %s\nwant %s", got, want)
 	}
-	if h := doubleHash(header); h != mustHash("00000000000000001e8d6829a8a21adc5d38d0a473b144b6765798e61f98bd1d") {
+	if h := chainhash.DoubleHashH(header); h != mustHash("00000000000000001e8d6829a8a21adc5d38d0a473b144b6765798e61f98bd1d") {
 		t.Errorf("hash %v", h)
 	}
 	if wire := swapWords(j.PrevBlock); !bytes.HasSuffix(wire[:], make([]byte, 4)) {

@@ -1,0 +1,18 @@
+//go:build amd64 && !purego
+
+package merkle
+
+import (
+	"testing"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+func TestAccelerated(t *testing.T) {
+	if !cpuid.CPU.Supports(cpuid.SHA, cpuid.AVX) {
+		t.Skip("this processor has no SHA extensions: the portable functions alone were tested")
+	}
+	if !accelerated {
+		t.Error("the assembly fails its check")
+	}
+}
