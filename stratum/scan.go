@@ -1,15 +1,11 @@
 package stratum
 
 import (
-	"encoding/json"
 	"errors"
 	"strconv"
-	"unicode/utf8"
-)
 
-// maxDepth bounds the nesting of a message. The deepest legal message, the reply
-// to mining.subscribe, has a depth of 4.
-const maxDepth = 32
+	"lode/stratum/jsonscan"
+)
 
 var (
 	errNotJSON   = errors.New("line is not a JSON object")
@@ -24,37 +20,18 @@ type message struct {
 
 // parseMessage takes a line apart, without allocation unless a member's name has
 // an escape in it. It accepts exactly what encoding/json accepts as an object, to
-// the depth maxDepth; of a member that is there twice the last one counts.
+// the depth jsonscan.MaxDepth (the deepest legal message, the reply to
+// mining.subscribe, has a depth of 4); of a member that is there twice the last one
+// counts.
 func parseMessage(line []byte, m *message) error {
 	*m = message{}
-	s := scanner{b: line}
-	s.space()
-	if !s.eat('{') {
+	s := jsonscan.New(line)
+	if !s.Begin('{') {
 		return errNotJSON
 	}
-	s.space()
-	if s.eat('}') {
-		return s.end()
-	}
-	for {
-		s.space()
-		name, ok := s.str()
-		if !ok {
-			return errNotJSON
-		}
-		s.space()
-		if !s.eat(':') {
-			return errNotJSON
-		}
-		s.space()
-		start := s.i
-		if err := s.value(1); err != nil {
-			return err
-		}
-		value := s.b[start:s.i]
-		if name = name[1 : len(name)-1]; !plain(name) {
-			name = unescape(name)
-		}
+	for n := 0; s.More(n, '}'); n++ {
+		name := s.Name()
+		value := s.Value(1)
 		switch string(name) {
 		case "id":
 			m.id = value
@@ -67,241 +44,45 @@ func parseMessage(line []byte, m *message) error {
 		case "error":
 			m.err = value
 		}
-		s.space()
-		if s.eat(',') {
-			continue
-		}
-		if !s.eat('}') {
-			return errNotJSON
-		}
-		return s.end()
 	}
-}
-
-// scanner walks over JSON text.
-type scanner struct {
-	b []byte
-	i int
-}
-
-func (s *scanner) space() {
-	for s.i < len(s.b) {
-		switch s.b[s.i] {
-		case ' ', '\t', '\r', '\n':
-			s.i++
-		default:
-			return
-		}
-	}
-}
-
-func (s *scanner) eat(c byte) bool {
-	if s.i < len(s.b) && s.b[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-func (s *scanner) end() error {
-	s.space()
-	if s.i != len(s.b) {
-		return errNotJSON
-	}
-	return nil
-}
-
-// value steps over one value that begins here.
-func (s *scanner) value(depth int) error {
-	if s.i >= len(s.b) {
-		return errNotJSON
-	}
-	ok := false
-	switch c := s.b[s.i]; {
-	case c == '"':
-		_, ok = s.str()
-	case c == '{':
-		return s.container(depth+1, '}', true)
-	case c == '[':
-		return s.container(depth+1, ']', false)
-	case c == '-' || c >= '0' && c <= '9':
-		ok = s.number()
-	case c == 't':
-		ok = s.literal("true")
-	case c == 'f':
-		ok = s.literal("false")
-	case c == 'n':
-		ok = s.literal("null")
-	}
-	if !ok {
-		return errNotJSON
-	}
-	return nil
-}
-
-func (s *scanner) container(depth int, closing byte, named bool) error {
-	if depth > maxDepth {
-		return errTooNested
-	}
-	s.i++
-	s.space()
-	if s.eat(closing) {
+	switch err := s.End(); {
+	case err == nil:
 		return nil
-	}
-	for {
-		s.space()
-		if named {
-			if _, ok := s.str(); !ok {
-				return errNotJSON
-			}
-			s.space()
-			if !s.eat(':') {
-				return errNotJSON
-			}
-			s.space()
-		}
-		if err := s.value(depth); err != nil {
-			return err
-		}
-		s.space()
-		if s.eat(',') {
-			continue
-		}
-		if s.eat(closing) {
-			return nil
-		}
+	case errors.Is(err, jsonscan.ErrNested):
+		return errTooNested
+	default:
 		return errNotJSON
 	}
-}
-
-// str steps over a string and returns it with its quotes.
-func (s *scanner) str() ([]byte, bool) {
-	start := s.i
-	if !s.eat('"') {
-		return nil, false
-	}
-	for s.i < len(s.b) {
-		c := s.b[s.i]
-		s.i++
-		switch {
-		case c == '"':
-			return s.b[start:s.i], true
-		case c < ' ':
-			return nil, false
-		case c == '\\':
-			if s.i >= len(s.b) {
-				return nil, false
-			}
-			e := s.b[s.i]
-			s.i++
-			switch e {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				for range 4 {
-					if s.i >= len(s.b) || hexDigit(s.b[s.i]) > 15 {
-						return nil, false
-					}
-					s.i++
-				}
-			default:
-				return nil, false
-			}
-		}
-	}
-	return nil, false
-}
-
-func (s *scanner) number() bool {
-	s.eat('-')
-	if !s.eat('0') && !s.digits() {
-		return false
-	}
-	if s.eat('.') && !s.digits() {
-		return false
-	}
-	if s.eat('e') || s.eat('E') {
-		if !s.eat('+') {
-			s.eat('-')
-		}
-		return s.digits()
-	}
-	return true
-}
-
-func (s *scanner) digits() bool {
-	start := s.i
-	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
-		s.i++
-	}
-	return s.i > start
-}
-
-func (s *scanner) literal(word string) bool {
-	if len(s.b)-s.i < len(word) || string(s.b[s.i:s.i+len(word)]) != word {
-		return false
-	}
-	s.i += len(word)
-	return true
 }
 
 // elements walks over the values of a JSON array that parseMessage has accepted.
-type elements struct{ s scanner }
+type elements struct {
+	s jsonscan.Scanner
+	n int
+}
 
 // arrayOf begins a walk; anything but an array has no elements.
 func arrayOf(raw []byte) elements {
-	e := elements{scanner{b: raw}}
-	if !e.s.eat('[') {
-		e.s.i = len(raw)
+	e := elements{s: jsonscan.New(raw)}
+	if !e.s.Begin('[') {
+		e.s = jsonscan.New(nil)
 	}
 	return e
 }
 
 // next is the next value, raw; nil: there is none.
 func (e *elements) next() []byte {
-	e.s.space()
-	e.s.eat(',')
-	e.s.space()
-	start := e.s.i
-	if start >= len(e.s.b) || e.s.b[start] == ']' || e.s.value(1) != nil {
+	if !e.s.More(e.n, ']') {
 		return nil
 	}
-	return e.s.b[start:e.s.i]
+	e.n++
+	return e.s.Value(1)
 }
 
-// text is the content of a raw JSON string; ok is false for other values. It
-// points into raw unless there is an escape or invalid UTF-8 in the string.
-func text(raw []byte) (content []byte, ok bool) {
-	if len(raw) < 2 || raw[0] != '"' {
-		return nil, false
-	}
-	content = raw[1 : len(raw)-1]
-	if !plain(content) {
-		content = unescape(content)
-	}
-	return content, true
-}
+// text is the content of a raw JSON string: see jsonscan.Text.
+func text(raw []byte) (content []byte, ok bool) { return jsonscan.Text(raw) }
 
-// plain reports whether the content of a string stands for itself.
-func plain(content []byte) bool {
-	for _, c := range content {
-		if c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-func unescape(content []byte) []byte {
-	quoted := make([]byte, 0, len(content)+2)
-	quoted = append(append(append(quoted, '"'), content...), '"')
-	var s string
-	if json.Unmarshal(quoted, &s) != nil {
-		return nil // not reached: the scanner has accepted the string
-	}
-	return []byte(s)
-}
-
-func isNull(raw []byte) bool { return len(raw) == 0 || string(raw) == "null" }
+func isNull(raw []byte) bool { return jsonscan.IsNull(raw) }
 
 // number reads a JSON number, or a string that holds one.
 func number(raw []byte) (float64, bool) {

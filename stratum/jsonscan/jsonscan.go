@@ -1,0 +1,382 @@
+// Package jsonscan walks over JSON text without allocating: it steps over values,
+// checks them, and gives the raw bytes of those that the caller wants. It accepts
+// what encoding/json accepts, to the depth MaxDepth.
+//
+//	s := jsonscan.New(text)
+//	if s.Begin('{') {
+//		for n := 0; s.More(n, '}'); n++ {
+//			name := s.Name()
+//			value := s.Value(1)
+//		}
+//	}
+//	err := s.End()
+//
+// The first error sticks: all methods give nothing from then on, and End reports it.
+package jsonscan
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math/bits"
+	"strconv"
+)
+
+// MaxDepth bounds the nesting of a text.
+const MaxDepth = 32
+
+// What End reports, by errors.Is.
+var (
+	ErrSyntax = errors.New("not JSON")
+	ErrNested = errors.New("JSON is nested too deeply")
+)
+
+// Scanner is a walk over one text.
+type Scanner struct {
+	b   []byte
+	i   int
+	err error
+}
+
+// New begins a walk.
+func New(text []byte) Scanner { return Scanner{b: text} }
+
+// Offset is where the walk has come to.
+func (s *Scanner) Offset() int { return s.i }
+
+// Left is how many bytes are still to be walked over.
+func (s *Scanner) Left() int { return len(s.b) - s.i }
+
+// fail ends the walk.
+func (s *Scanner) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+	s.b = s.b[:s.i]
+}
+
+// Err is the first error.
+func (s *Scanner) Err() error { return s.err }
+
+// End reports the first error, or that there is more than one value.
+func (s *Scanner) End() error {
+	s.space()
+	if s.i != len(s.b) {
+		s.fail(ErrSyntax)
+	}
+	return s.err
+}
+
+func (s *Scanner) space() {
+	if s.i < len(s.b) && s.b[s.i] <= ' ' {
+		s.spaces()
+	}
+}
+
+func (s *Scanner) spaces() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\r', '\n':
+			s.i++
+		default:
+			return
+		}
+	}
+}
+
+func (s *Scanner) eat(c byte) bool {
+	if s.i < len(s.b) && s.b[s.i] == c {
+		s.i++
+		return true
+	}
+	return false
+}
+
+// Peek is the first byte of the next value, which tells its kind; 0: there is none.
+func (s *Scanner) Peek() byte {
+	s.space()
+	if s.i < len(s.b) {
+		return s.b[s.i]
+	}
+	return 0
+}
+
+// Begin enters an object ('{') or an array ('['), if that is what comes next.
+func (s *Scanner) Begin(opening byte) bool {
+	s.space()
+	return s.eat(opening)
+}
+
+// More goes on to the next member of an object (closing '}') or element of an array
+// (']'), of which n have been read, or leaves it.
+func (s *Scanner) More(n int, closing byte) bool {
+	s.space()
+	if n > 0 && s.eat(',') {
+		return true
+	}
+	if s.eat(closing) {
+		return false
+	}
+	if n > 0 || s.i == len(s.b) {
+		s.fail(ErrSyntax)
+		return false
+	}
+	return true
+}
+
+// Name is the name of a member; the walk goes on to its value.
+func (s *Scanner) Name() []byte {
+	s.space()
+	// Most names are short and followed by a colon at once.
+	if b := s.b[s.i:]; len(b) > 10 && b[0] == '"' {
+		x := binary.LittleEndian.Uint64(b[1:])
+		if n := bits.TrailingZeros64(special(x)|x&highs) / 8; n < 8 && b[1+n] == '"' && b[2+n] == ':' {
+			s.i += n + 3
+			return b[1 : 1+n]
+		}
+	}
+	name, plain := s.text()
+	s.space()
+	if !s.eat(':') {
+		s.fail(ErrSyntax)
+		return nil
+	}
+	if !plain {
+		name = Unescape(name)
+	}
+	return name
+}
+
+// Value steps over a value and returns it raw; depth is the number of objects and
+// arrays that it is in.
+func (s *Scanner) Value(depth int) []byte {
+	s.space()
+	start := s.i
+	s.value(depth)
+	if s.err != nil {
+		return nil
+	}
+	return s.b[start:s.i]
+}
+
+func (s *Scanner) value(depth int) {
+	if s.i >= len(s.b) {
+		s.fail(ErrSyntax)
+		return
+	}
+	ok := false
+	switch c := s.b[s.i]; {
+	case c == '"':
+		s.text()
+		return
+	case c == '{', c == '[':
+		s.container(depth+1, c)
+		return
+	case c == '-' || c >= '0' && c <= '9':
+		ok = s.number()
+	case c == 't':
+		ok = s.literal("true")
+	case c == 'f':
+		ok = s.literal("false")
+	case c == 'n':
+		ok = s.literal("null")
+	}
+	if !ok {
+		s.fail(ErrSyntax)
+	}
+}
+
+func (s *Scanner) container(depth int, opening byte) {
+	if depth > MaxDepth {
+		s.fail(ErrNested)
+		return
+	}
+	s.i++
+	for n := 0; s.More(n, opening+2); n++ { // '}' and ']' follow '{' and '[' at that distance
+		if opening == '{' {
+			s.Name()
+		}
+		s.Value(depth)
+	}
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// special marks in eight characters those that do not stand for themselves in a
+// string, by the high bit of their byte: quotes, backslashes and control characters.
+// The lowest mark is right; those above it need not be.
+func special(x uint64) uint64 {
+	quote, escape := x^'"'*ones, x^'\\'*ones
+	return ((quote-ones)&^quote | (escape-ones)&^escape | (x-' '*ones)&^x) & highs
+}
+
+// text steps over a string and returns what is between its quotes; plain: that stands
+// for itself, being ASCII without an escape.
+func (s *Scanner) text() (content []byte, plain bool) {
+	b, i := s.b, s.i
+	if i >= len(b) || b[i] != '"' {
+		s.fail(ErrSyntax)
+		return nil, true
+	}
+	i++
+	start := i
+	plain = true
+	for {
+		for i+8 <= len(b) {
+			x := binary.LittleEndian.Uint64(b[i:])
+			stop := special(x)
+			if stop != 0 {
+				n := bits.TrailingZeros64(stop) / 8
+				plain = plain && x&highs&(1<<(8*n)-1) == 0
+				i += n
+				break
+			}
+			plain = plain && x&highs == 0
+			i += 8
+		}
+		if i >= len(b) {
+			s.i = i
+			s.fail(ErrSyntax)
+			return nil, true
+		}
+		c := b[i]
+		i++
+		switch {
+		case c == '"':
+			s.i = i
+			return b[start : i-1], plain
+		case c == '\\':
+			plain = false
+			s.i = i
+			if !s.escape() {
+				s.fail(ErrSyntax)
+				return nil, true
+			}
+			i = s.i
+		case c < ' ':
+			s.i = i - 1
+			s.fail(ErrSyntax)
+			return nil, true
+		case c >= 0x80:
+			plain = false
+		}
+	}
+}
+
+// escape steps over what follows a backslash.
+func (s *Scanner) escape() bool {
+	if s.i >= len(s.b) {
+		return false
+	}
+	c := s.b[s.i]
+	s.i++
+	switch c {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+		for range 4 {
+			if s.i >= len(s.b) || !isHex(s.b[s.i]) {
+				return false
+			}
+			s.i++
+		}
+		return true
+	}
+	return false
+}
+
+func (s *Scanner) number() bool {
+	b, i := s.b, s.i
+	if b[i] == '-' {
+		i++
+	}
+	first := i
+	i = digits(b, i)
+	ok := i > first && (b[first] != '0' || i == first+1)
+	if ok && i < len(b) && b[i] == '.' {
+		first, i = i+1, digits(b, i+1)
+		ok = i > first
+	}
+	if ok && i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		first, i = i, digits(b, i)
+		ok = i > first
+	}
+	s.i = i
+	return ok
+}
+
+// digits is where the digits from i on end.
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
+	}
+	return i
+}
+
+func (s *Scanner) literal(word string) bool {
+	if len(s.b)-s.i < len(word) || string(s.b[s.i:s.i+len(word)]) != word {
+		return false
+	}
+	s.i += len(word)
+	return true
+}
+
+// Text is the content of a raw JSON string; false for other values. It points into raw
+// unless there is an escape or a character beyond ASCII in the string.
+func Text(raw []byte) (content []byte, ok bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return nil, false
+	}
+	content = raw[1 : len(raw)-1]
+	for _, c := range content {
+		if c == '\\' || c >= 0x80 {
+			return Unescape(content), true
+		}
+	}
+	return content, true
+}
+
+// Unescape is what the content of a string stands for.
+func Unescape(content []byte) []byte {
+	quoted := make([]byte, 0, len(content)+2)
+	quoted = append(append(append(quoted, '"'), content...), '"')
+	var s string
+	if json.Unmarshal(quoted, &s) != nil {
+		return nil // not reached: the walk has accepted the string
+	}
+	return []byte(s)
+}
+
+// Integer is a raw JSON number as encoding/json reads it into an int64: without a
+// fraction or an exponent.
+func Integer(raw []byte) (int64, bool) {
+	n := int64(0)
+	if len(raw) == 0 || len(raw) > 18 {
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		return n, err == nil
+	}
+	digits := raw
+	if raw[0] == '-' {
+		digits = raw[1:]
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if len(digits) < len(raw) {
+		n = -n
+	}
+	return n, len(digits) > 0
+}
+
+// IsNull reports whether a raw value is null or absent.
+func IsNull(raw []byte) bool { return len(raw) == 0 || string(raw) == "null" }
