@@ -42,9 +42,9 @@ race: ## Run all short tests under the race detector (needs a C compiler).
 	$(GO) test -race -short ./...
 
 .PHONY: test-portable
-test-portable: ## Test the miner without assembly, and for arm64 under qemu-user.
-	$(GO) test -tags purego ./miner/...
-	GOARCH=arm64 $(GO) test -exec qemu-aarch64 ./miner/...
+test-portable: ## Test the hashing code without assembly, and for arm64 under qemu-user.
+	$(GO) test -tags purego ./miner/... ./stratum/merkle
+	GOARCH=arm64 $(GO) test -exec qemu-aarch64 ./miner/... ./stratum/merkle
 
 .PHONY: lint
 lint: ## Check format, vet, staticcheck and the module files.

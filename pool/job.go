@@ -13,6 +13,7 @@ import (
 	"lode/pool/share"
 	"lode/pool/template"
 	"lode/stratum"
+	"lode/stratum/merkle"
 )
 
 // How long and how many jobs are remembered. A block candidate for a job that was
@@ -68,6 +69,7 @@ type job struct {
 // variant is a job for one size of the extranonce.
 type variant struct {
 	job     *stratum.Job
+	roots   *merkle.Roots
 	work    *template.Work // of a node
 	encoded [2]*stratum.EncodedJob
 }
@@ -95,6 +97,7 @@ func (j *job) variant(size int) (*variant, error) {
 		v.work = w
 		v.job.Coinbase1, v.job.Coinbase2, v.job.MerkleBranch = w.Coinbase1, w.Coinbase2, w.Branch
 	}
+	v.roots = merkle.New(v.job.Coinbase1, v.job.Coinbase2, v.job.MerkleBranch)
 	for i, clean := range []bool{false, true} {
 		encode := *v.job
 		encode.Clean = clean
@@ -254,6 +257,7 @@ func newNodeWork(source int, t *template.Template, w *template.Work, mask uint32
 	if err != nil {
 		return nil, fmt.Errorf("block template: %w", err)
 	}
+	mask &^= t.RequiredBits
 	minTime := t.MinTime
 	if minTime == 0 {
 		minTime = t.CurrentTime

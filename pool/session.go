@@ -221,7 +221,7 @@ func (p *Proxy) Transactions(c *stratum.Conn, id string) ([][]byte, error) {
 	}
 	txs := make([][]byte, len(j.node.Transactions))
 	for i := range txs {
-		txs[i] = j.node.Transactions[i].Data
+		txs[i] = j.node.Transactions[i].Append(nil)
 	}
 	return txs, nil
 }

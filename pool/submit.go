@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"lode/pool/journal"
 	"lode/pool/share"
 	"lode/stratum"
+	"lode/stratum/merkle"
 )
 
 // Refusals. They are made once: a flood of bad shares costs no memory.
@@ -133,24 +133,19 @@ func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Work
 // header rebuilds and hashes the header of a share. The merkle root, which is most of
 // the work, is taken from earlier shares with the same extranonce where there are any.
 func (p *Proxy) header(tmp *scratch, j *job, v *variant, extranonce1 []byte, in *stratum.Share, version uint32) {
-	if root, ok := p.roots.Get(j.number, extranonce1, in.Extranonce2); ok {
-		h := &tmp.header
-		binary.LittleEndian.PutUint32(h[0:], version)
-		copy(h[4:], j.prev[:])
-		copy(h[36:], root[:])
-		binary.LittleEndian.PutUint32(h[68:], in.Time)
-		binary.LittleEndian.PutUint32(h[72:], j.bits)
-		binary.LittleEndian.PutUint32(h[76:], in.Nonce)
-	} else {
-		tmp.header, tmp.coinbase = v.job.HeaderBytes(tmp.coinbase, extranonce1, in.Extranonce2, version, in.Time, in.Nonce)
-		p.roots.Put(j.number, extranonce1, in.Extranonce2, chainhash.Hash(tmp.header[36:68]))
+	root, ok := p.roots.Get(j.number, extranonce1, in.Extranonce2)
+	if !ok {
+		root, tmp.coinbase = v.roots.Root(tmp.coinbase, extranonce1, in.Extranonce2)
+		p.roots.Put(j.number, extranonce1, in.Extranonce2, root)
 	}
-	tmp.hash = doubleHash(&tmp.header)
-}
-
-func doubleHash(header *[80]byte) chainhash.Hash {
-	first := sha256.Sum256(header[:])
-	return sha256.Sum256(first[:])
+	h := &tmp.header
+	binary.LittleEndian.PutUint32(h[0:], version)
+	copy(h[4:], j.prev[:])
+	copy(h[36:], root[:])
+	binary.LittleEndian.PutUint32(h[68:], in.Time)
+	binary.LittleEndian.PutUint32(h[72:], j.bits)
+	binary.LittleEndian.PutUint32(h[76:], in.Nonce)
+	tmp.hash = merkle.Double(h[:])
 }
 
 // target is the largest that any miner takes for the difficulty.

@@ -12,6 +12,7 @@ import (
 
 	"lode/pool/accounts"
 	"lode/stratum"
+	"lode/stratum/merkle"
 )
 
 // bench is a Proxy that is not running, with a clock in hand.
@@ -54,7 +55,7 @@ func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) 
 	filled := *from
 	filled.ID, filled.Version = j.id, w.version
 	for size := range 21 {
-		j.variants[size] = &variant{job: &filled}
+		j.variants[size] = &variant{job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
 	}
 	return j
 }

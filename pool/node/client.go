@@ -115,11 +115,29 @@ func (c *client) login(again bool) (user, password string, err error) {
 // call makes one call and decodes its result into result (nil: dropped). params must
 // not be nil: btcd wants the member.
 func (c *client) call(ctx context.Context, method string, params []any, result any) error {
-	raw, err := c.post(ctx, method, params, false)
-	if errors.Is(err, ErrUnauthorized) && (c.credentials.CookieFile != "" || c.credentials.PasswordFile != "") {
-		// Core writes a new cookie at each start.
-		raw, err = c.post(ctx, method, params, true)
+	reply, err := c.exchange(ctx, method, params)
+	if err != nil {
+		return err
 	}
+	return c.decode(method, reply, result)
+}
+
+// exchange makes one call, and a second one where a renewed cookie may help.
+func (c *client) exchange(ctx context.Context, method string, params []any) (httpReply, error) {
+	reply, err := c.post(ctx, method, params, false)
+	if err == nil && reply.status == http.StatusUnauthorized && (c.credentials.CookieFile != "" || c.credentials.PasswordFile != "") {
+		// Core writes a new cookie at each start.
+		reply, err = c.post(ctx, method, params, true)
+	}
+	if err != nil {
+		return reply, fmt.Errorf("node %s: %s: %w", c.url, method, err)
+	}
+	return reply, nil
+}
+
+// decode reads the result of a reply into result (nil: dropped).
+func (c *client) decode(method string, reply httpReply, result any) error {
+	raw, err := reply.result()
 	if err != nil {
 		return fmt.Errorf("node %s: %s: %w", c.url, method, err)
 	}
@@ -136,10 +154,17 @@ func (c *client) call(ctx context.Context, method string, params []any, result a
 	return nil
 }
 
-func (c *client) post(ctx context.Context, method string, params []any, reread bool) (json.RawMessage, error) {
+// httpReply is what the node answered, whatever it is.
+type httpReply struct {
+	status int
+	body   []byte
+	user   string // that asked
+}
+
+func (c *client) post(ctx context.Context, method string, params []any, reread bool) (httpReply, error) {
 	user, password, err := c.login(reread)
 	if err != nil {
-		return nil, err
+		return httpReply{}, err
 	}
 	body, err := json.Marshal(struct {
 		Version string `json:"jsonrpc"`
@@ -148,11 +173,11 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 		Params  []any  `json:"params"`
 	}{"1.0", c.lastID.Add(1), method, params})
 	if err != nil {
-		return nil, err
+		return httpReply{}, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return httpReply{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	// Every call of this package may be made twice; with this mark (which is not
@@ -163,26 +188,39 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, transportError(ctx, err)
+		return httpReply{}, transportError(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	text, err := readBody(response)
 	if err != nil {
-		return nil, transportError(ctx, err)
+		return httpReply{}, transportError(ctx, err)
 	}
 	if len(text) > maxReply {
-		return nil, fmt.Errorf("reply above %d MiB", maxReply>>20)
+		return httpReply{}, fmt.Errorf("reply above %d MiB", maxReply>>20)
 	}
-	return readReply(response.StatusCode, text, user)
+	return httpReply{response.StatusCode, text, user}, nil
 }
 
-// readReply takes the result out of a reply. Errors come with any status: 500, 404
+// readBody reads one byte more than is allowed at most. A template is megabytes: where
+// its length is known, it is read to where it stays.
+func readBody(response *http.Response) ([]byte, error) {
+	length := response.ContentLength
+	if length < 0 || length > maxReply {
+		return io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	}
+	text := make([]byte, length)
+	_, err := io.ReadFull(response.Body, text)
+	return text, err
+}
+
+// result takes the result out of a reply. Errors come with any status: 500, 404
 // and 400 from Core's JSON-RPC 1.0, 200 from others, and texts that are no JSON.
-func readReply(status int, text []byte, user string) (json.RawMessage, error) {
+func (r *httpReply) result() (json.RawMessage, error) {
 	var reply struct {
 		Result json.RawMessage `json:"result"`
 		Error  *RPCError       `json:"error"`
 	}
+	status, text, user := r.status, r.body, r.user
 	isJSON := json.Unmarshal(text, &reply) == nil
 	switch {
 	case isJSON && reply.Error != nil:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -208,8 +209,22 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 	if longPollID != "" {
 		request["longpollid"] = longPollID
 	}
+	const method = "getblocktemplate"
+	reply, err := c.exchange(ctx, method, []any{request})
+	if err != nil {
+		return nil, err
+	}
+	if reply.status == http.StatusOK {
+		t, err := template.ParseReply(reply.body)
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", n.URL(), err)
+		}
+		if t != nil {
+			return t, nil
+		}
+	}
 	var raw json.RawMessage
-	if err := c.call(ctx, "getblocktemplate", []any{request}, &raw); err != nil {
+	if err := c.decode(method, reply, &raw); err != nil {
 		return nil, err
 	}
 	t, err := template.Parse(raw)

@@ -1,6 +1,10 @@
 package template
 
-import "github.com/btcsuite/btcd/chaincfg/chainhash"
+import (
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/stratum/merkle"
+)
 
 // commitmentPrefix starts the script of a witness commitment output (BIP 141):
 // OP_RETURN, a push of 36 bytes, aa21a9ed.
@@ -16,43 +20,27 @@ func commitmentScript(commitment chainhash.Hash) []byte {
 // branch is the merkle branch of the coinbase: the hashes it is joined with on the
 // way to the root. Levels of odd length repeat their last element.
 func branch(txs []Transaction) []chainhash.Hash {
-	level := make([]chainhash.Hash, 1, len(txs)+2) // element 0 is the coinbase's place
+	level := make([]chainhash.Hash, 1, len(txs)+1) // element 0 is the coinbase's place
 	for i := range txs {
 		level = append(level, txs[i].TxID)
 	}
 	var steps []chainhash.Hash
 	for len(level) > 1 {
 		steps = append(steps, level[1])
-		level = parents(level)
+		level = merkle.Parents(level)
 	}
 	return steps
-}
-
-// parents replaces a level by the one above it; level may be overwritten.
-func parents(level []chainhash.Hash) []chainhash.Hash {
-	if len(level)%2 != 0 {
-		level = append(level, level[len(level)-1])
-	}
-	var pair [2 * chainhash.HashSize]byte
-	for i := 0; i < len(level)/2; i++ {
-		copy(pair[:32], level[2*i][:])
-		copy(pair[32:], level[2*i+1][:])
-		level[i] = chainhash.DoubleHashH(pair[:])
-	}
-	return level[:len(level)/2]
 }
 
 // witnessCommitment is the commitment (BIP 141) to a block with these transactions,
 // for a reserved value of zeros.
 func witnessCommitment(txs []Transaction) chainhash.Hash {
-	level := make([]chainhash.Hash, 1, len(txs)+2) // the coinbase counts as zeros
+	level := make([]chainhash.Hash, 1, len(txs)+1) // the coinbase counts as zeros
 	for i := range txs {
-		level = append(level, txs[i].WTxID)
+		level = append(level, txs[i].WTxID())
 	}
 	for len(level) > 1 {
-		level = parents(level)
+		level = merkle.Parents(level)
 	}
-	var pair [2 * chainhash.HashSize]byte
-	copy(pair[:32], level[0][:])
-	return chainhash.DoubleHashH(pair[:])
+	return merkle.Fold(level[0], make([]chainhash.Hash, 1))
 }

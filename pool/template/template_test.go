@@ -181,10 +181,7 @@ func TestBlocks(t *testing.T) {
 						t.Errorf("commitment %x, wanted: %v", tpl.Commitment, wanted)
 					}
 					judge(t, assemble(t, tpl, options()), tpl)
-					empty := tpl.Empty()
-					if empty.CoinbaseValue != 5_000_000_000 {
-						t.Errorf("value of the empty block %d", empty.CoinbaseValue)
-					}
+					empty := tpl.Next(chainhash.Hash{1}, 501, 5_000_000_000, 7, tpl.CurrentTime)
 					judge(t, assemble(t, empty, options()), empty)
 				})
 			}
@@ -196,7 +193,8 @@ func TestBlocks(t *testing.T) {
 func TestHeights(t *testing.T) {
 	for height, want := range map[int64]string{
 		1: "51", 16: "60", 17: "0111", 127: "017f", 128: "028000", 255: "02ff00", 256: "020001",
-		32767: "02ff7f", 32768: "03008000", 840000: "0340d10c", 8388608: "0400008000",
+		32767: "02ff7f", 32768: "03008000", 65535: "03ffff00", 840000: "0340d10c", 8388607: "03ffff7f", 8388608: "0400008000",
+		1<<31 - 1: "04ffffff7f",
 	} {
 		tpl, err := template.Parse(reply(t, height, nil, "core"))
 		if err != nil {
@@ -257,10 +255,10 @@ func checkRecorded(t *testing.T, result []byte) {
 	}
 	for i := range tpl.Transactions {
 		var tx wire.MsgTx
-		if err := tx.Deserialize(bytes.NewReader(tpl.Transactions[i].Data)); err != nil {
+		if err := tx.Deserialize(bytes.NewReader(tpl.Transactions[i].Append(nil))); err != nil {
 			t.Fatal(err)
 		}
-		if tx.TxHash() != tpl.Transactions[i].TxID || tx.WitnessHash() != tpl.Transactions[i].WTxID {
+		if tx.TxHash() != tpl.Transactions[i].TxID || tx.WitnessHash() != tpl.Transactions[i].WTxID() {
 			t.Errorf("transaction %d: ids differ", i+1)
 		}
 	}
@@ -290,6 +288,15 @@ func TestScriptLength(t *testing.T) {
 	}
 }
 
+// transaction is a member of a reply's transactions, with one member changed.
+func transaction(name string, value any) map[string]any {
+	tx := map[string]any{
+		"data": strings.Repeat("00", 60), "txid": strings.Repeat("1", 64), "hash": strings.Repeat("2", 64), "fee": 1,
+	}
+	tx[name] = value
+	return tx
+}
+
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(map[string]any){
 		"no height":            func(r map[string]any) { delete(r, "height") },
@@ -314,6 +321,23 @@ func TestRefused(t *testing.T) {
 		"broken aux":           func(r map[string]any) { r["coinbaseaux"] = map[string]string{"flags": "zz"} },
 		"broken transaction":   func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": "zz"}} },
 		"tx without id":        func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": strings.Repeat("00", 60)}} },
+		"no transactions":      func(r map[string]any) { delete(r, "transactions") },
+		"null transactions":    func(r map[string]any) { r["transactions"] = nil },
+		"transactions a map":   func(r map[string]any) { r["transactions"] = map[string]any{} },
+		"transaction a text":   func(r map[string]any) { r["transactions"] = []any{"00"} },
+		"odd digits":           func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 61))} },
+		"short data":           func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 18))} },
+		"data a number":        func(r map[string]any) { r["transactions"] = []any{transaction("data", 7)} },
+		"txid not hex":         func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("g", 64))} },
+		"txid of 31 bytes":     func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("0", 62))} },
+		"hash of 33 bytes":     func(r map[string]any) { r["transactions"] = []any{transaction("hash", strings.Repeat("0", 66))} },
+		"fee a fraction":       func(r map[string]any) { r["transactions"] = []any{transaction("fee", 1.5)} },
+		"fee negative":         func(r map[string]any) { r["transactions"] = []any{transaction("fee", -1)} },
+		"fees above the value": func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
+		"height a fraction":    func(r map[string]any) { r["height"] = 7.5 },
+		"height null":          func(r map[string]any) { r["height"] = nil },
+		"longpollid a number":  func(r map[string]any) { r["longpollid"] = 7 },
+		"rules a text":         func(r map[string]any) { r["rules"] = "segwit" },
 	} {
 		var r map[string]any
 		if err := json.Unmarshal(reply(t, 5, nil, "core"), &r); err != nil {

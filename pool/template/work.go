@@ -99,13 +99,13 @@ func appendOutput(b []byte, value int64, script []byte) []byte {
 func (w *Work) Block(header [80]byte, extranonce []byte) []byte {
 	size := 80 + 9 + len(w.Coinbase1) + len(extranonce) + len(w.Coinbase2) + 36
 	for i := range w.Transactions {
-		size += len(w.Transactions[i].Data)
+		size += w.Transactions[i].Size()
 	}
 	b := append(make([]byte, 0, size), header[:]...)
 	b = appendVarInt(b, uint64(1+len(w.Transactions)))
 	b = w.appendCoinbase(b, extranonce)
 	for i := range w.Transactions {
-		b = append(b, w.Transactions[i].Data...)
+		b = w.Transactions[i].Append(b)
 	}
 	return b
 }

@@ -1,0 +1,92 @@
+package pool
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"lode/pool/template"
+	"lode/stratum"
+)
+
+// templateReply is a node's reply for a full block: count transactions of 150 to 650
+// bytes.
+func templateReply(count int) []byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return hex.AppendEncode(nil, b)
+	}
+	b := []byte(`{"result":{"capabilities":["proposal"],"version":536870912,"rules":["csv","!segwit","taproot"],"vbavailable":{},"vbrequired":0,` +
+		`"previousblockhash":"00000000000000000001de5a1ad1a2da1f0f3c22e1d6c1c2a5a4a4a0a1a2a3a4","transactions":[`)
+	for i := range count {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `{"data":"020000000001%s","txid":"%s","hash":"%s","depends":[],"fee":%d,"sigops":%d,"weight":%d}`,
+			text(144+r.IntN(500)), text(32), text(32), 200+r.IntN(10000), 1+r.IntN(4), 600+r.IntN(2000))
+	}
+	return fmt.Appendf(b, `],"coinbaseaux":{},"coinbasevalue":%d,"longpollid":"00000000000000000001de5a1ad1a2da1f0f3c22e1d6c1c2a5a4a4a0a1a2a3a41234",`+
+		`"target":"0000000000000000000355f000000000000000000000000000000000000000000","mintime":1699990000,"mutable":["time","transactions","prevblock"],`+
+		`"noncerange":"00000000ffffffff","sigoplimit":80000,"sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"170355f0",`+
+		`"height":840000,"default_witness_commitment":"6a24aa21a9ed%s"},"error":null,"id":1}`+"\n", 350_000_000, text(32))
+}
+
+// notify goes the way of a template from the node's reply to the line for the miners.
+func notify(t testing.TB, p *Proxy, reply []byte) []byte {
+	since := time.Now()
+	tpl, err := template.ParseReply(reply)
+	if err != nil || tpl == nil {
+		t.Fatal(tpl, err)
+	}
+	script := append([]byte{0, 20}, make([]byte, 20)...)
+	made, err := template.New(tpl, p.coinbaseOptions(script, ownExtranonceSize, make([]byte, instanceSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := newNodeWork(0, tpl, made, p.mask(), since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.script = script
+	v, err := p.jobs.add(p.now(), w, true).variant(ownExtranonceSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.line(true).Line()
+}
+
+// BenchmarkTemplateToNotify is from the reply to getblocktemplate in memory to the
+// mining.notify line, for a block of 4,000 transactions. Each job is kept, as they are
+// for ten minutes.
+func BenchmarkTemplateToNotify(b *testing.B) {
+	for _, count := range []int{0, 4000} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			p, now := bench(b, Config{})
+			reply := templateReply(count)
+			b.SetBytes(int64(len(reply)))
+			b.ReportAllocs()
+			for b.Loop() {
+				*now = now.Add(30 * time.Second)
+				notify(b, p, reply)
+			}
+		})
+	}
+}
+
+// TestRequiredBits: bits that the node insists on are not rolled.
+func TestRequiredBits(t *testing.T) {
+	tpl := &template.Template{Version: 0x20406000, RequiredBits: 0x00404000, Bits: 0x207fffff, CurrentTime: 7}
+	w, err := newNodeWork(0, tpl, nil, stratum.DefaultVersionMask, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := stratum.DefaultVersionMask &^ tpl.RequiredBits; w.mask != want || w.version != 0x20404000 {
+		t.Errorf("mask %08x, version %08x; want mask %08x, version 20404000", w.mask, w.version, want)
+	}
+}

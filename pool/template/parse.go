@@ -1,0 +1,430 @@
+package template
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/stratum"
+	"lode/stratum/jsonscan"
+)
+
+// Limits of what a template may hold; a reply beyond them is refused.
+const (
+	maxHeight  = 1<<31 - 1
+	maxValue   = 21_000_000 * 100_000_000 // satoshis
+	maxTxCount = 100_000
+	maxAuxSize = 80
+)
+
+// Parse reads the result of getblocktemplate in the dialects of Bitcoin Core and btcd.
+// The Template keeps it: it must not be changed afterwards.
+func Parse(result []byte) (*Template, error) {
+	s := jsonscan.New(result)
+	var r reply
+	if !s.Begin('{') {
+		return nil, errors.New("block template: not a JSON object")
+	}
+	r.scan(&s, 1)
+	if err := s.End(); err != nil {
+		return nil, fmt.Errorf("block template: %w at byte %d", err, s.Offset())
+	}
+	return r.make()
+}
+
+// ParseReply is Parse for the whole reply to the JSON-RPC call, of which the template
+// is the result. The template is nil, without an error, where the reply is of another
+// kind: it carries an error, or is no JSON. What it is then is for others to find out.
+func ParseReply(body []byte) (*Template, error) {
+	s := jsonscan.New(body)
+	if !s.Begin('{') {
+		return nil, nil
+	}
+	var r *reply
+	for n := 0; s.More(n, '}'); n++ {
+		switch name := s.Name(); {
+		case string(name) == "result" && s.Peek() == '{':
+			r = new(reply)
+			s.Begin('{')
+			r.scan(&s, 2)
+		case string(name) == "result":
+			r = nil
+			s.Value(1)
+		default:
+			if value := s.Value(1); string(name) == "error" && !jsonscan.IsNull(value) {
+				return nil, nil
+			}
+		}
+	}
+	if s.End() != nil || r == nil {
+		return nil, nil
+	}
+	return r.make()
+}
+
+// reply holds the members of a reply that matter, raw. Of one that is there twice the
+// last counts; null is the same as none.
+type reply struct {
+	version, previous, value, coinbaseTxn, aux, bits, height, rules, required []byte
+	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
+
+	transactions []Transaction
+	listed       bool  // transactions were there
+	txErr        error // what is wrong with them
+	fees         int64 // satoshis
+}
+
+// scan reads the members of an object that was entered; depth is that of its values.
+func (r *reply) scan(s *jsonscan.Scanner, depth int) {
+	for n := 0; s.More(n, '}'); n++ {
+		name := s.Name()
+		if string(name) == "transactions" {
+			r.scanTransactions(s, depth)
+			continue
+		}
+		value := s.Value(depth)
+		switch string(name) {
+		case "version":
+			r.version = value
+		case "previousblockhash":
+			r.previous = value
+		case "coinbasevalue":
+			r.value = value
+		case "coinbasetxn":
+			r.coinbaseTxn = value
+		case "coinbaseaux":
+			r.aux = value
+		case "bits":
+			r.bits = value
+		case "height":
+			r.height = value
+		case "curtime":
+			r.currentTime = value
+		case "mintime":
+			r.minTime = value
+		case "maxtime":
+			r.maxTime = value
+		case "longpollid":
+			r.longPollID = value
+		case "workid":
+			r.workID = value
+		case "submitold":
+			r.submitOld = value
+		case "rules":
+			r.rules = value
+		case "vbrequired":
+			r.required = value
+		case "default_witness_commitment":
+			r.commitment = value
+		}
+	}
+}
+
+func (r *reply) scanTransactions(s *jsonscan.Scanner, depth int) {
+	r.transactions, r.listed, r.txErr, r.fees = nil, s.Peek() != 'n', nil, 0
+	if !s.Begin('[') {
+		if value := s.Value(depth); !jsonscan.IsNull(value) {
+			r.txErr = errors.New("transactions are not a list")
+		}
+		return
+	}
+	for n := 0; s.More(n, ']'); n++ {
+		if n == 0 {
+			// In full blocks transactions have more than 900 bytes on average.
+			r.transactions = make([]Transaction, 0, s.Left()/900+1)
+		}
+		r.transactions = append(r.transactions, Transaction{})
+		err := r.scanTransaction(s, depth+1, &r.transactions[n])
+		if err != nil && r.txErr == nil {
+			r.txErr = fmt.Errorf("transaction %d: %w", n+1, err)
+		}
+	}
+}
+
+var (
+	errNotObject = errors.New("not an object")
+	errTxHex     = errors.New("data, txid or hash is not a text of hexadecimal digits")
+	errTxData    = errors.New("data is of an odd number of digits, or too short")
+	errTxID      = errors.New("txid or hash is not 64 hexadecimal digits")
+	errTxFee     = errors.New("fee is not an amount of satoshis")
+)
+
+func (r *reply) scanTransaction(s *jsonscan.Scanner, depth int, tx *Transaction) error {
+	if !s.Begin('{') {
+		s.Value(depth)
+		return errNotObject
+	}
+	var txid, hash, fee []byte
+	bad := [3]bool{} // data, txid, hash
+	for n := 0; s.More(n, '}'); n++ {
+		switch name := s.Name(); string(name) {
+		case "data":
+			tx.data, bad[0] = digits(s, depth+1)
+		case "txid":
+			txid, bad[1] = digits(s, depth+1)
+		case "hash":
+			hash, bad[2] = digits(s, depth+1)
+		case "fee":
+			fee = s.Value(depth + 1)
+		default:
+			s.Value(depth + 1)
+		}
+	}
+	// Servers from before segwit send only hash, which is the txid then.
+	if len(txid) == 0 {
+		txid, hash = hash, nil
+	}
+	amount := int64(0)
+	if !jsonscan.IsNull(fee) {
+		var ok bool
+		if amount, ok = jsonscan.Integer(fee); !ok || amount < 0 || amount > maxValue {
+			return errTxFee
+		}
+	}
+	switch {
+	case bad != [3]bool{}:
+		return errTxHex
+	case len(tx.data)%2 != 0 || len(tx.data) < 2*minTxSize:
+		return errTxData
+	case len(txid) != 2*chainhash.HashSize || len(hash) != 0 && len(hash) != 2*chainhash.HashSize:
+		return errTxID
+	}
+	if r.fees += amount; r.fees > maxValue {
+		return errTxFee
+	}
+	tx.TxID = hashFromHex(txid)
+	if len(hash) > 0 {
+		tx.wtxid = hash
+	}
+	return nil
+}
+
+// digits reads a text of hexadecimal digits, or null; bad: it is something else.
+func digits(s *jsonscan.Scanner, depth int) (content []byte, bad bool) {
+	if content, ok := s.Hex(); ok {
+		return content, false
+	}
+	value := s.Value(depth)
+	if jsonscan.IsNull(value) {
+		return nil, false
+	}
+	// Nobody writes digits as escapes, but it would be the same text.
+	content, ok := jsonscan.Text(value)
+	if ok {
+		again := jsonscan.New(append(append([]byte{'"'}, content...), '"'))
+		content, ok = again.Hex()
+	}
+	return content, !ok
+}
+
+// make checks the members and builds the template.
+func (r *reply) make() (*Template, error) {
+	t, err := r.template()
+	if err != nil {
+		return nil, fmt.Errorf("block template: %w", err)
+	}
+	return t, nil
+}
+
+func (r *reply) template() (*Template, error) {
+	n := numbers{}
+	t := &Template{
+		Height:        n.read("height", r.height, 1, maxHeight),
+		CoinbaseValue: n.read("coinbasevalue", r.value, 0, maxValue),
+		Version:       uint32(n.read("version", r.version, -1<<31, 1<<32-1)),
+		CurrentTime:   uint32(n.read("curtime", r.currentTime, 0, 1<<32-1)),
+		MinTime:       uint32(n.optional("mintime", r.minTime, 0, 1<<32-1)),
+		MaxTime:       uint32(n.optional("maxtime", r.maxTime, 0, 1<<32-1)),
+		RequiredBits:  uint32(n.optional("vbrequired", r.required, -1<<31, 1<<32-1)),
+		Stale:         string(r.submitOld) == "false",
+		Transactions:  r.transactions,
+	}
+	switch {
+	case jsonscan.IsNull(r.value) && !jsonscan.IsNull(r.coinbaseTxn):
+		return nil, errors.New("the node insists on its own coinbase (coinbasetxn); coinbasevalue is needed")
+	case n.err != nil:
+		return nil, n.err
+	case !r.listed:
+		return nil, errors.New("transactions are missing") // an empty block must not claim their fees
+	case r.txErr != nil:
+		return nil, r.txErr
+	case len(r.transactions) > maxTxCount:
+		return nil, fmt.Errorf("%d transactions", len(r.transactions))
+	case r.fees > t.CoinbaseValue:
+		return nil, fmt.Errorf("fees of %d in a coinbasevalue of %d", r.fees, t.CoinbaseValue)
+	}
+	var err error
+	if t.PreviousHash, err = readHash(r.previous); err != nil {
+		return nil, err
+	}
+	if t.Bits, err = readBits(r.bits); err != nil {
+		return nil, err
+	}
+	if t.LongPollID, err = readText("longpollid", r.longPollID); err != nil {
+		return nil, err
+	}
+	if t.WorkID, err = readText("workid", r.workID); err != nil {
+		return nil, err
+	}
+	if !jsonscan.IsNull(r.rules) {
+		if err := json.Unmarshal(r.rules, &t.Rules); err != nil {
+			return nil, fmt.Errorf("rules: %w", err)
+		}
+	}
+	if t.CoinbaseAux, err = auxBytes(r.aux); err != nil {
+		return nil, err
+	}
+	if err := checkRules(t.Rules); err != nil {
+		return nil, err
+	}
+	t.Commitment, err = r.commitmentScript(t)
+	return t, err
+}
+
+// numbers reads integers and keeps the first error.
+type numbers struct{ err error }
+
+func (n *numbers) read(name string, raw []byte, least, most int64) int64 {
+	if jsonscan.IsNull(raw) {
+		if n.err == nil {
+			n.err = fmt.Errorf("%s is missing", name)
+		}
+		return 0
+	}
+	return n.optional(name, raw, least, most)
+}
+
+// optional allows a number to be absent: it is 0 then.
+func (n *numbers) optional(name string, raw []byte, least, most int64) int64 {
+	if jsonscan.IsNull(raw) {
+		return 0
+	}
+	v, ok := jsonscan.Integer(raw)
+	if !ok || v < least || v > most {
+		if n.err == nil {
+			n.err = fmt.Errorf("%s %.24q is not a whole number from %d to %d", name, raw, least, most)
+		}
+		return 0
+	}
+	return v
+}
+
+// readText reads a text that may be absent.
+func readText(name string, raw []byte) (string, error) {
+	if jsonscan.IsNull(raw) {
+		return "", nil
+	}
+	content, ok := jsonscan.Text(raw)
+	if !ok {
+		return "", fmt.Errorf("%s %.24q is not a text", name, raw)
+	}
+	return string(content), nil
+}
+
+func readHash(raw []byte) (chainhash.Hash, error) {
+	text, err := readText("previousblockhash", raw)
+	if err != nil {
+		return chainhash.Hash{}, err
+	}
+	if _, err := hex.DecodeString(text); err != nil || len(text) != 2*chainhash.HashSize {
+		return chainhash.Hash{}, fmt.Errorf("previousblockhash %.80q is not 64 hex digits", text)
+	}
+	return hashFromHex([]byte(text)), nil
+}
+
+func readBits(raw []byte) (uint32, error) {
+	text, err := readText("bits", raw)
+	if err != nil {
+		return 0, err
+	}
+	bits, err := strconv.ParseUint(text, 16, 32)
+	if err != nil || len(text) != 8 {
+		return 0, fmt.Errorf("bits %.20q are not 8 hex digits", text)
+	}
+	_, err = stratum.TargetFromBits(uint32(bits))
+	return uint32(bits), err
+}
+
+// checkRules refuses a template with a rule that changes how blocks are built and
+// that this package does not know (a leading "!", BIP 9).
+func checkRules(rules []string) error {
+	for _, rule := range rules {
+		switch rule {
+		case "!segwit", "!signet":
+			// What "!signet" demands is in the block's solution: the node package
+			// lets it pass only where the challenge is trivial.
+		default:
+			if len(rule) > 0 && rule[0] == '!' {
+				return fmt.Errorf("rule %.40q must be understood to mine, and is not", rule)
+			}
+		}
+	}
+	return nil
+}
+
+// commitmentScript finds the script of the witness commitment. Core sends the whole
+// script always, even before segwit is active; btcd sends the 32-byte commitment
+// alone, and only where a transaction has a witness.
+func (r *reply) commitmentScript(t *Template) ([]byte, error) {
+	witness := false
+	for i := range t.Transactions {
+		if t.Transactions[i].hasWitness() {
+			witness = true
+			break
+		}
+	}
+	if !witness && len(t.Rules) > 0 && !t.HasRule("segwit") {
+		return nil, nil // the node speaks of rules, and segwit is not among them
+	}
+	text, err := readText("default_witness_commitment", r.commitment)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := hex.DecodeString(text)
+	switch {
+	case err == nil && len(raw) == 0:
+		if !witness {
+			return nil, nil
+		}
+		return commitmentScript(witnessCommitment(t.Transactions)), nil
+	case err == nil && len(raw) == chainhash.HashSize:
+		return commitmentScript(chainhash.Hash(raw)), nil
+	case err == nil && len(raw) >= commitmentSize && len(raw) <= 100 && string(raw[:len(commitmentPrefix)]) == commitmentPrefix:
+		return raw, nil
+	default:
+		return nil, fmt.Errorf("default_witness_commitment %.100q is neither a script nor a hash", text)
+	}
+}
+
+// auxBytes joins the blobs of coinbaseaux in the order of their names. Blobs that
+// leave no room in the coinbase are left out: including them is only a wish (BIP 22).
+func auxBytes(raw []byte) ([]byte, error) {
+	if jsonscan.IsNull(raw) {
+		return nil, nil
+	}
+	var aux map[string]string
+	if err := json.Unmarshal(raw, &aux); err != nil {
+		return nil, fmt.Errorf("coinbaseaux: %w", err)
+	}
+	names := make([]string, 0, len(aux))
+	for name := range aux {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var out []byte
+	for _, name := range names {
+		blob, err := hex.DecodeString(aux[name])
+		if err != nil {
+			return nil, fmt.Errorf("coinbaseaux %.40q: %w", name, err)
+		}
+		if len(out)+len(blob) <= maxAuxSize {
+			out = append(out, blob...)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,265 @@
+package template
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+// reference reads a reply by means of encoding/json alone.
+func reference(data []byte) (*Template, error) {
+	members, err := object(data)
+	if err != nil {
+		return nil, err
+	}
+	r := reply{
+		version: members["version"], previous: members["previousblockhash"], value: members["coinbasevalue"],
+		coinbaseTxn: members["coinbasetxn"], aux: members["coinbaseaux"], bits: members["bits"], height: members["height"],
+		rules: members["rules"], required: members["vbrequired"], currentTime: members["curtime"],
+		minTime: members["mintime"], maxTime: members["maxtime"], longPollID: members["longpollid"],
+		workID: members["workid"], submitOld: members["submitold"], commitment: members["default_witness_commitment"],
+	}
+	var list []json.RawMessage
+	raw := members["transactions"]
+	if r.listed = raw != nil && string(raw) != "null"; r.listed {
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, err
+		}
+	}
+	for _, raw := range list {
+		tx, fee, err := referenceTx(raw)
+		if err != nil {
+			return nil, err
+		}
+		if r.fees += fee; fee < 0 || fee > maxValue || r.fees > maxValue {
+			return nil, errors.New("fee")
+		}
+		r.transactions = append(r.transactions, tx)
+	}
+	return r.make()
+}
+
+// object reads members; the last of a name counts.
+func object(data []byte) (members map[string]json.RawMessage, err error) {
+	if err = json.Unmarshal(data, &members); err == nil && members == nil {
+		err = errors.New("not an object")
+	}
+	return members, err
+}
+
+func referenceTx(raw []byte) (tx Transaction, fee int64, err error) {
+	members, err := object(raw)
+	if err != nil {
+		return tx, 0, err
+	}
+	var text [3]string
+	for i, name := range []string{"data", "txid", "hash"} {
+		if value := members[name]; value != nil {
+			if err := json.Unmarshal(value, &text[i]); err != nil {
+				return tx, 0, err
+			}
+		}
+		if _, err := hex.DecodeString(text[i]); err != nil {
+			return tx, 0, err
+		}
+	}
+	data, txid, hash := text[0], text[1], text[2]
+	if txid == "" {
+		txid, hash = hash, ""
+	}
+	if len(data) < 20 || len(txid) != 64 || hash != "" && len(hash) != 64 {
+		return tx, 0, errors.New("length")
+	}
+	if value := members["fee"]; value != nil {
+		if err := json.Unmarshal(value, &fee); err != nil {
+			return tx, 0, err
+		}
+	}
+	tx.data = []byte(data)
+	if hash != "" {
+		tx.wtxid = []byte(hash)
+	}
+	return tx, fee, chainhash.Decode(&tx.TxID, txid)
+}
+
+// compare holds Parse and ParseReply against the reference.
+func compare(t *testing.T, data []byte) {
+	t.Helper()
+	got, err := Parse(data)
+	if err != nil && strings.Contains(err.Error(), "nested too deeply") {
+		return
+	}
+	want, wantErr := reference(data)
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("%.300q: %v, encoding/json: %v", data, err, wantErr)
+	}
+	normal(got)
+	normal(want)
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("%.300q:\n%+v\nencoding/json:\n%+v", data, got, want)
+	}
+	if !json.Valid(data) {
+		return
+	}
+	for _, form := range []string{`{"result":%s,"error":null,"id":1}`, `{"jsonrpc":"1.0", "id" : 7 , "result" : %s }`} {
+		again, err := ParseReply(fmt.Appendf(nil, form, data))
+		if err != nil && strings.Contains(err.Error(), "nested too deeply") {
+			continue
+		}
+		normal(again)
+		isObject := bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
+		if (err == nil) != (wantErr == nil) && isObject || !reflect.DeepEqual(again, want) {
+			t.Fatalf("in a reply, %.300q: %+v, %v", data, again, err)
+		}
+	}
+}
+
+// normal makes empty lists alike.
+func normal(t *Template) {
+	if t != nil && len(t.Transactions) == 0 {
+		t.Transactions = nil
+	}
+}
+
+func recordings(t testing.TB) (list [][]byte) {
+	t.Helper()
+	for _, name := range []string{"core.jsonl", "rt-gbt-h0.json", "sn-gbt-h0.json", "sn-gbt-h300.json"} {
+		data, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records := [][]byte{data}
+		if strings.HasSuffix(name, "l") {
+			records = bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+		}
+		for _, record := range records {
+			var r struct{ Result json.RawMessage }
+			if err := json.Unmarshal(record, &r); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			list = append(list, r.Result)
+		}
+	}
+	return list
+}
+
+const smallReply = `{"version":536870912,"previousblockhash":"%064d","transactions":[` +
+	`{"data":"02000000000101%040d","txid":"%064d","hash":"%064d","depends":[1],"fee":7,"sigops":1,"weight":4},` +
+	`{"data":"0200000000%040d","hash":"%064d"}],` +
+	`"coinbasevalue":5000000000,"bits":"207fffff","height":9,"curtime":1795398993,"mintime":1,"submitold":false,` +
+	`"coinbaseaux":{"flags":"00"},"rules":["csv","!segwit"],"vbavailable":{},"vbrequired":0,"longpollid":"a\u0062c"}`
+
+func small() []byte { return fmt.Appendf(nil, smallReply, 1, 2, 3, 4, 5, 6) }
+
+func TestParseLikeEncodingJSON(t *testing.T) {
+	replies := append(recordings(t), small())
+	for _, data := range replies {
+		if _, err := Parse(data); err != nil {
+			t.Fatalf("%.100q: %v", data, err)
+		}
+		compare(t, data)
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, data, " ", "\t"); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, indented.Bytes())
+	}
+	data := string(small())
+	for name, change := range map[string]string{
+		"name escaped":           strings.Replace(data, `"height"`, `"h\u0065ight"`, 1),
+		"name in capitals":       strings.Replace(data, `"height"`, `"Height"`, 1),
+		"height twice":           strings.Replace(data, `{`, `{"height":"x",`, 1),
+		"height twice, bad last": strings.Replace(data, `"mintime"`, `"height":"x","mintime"`, 1),
+		"transactions twice":     strings.Replace(data, `"mintime"`, `"transactions":[],"mintime"`, 1),
+		"transactions null last": strings.Replace(data, `"mintime"`, `"transactions":null,"mintime"`, 1),
+		"bad transactions first": strings.Replace(data, `{`, `{"transactions":[{}],`, 1),
+		"txid twice":             strings.Replace(data, `"txid"`, `"txid":"zz","txid"`, 1),
+		"txid null":              strings.Replace(data, `"txid"`, `"txid":null,"id"`, 1),
+		"fee twice":              strings.Replace(data, `"fee":7`, `"fee":"a","fee":8`, 1),
+		"fee null":               strings.Replace(data, `"fee":7`, `"fee":null`, 1),
+		"fee float":              strings.Replace(data, `"fee":7`, `"fee":7.0`, 1),
+		"fee exponent":           strings.Replace(data, `"fee":7`, `"fee":7e0`, 1),
+		"height float":           strings.Replace(data, `"height":9`, `"height":9.0`, 1),
+		"height exponent":        strings.Replace(data, `"height":9`, `"height":9e1`, 1),
+		"height text":            strings.Replace(data, `"height":9`, `"height":"9"`, 1),
+		"height leading zero":    strings.Replace(data, `"height":9`, `"height":09`, 1),
+		"height minus zero":      strings.Replace(data, `"mintime":1`, `"mintime":-0`, 1),
+		"curtime of 20 digits":   strings.Replace(data, `"curtime":1`, `"curtime":10000000000`, 1),
+		"data escaped":           strings.Replace(data, `"data":"0`, `"data":"\u0030`, 1),
+		"data in capitals":       strings.Replace(data, `"data":"02`, `"data":"aB`, 1),
+		"data not hex":           strings.Replace(data, `"data":"02`, `"data":"0g`, 1),
+		"data beyond ASCII":      strings.Replace(data, `"data":"02`, "\"data\":\"\xb0\xb2", 1),
+		"data null":              strings.Replace(data, `"data":"02`, `"data":null,"x":"02`, 1),
+		"control character":      strings.Replace(data, `"data":"02`, "\"data\":\"0\n", 1),
+		"unknown members":        strings.Replace(data, `{`, `{"x":{"transactions":[1,{"a":[]}]},"y":[[[]]],`, 1),
+		"aux of a number":        strings.Replace(data, `"flags":"00"`, `"flags":0`, 1),
+		"aux null":               strings.Replace(data, `{"flags":"00"}`, `null`, 1),
+		"submitold null":         strings.Replace(data, `"submitold":false`, `"submitold":null`, 1),
+		"required bits":          strings.Replace(data, `"vbrequired":0`, `"vbrequired":4194304`, 1),
+		"two values":             data + "{}",
+		"white space after":      data + " \r\n",
+		"byte after":             data + "x",
+		"array":                  "[" + data + "]",
+		"null":                   "null",
+		"nothing":                "",
+	} {
+		t.Run(name, func(t *testing.T) { compare(t, []byte(change)) })
+	}
+	for i := range data {
+		compare(t, []byte(data[:i]))
+	}
+	if t1, err := Parse(small()); err != nil || t1.LongPollID != "abc" || !t1.Stale || t1.Transactions[0].TxID[0] != 3 {
+		t.Errorf("%+v, %v", t1, err)
+	}
+}
+
+// TestParseReplyOfOtherKinds: these are for readers of errors.
+func TestParseReplyOfOtherKinds(t *testing.T) {
+	for _, body := range []string{
+		``, `null`, `[]`, `{}`, `"x"`, `{"result":null,"error":{"code":-9,"message":"not connected"},"id":1}`,
+		`{"result":"text","error":null}`, `{"result":null}`, `Work queue depth exceeded`, `{"result":{}`, `{"result":{},"error":"no"}`,
+		`{"result":{},"result":null}`, `{"result":{}}}`,
+	} {
+		if tpl, err := ParseReply([]byte(body)); tpl != nil || err != nil {
+			t.Errorf("%s: %v, %v", body, tpl, err)
+		}
+	}
+	if tpl, err := ParseReply([]byte(`{"result":{},"error":null}`)); tpl != nil || err == nil {
+		t.Errorf("an empty template: %v, %v", tpl, err)
+	}
+}
+
+func FuzzParseLikeEncodingJSON(f *testing.F) {
+	for _, data := range recordings(f) {
+		if len(data) < 4000 {
+			f.Add(data)
+		}
+	}
+	f.Add(small())
+	f.Fuzz(func(t *testing.T, data []byte) { compare(t, data) })
+}
+
+func TestAppend(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 100 {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		for _, digits := range []string{hex.EncodeToString(data), strings.ToUpper(hex.EncodeToString(data))} {
+			tx := Transaction{data: []byte(digits)}
+			if got := tx.Append([]byte("before")); !bytes.Equal(got, append([]byte("before"), data...)) || tx.Size() != n {
+				t.Fatalf("%s: %x", digits, got)
+			}
+		}
+	}
+}
