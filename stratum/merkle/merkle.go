@@ -4,11 +4,12 @@
 // function, nearly all of them for the way from the coinbase to the merkle root.
 //
 // Make the Roots of a job once with New; Roots.Root is then the merkle root for an
-// extranonce, and Double hashes the header. Fold and Parents are steps of a tree.
+// extranonce, and Double hashes the header. RootsOf and DoubleHeaders do the same for
+// several shares in less time. Fold and Parents are steps of a tree.
 //
-// There is code for processors with the SHA extensions of x86. It is compared with
-// crypto/sha256 when the program starts, and crypto/sha256 does the work where it is
-// missing or fails.
+// There is code for the SHA extensions of x86, which hashes one share or two at once,
+// and for AVX-512, which hashes sixteen. It is compared with crypto/sha256 when the
+// program starts, and crypto/sha256 does the work where it is missing or fails.
 package merkle
 
 import (
@@ -18,6 +19,9 @@ import (
 )
 
 //go:generate go -C _asm run . -out ../merkle_amd64.s
+
+// HeaderSize is that of a block header, bytes.
+const HeaderSize = 80
 
 const (
 	blockSize = 64
@@ -33,17 +37,24 @@ func Double(message []byte) chainhash.Hash {
 	return fastDouble(message)
 }
 
-// DoubleHeaders is Double of two headers, in less time than two calls.
-func DoubleHeaders(headers *[2][80]byte) (hashes [2]chainhash.Hash) {
-	if !accelerated {
-		return [2]chainhash.Hash{portableDouble(headers[0][:]), portableDouble(headers[1][:])}
+// DoubleHeaders writes Double of each header to hashes, which has as many elements. It
+// is faster than that many calls.
+func DoubleHeaders(scratch *Scratch, headers [][HeaderSize]byte, hashes []chainhash.Hash) {
+	hashes = hashes[:len(headers)]
+	for len(headers) > 0 {
+		n := 1
+		switch {
+		case wide && len(headers) >= wideLeast:
+			n = min(len(headers), lanes)
+			wideHeaders(scratch, headers[:n], hashes)
+		case accelerated && len(headers) > 1:
+			n = 2
+			fastHeaders((*[2][HeaderSize]byte)(headers), (*[2]chainhash.Hash)(hashes))
+		default:
+			hashes[0] = Double(headers[0][:])
+		}
+		headers, hashes = headers[n:], hashes[n:]
 	}
-	var padded [2][2 * blockSize]byte
-	for i := range headers {
-		pad(append(padded[i][:0], headers[i][:]...), len(headers[i]))
-	}
-	fastHeaders(&padded, &hashes)
-	return hashes
 }
 
 // Fold joins a leaf with the hashes of its merkle branch, the sibling of the leaf
@@ -65,9 +76,13 @@ func Parents(level []chainhash.Hash) []chainhash.Hash {
 	n := len(level) / 2
 	odd := len(level)%2 != 0
 	last := level[len(level)-1]
-	if accelerated {
+	switch {
+	case wide:
+		done := wideParents(level[:2*n])
+		copy(level[done:], fastParents(level[2*done:2*n]))
+	case accelerated:
 		fastParents(level[:2*n])
-	} else {
+	default:
 		portableParents(level[:2*n])
 	}
 	if odd {
@@ -75,6 +90,13 @@ func Parents(level []chainhash.Hash) []chainhash.Hash {
 		n++
 	}
 	return level[:n]
+}
+
+// Scratch is room to work in. The zero value is ready; what it has grown to is used
+// again, so that nothing is allocated in the long run.
+type Scratch struct {
+	coinbases []byte
+	wide      wideScratch
 }
 
 // Roots makes the merkle roots of one job. It does not change once made.
@@ -95,35 +117,57 @@ func New(coinbase1, coinbase2 []byte, branch []chainhash.Hash) *Roots {
 	return r
 }
 
-// Root is the merkle root for an extranonce, given in two parts. scratch is room to
-// work in; it is returned, perhaps grown, for the next call.
-func (r *Roots) Root(scratch, extranonce1, extranonce2 []byte) (root chainhash.Hash, _ []byte) {
-	scratch = r.appendEnd(scratch[:0], extranonce1, extranonce2)
-	if !accelerated {
-		return portableFold(portableDouble(scratch), r.branch), scratch
+// Root is the merkle root for an extranonce, given in two parts.
+func (r *Roots) Root(scratch *Scratch, extranonce1, extranonce2 []byte) (root chainhash.Hash) {
+	b := r.appendEnd(scratch.coinbases[:0], extranonce1, extranonce2)
+	if accelerated {
+		b = pad(b, r.start.whole+len(b))
+		fastDigest(&r.start.state, b, &root)
+		fastFold(&root, r.branch)
+	} else {
+		root = portableFold(portableDouble(b), r.branch)
 	}
-	scratch = pad(scratch, r.start.whole+len(scratch))
-	fastDigest(&r.start.state, scratch, &root)
-	fastFold(&root, r.branch)
-	return root, scratch
+	scratch.coinbases = b
+	return root
 }
 
-// RootPair makes the roots for two extranonces with the same first part, and takes
-// less time than two calls of Root. Both second parts must have the same length.
-func (r *Roots) RootPair(scratch, extranonce1, extranonce2, other2 []byte) (roots [2]chainhash.Hash, _ []byte) {
-	if !accelerated {
-		roots[0], scratch = r.Root(scratch, extranonce1, extranonce2)
-		roots[1], scratch = r.Root(scratch, extranonce1, other2)
-		return roots, scratch
+// RootsOf writes the roots for extranonces that have the same first part and second
+// parts of one length to roots, which has as many elements. It is faster than that many
+// calls of Root.
+func (r *Roots) RootsOf(scratch *Scratch, extranonce1 []byte, extranonces2 [][]byte, roots []chainhash.Hash) {
+	roots = roots[:len(extranonces2)]
+	for len(extranonces2) > 0 {
+		n := 1
+		switch {
+		case wide && len(extranonces2) >= wideLeast:
+			n = min(len(extranonces2), lanes)
+			size := r.coinbases(scratch, extranonce1, extranonces2[:n])
+			wideRoots(scratch, &r.start.state, size, r.branch, roots[:n])
+		case accelerated && len(extranonces2) > 1:
+			n = 2
+			r.coinbases(scratch, extranonce1, extranonces2[:n])
+			pair := (*[2]chainhash.Hash)(roots)
+			fastDigestPair(&r.start.state, scratch.coinbases, pair)
+			fastFoldPair(pair, r.branch)
+		default:
+			roots[0] = r.Root(scratch, extranonce1, extranonces2[0])
+		}
+		extranonces2, roots = extranonces2[n:], roots[n:]
 	}
-	scratch = r.appendEnd(scratch[:0], extranonce1, extranonce2)
-	scratch = pad(scratch, r.start.whole+len(scratch))
-	size := len(scratch)
-	scratch = r.appendEnd(scratch, extranonce1, other2)
-	scratch = pad(scratch, r.start.whole+len(scratch)-size)
-	fastDigestPair(&r.start.state, scratch, &roots)
-	fastFoldPair(&roots, r.branch)
-	return roots, scratch
+}
+
+// coinbases lays out the padded ends of coinbases, and returns the size of each.
+func (r *Roots) coinbases(scratch *Scratch, extranonce1 []byte, extranonces2 [][]byte) (size int) {
+	b := scratch.coinbases[:0]
+	for i, extranonce2 := range extranonces2 {
+		b = r.appendEnd(b, extranonce1, extranonce2)
+		b = pad(b, r.start.whole+len(b)-i*size)
+		if i == 0 {
+			size = len(b)
+		}
+	}
+	scratch.coinbases = b
+	return size
 }
 
 // appendEnd appends what the start has not hashed of a coinbase.

@@ -69,8 +69,10 @@ func (s *start) take(b []byte) {
 }
 
 func fastDouble(message []byte) (hash chainhash.Hash) {
-	var s start
-	s.take(message)
+	s := start{state: initial}
+	if len(message)+paddingSize > 2*blockSize {
+		s.take(message)
+	}
 	var end [2 * blockSize]byte
 	padded := pad(append(end[:0], message[s.whole:]...), len(message))
 	fastDigest(&s.state, padded, &hash)
@@ -88,8 +90,8 @@ func fastFold(leaf *chainhash.Hash, branch []chainhash.Hash) {
 	}
 }
 
-// fastParents hashes the pairs of a level of even length.
-func fastParents(level []chainhash.Hash) {
+// fastParents hashes the pairs of a level of even length, and returns the level above.
+func fastParents(level []chainhash.Hash) []chainhash.Hash {
 	n := len(level) / 2
 	if twos := n / 2; twos > 0 {
 		first := (*[32]byte)(&level[0])
@@ -99,6 +101,7 @@ func fastParents(level []chainhash.Hash) {
 		level[n-1] = level[2*n-2]
 		fastFold(&level[n-1], level[2*n-1:])
 	}
+	return level[:n]
 }
 
 func fastDigestPair(s *state, padded []byte, hashes *[2]chainhash.Hash) {
@@ -106,7 +109,11 @@ func fastDigestPair(s *state, padded []byte, hashes *[2]chainhash.Hash) {
 	shaDigest2(s, unsafe.SliceData(padded), size, size/blockSize, (*[32]byte)(&hashes[0]))
 }
 
-func fastHeaders(padded *[2][2 * blockSize]byte, hashes *[2]chainhash.Hash) {
+func fastHeaders(headers *[2][HeaderSize]byte, hashes *[2]chainhash.Hash) {
+	var padded [2][2 * blockSize]byte
+	for i := range headers {
+		pad(append(padded[i][:0], headers[i][:]...), HeaderSize)
+	}
 	s := initial
 	shaDigest2(&s, &padded[0][0], len(padded[0]), len(padded[0])/blockSize, (*[32]byte)(&hashes[0]))
 }
@@ -141,12 +148,12 @@ func selfCheck() bool {
 			return false
 		}
 	}
-	var padded [2][2 * blockSize]byte
-	for i := range padded {
-		header := append(append(padded[i][:0], branch[i][:]...), branch[i+1][:]...)
-		pad(append(header, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), 80)
+	var headers [2][HeaderSize]byte
+	for i := range headers {
+		copy(headers[i][:], branch[i][:])
+		copy(headers[i][chainhash.HashSize:], branch[i+1][:])
 	}
-	if fastHeaders(&padded, &pair); pair != [2]chainhash.Hash{portableDouble(padded[0][:80]), portableDouble(padded[1][:80])} {
+	if fastHeaders(&headers, &pair); pair != [2]chainhash.Hash{portableDouble(headers[0][:]), portableDouble(headers[1][:])} {
 		return false
 	}
 	fast, portable := level, level

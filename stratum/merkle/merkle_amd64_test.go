@@ -13,6 +13,9 @@ func TestAccelerated(t *testing.T) {
 		t.Skip("this processor has no SHA extensions: the portable functions alone were tested")
 	}
 	if !accelerated {
-		t.Error("the assembly fails its check")
+		t.Error("the assembly for the SHA extensions fails its check")
+	}
+	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW) != wide {
+		t.Errorf("AVX-512 is used: %v; its assembly fails its check", wide)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/btcsuite/btcd/blockchain"
@@ -40,12 +41,14 @@ func TestDouble(t *testing.T) {
 }
 
 func TestDoubleHeaders(t *testing.T) {
+	var scratch Scratch
 	rapid.Check(t, func(t *rapid.T) {
-		var headers [2][80]byte
+		headers := make([][HeaderSize]byte, rapid.IntRange(0, 40).Draw(t, "count"))
 		for i := range headers {
-			copy(headers[i][:], rapid.SliceOfN(rapid.Byte(), 80, 80).Draw(t, "header"))
+			copy(headers[i][:], rapid.SliceOfN(rapid.Byte(), HeaderSize, HeaderSize).Draw(t, "header"))
 		}
-		got := DoubleHeaders(&headers)
+		got := make([]chainhash.Hash, len(headers))
+		DoubleHeaders(&scratch, headers, got)
 		for i := range headers {
 			if want := chainhash.DoubleHashH(headers[i][:]); got[i] != want {
 				t.Fatalf("header %d: %v, want %v", i, got[i], want)
@@ -63,30 +66,32 @@ func naiveRoot(coinbase []byte, branch []chainhash.Hash) chainhash.Hash {
 	return root
 }
 
-// checkRoots compares all that there is for the root of a coinbase.
+// checkRoots compares all that there is for the roots of coinbases.
 func checkRoots(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, coinbase1, coinbase2, extranonce1, extranonce2, other2 []byte, branch []chainhash.Hash,
+}, coinbase1, coinbase2, extranonce1 []byte, extranonces2 [][]byte, branch []chainhash.Hash,
 ) {
 	t.Helper()
 	r := New(coinbase1, coinbase2, branch)
-	var want [2]chainhash.Hash
-	for i, e2 := range [][]byte{extranonce2, other2} {
+	scratch := Scratch{coinbases: []byte("remains")}
+	got := make([]chainhash.Hash, len(extranonces2))
+	r.RootsOf(&scratch, extranonce1, extranonces2, got)
+	for i, e2 := range extranonces2 {
 		coinbase := slices.Concat(coinbase1, extranonce1, e2, coinbase2)
-		want[i] = naiveRoot(coinbase, branch)
-		if got, _ := r.Root([]byte("remains"), extranonce1, e2); got != want[i] {
-			t.Fatalf("Root: %v, want %v", got, want[i])
+		want := naiveRoot(coinbase, branch)
+		if got[i] != want {
+			t.Fatalf("RootsOf, %d of %d: %v, want %v", i, len(got), got[i], want)
 		}
-		if got := Fold(Double(coinbase), branch); got != want[i] {
-			t.Fatalf("Fold: %v, want %v", got, want[i])
+		if got := r.Root(&scratch, extranonce1, e2); got != want {
+			t.Fatalf("Root: %v, want %v", got, want)
 		}
-		if got := portableFold(portableDouble(coinbase), branch); got != want[i] {
-			t.Fatalf("portable: %v, want %v", got, want[i])
+		if got := Fold(Double(coinbase), branch); got != want {
+			t.Fatalf("Fold: %v, want %v", got, want)
 		}
-	}
-	if got, _ := r.RootPair(nil, extranonce1, extranonce2, other2); got != want {
-		t.Fatalf("RootPair: %v, want %v", got, want)
+		if got := portableFold(portableDouble(coinbase), branch); got != want {
+			t.Fatalf("portable: %v, want %v", got, want)
+		}
 	}
 }
 
@@ -94,31 +99,40 @@ func TestRoots(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		part := func(name string, most int) []byte { return rapid.SliceOfN(rapid.Byte(), 0, most).Draw(t, name) }
 		size := rapid.IntRange(0, 40).Draw(t, "size")
-		extranonce2 := func(name string) []byte { return rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, name) }
-		checkRoots(t, part("coinbase1", 300), part("coinbase2", 400), part("extranonce1", 16),
-			extranonce2("extranonce2"), extranonce2("other"), hashes(0, 14).Draw(t, "branch"))
+		extranonces2 := make([][]byte, rapid.SampledFrom([]int{0, 1, 2, 3, 6, 7, 15, 16, 17, 24, 40}).Draw(t, "count"))
+		seed := rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, "extranonce2")
+		for i := range extranonces2 {
+			extranonces2[i] = slices.Clone(seed)
+			if size > 0 {
+				extranonces2[i][i%size] ^= byte(i)
+			}
+		}
+		checkRoots(t, part("coinbase1", 300), part("coinbase2", 400), part("extranonce1", 16), extranonces2, hashes(0, 14).Draw(t, "branch"))
 	})
 }
 
 func FuzzRoots(f *testing.F) {
 	f.Add([]byte("coinbase"), []byte("its end"), []byte("one"), []byte("two"), []byte("and a branch, of which whole hashes count"), uint8(3))
-	f.Add(make([]byte, 64), []byte{}, []byte{}, []byte{}, make([]byte, 64), uint8(0))
-	f.Fuzz(func(t *testing.T, coinbase1, coinbase2, extranonce1, extranonce2, branch []byte, flip uint8) {
+	f.Add(make([]byte, 64), []byte{}, []byte{}, []byte{}, make([]byte, 64), uint8(18))
+	f.Fuzz(func(t *testing.T, coinbase1, coinbase2, extranonce1, extranonce2, branch []byte, count uint8) {
 		var steps []chainhash.Hash
 		for ; len(branch) >= chainhash.HashSize; branch = branch[chainhash.HashSize:] {
 			steps = append(steps, chainhash.Hash(branch[:chainhash.HashSize]))
 		}
-		other := slices.Clone(extranonce2)
-		for i := range other {
-			other[i] ^= flip
+		extranonces2 := make([][]byte, count%40)
+		for i := range extranonces2 {
+			extranonces2[i] = slices.Clone(extranonce2)
+			for j := range extranonces2[i] {
+				extranonces2[i][j] ^= byte(i)
+			}
 		}
-		checkRoots(t, coinbase1, coinbase2, extranonce1, extranonce2, other, steps)
+		checkRoots(t, coinbase1, coinbase2, extranonce1, extranonces2, steps)
 	})
 }
 
 // TestParents makes roots of trees of all sizes and compares them with btcd's.
 func TestParents(t *testing.T) {
-	for n := 1; n < 140; n++ {
+	for n := 1; n < 300; n++ {
 		block := make([]*btcutil.Tx, n)
 		level := make([]chainhash.Hash, n)
 		for i := range block {
@@ -151,14 +165,18 @@ func TestParents(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	r := New(make([]byte, 60), make([]byte, 228), make([]chainhash.Hash, 12))
-	scratch := make([]byte, 0, 1024)
+	scratch := new(Scratch)
 	e1, e2 := make([]byte, 4), make([]byte, 8)
-	var headers [2][80]byte
+	many := make([][]byte, 20)
+	headers, hashes := make([][HeaderSize]byte, len(many)), make([]chainhash.Hash, len(many))
+	for i := range many {
+		many[i] = e2
+	}
 	for name, f := range map[string]func(){
-		"Root":          func() { _, scratch = r.Root(scratch, e1, e2) },
-		"RootPair":      func() { _, scratch = r.RootPair(scratch, e1, e2, e2) },
-		"Double":        func() { Double(scratch) },
-		"DoubleHeaders": func() { DoubleHeaders(&headers) },
+		"Root":          func() { r.Root(scratch, e1, e2) },
+		"RootsOf":       func() { r.RootsOf(scratch, e1, many, hashes) },
+		"Double":        func() { Double(headers[0][:]) },
+		"DoubleHeaders": func() { DoubleHeaders(scratch, headers, hashes) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
@@ -167,50 +185,51 @@ func TestNoAllocation(t *testing.T) {
 }
 
 // BenchmarkShare rebuilds and hashes headers of a full block: a coinbase of 300
-// bytes, a branch of 12, each share with an extranonce2 of its own.
+// bytes, a branch of 12, each share with an extranonce2 of its own. The number is that
+// of shares that are at hand together.
 func BenchmarkShare(b *testing.B) {
 	branch := make([]chainhash.Hash, 12)
 	for i := range branch {
 		branch[i] = Double([]byte{byte(i)})
 	}
 	r := New(make([]byte, 60), make([]byte, 228), branch)
-	e1, e2, other := make([]byte, 4), make([]byte, 8), make([]byte, 8)
-	scratch := make([]byte, 0, 1024)
-	var headers [2][80]byte
-	var shares uint64
-	measure := func(each int, f func()) func(*testing.B) {
-		return func(b *testing.B) {
+	e1 := make([]byte, 4)
+	for _, size := range []int{1, 2, 4, 8, 16, 0} {
+		name, count := strconv.Itoa(size), size
+		if size == 0 {
+			name, count = "portable", 1
+		}
+		b.Run(name, func(b *testing.B) {
+			scratch := new(Scratch)
+			e2 := make([][]byte, count)
+			for i := range e2 {
+				e2[i] = make([]byte, 8)
+			}
+			headers, hashes := make([][HeaderSize]byte, count), make([]chainhash.Hash, count)
 			b.ReportAllocs()
-			n := 0
+			n := uint64(0)
 			for b.Loop() {
-				shares++
-				binary.LittleEndian.PutUint64(e2, shares)
-				binary.BigEndian.PutUint64(other, shares)
-				f()
-				n += each
+				for i := range e2 {
+					n++
+					binary.LittleEndian.PutUint64(e2[i], n)
+				}
+				if size == 0 {
+					coinbase := append(append(append(append(scratch.coinbases[:0], r.coinbase1...), e1...), e2[0]...), r.coinbase2...)
+					root := portableFold(portableDouble(coinbase), branch)
+					copy(headers[0][36:], root[:])
+					hashes[0] = portableDouble(headers[0][:])
+					scratch.coinbases = coinbase
+					continue
+				}
+				r.RootsOf(scratch, e1, e2, hashes)
+				for i := range hashes {
+					copy(headers[i][36:], hashes[i][:])
+				}
+				DoubleHeaders(scratch, headers, hashes)
 			}
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "shares/s")
-		}
+		})
 	}
-	b.Run("one", measure(1, func() {
-		var root chainhash.Hash
-		root, scratch = r.Root(scratch, e1, e2)
-		copy(headers[0][36:], root[:])
-		Double(headers[0][:])
-	}))
-	b.Run("pair", measure(2, func() {
-		var roots [2]chainhash.Hash
-		roots, scratch = r.RootPair(scratch, e1, e2, other)
-		copy(headers[0][36:], roots[0][:])
-		copy(headers[1][36:], roots[1][:])
-		DoubleHeaders(&headers)
-	}))
-	b.Run("portable", measure(1, func() {
-		scratch = append(append(append(append(scratch[:0], r.coinbase1...), e1...), e2...), r.coinbase2...)
-		root := portableFold(portableDouble(scratch), branch)
-		copy(headers[0][36:], root[:])
-		portableDouble(headers[0][:])
-	}))
 }
 
 func BenchmarkParents(b *testing.B) {
