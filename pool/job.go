@@ -61,6 +61,7 @@ type job struct {
 	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
 	retired atomic.Int64
 
+	usual    atomic.Pointer[variant] // the one that was asked for last
 	mu       sync.Mutex
 	variants map[int]*variant // by size of the whole extranonce
 	template func(size int) (*template.Work, error)
@@ -68,6 +69,7 @@ type job struct {
 
 // variant is a job for one size of the extranonce.
 type variant struct {
+	size    int
 	job     *stratum.Job
 	roots   *merkle.Roots
 	work    *template.Work // of a node
@@ -77,12 +79,16 @@ type variant struct {
 // variant builds or finds the job for miners whose extranonce1 and extranonce2 have
 // size bytes together.
 func (j *job) variant(size int) (*variant, error) {
+	if v := j.usual.Load(); v != nil && v.size == size {
+		return v, nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if v := j.variants[size]; v != nil {
+		j.usual.Store(v)
 		return v, nil
 	}
-	v := &variant{job: &stratum.Job{
+	v := &variant{size: size, job: &stratum.Job{
 		ID: j.id, PrevBlock: j.prev, Version: j.version, Bits: j.bits, Time: j.time,
 	}}
 	if j.pool != nil {

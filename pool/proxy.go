@@ -20,7 +20,6 @@ import (
 	"lode/pool/blocks"
 	"lode/pool/journal"
 	"lode/pool/node"
-	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/template"
 	"lode/pool/vardiff"
@@ -82,7 +81,6 @@ type Proxy struct {
 	certificate *stratum.Certificate
 	targets     sync.Map // difficulty → *stratum.Target
 	nTargets    atomic.Int64
-	roots       share.Roots
 
 	publishing sync.Mutex // orders publish; held before stateMu
 	sentAt     time.Time  // of the last broadcast; guarded by publishing

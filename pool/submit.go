@@ -31,121 +31,247 @@ var (
 // test network every share may be one, and all but the first are side chains.
 const candidatesPerTip = 8
 
-// scratch is what the judgement of a share needs, kept for the next one.
-type scratch struct {
-	coinbase []byte
-	header   [80]byte
-	hash     chainhash.Hash
+// attempt is one share on its way through judgement.
+type attempt struct {
+	in          *stratum.Share
+	w           *accounts.Worker // nil: not allowed to submit, and not counted
+	j           *job
+	v           *variant // nil: it failed before there was anything to hash
+	extranonce1 []byte
+	version     uint32
+	difficulty  float64 // what it is judged by
+
+	header [merkle.HeaderSize]byte
+	hash   chainhash.Hash
+
+	outcome accounts.Outcome
+	reached float64 // difficulty of the hash
+	refusal error   // nil: accepted
 }
 
-var scratches = sync.Pool{New: func() any { return &scratch{coinbase: make([]byte, 0, 512)} }}
+// refuse ends an attempt.
+func (a *attempt) refuse(o accounts.Outcome, err error) { a.outcome, a.refusal, a.v = o, err, nil }
 
-// Submit implements stratum.Handler: it judges a share. The network's target comes
-// first: a block is a block even if the share is stale, a duplicate or too easy.
+// scratch is what the judgement of shares needs, kept for the next ones. Those that
+// come in together are hashed together.
+type scratch struct {
+	attempts [together]attempt
+	hashing  merkle.Scratch
+
+	// Of the attempts that are hashed:
+	chosen      [together]*attempt
+	extranonces [together][]byte
+	headers     [together][merkle.HeaderSize]byte
+	hashes      [together]chainhash.Hash
+}
+
+// together is how many shares merkle hashes at once at best.
+const together = 16
+
+var _ stratum.BatchHandler = (*Proxy)(nil)
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// Submit implements stratum.Handler: it judges a share.
 func (p *Proxy) Submit(c *stratum.Conn, in *stratum.Share) error {
-	s := sessionOf(c)
-	now := p.now()
-	j := p.jobs.get(in.JobID)
-	// Calls for one connection come one after another: what is read here changes
-	// under our feet only if the upstream changes, and then the share is stale.
-	s.mu.Lock()
-	w := s.workers[in.Worker]
-	place, extranonce1, e2size := s.place, s.lease.Extranonce, s.e2size
-	difficulty := s.vardiff.Difficulty()
-	if j != nil {
-		place, extranonce1, e2size = s.space(j.number)
-		if d := s.book.Difficulty(j.number); d > 0 {
-			difficulty = d
-		}
-	}
-	s.mu.Unlock()
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	tmp.attempts[0] = attempt{in: in}
+	p.submit(sessionOf(c), tmp, 1)
+	return tmp.attempts[0].refusal
+}
 
-	outcome, reached, refusal := accounts.Accepted, 0.0, error(nil)
-	switch {
-	case w == nil:
-		return errNotAllowed
-	case place == nil:
-		return errNotSubscribed
-	case j == nil:
-		outcome, refusal = accounts.Stale, errUnknownJob
-	case len(in.Extranonce2) != e2size:
-		outcome, refusal = accounts.Malformed, errExtranonce
-	case j.pool != nil && place != j.place:
-		outcome, refusal = accounts.Stale, errStale // made before the miner moved to another space
-	default:
-		outcome, reached, refusal = p.judge(now, j, in, w, extranonce1, len(extranonce1)+e2size, difficulty)
+// SubmitBatch implements stratum.BatchHandler.
+func (p *Proxy) SubmitBatch(c *stratum.Conn, batch []*stratum.Submission) {
+	p.submitBatch(sessionOf(c), batch)
+}
+
+func (p *Proxy) submitBatch(s *session, batch []*stratum.Submission) {
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	for len(batch) > 0 {
+		n := min(len(batch), len(tmp.attempts))
+		for i, in := range batch[:n] {
+			tmp.attempts[i] = attempt{in: &in.Share}
+		}
+		p.submit(s, tmp, n)
+		for i, in := range batch[:n] {
+			in.Verdict = tmp.attempts[i].refusal
+		}
+		batch = batch[n:]
 	}
-	w.Share(outcome, difficulty, reached)
-	if refusal != nil {
-		return refusal
+}
+
+// submit judges the first n attempts of tmp. The network's target comes first: a block
+// is a block even if the share is stale, a duplicate or too easy.
+func (p *Proxy) submit(s *session, tmp *scratch, n int) {
+	now := p.now()
+	attempts := tmp.attempts[:n]
+	p.admit(s, attempts)
+	tmp.hash(attempts)
+	accepted := false
+	for i := range attempts {
+		a := &attempts[i]
+		if a.v != nil {
+			p.judge(now, a)
+		}
+		if a.w != nil {
+			a.w.Share(now, a.outcome, a.difficulty, a.reached)
+		}
+		accepted = accepted || a.refusal == nil
+	}
+	if !accepted {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, changed := s.vardiff.Share(p.vardiff, now, difficulty); changed {
+	changed := false
+	for i := range attempts {
+		if a := &attempts[i]; a.refusal == nil {
+			_, different := s.vardiff.Share(p.vardiff, now, a.difficulty)
+			changed = changed || different
+		}
+	}
+	if changed {
 		p.changeDifficulty(s)
 	}
-	return nil
 }
 
-// judge hashes a share and says what it is worth.
-func (p *Proxy) judge(now time.Time, j *job, in *stratum.Share, w *accounts.Worker, extranonce1 []byte, size int, difficulty float64) (accounts.Outcome, float64, error) {
-	v, err := j.variant(size)
-	if err != nil {
-		return accounts.Stale, 0, errStale
+// admit checks all of shares that can be checked without their hash. Calls for one
+// connection come one after another: what is read here changes under our feet only if
+// the upstream changes, and then a share is stale.
+func (p *Proxy) admit(s *session, attempts []attempt) {
+	for i := range attempts {
+		attempts[i].j = p.jobs.get(attempts[i].in.JobID)
 	}
-	version, err := v.job.ShareVersion(j.mask, in)
-	if err != nil {
-		return accounts.Malformed, 0, err
+	var spaces [together]struct {
+		place  *place
+		e2size int
 	}
-	if err := j.timeError(in.Time); err != nil {
-		return accounts.Malformed, 0, err
+	s.mu.Lock()
+	for i := range attempts {
+		a, in := &attempts[i], &spaces[i]
+		a.w, a.difficulty = s.workers[a.in.Worker], s.vardiff.Difficulty()
+		in.place, a.extranonce1, in.e2size = s.place, s.lease.Extranonce, s.e2size
+		if a.j != nil {
+			in.place, a.extranonce1, in.e2size = s.space(a.j.number)
+			if d := s.book.Difficulty(a.j.number); d > 0 {
+				a.difficulty = d
+			}
+		}
 	}
-	tmp := scratches.Get().(*scratch)
-	defer scratches.Put(tmp)
-	p.header(tmp, j, v, extranonce1, in, version)
-	hash := &tmp.hash
-	reached := share.Difficulty(hash)
+	s.mu.Unlock()
+	for i := range attempts {
+		in := &spaces[i]
+		switch a := &attempts[i]; {
+		case a.w == nil:
+			a.refusal = errNotAllowed
+		case in.place == nil:
+			a.w, a.refusal = nil, errNotSubscribed
+		case a.j == nil:
+			a.refuse(accounts.Stale, errUnknownJob)
+		case len(a.in.Extranonce2) != in.e2size:
+			a.refuse(accounts.Malformed, errExtranonce)
+		case a.j.pool != nil && in.place != a.j.place:
+			a.refuse(accounts.Stale, errStale) // made before the miner moved to another space
+		default:
+			a.check(len(a.extranonce1) + in.e2size)
+		}
+	}
+}
 
-	isBlock := j.network.MetBy(hash)
+// check finds the header's parts.
+func (a *attempt) check(size int) {
+	v, err := a.j.variant(size)
+	if err != nil {
+		a.refuse(accounts.Stale, errStale)
+		return
+	}
+	if a.version, err = v.job.ShareVersion(a.j.mask, a.in); err != nil {
+		a.refuse(accounts.Malformed, err)
+		return
+	}
+	if err := a.j.timeError(a.in.Time); err != nil {
+		a.refuse(accounts.Malformed, err)
+		return
+	}
+	a.v = v
+}
+
+// hash rebuilds and hashes the headers of those attempts that were admitted.
+func (tmp *scratch) hash(attempts []attempt) {
+	for len(attempts) > 0 {
+		// As many as are for one job.
+		var v *variant
+		n, i := 0, 0
+		for ; i < len(attempts); i++ {
+			a := &attempts[i]
+			if a.v == nil {
+				continue
+			}
+			if v != nil && v != a.v {
+				break
+			}
+			v = a.v
+			tmp.chosen[n], tmp.extranonces[n] = a, a.in.Extranonce2
+			n++
+		}
+		attempts = attempts[i:]
+		if n == 0 {
+			return
+		}
+		headers, hashes := tmp.headers[:n], tmp.hashes[:n]
+		v.roots.RootsOf(&tmp.hashing, tmp.chosen[0].extranonce1, tmp.extranonces[:n], hashes)
+		for i, a := range tmp.chosen[:n] {
+			a.fill(&headers[i], &hashes[i])
+		}
+		merkle.DoubleHeaders(&tmp.hashing, headers, hashes)
+		for i, a := range tmp.chosen[:n] {
+			a.header, a.hash = headers[i], hashes[i]
+		}
+	}
+}
+
+// fill assembles the header.
+func (a *attempt) fill(h *[merkle.HeaderSize]byte, root *chainhash.Hash) {
+	binary.LittleEndian.PutUint32(h[0:], a.version)
+	copy(h[4:], a.j.prev[:])
+	copy(h[36:], root[:])
+	binary.LittleEndian.PutUint32(h[68:], a.in.Time)
+	binary.LittleEndian.PutUint32(h[72:], a.j.bits)
+	binary.LittleEndian.PutUint32(h[76:], a.in.Nonce)
+}
+
+// judge says what a hash is worth.
+func (p *Proxy) judge(now time.Time, a *attempt) {
+	j := a.j
+	a.reached = share.Difficulty(&a.hash)
+	isBlock := j.network.MetBy(&a.hash)
 	if isBlock {
-		p.candidate(w, j, v, in, version, extranonce1, tmp)
+		p.candidate(a)
 	}
 	if !p.working.Load() {
-		return accounts.Stale, reached, errStale // no upstream is left to take it
+		a.refuse(accounts.Stale, errStale) // no upstream is left to take it
+		return
 	}
 	if retired := j.retired.Load(); retired != 0 && now.Sub(time.Unix(0, retired)) >= p.config.StaleGrace {
-		return accounts.Stale, reached, errStale
+		a.refuse(accounts.Stale, errStale)
+		return
 	}
 	// Exact arithmetic is left to the border: only a hash within a few parts in
 	// 10^5 of the target needs it.
-	if !isBlock && reached < difficulty*1.001 && !p.target(difficulty).MetBy(hash) {
-		return accounts.LowDifficulty, reached, errLowDifficulty
+	if !isBlock && a.reached < a.difficulty*1.001 && !p.target(a.difficulty).MetBy(&a.hash) {
+		a.refuse(accounts.LowDifficulty, errLowDifficulty)
+		return
 	}
-	if !j.seen.Add(hash) {
-		return accounts.Duplicate, reached, errDuplicate
+	if !j.seen.Add(&a.hash) {
+		a.refuse(accounts.Duplicate, errDuplicate)
+		return
 	}
 	if j.pool != nil && !isBlock {
-		j.pool.forward(in, version, extranonce1, hash)
+		j.pool.forward(a.in, a.version, a.extranonce1, &a.hash)
 	}
-	return accounts.Accepted, reached, nil
-}
-
-// header rebuilds and hashes the header of a share. The merkle root, which is most of
-// the work, is taken from earlier shares with the same extranonce where there are any.
-func (p *Proxy) header(tmp *scratch, j *job, v *variant, extranonce1 []byte, in *stratum.Share, version uint32) {
-	root, ok := p.roots.Get(j.number, extranonce1, in.Extranonce2)
-	if !ok {
-		root, tmp.coinbase = v.roots.Root(tmp.coinbase, extranonce1, in.Extranonce2)
-		p.roots.Put(j.number, extranonce1, in.Extranonce2, root)
-	}
-	h := &tmp.header
-	binary.LittleEndian.PutUint32(h[0:], version)
-	copy(h[4:], j.prev[:])
-	copy(h[36:], root[:])
-	binary.LittleEndian.PutUint32(h[68:], in.Time)
-	binary.LittleEndian.PutUint32(h[72:], j.bits)
-	binary.LittleEndian.PutUint32(h[76:], in.Nonce)
-	tmp.hash = merkle.Double(h[:])
+	a.outcome = accounts.Accepted
 }
 
 // target is the largest that any miner takes for the difficulty.
@@ -164,37 +290,39 @@ func (p *Proxy) target(difficulty float64) *stratum.Target {
 
 // candidate takes a hash that meets the network's target to the journal and to the
 // nodes.
-func (p *Proxy) candidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, version uint32, extranonce1 []byte, found *scratch) {
+func (p *Proxy) candidate(a *attempt) {
+	j := a.j
 	if j.pool != nil {
-		p.poolCandidate(w, j, v, in, version, extranonce1, found)
+		p.poolCandidate(a)
 		return
 	}
 	if !p.mayFind(j.prev) {
 		return
 	}
-	extranonce := append(append(make([]byte, 0, 64), extranonce1...), in.Extranonce2...)
+	extranonce := append(append(make([]byte, 0, 64), a.extranonce1...), a.in.Extranonce2...)
 	isNew := p.keeper.Found(journal.Entry{
-		Hash: found.hash.String(), Height: j.height, Finder: in.Worker, FoundAt: p.now().UTC(),
-		Raw: v.work.Block(found.header, extranonce),
+		Hash: a.hash.String(), Height: j.height, Finder: a.in.Worker, FoundAt: p.now().UTC(),
+		Raw: a.v.work.Block(a.header, extranonce),
 	})
 	if isNew {
-		w.Block()
+		a.w.Block()
 	}
 }
 
 // poolCandidate hands a pool its block: it alone has the transactions. What is known
 // of the block goes to the journal first. The share goes to the pool in any case.
-func (p *Proxy) poolCandidate(w *accounts.Worker, j *job, v *variant, in *stratum.Share, version uint32, extranonce1 []byte, found *scratch) {
-	f := j.pool.flight(in, version, extranonce1)
+func (p *Proxy) poolCandidate(a *attempt) {
+	j := a.j
+	f := j.pool.flight(a.in, a.version, a.extranonce1)
 	if p.mayFind(j.prev) {
-		coinbase := slices.Concat(v.job.Coinbase1, extranonce1, in.Extranonce2, v.job.Coinbase2)
+		coinbase := slices.Concat(a.v.job.Coinbase1, a.extranonce1, a.in.Extranonce2, a.v.job.Coinbase2)
 		isNew := p.keeper.Found(journal.Entry{
-			Hash: found.hash.String(), Height: j.height, Finder: in.Worker, FoundAt: p.now().UTC(),
-			Pool: j.pool.from.shown, Header: slices.Clone(found.header[:]), Coinbase: coinbase,
+			Hash: a.hash.String(), Height: j.height, Finder: a.in.Worker, FoundAt: p.now().UTC(),
+			Pool: j.pool.from.shown, Header: slices.Clone(a.header[:]), Coinbase: coinbase,
 		})
 		if isNew {
-			f.block = found.hash.String()
-			w.Block()
+			f.block = a.hash.String()
+			a.w.Block()
 		}
 	}
 	j.pool.from.submit(f)

@@ -5,12 +5,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+	"pgregory.net/rapid"
 
 	"lode/pool/accounts"
+	"lode/pool/vardiff"
 	"lode/stratum"
 	"lode/stratum/merkle"
 )
@@ -55,7 +58,7 @@ func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) 
 	filled := *from
 	filled.ID, filled.Version = j.id, w.version
 	for size := range 21 {
-		j.variants[size] = &variant{job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
+		j.variants[size] = &variant{size: size, job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
 	}
 	return j
 }
@@ -138,7 +141,15 @@ func judgeVector(t testing.TB, p *Proxy, j *job, v vector, difficulty float64, c
 	if change != nil {
 		change(&s)
 	}
-	return p.judge(p.now(), j, &s, p.accounts.Worker("w"), e1, len(e1)+len(s.Extranonce2), difficulty)
+	var tmp scratch
+	a := &tmp.attempts[0]
+	*a = attempt{in: &s, w: p.accounts.Worker("w"), j: j, extranonce1: e1, difficulty: difficulty}
+	a.check(len(e1) + len(s.Extranonce2))
+	tmp.hash(tmp.attempts[:1])
+	if a.v != nil {
+		p.judge(p.now(), a)
+	}
+	return a.outcome, a.reached, a.refusal
 }
 
 func code(err error) int {
@@ -157,7 +168,7 @@ func TestVectors(t *testing.T) {
 			if o, reached, err := judgeVector(t, p, j, v, v.difficulty*0.999, nil); err != nil || o != accounts.Accepted || abs(reached/v.difficulty-1) > 1e-12 {
 				t.Fatalf("%v %v %v, want difficulty %v", o, reached, err, v.difficulty)
 			}
-			// Once more: by the remembered merkle root, and a duplicate.
+			// Once more: a duplicate.
 			if o, _, err := judgeVector(t, p, j, v, v.difficulty*0.999, nil); code(err) != stratum.CodeDuplicate || o != accounts.Duplicate {
 				t.Errorf("again: %v %v, want a duplicate", o, err)
 			}
@@ -287,34 +298,129 @@ func TestMayFind(t *testing.T) {
 	}
 }
 
-// benchmarkJudge judges shares of a full block: coinbase of 300 bytes, branch of 12.
-func benchmarkJudge(b *testing.B, extranonces uint64) {
-	p, _ := bench(b, Config{})
-	from := &stratum.Job{
-		Coinbase1: make([]byte, 60), Coinbase2: make([]byte, 228), MerkleBranch: make([]chainhash.Hash, 12),
-		Bits: 0x170355f0, Version: 0x20000000, Time: uint32(p.now().Unix()),
+// loggedIn is a session without a connection, whose difficulty does not change.
+func loggedIn(p *Proxy, difficulty float64) *session {
+	s := &session{
+		place: p.home, e2size: ownExtranonce2Size, authorized: true,
+		workers: map[string]*accounts.Worker{"w": p.accounts.Worker("w")},
 	}
-	j := inject(b, p, from, stratum.DefaultVersionMask, true)
-	e1, e2 := make([]byte, 4), make([]byte, 8)
-	in := &stratum.Share{JobID: j.id, Extranonce2: e2, Time: from.Time, HasVersionBits: true}
-	w := p.accounts.Worker("w")
-	now := p.now()
-	b.ReportAllocs()
-	n := uint64(0)
-	for b.Loop() {
-		n++
-		binary.LittleEndian.PutUint64(e2, n%extranonces)
-		in.Nonce = uint32(n)
-		// Nearly all are refused as too easy, after all of the work.
-		o, _, _ := p.judge(now, j, in, w, e1, 12, 1)
-		w.Share(o, 1, 0)
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "shares/s")
+	s.lease.Extranonce = []byte{1, 2, 3, 4}
+	s.vardiff = vardiff.New(p.vardiff, p.now(), difficulty)
+	return s
 }
 
-// BenchmarkJudge: a miner that rolls version and nonce, as all do that got version
-// rolling, keeps its extranonce for hours; one of 64 threads here.
-func BenchmarkJudge(b *testing.B) {
-	b.Run("new-extranonces", func(b *testing.B) { benchmarkJudge(b, 1<<63) })
-	b.Run("64-extranonces", func(b *testing.B) { benchmarkJudge(b, 64) })
+// TestBatch: shares that come in together are judged as they are one by one.
+func TestBatch(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		config := Config{MinDifficulty: 1e-9, MaxDifficulty: 1e-9}
+		one, _ := bench(t, config)
+		two, _ := bench(t, config)
+		from := &stratum.Job{
+			Coinbase1: make([]byte, 60), Coinbase2: make([]byte, 100), MerkleBranch: make([]chainhash.Hash, rapid.IntRange(0, 3).Draw(r, "branch")),
+			Bits: 0x1d00ffff, Version: 0x20000000, Time: uint32(one.now().Unix()),
+		}
+		jobs := map[*Proxy][]*job{}
+		for _, p := range []*Proxy{one, two} {
+			for i := range 3 {
+				j := inject(t, p, from, stratum.DefaultVersionMask, i == 1)
+				j.place = p.home
+				jobs[p] = append(jobs[p], j)
+			}
+		}
+		shares := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) stratum.Share {
+			return stratum.Share{
+				Worker:      rapid.SampledFrom([]string{"w", "w", "w", "x"}).Draw(r, "worker"),
+				JobID:       rapid.SampledFrom([]string{"0", "1", "2", "2", "2", "3"}).Draw(r, "job"),
+				Extranonce2: rapid.SliceOfN(rapid.ByteRange(0, 1), 8, rapid.SampledFrom([]int{8, 8, 8, 9}).Draw(r, "size")).Draw(r, "extranonce2"),
+				Time:        from.Time + uint32(rapid.SampledFrom([]int{0, 0, 1, 9000}).Draw(r, "time")),
+				Nonce:       rapid.Uint32Range(0, 3).Draw(r, "nonce"),
+				VersionBits: rapid.SampledFrom([]uint32{0, 0, 1 << 13, 1}).Draw(r, "version"), HasVersionBits: true,
+			}
+		}), 1, 60).Draw(r, "shares")
+		verdicts := func(p *Proxy, most int) (list []error) {
+			s := loggedIn(p, 1e-9)
+			for i := 0; i < len(shares); {
+				var batch []*stratum.Submission
+				for ; len(batch) < most && i < len(shares); i++ {
+					in := stratum.Submission{Share: shares[i]}
+					if n := int(in.JobID[0] - '0'); n < len(jobs[p]) {
+						in.JobID = jobs[p][n].id
+					}
+					batch = append(batch, &in)
+				}
+				p.submitBatch(s, batch)
+				for _, in := range batch {
+					list = append(list, in.Verdict)
+				}
+			}
+			return list
+		}
+		single, together := verdicts(one, 1), verdicts(two, rapid.IntRange(2, 40).Draw(r, "batch"))
+		for i := range single {
+			if single[i] != together[i] {
+				r.Fatalf("share %d %+v: %v alone, %v in a batch", i, shares[i], single[i], together[i])
+			}
+		}
+		if a, b := one.accounts.Total().Tallies, two.accounts.Total().Tallies; !reflect.DeepEqual(a, b) {
+			r.Fatalf("accounts: %v one by one, %v in batches", a, b)
+		}
+	})
+}
+
+// BenchmarkShare is a share in a full block from when its line was read to its
+// verdict: coinbase of 300 bytes, branch of 12, a new extranonce2 each time.
+func BenchmarkShare(b *testing.B) {
+	for _, c := range []struct {
+		name       string
+		difficulty float64
+		batch      int
+	}{
+		{"accepted/one", 1e-12, 1},
+		{"accepted/two", 1e-12, 2},
+		{"accepted/batch", 1e-12, 16},
+		{"too-easy/one", 1e6, 1},
+		{"too-easy/two", 1e6, 2},
+		{"too-easy/batch", 1e6, 16},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			p, now := bench(b, Config{MinDifficulty: c.difficulty, MaxDifficulty: c.difficulty})
+			from := &stratum.Job{
+				Coinbase1: make([]byte, 60), Coinbase2: make([]byte, 228), MerkleBranch: make([]chainhash.Hash, 12),
+				Bits: 0x170355f0, Version: 0x20000000, Time: uint32(p.now().Unix()),
+			}
+			s := loggedIn(p, c.difficulty)
+			batch := make([]*stratum.Submission, c.batch)
+			for i := range batch {
+				batch[i] = &stratum.Submission{Share: stratum.Share{Worker: "w", Extranonce2: make([]byte, 8), Time: from.Time, HasVersionBits: true}}
+			}
+			refusals, n := 0, uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				if n%(1<<16) == 0 {
+					// A block in a while: the hashes of its shares are kept until the next.
+					j := inject(b, p, from, stratum.DefaultVersionMask, true)
+					j.place = p.home
+					for _, in := range batch {
+						in.JobID = j.id
+					}
+				}
+				*now = now.Add(10 * time.Microsecond)
+				for _, in := range batch {
+					n++
+					binary.LittleEndian.PutUint64(in.Extranonce2, n)
+				}
+				p.submitBatch(s, batch)
+				for _, in := range batch {
+					if in.Verdict != nil {
+						refusals++
+					}
+				}
+			}
+			if wanted := c.difficulty > 1; refusals > 0 != wanted {
+				b.Errorf("%d of %d shares were refused", refusals, n)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "shares/s")
+			b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(n), "ns/share")
+		})
+	}
 }

@@ -50,6 +50,7 @@ func submitOnce(t testing.TB, c *Conn, line []byte) {
 	if err := c.handle(line); err != nil {
 		t.Fatal(err)
 	}
+	c.judge()
 	c.buffer.b = c.buffer.b[:0]
 }
 

@@ -47,6 +47,14 @@ func (c *Conn) handle(line []byte) error {
 	if err == nil && len(m.id) > maxID {
 		err = errNotJSON
 	}
+	method, _ := text(m.method)
+	if err == nil && string(method) == "mining.submit" {
+		c.server.stats.Lines.Add(1)
+		c.server.stats.Submits.Add(1)
+		c.submit(m)
+		return nil
+	}
+	c.judge()
 	if err != nil {
 		c.noteGarbage()
 		if c.garbage > maxGarbage {
@@ -63,12 +71,7 @@ func (c *Conn) handle(line []byte) error {
 		}
 		return nil // a reply to our ping
 	}
-	method, _ := text(m.method)
 	switch string(method) {
-	case "mining.submit":
-		stats.Submits.Add(1)
-		err := c.submit(m)
-		c.reply(m.id, falseOnError, err)
 	case "mining.subscribe":
 		c.subscribe(m)
 	case "mining.authorize":
@@ -166,8 +169,47 @@ func (c *Conn) replyRaw(id []byte, result string) {
 	c.commit(append(b, ",\"error\":null}\n"...))
 }
 
-// submit takes a mining.submit apart, without allocation, and has it judged.
-func (c *Conn) submit(m *message) error {
+// submit notes a mining.submit. It is judged and answered together with those that
+// came with it, at the latest by judge.
+func (c *Conn) submit(m *message) {
+	l := c.lines
+	s := &l.submits[l.waiting]
+	l.waiting++
+	s.id, s.Share = m.id, Share{Extranonce2: s.extranonce[:]}
+	s.Verdict = c.readSubmit(m, &s.Share)
+	s.malformed = s.Verdict != nil
+	if l.waiting == maxBatch {
+		c.judge()
+	}
+}
+
+// judge has the shares that wait judged, and answers them.
+func (c *Conn) judge() {
+	l := c.lines
+	n := 0
+	for i := range l.waiting {
+		if s := &l.submits[i]; !s.malformed {
+			l.batch[n] = &s.Submission
+			n++
+		}
+	}
+	switch batch := l.batch[:n]; {
+	case n > 1 && c.server.batches != nil:
+		c.server.batches.SubmitBatch(c, batch)
+	default:
+		for _, s := range batch {
+			s.Verdict = c.server.handler.Submit(c, &s.Share)
+		}
+	}
+	for i := range l.waiting {
+		s := &l.submits[i]
+		c.reply(s.id, falseOnError, s.Verdict)
+	}
+	l.waiting = 0
+}
+
+// readSubmit takes a mining.submit apart, without allocation.
+func (c *Conn) readSubmit(m *message, s *Share) error {
 	params := arrayOf(m.params)
 	worker, okWorker := text(params.next())
 	job, okJob := text(params.next())
@@ -179,8 +221,6 @@ func (c *Conn) submit(m *message) error {
 	if !c.isSubscribed() {
 		return errNotSubscribed
 	}
-	s := &c.lines.share
-	*s = Share{Extranonce2: c.lines.extranonce[:]}
 	var ok bool
 	if s.Worker, ok = c.findWorker(worker); !ok {
 		return errUnauthorized
@@ -209,7 +249,7 @@ func (c *Conn) submit(m *message) error {
 		}
 		s.HasVersionBits = true
 	}
-	return c.server.handler.Submit(c, s)
+	return nil
 }
 
 func (c *Conn) isSubscribed() bool {

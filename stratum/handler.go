@@ -39,3 +39,19 @@ type Subscription struct {
 	Extranonce1     []byte
 	Extranonce2Size int
 }
+
+// BatchHandler is a Handler that judges several shares in less time than one after
+// another. Server then calls SubmitBatch where a miner's input holds several, and
+// Submit where it holds one.
+type BatchHandler interface {
+	Handler
+	// SubmitBatch judges shares of one connection in their order, as Submit does, and
+	// sets their verdicts. What it sends on its Conn goes ahead of all the replies.
+	SubmitBatch(c *Conn, batch []*Submission)
+}
+
+// Submission is a share in a batch.
+type Submission struct {
+	Share
+	Verdict error // what Submit would return
+}

@@ -43,9 +43,21 @@ type lineBuffer struct {
 	b          []byte
 	start, end int // of the input not yet taken
 	message    message
-	share      Share
-	extranonce [maxExtranonce2]byte
+	submits    [maxBatch]submit
+	waiting    int // submits that are not answered yet
+	batch      [maxBatch]*Submission
 }
+
+// submit is a mining.submit that was read.
+type submit struct {
+	Submission
+	id         []byte // in b
+	extranonce [maxExtranonce2]byte
+	malformed  bool // it has its verdict
+}
+
+// maxBatch is how many shares are judged together at most.
+const maxBatch = 16
 
 // maxExtranonce2 is the longest extranonce2 in a submit that is decoded, bytes.
 const maxExtranonce2 = 64
@@ -173,6 +185,7 @@ func (c *Conn) deadline() (instant, error) {
 
 // handleLines handles the complete lines that have been read.
 func (c *Conn) handleLines() error {
+	defer c.judge() // what waits for more shares
 	l := c.lines
 	if !c.greeted {
 		first := bytes.TrimLeft(l.b[l.start:l.end], " \t\r\n")
@@ -227,6 +240,7 @@ func (c *Conn) throttle() {
 	}
 	if c.tokens < 1 {
 		c.server.stats.Throttled.Add(1)
+		c.judge()
 		c.uncork()
 		for c.tokens < 1 && !c.ending.Load() {
 			time.Sleep(min(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second))+time.Microsecond, 100*time.Millisecond))

@@ -99,6 +99,7 @@ func set[T comparable](field *T, value T) {
 type Server struct {
 	opts        ServerOptions
 	handler     Handler
+	batches     BatchHandler // handler, if it is one
 	log         *slog.Logger
 	stats       ServerStats
 	versionMask atomic.Uint32
@@ -128,6 +129,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 		conns:     map[*Conn]struct{}{},
 		epoch:     time.Now(),
 	}
+	s.batches, _ = handler.(BatchHandler)
 	s.addresses.init(&s.opts)
 	s.versionMask.Store(opts.VersionMask)
 	return s

@@ -126,8 +126,10 @@ func (d *decaying) add(now time.Time, span time.Duration, difficulty float64) {
 	d.rate += difficulty / span.Seconds()
 }
 
+// decay forgets what the time since the last call takes. Steps of less than a
+// thousandth of the span wait for the next one: shares come faster than that.
 func (d *decaying) decay(now time.Time, span time.Duration) {
-	if passed := now.Sub(d.at); passed > 0 {
+	if passed := now.Sub(d.at); passed > span/1000 {
 		d.rate *= math.Exp(-passed.Seconds() / span.Seconds())
 		d.at = now
 	}
@@ -160,10 +162,9 @@ func (b *Book) Worker(name string) *Worker {
 	return w
 }
 
-// Share counts a share: difficulty is what it was judged by, reached what its hash
-// reached (0: unknown).
-func (w *Worker) Share(o Outcome, difficulty, reached float64) {
-	now := w.book.now()
+// Share counts a share that came in now: difficulty is what it was judged by, reached
+// what its hash reached (0: unknown).
+func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64) {
 	w.share(now, o, difficulty, reached)
 	w.book.total.share(now, o, difficulty, reached)
 }

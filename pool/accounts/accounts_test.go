@@ -21,7 +21,7 @@ func TestRates(t *testing.T) {
 	every := 1000 * 0x1p48 / 0xffff / rate
 	for range 2000 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		w.Share(accounts.Accepted, 1000, 1500)
+		w.Share(now, accounts.Accepted, 1000, 1500)
 	}
 	r := b.Workers()[0]
 	for window, got := range map[string]float64{"1m": r.Hashrate1m, "5m": r.Hashrate5m, "1h": r.Hashrate1h} {
@@ -38,7 +38,7 @@ func TestRates(t *testing.T) {
 	young := b.Worker("young")
 	for range 20 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		young.Share(accounts.Accepted, 1000, 0)
+		young.Share(now, accounts.Accepted, 1000, 0)
 	}
 	for _, r := range b.Workers() {
 		if r.Worker == "young" && (r.Hashrate5m < rate/2 || r.Hashrate5m > rate*2) {
@@ -56,8 +56,8 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatalf("no file yet: %v", err)
 	}
 	w := b.Worker("rig")
-	w.Share(accounts.Accepted, 2, 17)
-	w.Share(accounts.Stale, 3, 0)
+	w.Share(now, accounts.Accepted, 2, 17)
+	w.Share(now, accounts.Stale, 3, 0)
 	w.Block()
 	if err := b.Save(path); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestSaveAndLoad(t *testing.T) {
 func TestManyNames(t *testing.T) {
 	b := accounts.New(time.Now)
 	for i := range 30_000 {
-		b.Worker(fmt.Sprint("w", i)).Share(accounts.Accepted, 1, 1)
+		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1)
 	}
 	if n := len(b.Workers()); n > 20_001 {
 		t.Errorf("%d accounts", n)

@@ -1,5 +1,5 @@
 // Package share holds what judging shares needs beyond the stratum package: a set
-// that finds duplicates, and the difficulty of a hash, both without allocating.
+// that finds duplicates, and the difficulty of a hash.
 package share
 
 import (

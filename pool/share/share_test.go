@@ -62,37 +62,3 @@ func TestSeen(t *testing.T) {
 		t.Errorf("%d hashes", s.Len())
 	}
 }
-
-// TestRoots is a model test: what the cache finds is what was put last.
-func TestRoots(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var r share.Roots
-		type key struct {
-			job    uint64
-			e1, e2 string
-		}
-		model := map[key]chainhash.Hash{}
-		for range rapid.IntRange(1, 100).Draw(t, "steps") {
-			k := key{
-				uint64(rapid.IntRange(1, 3).Draw(t, "job")),
-				rapid.StringN(0, 6, 12).Draw(t, "e1"), rapid.StringN(0, 10, 14).Draw(t, "e2"),
-			}
-			if root, ok := r.Get(k.job, []byte(k.e1), []byte(k.e2)); ok && root != model[k] {
-				// The split of the extranonce makes no difference to the root.
-				same := false
-				for other, h := range model {
-					same = same || other.job == k.job && other.e1+other.e2 == k.e1+k.e2 && h == root
-				}
-				if !same {
-					t.Fatalf("%v: %v, want %v", k, root, model[k])
-				}
-			}
-			root := chainhash.Hash{byte(rapid.Byte().Draw(t, "root"))}
-			r.Put(k.job, []byte(k.e1), []byte(k.e2), root)
-			model[k] = root
-			if got, ok := r.Get(k.job, []byte(k.e1), []byte(k.e2)); len(k.e1)+len(k.e2) <= 24 && (!ok || got != root) {
-				t.Fatalf("%v: not found after Put", k)
-			}
-		}
-	})
-}
