@@ -2,11 +2,18 @@ package pool
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chaincfg"
+
+	"lode/pool/node"
 	"lode/pool/template"
 	"lode/stratum"
 )
@@ -76,6 +83,38 @@ func BenchmarkTemplateToNotify(b *testing.B) {
 				notify(b, p, reply)
 			}
 		})
+	}
+}
+
+// BenchmarkTemplateOverHTTP adds the way from the node: request, reply and its parsing.
+func BenchmarkTemplateOverHTTP(b *testing.B) {
+	full := templateReply(4000)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var call struct{ Method string }
+		if err := json.NewDecoder(r.Body).Decode(&call); err != nil {
+			b.Error(err)
+		}
+		reply := full
+		switch call.Method {
+		case "getblockhash":
+			reply = fmt.Appendf(nil, `{"result":"%s","error":null,"id":1}`, chaincfg.RegressionNetParams.GenesisHash)
+		case "getnetworkinfo":
+			reply = []byte(`{"result":{"subversion":"/Satoshi:28.1.0/"},"error":null,"id":1}`)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(reply))) // as Core does
+		_, _ = w.Write(reply)
+	}))
+	defer server.Close()
+	n, err := node.New(node.Options{URL: server.URL})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	b.SetBytes(int64(len(full)))
+	for b.Loop() {
+		if _, err := n.Template(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
