@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -316,13 +317,15 @@ func TestBatch(t *testing.T) {
 		one, _ := bench(t, config)
 		two, _ := bench(t, config)
 		from := &stratum.Job{
-			Coinbase1: make([]byte, 60), Coinbase2: make([]byte, 100), MerkleBranch: make([]chainhash.Hash, rapid.IntRange(0, 3).Draw(r, "branch")),
+			Coinbase2: make([]byte, 100), MerkleBranch: make([]chainhash.Hash, rapid.IntRange(0, 3).Draw(r, "branch")),
 			Bits: 0x1d00ffff, Version: 0x20000000, Time: uint32(one.now().Unix()),
 		}
 		jobs := map[*Proxy][]*job{}
 		for _, p := range []*Proxy{one, two} {
 			for i := range 3 {
-				j := inject(t, p, from, stratum.DefaultVersionMask, i == 1)
+				of := *from
+				of.Coinbase1 = bytes.Repeat([]byte{byte(i)}, 60)
+				j := inject(t, p, &of, stratum.DefaultVersionMask, i == 1)
 				j.place = p.home
 				jobs[p] = append(jobs[p], j)
 			}

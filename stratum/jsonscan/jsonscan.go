@@ -124,13 +124,14 @@ func (s *Scanner) More(n int, closing byte) bool {
 	return true
 }
 
-// Name is the name of a member; the walk goes on to its value.
+// Name is the name of a member; the walk goes on to its value. Invalid UTF-8 stays as
+// it is in names without an escape.
 func (s *Scanner) Name() []byte {
 	s.space()
 	// Most names are short and followed by a colon at once.
 	if b := s.b[s.i:]; len(b) > 10 && b[0] == '"' {
 		x := binary.LittleEndian.Uint64(b[1:])
-		if n := bits.TrailingZeros64(special(x)|x&highs) / 8; n < 8 && b[1+n] == '"' && b[2+n] == ':' {
+		if n := bits.TrailingZeros64(special(x)) / 8; n < 8 && b[1+n] == '"' && b[2+n] == ':' {
 			s.i += n + 3
 			return b[1 : 1+n]
 		}
@@ -213,8 +214,8 @@ func special(x uint64) uint64 {
 	return ((quote-ones)&^quote | (escape-ones)&^escape | (x-' '*ones)&^x) & highs
 }
 
-// text steps over a string and returns what is between its quotes; plain: that stands
-// for itself, being ASCII without an escape.
+// text steps over a string and returns what is between its quotes; plain: there is no
+// escape in it.
 func (s *Scanner) text() (content []byte, plain bool) {
 	b, i := s.b, s.i
 	if i >= len(b) || b[i] != '"' {
@@ -229,12 +230,9 @@ func (s *Scanner) text() (content []byte, plain bool) {
 			x := binary.LittleEndian.Uint64(b[i:])
 			stop := special(x)
 			if stop != 0 {
-				n := bits.TrailingZeros64(stop) / 8
-				plain = plain && x&highs&(1<<(8*n)-1) == 0
-				i += n
+				i += bits.TrailingZeros64(stop) / 8
 				break
 			}
-			plain = plain && x&highs == 0
 			i += 8
 		}
 		if i >= len(b) {
@@ -260,8 +258,6 @@ func (s *Scanner) text() (content []byte, plain bool) {
 			s.i = i - 1
 			s.fail(ErrSyntax)
 			return nil, true
-		case c >= 0x80:
-			plain = false
 		}
 	}
 }
