@@ -268,11 +268,15 @@ func newNodeWork(source int, t *template.Template, w *template.Work, mask uint32
 	if minTime == 0 {
 		minTime = t.CurrentTime
 	}
+	maxTime, now := t.MaxTime, max(t.CurrentTime, t.MinTime)
+	if t.FixedTime {
+		minTime, maxTime = now, now
+	}
 	return &work{
 		source: source, prev: t.PreviousHash, height: t.Height, bits: t.Bits,
 		network: network, networkDifficulty: float64(network.Difficulty()),
 		version: t.Version &^ mask, mask: mask,
-		time: max(t.CurrentTime, t.MinTime), minTime: minTime, maxTime: t.MaxTime,
+		time: now, minTime: minTime, maxTime: maxTime,
 		since: since, node: w,
 	}, nil
 }

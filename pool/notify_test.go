@@ -118,6 +118,22 @@ func BenchmarkTemplateOverHTTP(b *testing.B) {
 	}
 }
 
+// TestFixedTime: a node that lets nobody change the time gets blocks with its own.
+func TestFixedTime(t *testing.T) {
+	for fixed, want := range map[bool][3]bool{true: {true, false, true}, false: {false, false, false}} {
+		tpl := &template.Template{Bits: 0x207fffff, CurrentTime: 100, MinTime: 50, FixedTime: fixed}
+		w, err := newNodeWork(0, tpl, nil, 0, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, ntime := range []uint32{99, 100, 101} {
+			if err := w.timeError(ntime); (err != nil) != want[i] {
+				t.Errorf("time %d, fixed %v: %v", ntime, fixed, err)
+			}
+		}
+	}
+}
+
 // TestRequiredBits: bits that the node insists on are not rolled.
 func TestRequiredBits(t *testing.T) {
 	tpl := &template.Template{Version: 0x20406000, RequiredBits: 0x00404000, Bits: 0x207fffff, CurrentTime: 7}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -72,6 +73,7 @@ func ParseReply(body []byte) (*Template, error) {
 type reply struct {
 	version, previous, value, coinbaseTxn, aux, bits, height, rules, required []byte
 	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
+	mutable                                                                   []byte
 
 	transactions []Transaction
 	listed       bool  // transactions were there
@@ -117,6 +119,8 @@ func (r *reply) scan(s *jsonscan.Scanner, depth int) {
 			r.submitOld = value
 		case "rules":
 			r.rules = value
+		case "mutable":
+			r.mutable = value
 		case "vbrequired":
 			r.required = value
 		case "default_witness_commitment":
@@ -150,7 +154,7 @@ var (
 	errNotObject = errors.New("not an object")
 	errTxHex     = errors.New("data, txid or hash is not a text of hexadecimal digits")
 	errTxData    = errors.New("data is of an odd number of digits, or too short")
-	errTxID      = errors.New("txid or hash is not 64 hexadecimal digits")
+	errTxID      = errors.New("txid or hash is missing or not of 64 hexadecimal digits")
 	errTxFee     = errors.New("fee is not an amount of satoshis")
 )
 
@@ -178,6 +182,9 @@ func (r *reply) scanTransaction(s *jsonscan.Scanner, depth int, tx *Transaction)
 	// Servers from before segwit send only hash, which is the txid then.
 	if len(txid) == 0 {
 		txid, hash = hash, nil
+		if len(tx.data) >= 2*minTxSize && tx.hasWitness() {
+			return errTxID
+		}
 	}
 	amount := int64(0)
 	if !jsonscan.IsNull(fee) {
@@ -255,6 +262,8 @@ func (r *reply) template() (*Template, error) {
 		return nil, r.txErr
 	case len(r.transactions) > maxTxCount:
 		return nil, fmt.Errorf("%d transactions", len(r.transactions))
+	case t.MaxTime > 0 && t.MaxTime < max(t.CurrentTime, t.MinTime):
+		return nil, fmt.Errorf("maxtime %d is before curtime %d or mintime %d", t.MaxTime, t.CurrentTime, t.MinTime)
 	case r.fees > t.CoinbaseValue:
 		return nil, fmt.Errorf("fees of %d in a coinbasevalue of %d", r.fees, t.CoinbaseValue)
 	}
@@ -271,11 +280,16 @@ func (r *reply) template() (*Template, error) {
 	if t.WorkID, err = readText("workid", r.workID); err != nil {
 		return nil, err
 	}
-	if !jsonscan.IsNull(r.rules) {
-		if err := json.Unmarshal(r.rules, &t.Rules); err != nil {
-			return nil, fmt.Errorf("rules: %w", err)
-		}
+	if t.Rules, err = readList("rules", r.rules); err != nil {
+		return nil, err
 	}
+	mutable, err := readList("mutable", r.mutable)
+	if err != nil {
+		return nil, err
+	}
+	t.FixedTime = mutable != nil && !slices.ContainsFunc(mutable, func(m string) bool {
+		return m == "time" || m == "time/increment" || m == "time/decrement"
+	})
 	if t.CoinbaseAux, err = auxBytes(r.aux); err != nil {
 		return nil, err
 	}
@@ -324,6 +338,17 @@ func readText(name string, raw []byte) (string, error) {
 		return "", fmt.Errorf("%s %.24q is not a text", name, raw)
 	}
 	return string(content), nil
+}
+
+// readList reads a list of texts that may be absent: it is nil then.
+func readList(name string, raw []byte) (list []string, err error) {
+	if jsonscan.IsNull(raw) {
+		return nil, nil
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return list, nil
 }
 
 func readHash(raw []byte) (chainhash.Hash, error) {

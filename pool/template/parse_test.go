@@ -26,7 +26,7 @@ func reference(data []byte) (*Template, error) {
 		coinbaseTxn: members["coinbasetxn"], aux: members["coinbaseaux"], bits: members["bits"], height: members["height"],
 		rules: members["rules"], required: members["vbrequired"], currentTime: members["curtime"],
 		minTime: members["mintime"], maxTime: members["maxtime"], longPollID: members["longpollid"],
-		workID: members["workid"], submitOld: members["submitold"], commitment: members["default_witness_commitment"],
+		workID: members["workid"], mutable: members["mutable"], submitOld: members["submitold"], commitment: members["default_witness_commitment"],
 	}
 	var list []json.RawMessage
 	raw := members["transactions"]
@@ -75,6 +75,9 @@ func referenceTx(raw []byte) (tx Transaction, fee int64, err error) {
 	data, txid, hash := text[0], text[1], text[2]
 	if txid == "" {
 		txid, hash = hash, ""
+		if len(data) >= 20 && data[8:12] == "0001" {
+			return tx, 0, errors.New("witness without txid")
+		}
 	}
 	if len(data) < 20 || len(txid) != 64 || hash != "" && len(hash) != 64 {
 		return tx, 0, errors.New("length")
@@ -204,6 +207,12 @@ func TestParseLikeEncodingJSON(t *testing.T) {
 		"aux of a number":        strings.Replace(data, `"flags":"00"`, `"flags":0`, 1),
 		"aux null":               strings.Replace(data, `{"flags":"00"}`, `null`, 1),
 		"submitold null":         strings.Replace(data, `"submitold":false`, `"submitold":null`, 1),
+		"mutable":                strings.Replace(data, `"vbrequired"`, `"mutable":["transactions"],"vbrequired"`, 1),
+		"mutable, nothing":       strings.Replace(data, `"vbrequired"`, `"mutable":[],"vbrequired"`, 1),
+		"mutable a text":         strings.Replace(data, `"vbrequired"`, `"mutable":"time","vbrequired"`, 1),
+		"witness without txid":   strings.Replace(data, `"txid"`, `"no"`, 1),
+		"witness without hash":   strings.Replace(data, `"hash"`, `"no"`, 1),
+		"maxtime in the past":    strings.Replace(data, `"mintime"`, `"maxtime":1795398992,"mintime"`, 1),
 		"required bits":          strings.Replace(data, `"vbrequired":0`, `"vbrequired":4194304`, 1),
 		"two values":             data + "{}",
 		"white space after":      data + " \r\n",
@@ -235,6 +244,18 @@ func TestParseReplyOfOtherKinds(t *testing.T) {
 	}
 	if tpl, err := ParseReply([]byte(`{"result":{},"error":null}`)); tpl != nil || err == nil {
 		t.Errorf("an empty template: %v, %v", tpl, err)
+	}
+}
+
+// TestMutable: what a node does not list must not be changed.
+func TestMutable(t *testing.T) {
+	for mutable, fixed := range map[string]bool{
+		`["time","transactions","prevblock"]`: false, `["time/increment"]`: false, `["transactions"]`: true, `[]`: true, `null`: false,
+	} {
+		data := strings.Replace(string(small()), `"vbrequired"`, `"mutable":`+mutable+`,"vbrequired"`, 1)
+		if tpl, err := Parse([]byte(data)); err != nil || tpl.FixedTime != fixed {
+			t.Errorf("%s: %+v, %v", mutable, tpl, err)
+		}
 	}
 }
 

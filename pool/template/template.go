@@ -21,8 +21,11 @@ type Template struct {
 	// CurrentTime, MinTime and MaxTime are unix seconds; MaxTime is 0 where the
 	// node does not say (Bitcoin Core).
 	CurrentTime, MinTime, MaxTime uint32
-	CoinbaseValue                 int64  // satoshis: subsidy and fees
-	CoinbaseAux                   []byte // raw script bytes for the coinbase
+	// FixedTime says that blocks must have CurrentTime: the node lists what may be
+	// changed (mutable), and time is not in the list.
+	FixedTime     bool
+	CoinbaseValue int64  // satoshis: subsidy and fees
+	CoinbaseAux   []byte // raw script bytes for the coinbase
 	// Commitment is the script of the witness commitment output; nil: none is needed.
 	Commitment   []byte
 	Transactions []Transaction // without the coinbase, in block order

@@ -189,6 +189,29 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestCommitmentWithoutHashes: where the node leaves out the commitment and the hashes
+// that it is made of, they are computed.
+func TestCommitmentWithoutHashes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	txs := []*wire.MsgTx{randomTx(r, false), randomTx(r, true), randomTx(r, true)}
+	var members map[string]any
+	if err := json.Unmarshal(reply(t, 500, txs, "none"), &members); err != nil {
+		t.Fatal(err)
+	}
+	for _, tx := range members["transactions"].([]any) {
+		delete(tx.(map[string]any), "hash")
+	}
+	data, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tpl, err := template.Parse(data)
+	if err != nil || tpl.Commitment == nil {
+		t.Fatalf("commitment %x, %v", tpl.Commitment, err)
+	}
+	judge(t, assemble(t, tpl, options()), tpl)
+}
+
 // TestHeights has the vectors of BIP 34's push at the borders of its lengths.
 func TestHeights(t *testing.T) {
 	for height, want := range map[int64]string{
@@ -321,6 +344,7 @@ func TestRefused(t *testing.T) {
 		"broken aux":           func(r map[string]any) { r["coinbaseaux"] = map[string]string{"flags": "zz"} },
 		"broken transaction":   func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": "zz"}} },
 		"tx without id":        func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": strings.Repeat("00", 60)}} },
+		"maxtime in the past":  func(r map[string]any) { r["maxtime"] = 7 },
 		"no transactions":      func(r map[string]any) { delete(r, "transactions") },
 		"null transactions":    func(r map[string]any) { r["transactions"] = nil },
 		"transactions a map":   func(r map[string]any) { r["transactions"] = map[string]any{} },

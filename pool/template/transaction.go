@@ -5,6 +5,8 @@ import (
 	"math/bits"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/stratum/merkle"
 )
 
 // Transaction is one of a Template's transactions.
@@ -13,7 +15,7 @@ type Transaction struct {
 
 	// Hexadecimal digits in the node's reply, known to be such.
 	data  []byte // the complete serialization
-	wtxid []byte // 64, as people write hashes; nil: the same as TxID
+	wtxid []byte // 64, as people write hashes; nil: the node does not say
 }
 
 // minTxSize is that of a transaction without inputs and outputs, bytes.
@@ -36,10 +38,13 @@ func (tx *Transaction) Append(b []byte) []byte {
 
 // WTxID is the hash with witness, in internal byte order.
 func (tx *Transaction) WTxID() chainhash.Hash {
-	if tx.wtxid == nil {
-		return tx.TxID
+	switch {
+	case tx.wtxid != nil:
+		return hashFromHex(tx.wtxid)
+	case tx.hasWitness():
+		return merkle.Double(tx.Append(nil))
 	}
-	return hashFromHex(tx.wtxid)
+	return tx.TxID
 }
 
 // hasWitness looks for marker and flag of BIP 144 after the version.
