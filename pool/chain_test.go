@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"strings"
 	"testing"
 
 	"lode/devnode"
@@ -68,14 +69,21 @@ func TestFailover(t *testing.T) {
 	m := p.miner("rig.1")
 	mineOne := func(prev string) string {
 		t.Helper()
-		j, err := m.job(func(j *minerJob) bool { return j.PrevBlock.String() != prev })
-		if err != nil {
-			t.Fatal(err)
+		last := ""
+		for {
+			j, err := m.job(func(j *minerJob) bool { return j.PrevBlock.String() != prev && j.ID != last })
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = m.submit(m.solve(j, 0))
+			if err == nil {
+				return j.PrevBlock.String()
+			}
+			if !strings.Contains(err.Error(), "Stale") {
+				t.Fatalf("share refused: %v", err)
+			}
+			last = j.ID // the upstream changed while it was solved: there is a newer job
 		}
-		if err := m.submit(m.solve(j, 0)); err != nil {
-			t.Fatalf("share refused: %v", err)
-		}
-		return j.PrevBlock.String()
 	}
 	prev := mineOne("")
 	prev = mineOne(prev)
