@@ -43,8 +43,8 @@ race: ## Run all short tests under the race detector (needs a C compiler).
 
 .PHONY: test-portable
 test-portable: ## Test the hashing code without assembly, and for arm64 under qemu-user.
-	$(GO) test -tags purego ./miner/... ./stratum/merkle
-	GOARCH=arm64 $(GO) test -exec qemu-aarch64 ./miner/... ./stratum/merkle
+	$(GO) test -tags purego ./miner/... ./stratum/merkle ./stratum/jsonscan
+	GOARCH=arm64 $(GO) test -exec qemu-aarch64 ./miner/... ./stratum/merkle ./stratum/jsonscan
 
 .PHONY: lint
 lint: ## Check format, vet, staticcheck and the module files.

@@ -19,3 +19,13 @@ func TestAccelerated(t *testing.T) {
 		t.Errorf("AVX-512 is used: %v; its assembly fails its check", wide)
 	}
 }
+
+// TestWithoutAVX512: most processors have the SHA extensions alone.
+func TestWithoutAVX512(t *testing.T) {
+	was := wide
+	wide = false
+	defer func() { wide = was }()
+	t.Run("roots", TestRoots)
+	t.Run("headers", TestDoubleHeaders)
+	t.Run("parents", TestParents)
+}
