@@ -183,61 +183,46 @@ type launch struct {
 
 // placeProxy cuts a proxy out of the inventory, or says why that cannot be.
 func (c *Core) placeProxy(o *mesos.Offer, inv inventory) (*launch, string) {
-	cpus := inv.firm("cpus", proxyCPUs, nil)
-	if cpus == nil {
-		return nil, fmt.Sprintf("a proxy needs %g cpu of one kind", fromMilli(proxyCPUs))
+	if inv.sum("cpus", false) < proxyCPUs {
+		return nil, fmt.Sprintf("a proxy needs %g cpu", fromMilli(proxyCPUs))
 	}
-	mem := inv.firm("mem", proxyMem*1000, cpus)
-	if mem == nil {
-		return nil, fmt.Sprintf("a proxy needs %d MB of one kind", proxyMem)
+	if inv.sum("mem", false) < proxyMem*1000 {
+		return nil, fmt.Sprintf("a proxy needs %d MB", proxyMem)
 	}
-	ports, portResource := inv.takePorts(2, c.set.Rand)
+	ports, resources := inv.takePorts(2, c.set.Rand)
 	if ports == nil {
-		return nil, "a proxy needs 2 ports of one kind"
+		return nil, "a proxy needs 2 ports"
 	}
-	t := &Task{
-		Kind: KindProxy, CPUs: proxyCPUs, Ports: ports,
-		Addresses: addressesOf(o, ports[0]),
-	}
-	return &launch{task: t, resources: []mesos.Resource{
-		cpus.take(proxyCPUs), mem.take(proxyMem * 1000), portResource,
-	}}, ""
+	resources = slices.Concat(inv.cut("cpus", proxyCPUs, false), inv.cut("mem", proxyMem*1000, false), resources)
+	t := &Task{Kind: KindProxy, CPUs: proxyCPUs, Ports: ports, Addresses: addressesOf(o, ports[0])}
+	return &launch{task: t, resources: resources}, ""
 }
 
-// placeMiners cuts miners out of the inventory, one for each flavour of cpus and at
-// most room (-1: any number), or says why there is none.
+// placeMiners cuts a miner out of the inventory on all of its cpus, and one more on
+// those that are revocable, which no task may mix with others; at most room (-1: any
+// number). It says why there is none.
 func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []*launch, reason string) {
 	if inv.total("cpus") < leastMinerCPU {
 		return nil, "no cpus are left"
 	}
-	// What is held back comes out of the flavours that we like least.
-	hold := toMilli(c.set.HoldBackCPUs)
-	usable := make(map[*flavour]int64)
-	for _, f := range slices.Backward(inv["cpus"]) {
-		usable[f] = f.amount
-		if !f.revocable {
-			held := min(hold, f.amount)
-			usable[f] -= held
-			hold -= held
-		}
-	}
 	reason = fmt.Sprintf("its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
-	for _, cpus := range inv["cpus"] {
-		n := usable[cpus]
-		if n < leastMinerCPU {
+	for _, revocable := range []bool{false, true} {
+		cpus := inv.sum("cpus", revocable)
+		if !revocable {
+			cpus -= toMilli(c.set.HoldBackCPUs)
+		}
+		if cpus < leastMinerCPU {
 			continue
 		}
 		if room == 0 {
 			return launches, fmt.Sprintf("there are %d miners (--max-miners)", c.set.MaxMiners)
 		}
-		mem := inv.firm("mem", minerMem*1000, cpus)
-		if mem == nil {
-			reason = fmt.Sprintf("a miner needs %d MB of one kind", minerMem)
-			continue
+		if inv.sum("mem", false) < minerMem*1000 {
+			return launches, fmt.Sprintf("a miner needs %d MB", minerMem)
 		}
 		launches = append(launches, &launch{
-			task:      &Task{Kind: KindMiner, CPUs: n, Revocable: cpus.revocable},
-			resources: []mesos.Resource{cpus.take(n), mem.take(minerMem * 1000)},
+			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
+			resources: slices.Concat(inv.cut("cpus", cpus, revocable), inv.cut("mem", minerMem*1000, false)),
 		})
 		room--
 	}

@@ -21,7 +21,10 @@ func TestOfferDecisions(t *testing.T) {
 	}{
 		{name: "the first is for the proxy", launches: []string{"proxy-0-1"}},
 		{name: "a proxy needs a whole cpu", resources: []mesos.Resource{scalar("cpus", 0.9, ""), scalar("mem", 4096, ""), ports(1, 9)}, want: "declined: a proxy needs 1 cpu"},
-		{name: "of one kind", resources: []mesos.Resource{scalar("cpus", 0.5, ""), scalar("cpus", 0.5, "mining"), scalar("mem", 4096, ""), ports(1, 9)}, want: "declined: a proxy needs 1 cpu"},
+		{name: "of whatever reservation", resources: []mesos.Resource{
+			scalar("cpus", 0.5, ""), reserved(scalar("cpus", 0.5, ""), "mining"), scalar("mem", 200, ""), reserved(scalar("mem", 56, ""), "mining"),
+			ports(5, 5), reserved(ports(7, 7), "mining"),
+		}, launches: []string{"proxy-0-1"}},
 		{name: "no revocable one", resources: []mesos.Resource{revocable(scalar("cpus", 2, "")), scalar("mem", 4096, ""), ports(1, 9)}, want: "declined: a proxy needs 1 cpu"},
 		{name: "a proxy needs memory", resources: []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 255, ""), ports(1, 9)}, want: "declined: a proxy needs 256 MB"},
 		{name: "a proxy needs ports", resources: []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 4096, ""), ports(5, 5)}, want: "declined: a proxy needs 2 ports"},
@@ -40,9 +43,12 @@ func TestOfferDecisions(t *testing.T) {
 		}, want: "held: the proxy has no work: node is syncing"},
 		{name: "but not what miners cannot use", before: func(s *script) { s.launchOne("S0") }, resources: []mesos.Resource{scalar("mem", 4096, "")}, want: "declined: no cpus"},
 		{name: "a miner takes all cpus", before: func(s *script) { s.mining() }, launches: []string{"miner-S9-2"}},
-		{name: "of each kind", before: func(s *script) { s.c.set.Revocable = true; s.mining() }, resources: []mesos.Resource{
-			scalar("cpus", 2, ""), scalar("cpus", 3, "mining"), revocable(scalar("cpus", 1, "")), scalar("mem", 4096, ""),
-		}, launches: []string{"miner-S9-2", "miner-S9-3", "miner-S9-4"}},
+		{name: "reserved or not", before: func(s *script) { s.mining() }, resources: []mesos.Resource{
+			scalar("cpus", 1.5, ""), reserved(scalar("cpus", 0.5, ""), "mining"), scalar("mem", 64, ""), reserved(scalar("mem", 64, ""), "mining"),
+		}, launches: []string{"miner-S9-2"}},
+		{name: "and revocable ones apart", before: func(s *script) { s.c.set.Revocable = true; s.mining() }, resources: []mesos.Resource{
+			scalar("cpus", 2, ""), reserved(scalar("cpus", 3, ""), "mining"), revocable(scalar("cpus", 1, "")), scalar("mem", 4096, ""),
+		}, launches: []string{"miner-S9-2", "miner-S9-3"}},
 		{name: "no memory", before: func(s *script) { s.mining() }, resources: []mesos.Resource{scalar("cpus", 2, ""), scalar("mem", 127, "")}, want: "declined: a miner needs 128 MB"},
 		{name: "held back", before: func(s *script) { s.mining(); s.c.set.HoldBackCPUs = 4 }, want: "declined: its cpus are held back"},
 		{name: "enough miners", before: func(s *script) { s.c.set.MaxMiners = 1; s.mining("S1") }, want: "declined: there are 1 miners"},

@@ -18,7 +18,7 @@ func toMilli(v float64) int64 { return int64(math.Round(v * 1000)) }
 func fromMilli(m int64) float64 { return float64(m) / 1000 }
 
 // flavour is an amount of one resource of one kind: same name, role, reservations,
-// allocation and revocability. Mesos adds up only what is of one flavour.
+// allocation and revocability. Each is an entry of its own in a task's resources.
 type flavour struct {
 	template  mesos.Resource // without its amount
 	reserved  bool
@@ -94,44 +94,60 @@ func (f *flavour) take(milli int64) mesos.Resource {
 	return r
 }
 
-// firm returns the first flavour that has the amount and cannot be taken away,
-// reserved or not as like is, if there is one of that sort; nil: none has it.
-func (inv inventory) firm(name string, milli int64, like *flavour) *flavour {
-	var found *flavour
+// cut takes an amount out of as many flavours as it needs, best first. A task may mix
+// reserved and unreserved resources; only what is revocable has to stay among itself.
+// The caller has looked that there is enough.
+func (inv inventory) cut(name string, milli int64, revocable bool) (taken []mesos.Resource) {
 	for _, f := range inv[name] {
-		if f.revocable || f.amount < milli {
-			continue
-		}
-		if like == nil || f.reserved == like.reserved {
-			return f
-		}
-		if found == nil {
-			found = f
+		if n := min(f.amount, milli); f.revocable == revocable && n > 0 {
+			taken = append(taken, f.take(n))
+			milli -= n
 		}
 	}
-	return found
+	return taken
 }
 
-// takePorts cuts n ports, chosen at random, out of one flavour: a port that a dying
-// process still holds is then seldom hit twice. nil: no flavour has that many.
-func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, r mesos.Resource) {
+// takePorts cuts out n ports, chosen at random: a port that a dying process still
+// holds is then seldom hit twice. nil: there are not that many.
+func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, taken []mesos.Resource) {
+	var total uint64
 	for _, f := range inv["ports"] {
-		if f.revocable || countPorts(f.ranges) < uint64(n) {
+		if !f.revocable {
+			total += countPorts(f.ranges)
+		}
+	}
+	if total < uint64(n) {
+		return nil, nil
+	}
+	chosen := make(map[*flavour][]uint64)
+	for ; len(ports) < n; total-- {
+		i := rnd.Uint64N(total)
+		for _, f := range inv["ports"] {
+			if f.revocable {
+				continue
+			}
+			if has := countPorts(f.ranges); i >= has {
+				i -= has
+				continue
+			}
+			p := f.port(i)
+			f.removePort(p)
+			ports, chosen[f] = append(ports, p), append(chosen[f], p)
+			break
+		}
+	}
+	for _, f := range inv["ports"] {
+		if len(chosen[f]) == 0 {
 			continue
 		}
-		for len(ports) < n {
-			p := f.port(rnd.Uint64N(countPorts(f.ranges)))
-			f.removePort(p)
-			ports = append(ports, p)
-		}
-		r = f.template
+		r := f.template
 		r.Ranges = &mesos.Value_Ranges{}
-		for _, p := range slices.Sorted(slices.Values(ports)) {
+		for _, p := range slices.Sorted(slices.Values(chosen[f])) {
 			r.Ranges.Range = append(r.Ranges.Range, mesos.Value_Range{Begin: p, End: p})
 		}
-		return ports, r
+		taken = append(taken, r)
 	}
-	return nil, mesos.Resource{}
+	return ports, taken
 }
 
 func (f *flavour) port(i uint64) uint64 {
@@ -185,10 +201,15 @@ func countPorts(ranges []mesos.Value_Range) uint64 {
 	return n
 }
 
-// total is the sum over all flavours of a scalar.
-func (inv inventory) total(name string) (milli int64) {
+// total is the sum over all flavours of a scalar, sum that over the revocable ones or
+// over all others.
+func (inv inventory) total(name string) int64 { return inv.sum(name, false) + inv.sum(name, true) }
+
+func (inv inventory) sum(name string, revocable bool) (milli int64) {
 	for _, f := range inv[name] {
-		milli += f.amount
+		if f.revocable == revocable {
+			milli += f.amount
+		}
 	}
 	return milli
 }

@@ -123,8 +123,10 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 				h.fail("task %s does not fit into its offer: %v", id, info.Resources)
 			}
 			for name, flavours := range newInventory(info.Resources, true) {
-				if len(flavours) != 1 {
-					h.fail("task %s mixes %d kinds of %s", id, len(flavours), name)
+				for _, f := range flavours {
+					if f.revocable != flavours[0].revocable {
+						h.fail("task %s mixes revocable %s with others", id, name)
+					}
 				}
 			}
 			if info.Executor.ExecutorID.Value != id {
