@@ -155,10 +155,12 @@ func (d *Driver) Run(ctx context.Context) error {
 	for {
 		s, err := d.connect(ctx, hint)
 		if err == nil {
-			var subscribed bool
-			subscribed, err = d.serve(ctx, s)
+			opened := time.Now()
+			err = d.serve(ctx, s)
 			hint = s.leader
-			if subscribed {
+			// A stream that ends as soon as it is open, each time, is no success: every
+			// subscription makes the master offer anew and answer for every task.
+			if time.Since(opened) >= d.config.BackoffMost {
 				pause = d.config.BackoffFirst
 			}
 		}

@@ -1,8 +1,10 @@
 package driver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -382,6 +384,43 @@ func TestGarbageEndsTheStreamOnly(t *testing.T) {
 		m.SendRaw([]byte(garbage))
 		_ = l.lost()
 		l.subscribe(m)
+	}
+}
+
+// pauses gathers the pauses that a driver logs.
+type pauses struct{ c chan time.Duration }
+
+func (pauses) Enabled(context.Context, slog.Level) bool { return true }
+func (p pauses) WithAttrs([]slog.Attr) slog.Handler     { return p }
+func (p pauses) WithGroup(string) slog.Handler          { return p }
+func (p pauses) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "in" {
+			p.c <- a.Value.Duration()
+		}
+		return true
+	})
+	return nil
+}
+
+func TestStreamsThatEndAtOnceAreTriedMoreAndMoreSeldom(t *testing.T) {
+	m := fakemaster.New(t)
+	waits := pauses{make(chan time.Duration, 100)}
+	l := start(t, func(c *driver.Config) {
+		c.BackoffFirst, c.BackoffMost = 2*time.Millisecond, time.Minute
+		c.Logger = slog.New(waits)
+	}, m.URL())
+	for want := time.Millisecond; want <= 32*time.Millisecond; want *= 2 {
+		l.subscribe(m)
+		m.Break()
+		select {
+		case got := <-waits.c:
+			if got != want {
+				t.Fatalf("pause of %v, want %v", got, want)
+			}
+		case <-time.After(patience):
+			t.Fatal("the end of the stream is not noticed")
+		}
 	}
 }
 

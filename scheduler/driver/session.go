@@ -183,9 +183,8 @@ func classify(err error) error {
 	return err
 }
 
-// serve hands on events until the stream ends, and says whether there was a
-// SUBSCRIBED event and why it ended.
-func (d *Driver) serve(ctx context.Context, s *session) (subscribed bool, err error) {
+// serve hands on events until the stream ends, and says why it ended.
+func (d *Driver) serve(ctx context.Context, s *session) error {
 	lost := make(chan error, 1) // why the sender gave up
 	var wg sync.WaitGroup
 	sendCtx, stopSending := context.WithCancel(ctx)
@@ -214,18 +213,17 @@ func (d *Driver) serve(ctx context.Context, s *session) (subscribed bool, err er
 		if err := s.stream.Decode(event); err != nil {
 			select {
 			case cause := <-lost:
-				return subscribed, cause
+				return cause
 			case <-died:
-				return subscribed, fmt.Errorf("master %s: no event and no heartbeat for %v", s.leader, silence)
+				return fmt.Errorf("master %s: no event and no heartbeat for %v", s.leader, silence)
 			default:
 			}
 			if errors.Is(err, io.EOF) {
 				err = errors.New("the master closed the stream")
 			}
-			return subscribed, fmt.Errorf("event stream of master %s: %w", s.leader, err)
+			return fmt.Errorf("event stream of master %s: %w", s.leader, err)
 		}
 		if e := event.Subscribed; event.Type == scheduler.Event_SUBSCRIBED && e != nil {
-			subscribed = true
 			if interval := e.GetHeartbeatIntervalSeconds(); interval > 0 && interval < 1e6 {
 				silence = time.Duration(float64(d.config.HeartbeatsMissed) * interval * float64(time.Second))
 			}
