@@ -86,8 +86,8 @@ func TestExecutorCannotBeFetched(t *testing.T) {
 	if end.State != "TASK_FAILED" || end.Reason != "REASON_CONTAINER_LAUNCH_FAILED" {
 		t.Errorf("end of the task: got %s %s, want a failed launch", end.State, end.Reason)
 	}
-	eventually(t, "the log names the address that agents cannot fetch", func() bool {
-		return strings.Contains(w.scheduler.output(), server.Listener.Addr().String())
+	eventually(t, "the log says what to do", func() bool {
+		return strings.Contains(w.scheduler.output(), "it must reach this address, see --artifact-advertise")
 	}, w.scheduler.output)
 	if n := asked.Load(); n == 0 || n > 20 {
 		t.Errorf("the executor was asked for %d times", n)

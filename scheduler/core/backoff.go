@@ -35,6 +35,7 @@ type agent struct {
 	seen         time.Time
 	down         time.Time // start of maintenance; zero: none
 	downFor      time.Duration
+	downTold     time.Time // when Mesos last told of it
 }
 
 // agent returns the record of an agent, making one if there is none.
@@ -59,12 +60,12 @@ func (a *agent) leaveAlone(until time.Time) {
 	}
 }
 
-func (a *agent) unavailability(u *mesos.Unavailability) {
+func (a *agent) unavailability(u *mesos.Unavailability, now time.Time) {
 	if u == nil {
 		a.down, a.downFor = time.Time{}, 0
 		return
 	}
-	a.down, a.downFor = time.Unix(0, u.Start.Nanoseconds), 0
+	a.down, a.downFor, a.downTold = time.Unix(0, u.Start.Nanoseconds), 0, now
 	if u.Duration != nil {
 		a.downFor = time.Duration(u.Duration.Nanoseconds)
 	}

@@ -108,6 +108,7 @@ type Core struct {
 	counters  Counters
 
 	proxyNeededSince time.Time // zero: a proxy exists
+	fetchTold        time.Time // last complaint that agents cannot fetch the executor
 	roomAt           time.Time // earliest time at which another miner is killed to make room
 
 	dirty   bool

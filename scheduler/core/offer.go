@@ -29,6 +29,10 @@ const (
 	// launched there, evacuation how long before it our tasks are ended.
 	maintenanceMargin = 10 * time.Minute
 	evacuation        = 30 * time.Second
+	// inverseEvery is how often Mesos is to ask for an agent's resources, staleAfter
+	// how long its word lasts: no event tells that a maintenance is called off.
+	inverseEvery = time.Minute
+	staleAfter   = 5 * inverseEvery
 )
 
 // heldOffer is an offer that is ours until it is answered.
@@ -46,7 +50,7 @@ func (c *Core) receiveOffers(offers []mesos.Offer) {
 		o := &offers[i]
 		c.counters.OffersReceived++
 		a := c.agent(o.AgentID.Value, o.Hostname)
-		a.unavailability(o.Unavailability)
+		a.unavailability(o.Unavailability, c.now)
 		c.offers[o.ID.Value] = &heldOffer{offer: *o, received: c.now}
 	}
 }
@@ -317,10 +321,11 @@ func (c *Core) inverseOffers(offers []mesos.InverseOffer) {
 	for i := range offers {
 		o := &offers[i]
 		if o.AgentID != nil {
-			c.agent(o.AgentID.Value, "").unavailability(&o.Unavailability)
+			c.agent(o.AgentID.Value, "").unavailability(&o.Unavailability, c.now)
 		}
-		// They are repeated after the filter; once in a while is enough.
-		c.call(calls.AcceptInverseOffers(o.OfferID).With(calls.RefuseSeconds(time.Minute)))
+		// They are repeated after the filter for as long as the maintenance is
+		// planned; once in a while is enough.
+		c.call(calls.AcceptInverseOffers(o.OfferID).With(calls.RefuseSeconds(inverseEvery)))
 	}
 }
 
@@ -328,7 +333,7 @@ func (c *Core) inverseOffers(offers []mesos.InverseOffer) {
 func (c *Core) watchMaintenance() {
 	for _, id := range c.taskIDs() {
 		t := c.state.Tasks[id]
-		if a := c.agents[t.AgentID]; a != nil && t.Kill == "" {
+		if a := c.agents[t.AgentID]; a != nil && t.Kill == "" && c.now.Sub(a.downTold) < staleAfter {
 			if _, soon := a.maintenance(c.now, evacuation); soon {
 				c.kill(t, "maintenance of its agent begins")
 			}

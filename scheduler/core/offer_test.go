@@ -146,28 +146,42 @@ func TestRevivalsHaveABudget(t *testing.T) {
 	}
 }
 
-func TestMaintenanceEndsTasksInTime(t *testing.T) {
-	s := newScript(t)
-	_, miners := s.mining("S1", "S2")
-	start := s.now.Add(20 * time.Minute)
-	s.step(InverseOffers{[]mesos.InverseOffer{{
-		OfferID: mesos.OfferID{Value: "I1"}, AgentID: &mesos.AgentID{Value: "S1"},
-		Unavailability: mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: start.UnixNano()}, Duration: &mesos.DurationInfo{Nanoseconds: time.Hour.Nanoseconds()}},
-	}}})
-	if a := s.calls(scheduler.Call_ACCEPT_INVERSE_OFFERS); len(a) != 1 || a[0].AcceptInverseOffers.InverseOfferIDs[0].Value != "I1" {
-		t.Fatalf("%v", a)
-	}
-	s.pass(19 * time.Minute)
-	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
-		t.Fatalf("a minute before: %d kills", len(k))
-	}
-	s.pass(time.Minute)
-	k := s.calls(scheduler.Call_KILL)
-	if len(k) == 0 || k[0].Kill.TaskID.Value != miners[0] {
-		t.Fatalf("kills %v", k)
-	}
-	if s.c.state.Tasks[miners[1]].Kill != "" {
-		t.Error("a miner elsewhere is killed")
+func TestMaintenance(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		calledOff time.Duration // 0: never
+		killed    bool
+	}{
+		{"ends tasks in time", 0, true},
+		{"unless it was called off", 10 * time.Minute, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			_, miners := s.mining("S1", "S2")
+			start := s.now.Add(20 * time.Minute)
+			for at := time.Duration(0); at < 19*time.Minute; at += time.Minute {
+				if test.calledOff == 0 || at < test.calledOff {
+					s.step(InverseOffers{[]mesos.InverseOffer{{
+						OfferID: mesos.OfferID{Value: "I1"}, AgentID: &mesos.AgentID{Value: "S1"},
+						Unavailability: mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: start.UnixNano()}, Duration: &mesos.DurationInfo{Nanoseconds: time.Hour.Nanoseconds()}},
+					}}})
+					if a := s.calls(scheduler.Call_ACCEPT_INVERSE_OFFERS); len(a) != 1 || a[0].AcceptInverseOffers.InverseOfferIDs[0].Value != "I1" {
+						t.Fatalf("%v", a)
+					}
+				}
+				s.pass(time.Minute)
+				if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+					t.Fatalf("after %v: %d kills", at, len(k))
+				}
+			}
+			s.pass(time.Minute)
+			if k := s.calls(scheduler.Call_KILL); (len(k) > 0) != test.killed || test.killed && k[0].Kill.TaskID.Value != miners[0] {
+				t.Fatalf("kills %v, expected %t", k, test.killed)
+			}
+			if s.c.state.Tasks[miners[1]].Kill != "" {
+				t.Error("a miner elsewhere is killed")
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -66,6 +67,8 @@ const (
 	// unknownLife is how long a task on an agent that nobody knows is waited for:
 	// after a master failover agents have 10 minutes to return.
 	unknownLife = 15 * time.Minute
+	// fetchPause is the time between two complaints that agents cannot fetch the executor.
+	fetchPause = time.Minute
 	// silenceLimit is after how long without any word a proxy is replaced.
 	silenceLimit = time.Minute
 )
@@ -180,7 +183,20 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 	c.tell(Progress{Type: "ended", Ended: &e})
 	if t.Kill == "" {
 		c.blameEnd(t, judgeEnd(state, s))
+		c.explainFetch(t, s)
 	}
+}
+
+// explainFetch tells an operator what most likely is wrong when an agent could not
+// fetch the executor. Mesos says so in the text of a status alone.
+func (c *Core) explainFetch(t *Task, s *mesos.TaskStatus) {
+	if s.GetReason() != mesos.REASON_CONTAINER_LAUNCH_FAILED || !strings.Contains(s.GetMessage(), "fetch") ||
+		!c.fetchTold.IsZero() && c.now.Sub(c.fetchTold) < fetchPause {
+		return
+	}
+	c.fetchTold = c.now
+	c.notice(slog.LevelWarn, "an agent cannot fetch the executor: it must reach this address, see --artifact-advertise",
+		"agent", t.Hostname, "executor", c.set.ArtifactURL)
 }
 
 func (c *Core) remove(t *Task) {

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,5 +176,34 @@ func TestPeriodicReconciliation(t *testing.T) {
 	}
 	if explicit == 0 || implicit == 0 || explicit > 20 {
 		t.Errorf("%d explicit and %d implicit rounds in 15 minutes", explicit, implicit)
+	}
+}
+
+func TestFetchFailureIsExplained(t *testing.T) {
+	s := newScript(t)
+	fail := func(reason mesos.TaskStatus_Reason, text string) (told []Notice) {
+		s.pass(2 * time.Minute) // backoffs
+		id := s.launchOne(fmt.Sprintf("S%d", s.offers))
+		status := mesos.TaskStatus{
+			TaskID: mesos.TaskID{Value: id}, State: taskState(mesos.TASK_FAILED), Reason: &reason, Message: &text,
+			AgentID: &mesos.AgentID{Value: s.c.state.Tasks[id].AgentID},
+		}
+		s.step(Update{status})
+		for _, a := range s.actions {
+			if n, ok := a.(Notice); ok {
+				told = append(told, n)
+			}
+		}
+		return told
+	}
+	const fetch = "Failed to launch container: Failed to fetch all URIs for container 'c': exited with status 1"
+	if n := fail(mesos.REASON_CONTAINER_LAUNCH_FAILED, fetch); len(n) != 1 || !strings.Contains(fmt.Sprint(n[0]), s.c.set.ArtifactURL) {
+		t.Errorf("notices %v, want one that names %s", n, s.c.set.ArtifactURL)
+	}
+	if n := fail(mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: no space left on device"); len(n) != 0 {
+		t.Errorf("notices about another failure: %v", n)
+	}
+	if n := fail(mesos.REASON_EXECUTOR_TERMINATED, "could not fetch work"); len(n) != 0 {
+		t.Errorf("notices about an executor: %v", n)
 	}
 }
