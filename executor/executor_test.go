@@ -102,10 +102,7 @@ func TestLifeOfAMiner(t *testing.T) {
 func TestReportsKeepTheirInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "miner-1", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		w.mining("miner-1")
 		last := time.Now()
 		varied := map[time.Duration]bool{}
 		for range 20 {
@@ -211,10 +208,7 @@ func TestSecondTaskIsRefusedAndTheFirstLivesOn(t *testing.T) {
 func TestErrorEventEndsTheExecutor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		w.mining("one")
 		w.Send(&mesosexec.Event{Type: mesosexec.Event_ERROR, Error: &mesosexec.Event_Error{Message: "you are wrong"}})
 		if err := <-w.result; err == nil || !strings.Contains(err.Error(), "you are wrong") {
 			t.Errorf("Run: %v", err)
@@ -258,11 +252,8 @@ func TestMaxCompletionTime(t *testing.T) {
 func TestTaskLivesThroughAnAgentRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.start()
 		ctx := t.Context()
-		w.Next(ctx)
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(ctx)
+		w.mining("one")
 		w.Down(true)
 		time.Sleep(10 * time.Minute)
 		w.Forget()
@@ -286,10 +277,7 @@ func TestDisconnectedWithoutCheckpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.options.Config.Checkpoint = false
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		w.mining("one")
 		w.Down(true)
 		if err := <-w.result; !errors.Is(err, driver.ErrDisconnected) {
 			t.Errorf("Run: %v", err)
@@ -308,45 +296,11 @@ func TestForgottenExecutorEnds(t *testing.T) {
 	})
 }
 
-func TestLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.start()
-		ctx := t.Context()
-		w.Next(ctx)
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 2)))
-		w.nextReport(ctx)
-		w.Message([]byte("garbage"))
-		w.tell(&message.ToExecutor{Event: &message.ToExecutor_Limit{Limit: &message.Limit{Paused: true}}})
-		if r := w.nextReport(ctx).GetMiner(); r.GetState() != "paused" {
-			t.Errorf("report %v", r)
-		}
-		if paused, _ := w.engine.limits(); !paused {
-			t.Error("the engine is not paused")
-		}
-		w.tell(&message.ToExecutor{Event: &message.ToExecutor_Limit{Limit: &message.Limit{CpusMilli: 500}}})
-		synctest.Wait()
-		if paused, duty := w.engine.limits(); paused || duty != 0.25 {
-			t.Errorf("paused %v, duty %v", paused, duty)
-		}
-		w.tell(&message.ToExecutor{Event: &message.ToExecutor_Limit{Limit: &message.Limit{}}})
-		synctest.Wait()
-		if _, duty := w.engine.limits(); duty != 1 {
-			t.Errorf("duty %v", duty)
-		}
-		w.Kill("one", -1)
-		w.end(nil)
-	})
-}
-
 func TestProxyListMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.start()
 		ctx := t.Context()
-		w.Next(ctx)
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(ctx)
+		w.mining("one")
 		list := func(epoch uint64, addresses ...string) {
 			w.tell(&message.ToExecutor{Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{Epoch: epoch, Addresses: addresses}}})
 		}

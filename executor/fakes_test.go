@@ -8,6 +8,7 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	mesosexec "github.com/mesos/mesos-go/api/v1/lib/executor"
 	"go.uber.org/goleak"
 
 	"lode/executor/boundlog"
@@ -27,12 +28,7 @@ type fakeEngine struct {
 	options miner.Options
 	// deaf engines do not stop when they should.
 	deaf chan struct{}
-
-	mu     sync.Mutex
-	work   *miner.Work
-	paused bool
-	duty   float64
-	hits   chan miner.Hit
+	hits chan miner.Hit
 }
 
 func (e *fakeEngine) Run(ctx context.Context) error {
@@ -43,33 +39,14 @@ func (e *fakeEngine) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *fakeEngine) SetWork(w *miner.Work) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.work = w
-}
+func (e *fakeEngine) SetWork(*miner.Work)    {}
 func (e *fakeEngine) Hits() <-chan miner.Hit { return e.hits }
 func (e *fakeEngine) Stats() miner.Stats {
 	return miner.Stats{Hashes: 1000, Kernel: "fake", Threads: e.options.Threads}
 }
 
-func (e *fakeEngine) SetPaused(paused bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.paused = paused
-}
-
-func (e *fakeEngine) SetDuty(duty float64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.duty = duty
-}
-
-func (e *fakeEngine) limits() (paused bool, duty float64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.paused, e.duty
-}
+func (e *fakeEngine) SetPaused(bool)  {}
+func (e *fakeEngine) SetDuty(float64) {}
 
 // fakeConnection has one job for ever.
 type fakeConnection struct{ pool string }
@@ -154,6 +131,25 @@ func (w *world) start() {
 	w.cancel = cancel
 	w.t.Cleanup(func() { cancel(nil) })
 	go func() { w.result <- Run(ctx, w.options) }()
+}
+
+// mining starts the executor with a miner of one cpu and waits until it reports.
+func (w *world) mining(task string, changes ...func(*mesos.TaskInfo)) {
+	w.t.Helper()
+	w.start()
+	w.NextOf(w.t.Context(), mesosexec.Call_SUBSCRIBE)
+	info := taskInfo(w.t, task, minerSpec(), scalar("cpus", 1))
+	for _, change := range changes {
+		change(&info)
+	}
+	w.Launch(info)
+	w.nextReport(w.t.Context())
+}
+
+// deafen gives the executor an engine that does not stop before end is called.
+func (w *world) deafen() (end func()) {
+	w.engine.deaf = make(chan struct{})
+	return func() { close(w.engine.deaf) }
 }
 
 func (w *world) end(want error) {

@@ -30,14 +30,8 @@ func TestKillGrace(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				w.engine.deaf = make(chan struct{})
-				defer close(w.engine.deaf)
-				w.start()
-				w.Next(t.Context())
-				info := taskInfo(t, "stubborn", minerSpec(), scalar("cpus", 1))
-				info.KillPolicy = test.task
-				w.Launch(info)
-				w.nextReport(t.Context())
+				defer w.deafen()()
+				w.mining("stubborn", func(info *mesos.TaskInfo) { info.KillPolicy = test.task })
 				began := time.Now()
 				w.Kill("stubborn", int64(test.event))
 				s := w.NextState(t.Context(), mesos.TASK_KILLED)
@@ -56,12 +50,8 @@ func TestKillGrace(t *testing.T) {
 func TestSecondKillMayShortenTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.engine.deaf = make(chan struct{})
-		defer close(w.engine.deaf)
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "stubborn", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		defer w.deafen()()
+		w.mining("stubborn")
 		began := time.Now()
 		w.Kill("stubborn", int64(time.Minute))
 		time.Sleep(time.Second)
@@ -78,12 +68,8 @@ func TestSecondKillMayShortenTheGrace(t *testing.T) {
 func TestSecondKillDoesNotLengthenTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.engine.deaf = make(chan struct{})
-		defer close(w.engine.deaf)
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "stubborn", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		defer w.deafen()()
+		w.mining("stubborn")
 		began := time.Now()
 		w.Kill("stubborn", int64(5*time.Second))
 		time.Sleep(time.Second)
@@ -136,10 +122,7 @@ func TestShutdown(t *testing.T) {
 	t.Run("with a task", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			w.start()
-			w.Next(t.Context())
-			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-			w.nextReport(t.Context())
+			w.mining("one")
 			w.Shutdown()
 			w.NextState(t.Context(), mesos.TASK_KILLED)
 			w.end(nil)
@@ -148,12 +131,8 @@ func TestShutdown(t *testing.T) {
 	t.Run("with a task that does not stop", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			w.engine.deaf = make(chan struct{})
-			defer close(w.engine.deaf)
-			w.start()
-			w.Next(t.Context())
-			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-			w.nextReport(t.Context())
+			defer w.deafen()()
+			w.mining("one")
 			began := time.Now()
 			w.Shutdown()
 			w.NextState(t.Context(), mesos.TASK_KILLED)
@@ -166,11 +145,8 @@ func TestShutdown(t *testing.T) {
 	t.Run("as the first event after an agent restart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			w.start()
 			ctx := t.Context()
-			w.Next(ctx)
-			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-			w.nextReport(ctx)
+			w.mining("one")
 			w.Down(true)
 			time.Sleep(time.Minute)
 			w.Subscribed = &mesosexec.Event{Type: mesosexec.Event_SHUTDOWN}
@@ -184,10 +160,7 @@ func TestShutdown(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.options.Config.Checkpoint = false
-			w.start()
-			w.Next(t.Context())
-			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-			w.nextReport(t.Context())
+			w.mining("one")
 			w.Shutdown()
 			synctest.Wait()
 			w.Down(true)
@@ -198,10 +171,7 @@ func TestShutdown(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.AutoAck = false
-			w.start()
-			w.Next(t.Context())
-			w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-			w.nextReport(t.Context())
+			w.mining("one")
 			began := time.Now()
 			w.Shutdown()
 			w.end(nil)
@@ -218,10 +188,7 @@ func TestShutdown(t *testing.T) {
 func TestSignalFailsTheTask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.start()
-		w.Next(t.Context())
-		w.Launch(taskInfo(t, "one", minerSpec(), scalar("cpus", 1)))
-		w.nextReport(t.Context())
+		w.mining("one")
 		w.cancel(errors.New("signal terminated"))
 		s := w.NextState(t.Context(), mesos.TASK_FAILED)
 		if !strings.Contains(s.GetMessage(), "signal terminated") {

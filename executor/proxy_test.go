@@ -91,6 +91,7 @@ func TestLifeOfAProxy(t *testing.T) {
 			Blocks: []pool.Block{{Height: 6, Hash: hash.String(), State: pool.BlockConfirmed, Finder: "w", Confirmations: 1}},
 		}
 		p.mu.Unlock()
+		synctest.Wait() // a report of before may be on its way
 		w.Forget()
 		r := w.nextReport(ctx)
 		got := r.GetProxy()

@@ -232,7 +232,7 @@ func TestMesosBrokenStreams(t *testing.T) {
 	c.agent.DropMessages(2, 0)
 	c.report(anyReport)
 	// Framework messages and kills go through the new stream.
-	data, err := message.Encode(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_Limit{Limit: &message.Limit{Paused: true}}})
+	data, err := message.Encode(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{Epoch: 1 << 40}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestMesosBrokenStreams(t *testing.T) {
 	c.call(&scheduler.Call{Type: scheduler.Call_MESSAGE, Message: &scheduler.Call_Message{
 		AgentID: id, ExecutorID: mesos.ExecutorID{Value: "e-m1"}, Data: data,
 	}})
-	c.report(func(r *message.Report) bool { return r.GetMiner().State == "paused" })
+	c.report(func(r *message.Report) bool { return r.GetMiner().ProxiesEpoch == 1<<40 })
 	c.kill("m1", 10*time.Second)
 	c.state("m1", mesos.TASK_KILLED)
 }

@@ -66,7 +66,6 @@ type Status struct {
 	Accounted float64 // sum of the difficulties of accepted shares, pdiff
 	// JobSince is when the work being searched came; zero: there is none.
 	JobSince time.Time
-	Paused   bool
 	LastErr  string // of the connections; "": the present one is fine
 	Engine   miner.Stats
 }
@@ -128,14 +127,6 @@ func (m *Miner) SetPools(pools []string) {
 	case m.changed <- struct{}{}:
 	default:
 	}
-}
-
-// SetPaused stops or starts hashing; the connection stays.
-func (m *Miner) SetPaused(paused bool) {
-	m.cfg.Engine.SetPaused(paused)
-	m.mu.Lock()
-	m.status.Paused = paused
-	m.mu.Unlock()
 }
 
 // Status returns a snapshot.

@@ -20,12 +20,8 @@ const minRateInterval = 250 * time.Millisecond
 
 // Miner hashes for the proxies of its list.
 type Miner struct {
-	env     Env
-	engine  miner.Searcher
 	mining  *mining.Miner
 	threads int
-	cpus    int // thousandths that may be used at most
-	duty    float64
 
 	mu       sync.Mutex
 	epoch    uint64
@@ -36,20 +32,15 @@ type Miner struct {
 
 // NewMiner chooses a kernel and prepares the threads.
 func NewMiner(spec *message.MinerTask, env Env) (*Miner, error) {
-	cpus := env.CPUsMilli
-	if limit := int(spec.CpusMilli); limit > 0 && (cpus == 0 || limit < cpus) {
-		cpus = limit
-	}
-	m := &Miner{env: env, cpus: cpus, lastTime: time.Now()}
-	m.threads, m.duty = mining.Threads(cpus)
+	threads, duty := mining.Threads(env.CPUsMilli)
+	m := &Miner{threads: threads, lastTime: time.Now()}
 	env.Hide(spec.Password)
 	engine, err := env.NewEngine(miner.Options{
-		Threads: m.threads, Kernel: spec.Kernel, Nice: niceness, Duty: m.duty,
+		Threads: threads, Kernel: spec.Kernel, Nice: niceness, Duty: duty,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start the hashing engine with %d threads: %w", m.threads, err)
+		return nil, fmt.Errorf("start the hashing engine with %d threads: %w", threads, err)
 	}
-	m.engine = engine
 	m.mining = mining.New(mining.Config{
 		Engine: engine, Connect: env.Connect, User: spec.User, Password: spec.Password,
 		UserAgent: "lode-executor", Log: env.Log, Rand: env.Rand,
@@ -84,20 +75,7 @@ func (m *Miner) Hello(h *message.Hello) {
 
 // Receive implements Task.
 func (m *Miner) Receive(msg *message.ToExecutor) {
-	switch event := msg.Event.(type) {
-	case *message.ToExecutor_Proxies:
-		m.setProxies(event.Proxies)
-	case *message.ToExecutor_Limit:
-		if event.Limit == nil {
-			return
-		}
-		m.mining.SetPaused(event.Limit.Paused)
-		cpus := m.cpus
-		if limit := int(event.Limit.CpusMilli); limit > 0 {
-			cpus = min(cpus, limit)
-		}
-		m.engine.SetDuty(min(1, float64(max(1, cpus))/float64(m.threads*1000)))
-	}
+	m.setProxies(msg.GetProxies())
 }
 
 // Report implements Task.
@@ -125,9 +103,6 @@ func (m *Miner) Report(r *message.Report) {
 	if !s.JobSince.IsZero() {
 		report.State = "mining"
 		report.JobAgeMs = now.Sub(s.JobSince).Milliseconds()
-	}
-	if s.Paused {
-		report.State = "paused"
 	}
 	r.Shares = &message.Shares{Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: s.Accounted}
 	r.Detail = &message.Report_Miner{Miner: report}

@@ -134,7 +134,7 @@ func TestBlockRetries(t *testing.T) {
 func FuzzTask(f *testing.F) {
 	for _, task := range []*message.Task{
 		{Version: 1},
-		{Version: 1, Kind: &message.Task_Miner{Miner: &message.MinerTask{CpusMilli: 100, Proxies: &message.Proxies{Epoch: 1}}}},
+		{Version: 1, Kind: &message.Task_Miner{Miner: &message.MinerTask{Proxies: &message.Proxies{Epoch: 1}}}},
 		{Version: 1, Kind: &message.Task_Proxy{Proxy: &message.ProxyTask{Upstreams: []string{"node:http://x"}, StratumPort: 31000}}},
 		{Version: 9},
 	} {
@@ -144,7 +144,7 @@ func FuzzTask(f *testing.F) {
 		}
 		f.Add(data, []byte{})
 	}
-	m, err := message.Encode(&message.ToExecutor{Version: 1, Event: &message.ToExecutor_Limit{Limit: &message.Limit{CpusMilli: 7}}})
+	m, err := message.Encode(&message.ToExecutor{Version: 1, Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{Epoch: 7, Addresses: []string{"h:1"}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

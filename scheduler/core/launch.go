@@ -84,7 +84,6 @@ func (c *Core) describe(t *Task) *message.Task {
 		StratumPort:        uint32(t.Ports[0]),
 		HttpPort:           uint32(t.Ports[1]),
 		Shard:              t.Shard,
-		Epoch:              t.Epoch,
 		Upstreams:          c.set.Upstreams,
 		PayoutAddress:      c.set.PayoutAddress,
 		CoinbaseTag:        c.set.CoinbaseTag,

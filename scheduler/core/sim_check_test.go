@@ -137,11 +137,12 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 				h.fail("data of %s: %v", id, err)
 				return
 			}
-			if p := task.GetProxy(); p != nil {
-				if old := h.proxies[p.Epoch]; old != "" {
-					h.fail("proxies %s and %s have the same epoch %d", old, id, p.Epoch)
+			if task.GetProxy() != nil {
+				epoch := disk.Tasks[id].Epoch
+				if old := h.proxies[epoch]; old != "" {
+					h.fail("proxies %s and %s have the same epoch %d", old, id, epoch)
 				}
-				h.proxies[p.Epoch] = id
+				h.proxies[epoch] = id
 			} else {
 				h.checkList(task.GetMiner().Proxies)
 			}
