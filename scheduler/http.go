@@ -59,7 +59,11 @@ func (s *Scheduler) advertise() (string, error) {
 		return "", fmt.Errorf("address of the listener: %w", err)
 	}
 	if a := s.config.ArtifactAdvertise; a != "" {
-		return completeHostPort(a, port)
+		address, err := completeHostPort(a, port)
+		if err != nil {
+			return "", &ConfigError{err}
+		}
+		return address, nil
 	}
 	out := outbound(s.config.Masters)
 	ip := net.ParseIP(host)

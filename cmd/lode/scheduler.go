@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lode/pool/node"
 	"lode/scheduler"
 )
 
@@ -94,6 +95,11 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 	if config.Upstreams, err = cmd.upstreams(); err != nil {
 		return err
 	}
+	if cmd.PayoutAddress != "" { // of the right network? The node tells the proxy.
+		if err := node.CheckAddress(cmd.PayoutAddress); err != nil {
+			return usagef("--payout-address: %w", err)
+		}
+	}
 	submitter, err := newBlockSubmitter(config.Upstreams, env.log)
 	if err != nil {
 		return &usageError{err}
@@ -126,13 +132,13 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 
 // upstreams returns --node and --upstream with their credentials.
 func (cmd *schedulerCmd) upstreams() ([]scheduler.Upstream, error) {
-	node, err := cmd.nodeFlags.upstream()
+	first, err := cmd.nodeFlags.upstream()
 	if err != nil {
 		return nil, err
 	}
 	var list []scheduler.Upstream
-	if node.URL != "" {
-		list = append(list, node)
+	if first.URL != "" {
+		list = append(list, first)
 	}
 	poolPassword := ""
 	if cmd.PoolPassword != "" {
@@ -143,7 +149,7 @@ func (cmd *schedulerCmd) upstreams() ([]scheduler.Upstream, error) {
 	for _, u := range cmd.Upstream {
 		switch {
 		case strings.HasPrefix(u, "node:"):
-			list = append(list, scheduler.Upstream{URL: u, User: node.User, Password: node.Password, CA: node.CA})
+			list = append(list, scheduler.Upstream{URL: u, User: first.User, Password: first.Password, CA: first.CA})
 		case strings.HasPrefix(u, "stratum+tcp://"), strings.HasPrefix(u, "stratum+tls://"):
 			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser, Password: poolPassword})
 		default:

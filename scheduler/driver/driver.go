@@ -124,7 +124,7 @@ func New(config Config) (*Driver, error) {
 // understood. The path, if any, is dropped.
 func MasterURL(s string) (string, error) {
 	if strings.HasPrefix(s, "zk://") || strings.HasPrefix(s, "file://") {
-		return "", fmt.Errorf("master %q: masters are given by their URLs, http://host:port, all of them, with commas between", s)
+		return "", fmt.Errorf("master %q: ZooKeeper is not asked; name the masters themselves, all of them, as http://host:5050 with commas between", s)
 	}
 	full := s
 	if !strings.Contains(full, "://") {

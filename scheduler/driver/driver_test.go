@@ -433,6 +433,18 @@ func TestUnreachableMasterIsOneClearLine(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoMasterIsOneClearLine(t *testing.T) {
+	m := fakemaster.New(t)
+	m.Answer(func(*http.Request, *scheduler.Call) *fakemaster.Answer {
+		return &fakemaster.Answer{Code: 501, Body: "<html>\n<p>Unsupported method", Header: map[string]string{"Content-Type": "text/html;charset=utf-8"}}
+	})
+	err := start(t, nil, m.URL()).lost()
+	if text := err.Error(); !strings.Contains(text, m.URL()) || !strings.Contains(text, "501") ||
+		!strings.Contains(text, "is this a Mesos master?") || strings.ContainsAny(text, "\n<") {
+		t.Errorf("%q", err)
+	}
+}
+
 func TestMasterURL(t *testing.T) {
 	for _, test := range []struct{ in, want, err string }{
 		{"http://m:5050", "http://m:5050", ""},
@@ -441,7 +453,7 @@ func TestMasterURL(t *testing.T) {
 		{"m:1234", "http://m:1234", ""},
 		{"[::1]:5050", "http://[::1]:5050", ""},
 		{"http://user:pw@m:5050", "", "--principal"},
-		{"zk://z:2181/mesos", "", "http://host:port"},
+		{"zk://z:2181/mesos", "", "http://host:5050"},
 		{"ftp://m", "", "not a URL"},
 		{"", "", "not a URL"},
 		{"http://%", "", "not a URL"},

@@ -138,7 +138,11 @@ func handleResponse(master string, res *http.Response, err error) (mesos.Respons
 		}
 		return nil, &redirect{to: to}
 	}
-	return nil, &statusError{code: res.StatusCode, body: strings.TrimSpace(string(body))}
+	text := strings.Join(strings.Fields(string(body)), " ") // one line, whatever it was
+	if strings.Contains(res.Header.Get("Content-Type"), "html") {
+		text = "a page for people; is this a Mesos master?"
+	}
+	return nil, &statusError{code: res.StatusCode, body: text}
 }
 
 // subscribe opens a stream at one master.
