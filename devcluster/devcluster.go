@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -295,7 +294,7 @@ func (c *Cluster) WaitBlocks(ctx context.Context, n int) error {
 		changed := c.changed
 		c.mu.Unlock()
 		if n > 0 {
-			if blocks := confirmed(c.Status()); len(blocks) >= n {
+			if blocks := c.Status().Confirmed(); len(blocks) >= n {
 				return c.checkBlocks(ctx, blocks)
 			}
 		}
@@ -310,10 +309,6 @@ func (c *Cluster) WaitBlocks(ctx context.Context, n int) error {
 		case <-changed:
 		}
 	}
-}
-
-func confirmed(status api.Status) []api.Block {
-	return slices.DeleteFunc(slices.Clone(status.Blocks), func(b api.Block) bool { return b.State != "confirmed" })
 }
 
 func (c *Cluster) checkBlocks(ctx context.Context, blocks []api.Block) error {

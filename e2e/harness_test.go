@@ -290,16 +290,16 @@ func (w *world) mining(miners int) api.Status {
 // every confirmed block in its main chain.
 func (w *world) moreBlocks(n int) {
 	w.t.Helper()
-	have := len(confirmed(w.status()))
+	have := len(w.status().Confirmed())
 	s := w.until(fmt.Sprintf("%d more blocks than %d are confirmed", n, have), func(s api.Status) bool {
-		return len(confirmed(s)) >= have+n
+		return len(s.Confirmed()) >= have+n
 	})
 	w.checkChain(s)
 }
 
 func (w *world) checkChain(s api.Status) {
 	w.t.Helper()
-	for _, b := range confirmed(s) {
+	for _, b := range s.Confirmed() {
 		hash, err := w.node.BlockHash(w.t.Context(), b.Height)
 		if err != nil {
 			w.t.Fatal(err)
@@ -414,10 +414,6 @@ func ids(tasks []api.Task) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-func confirmed(s api.Status) []api.Block {
-	return slices.DeleteFunc(slices.Clone(s.Blocks), func(b api.Block) bool { return b.State != "confirmed" })
 }
 
 func getJSON(ctx context.Context, url string, v any) error {

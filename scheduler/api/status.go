@@ -5,7 +5,10 @@
 // Names and shapes here are relied on by other programs: fields are only added.
 package api
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status is a snapshot of a scheduler.
 type Status struct {
@@ -28,6 +31,11 @@ type Status struct {
 	// Reconciled says whether every task was heard of since the last subscription.
 	Reconciled bool      `json:"reconciled"`
 	Time       time.Time `json:"time"`
+}
+
+// Confirmed returns the blocks that a node has in its main chain.
+func (s Status) Confirmed() []Block {
+	return slices.DeleteFunc(slices.Clone(s.Blocks), func(b Block) bool { return b.State != "confirmed" })
 }
 
 // Task is one task that has not ended.
@@ -65,7 +73,7 @@ type Shares struct {
 
 // MinerDetail is what only miners report.
 type MinerDetail struct {
-	State  string  `json:"state"` // mining, idle or paused
+	State  string  `json:"state"` // mining or idle
 	Hashes uint64  `json:"hashes"`
 	Proxy  string  `json:"proxy"` // host:port connected to
 	JobAge float64 `json:"job_age_seconds"`
