@@ -32,7 +32,8 @@ type mineCmd struct {
 
 // Help is shown by lode mine --help.
 func (mineCmd) Help() string {
-	return `Mines at any Stratum v1 pool, without Mesos, until Ctrl-C. With several pools, the first one that has work is used.
+	return `Mines at any Stratum v1 pool, without Mesos, until Ctrl-C. With several pools, the first one that has work is used;
+it is gone back to when it returns.
 
   lode mine --pool stratum+tcp://127.0.0.1:3333 --user me.rig --threads 2`
 }

@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lode/miner"
@@ -53,6 +54,9 @@ const (
 	// stableAfter is how long a connection with jobs has to last to count as a
 	// good one, whose end is followed by an attempt at once.
 	stableAfter = 10 * time.Second
+	// probeEvery is how often better servers of the list are tried while another one is
+	// used. One that has work for stableAfter is gone back to.
+	probeEvery = time.Minute
 	// maxInFlight bounds the submits that wait for an answer.
 	maxInFlight = 64
 )
@@ -111,7 +115,10 @@ func New(cfg Config) *Miner {
 	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight)}
 }
 
-var errMoved = errors.New("the list of servers has changed")
+var (
+	errMoved  = errors.New("the list of servers has changed")
+	errBetter = errors.New("a better server is back")
+)
 
 // SetPools replaces the list of servers, best first; empty: idle. The present
 // connection is kept only if it is the best of the new list.
@@ -214,9 +221,50 @@ func (m *Miner) wait(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
+// probe tries the servers of a list now and then, and returns when one of them has had
+// work for a while, or ctx ends.
+func (m *Miner) probe(ctx context.Context, servers []string) (found bool) {
+	for {
+		timer := time.NewTimer(time.Duration((0.5 + m.cfg.Rand()) * float64(probeEvery)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+		for _, server := range servers {
+			if m.works(ctx, server) {
+				return true
+			}
+		}
+	}
+}
+
+// works says whether a server gives work and goes on to be there.
+func (m *Miner) works(ctx context.Context, server string) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeEvery)
+	defer cancel()
+	var steady *time.Timer
+	var stable atomic.Bool
+	_ = m.cfg.Connect(server).Run(ctx, func(a stratum.Assignment) {
+		if steady == nil && a.Job != nil {
+			steady = time.AfterFunc(stableAfter, func() {
+				stable.Store(true)
+				cancel()
+			})
+		}
+	})
+	if steady != nil {
+		steady.Stop()
+	}
+	return stable.Load()
+}
+
 // connect uses one server until its connection ends. worked: it had a job; moved:
-// the list has changed.
+// the list has changed, or a better server of it is back.
 func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
+	var group sync.WaitGroup
+	defer group.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	conn := m.cfg.Connect(pool)
@@ -226,19 +274,28 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 		return false, true
 	}
 	m.active, m.drop, m.conn = pool, cancel, conn
+	better := m.pools[:slices.Index(m.pools, pool)]
 	m.mu.Unlock()
+	if len(better) > 0 {
+		group.Go(func() {
+			if m.probe(ctx, better) {
+				cancel(errBetter)
+			}
+		})
+	}
 	err := conn.Run(ctx, func(a stratum.Assignment) {
 		worked = true
 		m.assign(pool, conn, a)
 	})
-	moved = errors.Is(context.Cause(ctx), errMoved)
+	cause := context.Cause(ctx)
+	moved = errors.Is(cause, errMoved) || errors.Is(cause, errBetter)
 	m.mu.Lock()
 	m.active, m.drop, m.conn = "", nil, nil
 	m.mu.Unlock()
 	switch {
 	case moved:
 		m.idle("")
-		m.cfg.Log.Info("leaving the proxy: another list of proxies is valid", "proxy", pool)
+		m.cfg.Log.Info("leaving the pool", "pool", pool, "reason", cause)
 	case ctx.Err() == nil:
 		if err == nil {
 			err = errors.New("the server closed the connection")

@@ -172,11 +172,45 @@ func TestFailover(t *testing.T) {
 			t.Fatalf("%+v, tried %v", s, n.tried())
 		}
 		n.set("a", true)
-		time.Sleep(time.Minute)
+		time.Sleep(2 * stableAfter)
 		n.servers["b"].lose <- errDown
 		synctest.Wait()
 		if s := m.Status(); s.Pool != "a" {
-			t.Errorf("after a minute on b: %+v", s)
+			t.Errorf("after b was lost: %+v", s)
+		}
+	})
+}
+
+func TestReturnToABetterServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a", "b"), newEngine()
+		n.set("a", false)
+		m, stop := run(t, n, e, "a", "b")
+		defer stop()
+		time.Sleep(10 * time.Minute)
+		if s := m.Status(); s.Pool != "b" {
+			t.Fatalf("%+v", s)
+		}
+		if tried := len(n.tried()); tried < 5 || tried > 25 {
+			t.Errorf("%d attempts in 10 minutes", tried)
+		}
+
+		// It is back, but not for long: nothing changes.
+		n.set("a", true)
+		for range 3 {
+			select {
+			case n.servers["a"].lose <- errDown:
+			case <-time.After(2 * probeEvery):
+				t.Fatal("nobody looks whether the better server is back")
+			}
+			if s := m.Status(); s.Pool != "b" || e.current() == nil {
+				t.Fatalf("%+v", s)
+			}
+		}
+
+		time.Sleep(2*probeEvery + stableAfter)
+		if s := m.Status(); s.Pool != "a" || e.current() == nil {
+			t.Errorf("after the better server came back: %+v", s)
 		}
 	})
 }
