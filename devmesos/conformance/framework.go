@@ -225,6 +225,13 @@ func (f *Framework) note(d Doc, log *eventLog) {
 		}
 	case "RESCIND":
 		delete(f.offers, text(d, "rescind.offer_id.value"))
+	case "UPDATE":
+		st, _ := at(d, "update.status").(Doc)
+		if _, again := f.acked.Load(text(st, "uuid")); again {
+			// The acknowledgement may have been lost with the agent, and without it no later
+			// update of the task would come.
+			f.wg.Go(func() { _, _ = f.try("ACKNOWLEDGE", acknowledgement(st)) })
+		}
 	}
 }
 
@@ -299,9 +306,11 @@ func (f *Framework) UpdateAny(task string) Doc {
 func (f *Framework) Acknowledge(status Doc) {
 	f.c.Helper()
 	f.acked.Store(text(status, "uuid"), true)
-	f.Call("ACKNOWLEDGE", Doc{"acknowledge": Doc{
-		"agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
-	}})
+	f.Call("ACKNOWLEDGE", acknowledgement(status))
+}
+
+func acknowledgement(status Doc) Doc {
+	return Doc{"acknowledge": Doc{"agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"]}}
 }
 
 // Take waits for an update, acknowledges it if it has a uuid, and returns the status.

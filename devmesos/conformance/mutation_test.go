@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -155,7 +156,15 @@ func spoil(t *testing.T, master string, f fault) string {
 		t.Fatal(err)
 	}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(u)
+			// Whole: net/http closes the body of a request when its answer begins, and a
+			// transport that has yet to read its end then drops the stream.
+			body, err := io.ReadAll(r.In.Body)
+			if err == nil && len(body) > 0 {
+				r.Out.Body = io.NopCloser(bytes.NewReader(body))
+			}
+		},
 		FlushInterval: -1,
 		ErrorLog:      log.New(io.Discard, "", 0), // streams are cut at the end of every check
 		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
