@@ -10,15 +10,17 @@ import (
 )
 
 // handle turns what the driver says into events of the core. It returns when the
-// event is queued; with an ERROR event, which may end the scheduler, when all is
-// done that follows from it, so that the driver does not subscribe again meanwhile.
+// event is queued; with two of them when all is done that follows from it, so that
+// the driver does not subscribe again meanwhile: ERROR may end the scheduler, and
+// without the id that SUBSCRIBED brings the master would make another framework.
 func (s *Scheduler) handle(e driver.Event) {
 	event := translate(e)
 	if event == nil {
 		return
 	}
 	q := queued{event: event}
-	if _, isError := event.(core.Error); isError {
+	switch event.(type) {
+	case core.Error, core.Subscribed:
 		q.done = make(chan struct{})
 	}
 	if s.enqueue(q) && q.done != nil {
