@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -141,7 +142,7 @@ func MasterURL(s string) (string, error) {
 		return "", fmt.Errorf("master %s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
 	}
 	if u.Port() == "" {
-		u.Host += ":5050"
+		u.Host = net.JoinHostPort(u.Hostname(), "5050")
 	}
 	return u.Scheme + "://" + u.Host, nil
 }

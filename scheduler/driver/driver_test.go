@@ -452,6 +452,8 @@ func TestMasterURL(t *testing.T) {
 		{"https://m", "https://m:5050", ""},
 		{"m:1234", "http://m:1234", ""},
 		{"[::1]:5050", "http://[::1]:5050", ""},
+		{"[::1]", "http://[::1]:5050", ""},
+		{"m:", "http://m:5050", ""},
 		{"http://user:pw@m:5050", "", "--principal"},
 		{"zk://z:2181/mesos", "", "http://host:5050"},
 		{"ftp://m", "", "not a URL"},
