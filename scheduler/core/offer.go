@@ -193,6 +193,9 @@ func (c *Core) placeProxy(o *mesos.Offer, inv inventory) (*launch, string) {
 	if inv.sum("mem", false) < proxyMem*1000 {
 		return nil, fmt.Sprintf("a proxy needs %d MB", proxyMem)
 	}
+	if addressesOf(o, 0) == nil {
+		return nil, "a proxy needs an address of its agent"
+	}
 	ports, resources := inv.takePorts(2, c.set.Rand)
 	if ports == nil {
 		return nil, "a proxy needs 2 ports"
@@ -234,7 +237,7 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 }
 
 // addressesOf returns where a port of the agent is reached: by the address that the
-// master itself uses, then by name.
+// master itself uses, then by name. nil: the offer names neither.
 func addressesOf(o *mesos.Offer, port uint64) []string {
 	var hosts []string
 	add := func(host string) {
@@ -247,9 +250,9 @@ func addressesOf(o *mesos.Offer, port uint64) []string {
 		add(o.URL.Address.GetHostname())
 	}
 	add(o.Hostname)
-	addresses := make([]string, len(hosts))
-	for i, h := range hosts {
-		addresses[i] = net.JoinHostPort(h, strconv.FormatUint(port, 10))
+	var addresses []string
+	for _, h := range hosts {
+		addresses = append(addresses, net.JoinHostPort(h, strconv.FormatUint(port, 10)))
 	}
 	return addresses
 }

@@ -28,6 +28,7 @@ func TestOfferDecisions(t *testing.T) {
 		{name: "no revocable one", resources: []mesos.Resource{revocable(scalar("cpus", 2, "")), scalar("mem", 4096, ""), ports(1, 9)}, want: "declined: a proxy needs 1 cpu"},
 		{name: "a proxy needs memory", resources: []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 255, ""), ports(1, 9)}, want: "declined: a proxy needs 256 MB"},
 		{name: "a proxy needs ports", resources: []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 4096, ""), ports(5, 5)}, want: "declined: a proxy needs 2 ports"},
+		{name: "a proxy needs to be found", change: func(o *mesos.Offer) { o.Hostname, o.URL = "", nil }, want: "declined: a proxy needs an address of its agent"},
 		{name: "another role", change: func(o *mesos.Offer) { o.AllocationInfo.Role = strp("other") }, want: "declined: it is for role"},
 		{name: "maintenance soon", change: func(o *mesos.Offer) {
 			o.Unavailability = &mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: simEpoch.Add(5 * time.Minute).UnixNano()}}
