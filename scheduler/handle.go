@@ -16,6 +16,11 @@ import (
 func (s *Scheduler) handle(e driver.Event) {
 	event := translate(e)
 	if event == nil {
+		switch t := e.Mesos.GetType(); t {
+		case scheduler.Event_HEARTBEAT, scheduler.Event_RESCIND_INVERSE_OFFER: // each of those was answered at once
+		default:
+			s.log.Warn("event of the master ignored: it is not understood", "type", t.String())
+		}
 		return
 	}
 	q := queued{event: event}
@@ -31,8 +36,8 @@ func (s *Scheduler) handle(e driver.Event) {
 	}
 }
 
-// translate returns nil for what the core needs not know: heartbeats, and events
-// that a newer Mesos may have.
+// translate returns nil for what the core needs not know: heartbeats, inverse offers
+// that are taken back, and events that a newer Mesos may have.
 func translate(e driver.Event) core.Event {
 	if e.Mesos == nil {
 		reason := ""

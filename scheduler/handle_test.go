@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -52,6 +54,34 @@ func TestDriverWaitsUntilTheFrameworkIDIsStored(t *testing.T) {
 				}
 				<-returned
 			})
+		})
+	}
+}
+
+func TestWhatIsNotUnderstoodIsLoggedAndIgnored(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		event mesossched.Event
+		log   string
+	}{
+		{"an event of a newer Mesos", mesossched.Event{Type: 99}, "type=99"},
+		{"an operation that is not ours", mesossched.Event{Type: mesossched.Event_UPDATE_OPERATION_STATUS}, "type=UPDATE_OPERATION_STATUS"},
+		{"an event without its body", mesossched.Event{Type: mesossched.Event_UPDATE}, "type=UPDATE"},
+		{"a heartbeat", mesossched.Event{Type: mesossched.Event_HEARTBEAT}, ""},
+		{"an inverse offer taken back", mesossched.Event{Type: mesossched.Event_RESCIND_INVERSE_OFFER}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log strings.Builder
+			s := &Scheduler{
+				events: make(chan queued, 1), stopped: make(chan struct{}), log: slog.New(slog.NewTextHandler(&log, nil)),
+			}
+			s.handle(driver.Event{Mesos: &tt.event})
+			if len(s.events) > 0 {
+				t.Error("the core is told")
+			}
+			if got := log.String(); tt.log == "" && got != "" || !strings.Contains(got, tt.log) {
+				t.Errorf("log %q, want %q in it", got, tt.log)
+			}
 		})
 	}
 }
