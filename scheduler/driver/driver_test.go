@@ -377,13 +377,26 @@ func TestUnknownEventsAreHandedOnAndSurvived(t *testing.T) {
 }
 
 func TestGarbageEndsTheStreamOnly(t *testing.T) {
-	for _, garbage := range []string{"hello\n", "5\n\xff\xff\xff\xff\xff", "99999999999999999999999\n", "-1\n"} {
+	for _, garbage := range []string{"hello\n", "99999999999999999999999\n", "-1\n"} {
 		m := fakemaster.New(t)
 		l := start(t, nil, m.URL())
 		l.subscribe(m)
 		m.SendRaw([]byte(garbage))
 		_ = l.lost()
 		l.subscribe(m)
+	}
+}
+
+func TestEventThatCannotBeDecodedIsSkipped(t *testing.T) {
+	m := fakemaster.New(t)
+	l := start(t, nil, m.URL())
+	l.subscribe(m)
+	m.SendRaw([]byte("5\n\xff\xff\xff\xff\xff"))
+	m.Send(&scheduler.Event{Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{OfferID: mesos.OfferID{Value: "O1"}}})
+	for e := l.next(); e.Type != scheduler.Event_RESCIND; e = l.next() {
+		if e.Type != scheduler.Event_HEARTBEAT {
+			t.Fatalf("%s event, want what came after the broken one", e.Type)
+		}
 	}
 }
 

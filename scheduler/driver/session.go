@@ -14,11 +14,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gogo/protobuf/proto"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/client"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding/codecs"
-	"github.com/mesos/mesos-go/api/v1/lib/encoding/framing"
 	"github.com/mesos/mesos-go/api/v1/lib/httpcli"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
@@ -123,7 +123,7 @@ func handleResponse(master string, res *http.Response, err error) (mesos.Respons
 		return &httpcli.Response{
 			Closer:  res.Body,
 			Header:  res.Header,
-			Decoder: codec.NewDecoder(encoding.Source(func() framing.Reader { return frames })),
+			Decoder: encoding.DecoderFunc(func(event encoding.Unmarshaler) error { return decode(frames, event) }),
 		}, nil
 	}
 	defer res.Body.Close()
@@ -143,6 +143,24 @@ func handleResponse(master string, res *http.Response, err error) (mesos.Respons
 		text = "a page for people; is this a Mesos master?"
 	}
 	return nil, &statusError{code: res.StatusCode, body: text}
+}
+
+// eventError is a record that is no event; those after it may be.
+type eventError struct{ err error }
+
+func (e *eventError) Error() string { return e.err.Error() }
+func (e *eventError) Unwrap() error { return e.err }
+
+func decode(frames *frameReader, event encoding.Unmarshaler) error {
+	record, err := frames.ReadFrame()
+	if err != nil {
+		return err
+	}
+	// Unmarshal copies what it keeps of the record.
+	if err := proto.Unmarshal(record, event.(proto.Message)); err != nil {
+		return &eventError{fmt.Errorf("event of %d bytes: %w", len(record), err)}
+	}
+	return nil
 }
 
 // subscribe opens a stream at one master.
@@ -215,6 +233,13 @@ func (d *Driver) serve(ctx context.Context, s *session) error {
 	for {
 		event := new(scheduler.Event)
 		if err := s.stream.Decode(event); err != nil {
+			var bad *eventError
+			if errors.As(err, &bad) {
+				// A new stream would not help: what an agent sends until it is
+				// acknowledged would be the end of that one, too.
+				d.log.Warn("event of the master cannot be decoded, ignored", "error", err)
+				continue
+			}
 			select {
 			case cause := <-lost:
 				return cause
