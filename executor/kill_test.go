@@ -82,6 +82,20 @@ func TestSecondKillDoesNotLengthenTheGrace(t *testing.T) {
 	})
 }
 
+func TestKilledTaskIsNotOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.deafen()()
+		w.mining("stubborn", func(info *mesos.TaskInfo) {
+			info.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: int64(time.Minute)}
+		})
+		time.Sleep(50 * time.Second)
+		w.Kill("stubborn", int64(30*time.Second))
+		w.NextState(t.Context(), mesos.TASK_KILLED)
+		w.end(nil)
+	})
+}
+
 func TestKillOfAnEndedTaskIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -137,7 +137,9 @@ var errOverdue = errors.New("max_completion_time reached")
 
 func (r *running) overdue() {
 	r.mu.Lock()
-	r.failure = errOverdue
+	if !r.killed { // else it ends already, as somebody wished
+		r.failure = errOverdue
+	}
 	r.mu.Unlock()
 	r.kill(defaultGrace)
 }
