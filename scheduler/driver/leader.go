@@ -125,6 +125,10 @@ func redirectTarget(from, location string) (string, error) {
 	if err != nil || location == "" || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return "", fmt.Errorf("master %s redirects to %q, which is no URL", from, location)
 	}
+	if base.Scheme == "https" && u.Scheme == "http" {
+		// Mesos never asks for that, and credentials would go out in clear text.
+		return "", fmt.Errorf("master %s redirects to %s, without TLS: that is not followed", from, location)
+	}
 	return u.Scheme + "://" + u.Host, nil
 }
 
