@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -64,17 +63,17 @@ type BenchResult struct {
 	HashesPerSecond float64 `json:"hashes_per_second"`
 	Least           float64 `json:"least_hashes_per_second"`
 	Greatest        float64 `json:"greatest_hashes_per_second"`
-	// CyclesPerHash is that of the fastest batch of hashes (a fraction of a
-	// millisecond, with all that the engine does around it; the mean of the threads'
-	// fastest), by the clock that the thread measured just before and after it. Other
-	// programs on the machine, or beside it on the host, hardly touch it. 0: the clock
-	// is not known.
+	// CyclesPerHash is that of the faster batches of hashes (a fraction of a
+	// millisecond each, with all that the engine does around it): of their fastest
+	// fiftieth the slowest, by the clock that the thread measured just before and
+	// after it, and of several threads the mean. Other programs on the machine, or
+	// beside it on the host, hardly touch it. 0: the clock is not known.
 	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
 	// LimitCycles is what the kernel's instructions need at least on this core.
 	LimitCycles float64 `json:"limit_cycles_per_hash,omitempty"`
 }
 
-// ShareOfLimit is how near the fastest batch came to the limit of the core, 1 being
+// ShareOfLimit is how near the faster batches came to the limit of the core, 1 being
 // there, or 0 if the limit is not known.
 func (r *BenchResult) ShareOfLimit() float64 {
 	if r.CyclesPerHash == 0 {
@@ -203,9 +202,24 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 	slices.Sort(rates)
 	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
 	for _, w := range e.workers {
-		result.CyclesPerHash += math.Float64frombits(w.fastest.Load()) / float64(threads)
+		cycles := fast(w.cycles)
+		if cycles == 0 { // a busy machine never let this thread run
+			result.CyclesPerHash = 0
+			break
+		}
+		result.CyclesPerHash += cycles / float64(threads)
 	}
 	return result, nil
+}
+
+// fast is a figure that few batches stay below: the very least one is often of a batch
+// whose clock was measured too slow. It is 0 without batches.
+func fast(cycles []float64) float64 {
+	if len(cycles) == 0 {
+		return 0
+	}
+	slices.Sort(cycles)
+	return cycles[len(cycles)/50]
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

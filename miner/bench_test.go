@@ -31,6 +31,27 @@ func TestBench(t *testing.T) {
 	}
 }
 
+func TestFast(t *testing.T) {
+	many := make([]float64, 100)
+	for i := range many {
+		many[i] = float64(100 - i)
+	}
+	for name, test := range map[string]struct {
+		cycles []float64
+		want   float64
+	}{
+		"none":                                {nil, 0},
+		"few: the least":                      {[]float64{80, 75, 90}, 75},
+		"many: not the two that are too good": {many, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := fast(test.cycles); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestBenchIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	report, err := Bench(ctx, BenchOptions{

@@ -27,7 +27,7 @@ type worker struct {
 	scanners   [2]scan.Scanner // plain, rolling
 	owed       time.Duration   // rest that the duty cycle still asks for
 
-	fastest atomic.Uint64 // bits of a float64: least cycles a hash of a batch; 0: none yet
+	cycles []float64 // a hash, of the batches that were timed
 
 	_        [64]byte // the counters have cache lines of their own
 	hashes   atomic.Uint64
@@ -118,10 +118,8 @@ func (w *worker) timedBatch() {
 		begin := time.Now()
 		hashes = w.batch()
 		return time.Since(begin).Seconds()
-	}) / float64(hashes)
-	if best := math.Float64frombits(w.fastest.Load()); best == 0 || cycles < best {
-		w.fastest.Store(math.Float64bits(cycles))
-	}
+	})
+	w.cycles = append(w.cycles, cycles/float64(hashes))
 }
 
 // rest sleeps for the share of time that the duty cycle leaves free, in pieces
