@@ -154,6 +154,19 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestTaskWithoutExecutor asks for Mesos' own command executor, which is not there.
+func TestTaskWithoutExecutor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	task := runTask("e1", "t1", "run")
+	task.Task.Command, task.Task.Executor = task.Task.Executor.Command, nil
+	b.agent.RunTask(task)
+	const want = `StatusUpdate t1 TASK_DROPPED REASON_CONTAINER_LAUNCH_FAILED "This agent has no command executor: a task needs an ExecutorInfo"`
+	if got := b.master.wait(t).String(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestDrainPolicy shortens a task's grace but never lengthens it.
 func TestDrainPolicy(t *testing.T) {
 	policy := func(d time.Duration) *mesos.KillPolicy {

@@ -23,14 +23,16 @@ func (p *process) runTask(r link.RunTask) {
 		p.log.Warn("ignoring a task, the agent is not running", "task", r.Task.TaskID.Value, "state", p.state)
 		return
 	}
-	info, ok := executorInfo(r)
-	if !ok {
-		p.log.Warn("ignoring a task without executor", "task", r.Task.TaskID.Value)
-		return
-	}
 	f := p.frameworks[r.Framework.ID.GetValue()]
 	if f == nil {
 		f = p.addFramework(r.Framework)
+	}
+	info, ok := executorInfo(r)
+	if !ok {
+		// Silence would leave the task in TASK_STAGING and its resources taken for ever.
+		p.drop(f, r, mesos.REASON_CONTAINER_LAUNCH_FAILED, "This agent has no command executor: a task needs an ExecutorInfo")
+		p.removeIfIdle(f)
+		return
 	}
 	if f.terminating {
 		p.notLaunched(r, info)
@@ -105,7 +107,11 @@ func (p *process) notLaunched(r link.RunTask, info mesos.ExecutorInfo) {
 // drop answers a task that is not launched.
 func (p *process) drop(f *framework, r link.RunTask, reason mesos.TaskStatus_Reason, message string) {
 	p.log.Warn("dropping a task", "task", r.Task.TaskID.Value, "because", message)
-	p.ownUpdate(f, r.Task.TaskID, &r.Task.Executor.ExecutorID, f.dropped(), reason, message, nil)
+	var executor *mesos.ExecutorID
+	if r.Task.Executor != nil {
+		executor = &r.Task.Executor.ExecutorID
+	}
+	p.ownUpdate(f, r.Task.TaskID, executor, f.dropped(), reason, message, nil)
 }
 
 func (p *process) addFramework(info mesos.FrameworkInfo) *framework {
