@@ -35,7 +35,7 @@ import (
 )
 
 // LauncherMain belongs first into the main function of a program that names itself
-// as Config.Launcher. It returns at once unless the process was started as a launcher.
+// as Config.Launcher. It returns at once unless the process was started as a launcher or command executor.
 func LauncherMain() { agent.LauncherMain() }
 
 // Cluster is a running cluster.

@@ -24,6 +24,7 @@ import (
 	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
+	"lode/devmesos/agent/command"
 	"lode/devmesos/agent/sandbox"
 	"lode/devmesos/internal/link"
 )
@@ -62,9 +63,12 @@ var (
 	ErrClosed  = errors.New("agent: it was closed")
 )
 
-// LauncherMain makes the process what [Config.Launcher] says, if it was started for that, and does not
-// return then. Programs that use a launcher call it first.
-func LauncherMain() { sandbox.Main() }
+// LauncherMain makes the process what [Config.Launcher] says, or a command executor, if it was started for
+// that, and does not return then. Programs that use a launcher call it first.
+func LauncherMain() {
+	sandbox.Main()
+	command.Main()
+}
 
 // New makes an agent that listens but does nothing yet.
 func New(config Config) (*Agent, error) {

@@ -79,11 +79,18 @@ func (p *process) removeFrameworkCheckpoint(f *framework) {
 	p.noted("end of framework "+f.id(), os.RemoveAll(p.frameworkMeta(f)))
 }
 
+// generatedName is the file that says whether the agent made up an executor.
+const generatedName = "executor_generated_for_command_task"
+
 func (p *process) checkpointExecutor(e *executor) {
 	run := p.runMeta(e)
+	generated := "0"
+	if e.generated {
+		generated = "1"
+	}
 	err := errors.Join(
 		writeMessage(filepath.Join(p.executorMeta(e), "executor.info"), &e.info),
-		writeFile(filepath.Join(p.executorMeta(e), "executor_generated_for_command_task"), []byte("0")),
+		writeFile(filepath.Join(p.executorMeta(e), generatedName), []byte(generated)),
 		os.MkdirAll(filepath.Join(run, "tasks"), 0o755),
 		os.MkdirAll(filepath.Join(run, "pids"), 0o755),
 		os.Chmod(run, 0o750),

@@ -27,7 +27,7 @@ type Config struct {
 
 	// Launcher is an executable that calls [LauncherMain] at its start, usually /proc/self/exe. Then executors
 	// are children of a small process that leads their session, as on a real agent; without it they lead their
-	// session themselves, and inherit the umask of this process.
+	// session themselves, and inherit the umask of this process, and tasks without an executor are dropped.
 	Launcher string
 	// NoSwitchUser keeps executors at the agent's user even where it is root.
 	NoSwitchUser bool

@@ -201,8 +201,8 @@ func (p *process) taskTerminated(e *executor, t *task) {
 
 // exited tells the master of an executor's end.
 func (p *process) exited(e *executor, status int32) {
-	if p.state == recovering {
-		return // no master is known yet
+	if p.state == recovering || e.generated {
+		return // no master is known yet, or none knows of the executor
 	}
 	p.say(func(m link.Master, id mesos.AgentID) {
 		m.ExitedExecutor(id, *e.framework.info.ID, e.info.ExecutorID, status)

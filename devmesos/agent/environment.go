@@ -74,6 +74,9 @@ func (p *process) executorEnvironment(e *executor, token string) map[string]stri
 		"MESOS_HTTP_COMMAND_EXECUTOR":          "0",
 		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": formatDuration(grace),
 	})
+	if e.generated {
+		environment["MESOS_HTTP_COMMAND_EXECUTOR"] = "1" // the only kind that there is here
+	}
 	if e.checkpoint {
 		environment["MESOS_CHECKPOINT"] = "1"
 		environment["MESOS_RECOVERY_TIMEOUT"] = formatDuration(p.config.Timing.RecoveryTimeout)

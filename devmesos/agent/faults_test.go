@@ -154,14 +154,14 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestTaskWithoutExecutor asks for Mesos' own command executor, which is not there.
+// TestTaskWithoutExecutor asks for a command executor where there is no launcher to be one.
 func TestTaskWithoutExecutor(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newBench(t, func(c *Config) { c.Launcher = "" })
 	task := runTask("e1", "t1", "run")
 	task.Task.Command, task.Task.Executor = task.Task.Executor.Command, nil
 	b.agent.RunTask(task)
-	const want = `StatusUpdate t1 TASK_DROPPED REASON_CONTAINER_LAUNCH_FAILED "This agent has no command executor: a task needs an ExecutorInfo"`
+	const want = `StatusUpdate t1 TASK_DROPPED REASON_CONTAINER_LAUNCH_FAILED "This agent has no launcher for a command executor: a task needs an ExecutorInfo"`
 	if got := b.master.wait(t).String(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

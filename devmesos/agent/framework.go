@@ -31,6 +31,7 @@ const (
 type executor struct {
 	framework  *framework
 	info       mesos.ExecutorInfo
+	generated  bool   // by the agent, for a task with only a command; no master knows of it
 	user       string // empty if none is switched to
 	container  string // id
 	directory  string // sandbox
@@ -120,6 +121,14 @@ func (f *framework) partitionAware(s mesos.TaskState) mesos.TaskState {
 }
 
 func (e *executor) id() string { return e.info.ExecutorID.Value }
+
+// named is the executor that a task names, nil if it names none.
+func (t *task) named() *mesos.ExecutorID {
+	if t.info.Executor == nil {
+		return nil
+	}
+	return &t.info.Executor.ExecutorID
+}
 
 // task finds a task by its id; of several with that id the latest.
 func (e *executor) task(id string) *task {

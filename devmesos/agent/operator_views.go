@@ -35,7 +35,7 @@ func (p *process) taskMessage(e *executor, t *task) mesos.Task {
 		Name:              t.info.Name,
 		TaskID:            t.info.TaskID,
 		FrameworkID:       *e.framework.info.ID,
-		ExecutorID:        &e.info.ExecutorID,
+		ExecutorID:        t.named(),
 		AgentID:           *p.info.ID,
 		State:             &t.state,
 		Resources:         t.info.Resources,

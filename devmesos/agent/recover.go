@@ -149,6 +149,9 @@ func (p *process) loadExecutor(f *framework, id string) error {
 	if err := readMessage(filepath.Join(dir, "executor.info"), &e.info); err != nil {
 		return err
 	}
+	if b, err := os.ReadFile(filepath.Join(dir, generatedName)); err == nil {
+		e.generated = string(b) == "1"
+	}
 	run, err := os.Readlink(filepath.Join(dir, "runs", "latest"))
 	if err != nil {
 		return err

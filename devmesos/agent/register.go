@@ -52,7 +52,7 @@ func (p *process) reregistration() link.Reregistration {
 	for _, f := range p.order {
 		r.Frameworks = append(r.Frameworks, f.info)
 		for _, e := range f.executors {
-			if e.state == executorTerminated {
+			if e.state == executorTerminated || e.generated {
 				continue
 			}
 			r.Executors = append(r.Executors, link.Executor{FrameworkID: *f.info.ID, Info: e.info})

@@ -9,6 +9,7 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
+	"lode/devmesos/agent/command"
 	"lode/devmesos/agent/fetcher"
 	"lode/devmesos/agent/sandbox"
 	"lode/devmesos/internal/link"
@@ -27,10 +28,10 @@ func (p *process) runTask(r link.RunTask) {
 	if f == nil {
 		f = p.addFramework(r.Framework)
 	}
-	info, ok := executorInfo(r)
+	info, ok := p.executorInfo(r)
 	if !ok {
 		// Silence would leave the task in TASK_STAGING and its resources taken for ever.
-		p.drop(f, r, mesos.REASON_CONTAINER_LAUNCH_FAILED, "This agent has no command executor: a task needs an ExecutorInfo")
+		p.drop(f, r, mesos.REASON_CONTAINER_LAUNCH_FAILED, "This agent has no launcher for a command executor: a task needs an ExecutorInfo")
 		p.removeIfIdle(f)
 		return
 	}
@@ -60,7 +61,7 @@ func (p *process) runTask(r link.RunTask) {
 	}
 	if e == nil {
 		var err error
-		if e, err = p.addExecutor(f, info); err != nil {
+		if e, err = p.addExecutor(f, info, r.Task.Executor == nil); err != nil {
 			p.notLaunched(r, info)
 			p.drop(f, r, mesos.REASON_EXECUTOR_TERMINATED, err.Error())
 			p.removeIfIdle(f)
@@ -83,9 +84,15 @@ func (p *process) runTask(r link.RunTask) {
 	}
 }
 
-// executorInfo is the executor of a task with the framework id filled in.
-func executorInfo(r link.RunTask) (mesos.ExecutorInfo, bool) {
-	if r.Task.Executor == nil || r.Framework.ID == nil {
+// executorInfo is the executor of a task with the framework id filled in. For a task with only a command
+// it is made here: a command executor, which runs in the launcher's program.
+func (p *process) executorInfo(r link.RunTask) (mesos.ExecutorInfo, bool) {
+	switch {
+	case r.Framework.ID == nil:
+		return mesos.ExecutorInfo{}, false
+	case r.Task.Executor == nil && r.Task.Command != nil && p.config.Launcher != "":
+		return command.ExecutorInfo(&r.Task, *r.Framework.ID, p.config.Launcher), true
+	case r.Task.Executor == nil:
 		return mesos.ExecutorInfo{}, false
 	}
 	info := *r.Task.Executor
@@ -97,7 +104,7 @@ func executorInfo(r link.RunTask) (mesos.ExecutorInfo, bool) {
 
 // notLaunched keeps the master's list of executors right when it expected one to be launched.
 func (p *process) notLaunched(r link.RunTask, info mesos.ExecutorInfo) {
-	if r.LaunchExecutor && p.state == running {
+	if r.LaunchExecutor && r.Task.Executor != nil && p.state == running {
 		p.say(func(m link.Master, id mesos.AgentID) {
 			m.ExitedExecutor(id, *r.Framework.ID, info.ExecutorID, neverRan)
 		})
@@ -125,10 +132,11 @@ func (p *process) addFramework(info mesos.FrameworkInfo) *framework {
 }
 
 // addExecutor makes the sandbox of a new executor.
-func (p *process) addExecutor(f *framework, info mesos.ExecutorInfo) (*executor, error) {
+func (p *process) addExecutor(f *framework, info mesos.ExecutorInfo, generated bool) (*executor, error) {
 	e := &executor{
 		framework:  f,
 		info:       info,
+		generated:  generated,
 		container:  p.config.newContainerID(info.ExecutorID.Value),
 		checkpoint: f.info.GetCheckpoint(),
 		state:      executorRegistering,
@@ -236,7 +244,7 @@ func (p *process) launch(e *executor) {
 }
 
 // startContainer works on copies of what it is given: the executor belongs to the actor.
-func (p *process) startContainer(ctx context.Context, id string, command *mesos.CommandInfo, user string, spec sandbox.Spec, overwritten []string) (*sandbox.Container, error) {
+func (p *process) startContainer(ctx context.Context, id string, what *mesos.CommandInfo, user string, spec sandbox.Spec, overwritten []string) (*sandbox.Container, error) {
 	var owner func(string) error
 	if user != "" {
 		u, err := sandbox.LookupUser(user)
@@ -253,7 +261,7 @@ func (p *process) startContainer(ctx context.Context, id string, command *mesos.
 	defer stderr.Close()
 	err = p.fetcher.Fetch(ctx, fetcher.Request{
 		ContainerID: id,
-		URIs:        command.GetURIs(),
+		URIs:        what.GetURIs(),
 		Sandbox:     spec.Dir,
 		User:        user,
 		Owner:       owner,

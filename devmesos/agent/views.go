@@ -97,6 +97,7 @@ type taskView struct {
 	Discovery   *mesos.DiscoveryInfo `json:"discovery,omitempty"`
 	Container   *mesos.ContainerInfo `json:"container,omitempty"`
 	HealthCheck *mesos.HealthCheck   `json:"health_check,omitempty"`
+	Command     *mesos.CommandInfo   `json:"command,omitempty"` // of queued tasks
 }
 
 type statusView struct {
@@ -255,6 +256,7 @@ func (p *process) executorView(e *executor) executorView {
 		switch t.phase {
 		case phaseQueued:
 			shown.State = nil
+			shown.Command = t.info.Command
 			view.Queued = append(view.Queued, shown)
 		case phaseLaunched:
 			view.Tasks = append(view.Tasks, shown)
@@ -270,7 +272,7 @@ func (p *process) taskView(e *executor, t *task) taskView {
 		ID:          t.info.TaskID.Value,
 		Name:        t.info.Name,
 		FrameworkID: e.framework.id(),
-		ExecutorID:  e.id(),
+		ExecutorID:  t.named().GetValue(),
 		AgentID:     p.info.ID.GetValue(),
 		State:       ptr(t.state.String()),
 		Resources:   sums(t.info.Resources),

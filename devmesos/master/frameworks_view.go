@@ -210,7 +210,7 @@ func (e *executor) view(agent string) executorView {
 
 func (t *task) view() taskView {
 	v := taskView{
-		ID: t.info.TaskID.Value, Name: t.info.Name, FrameworkID: t.fw.id, ExecutorID: t.executor, SlaveID: t.agent,
+		ID: t.info.TaskID.Value, Name: t.info.Name, FrameworkID: t.fw.id, ExecutorID: t.info.GetExecutor().GetExecutorID().Value, SlaveID: t.agent,
 		State: t.state.String(), Resources: resourcesView(t.resources), Role: t.role,
 		Labels: t.info.GetLabels().GetLabels(), Discovery: t.info.Discovery, Container: t.info.Container, Health: t.info.HealthCheck,
 	}

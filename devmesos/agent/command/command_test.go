@@ -1,0 +1,61 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+)
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	for want, command := range map[string]*mesos.CommandInfo{
+		"(Command: sh -c 'fifteen letters')": {Value: value("fifteen letters")},
+		"(Command: sh -c 'sixteen lett...')": {Value: value("sixteen letters!")},
+		"(Command: [/bin/echo, a])":          {Shell: new(bool), Value: value("/bin/echo"), Arguments: []string{"a"}},
+		"(Command: [/bin/echo, e...])":       {Shell: new(bool), Value: value("/bin/echo"), Arguments: []string{"echo", "b"}},
+		"(Command: NO COMMAND)":              {},
+		"(Command: NO EXECUTABLE)":           {Shell: new(bool)},
+	} {
+		if got := summary(command); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func value(s string) *string { return &s }
+
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"5secs": 5 * time.Second, "1.5mins": 90 * time.Second, "15mins": 15 * time.Minute, "0ns": 0, "2weeks": 14 * 24 * time.Hour,
+	} {
+		if got, err := parseDuration(text); err != nil || got != want {
+			t.Errorf("%s is %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "5", "secs", "5 secs", "5parsecs"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
+func FuzzReadRecord(f *testing.F) {
+	for _, s := range []string{"3\nabc", "0\n", "3\nab", "-1\n", "x\n", "99999999999\n", "3"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		record, err := readRecord(bufio.NewReader(bytes.NewReader(stream)))
+		if err != nil {
+			return
+		}
+		head, rest, _ := strings.Cut(string(stream), "\n")
+		if !strings.HasPrefix(rest, string(record)) || strings.Trim(head, "0123456789") != "" {
+			t.Errorf("%q gives %q", stream, record)
+		}
+	})
+}
