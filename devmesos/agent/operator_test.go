@@ -61,7 +61,10 @@ func (p *player) prelude() {
 	}
 	p.run(info)
 	x := p.client(command.ExecutorID.Value)
-	waitFor(p.T, "the executor's process", func() bool { return len(p.agent.host.Containers()) == 1 })
+	waitFor(p.T, "the executor's process", func() bool {
+		ids := p.agent.host.Containers()
+		return len(ids) == 1 && p.agent.host.Container(ids[0]).Pid() != 0
+	})
 	answer, err := x.post(x.subscribeCall())
 	if err != nil || answer.StatusCode != http.StatusOK {
 		p.Fatal("subscribe: ", err)
