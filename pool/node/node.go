@@ -168,17 +168,18 @@ func (n *Node) identifySoftware(ctx context.Context, id *Identity) error {
 
 // checkSignet refuses signets whose blocks need a signature: only a challenge of
 // OP_TRUE is met by a block as it is.
+//
+// The template is asked, as Bitcoin Core before 29 tells the challenge nowhere else.
 func (n *Node) checkSignet(ctx context.Context) error {
 	var info struct {
 		Challenge string `json:"signet_challenge"`
 	}
-	for _, method := range []string{"getmininginfo", "getblockchaininfo"} {
-		if err := n.rpc.call(ctx, method, []any{}, &info); err != nil {
-			return err
-		}
-		if info.Challenge == "51" {
-			return nil
-		}
+	request := map[string]any{"rules": []string{"segwit", "signet"}}
+	if err := n.rpc.call(ctx, "getblocktemplate", []any{request}, &info); err != nil {
+		return err
+	}
+	if info.Challenge == "51" {
+		return nil
 	}
 	return fmt.Errorf("node %s: blocks of this signet must be signed by its operators; only a signet with challenge 51 can be mined", n.URL())
 }

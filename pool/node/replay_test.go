@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -121,6 +122,62 @@ func TestEndingNode(t *testing.T) {
 			_, err := answering(t, test.status, test.body).Height(t.Context())
 			if !errors.Is(err, test.is) || !strings.HasSuffix(err.Error(), test.want) {
 				t.Errorf("error %q, want the end %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestSignet has a node of a signet answer as Bitcoin Core v28.1 did, which tells the
+// challenge in templates alone, and wants to hear "signet" before it gives one.
+func TestSignet(t *testing.T) {
+	const (
+		genesis  = "00000008819873e925422c1ff0f99f7cc9bbb232af63a077a480a3633bee1ef6"
+		template = `{"capabilities":["proposal"],"version":536870912,"rules":["csv","!segwit","!signet","taproot"],"vbavailable":{},"vbrequired":0,` +
+			`"previousblockhash":"` + genesis + `","transactions":[],"coinbaseaux":{},"coinbasevalue":5000000000,"longpollid":"` + genesis + `1",` +
+			`"target":"00000377ae000000000000000000000000000000000000000000000000000000","mintime":1598918401,"mutable":["time","transactions","prevblock"],` +
+			`"noncerange":"00000000ffffffff","sigoplimit":80000,"sizelimit":4000000,"weightlimit":4000000,"curtime":1795722845,"bits":"1e0377ae","height":1,` +
+			`"signet_challenge":"%s","default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"}`
+		noRule = `{"result":null,"error":{"code":-8,"message":"getblocktemplate must be called with the signet rule set (call with {\"rules\": [\"segwit\", \"signet\"]})"},"id":1}`
+	)
+	for name, test := range map[string]struct{ challenge, refusal string }{
+		"anybody's":  {"51", ""},
+		"operators'": {"512103ad5e0edad18cb1f0fc0d28a3d4f1f3e445640337489abb10404f2d1e086be43051ae", "must be signed by its operators"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var request struct {
+					Method string
+					Params []json.RawMessage
+				}
+				_ = json.NewDecoder(r.Body).Decode(&request)
+				result := map[string]string{
+					"getblockhash":      `"` + genesis + `"`,
+					"getnetworkinfo":    `{"version":280100,"subversion":"/Satoshi:28.1.0/"}`,
+					"getmininginfo":     `{"blocks":0,"difficulty":0.001126515290698186,"networkhashps":0,"pooledtx":0,"chain":"signet","warnings":[]}`,
+					"getblockchaininfo": `{"chain":"signet","blocks":0,"headers":0,"bestblockhash":"` + genesis + `","initialblockdownload":true}`,
+					"getblocktemplate":  fmt.Sprintf(template, test.challenge),
+				}[request.Method]
+				if request.Method == "getblocktemplate" && !strings.Contains(string(request.Params[0]), `"signet"`) {
+					w.WriteHeader(http.StatusInternalServerError)
+					_, _ = w.Write([]byte(noRule))
+					return
+				}
+				_, _ = fmt.Fprintf(w, `{"result":%s,"error":null,"id":1}`, result)
+			}))
+			t.Cleanup(server.Close)
+			n, err := New(Options{URL: server.URL, Credentials: Credentials{User: "u", Password: "p"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(n.Close)
+			work, err := n.Template(t.Context())
+			switch {
+			case test.refusal == "" && err != nil:
+				t.Fatal(err)
+			case test.refusal == "" && work.Height != 1:
+				t.Errorf("template of height %d", work.Height)
+			case test.refusal != "" && (err == nil || !strings.Contains(err.Error(), test.refusal)):
+				t.Errorf("error %v, want %q", err, test.refusal)
 			}
 		})
 	}
