@@ -438,3 +438,42 @@ func TestReorganised(t *testing.T) {
 		w.expect(1, blocks.Confirmed)
 	})
 }
+
+// TestInvalidated has a node leave a block that it had confirmed, refuse it from then
+// on, and return to it, as Bitcoin Core does after invalidateblock and reconsiderblock.
+func TestInvalidated(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		n := w.nodes[0]
+		w.keeper.Found(entryAt(1, 1))
+		time.Sleep(3 * time.Second)
+		w.expect(1, blocks.Confirmed)
+
+		var left []chainhash.Hash
+		n.do(func() {
+			left, n.chain = n.chain, n.chain[:1:1]
+			n.sides[hashOf(1)] = 1
+			n.refuse = "duplicate-invalid"
+		})
+		// The proxy sees that the node's template fell, and hands in what belongs there.
+		if _, err := w.keeper.Restore(w.t.Context(), 0, 1); err != nil {
+			w.t.Fatal(err)
+		}
+		n.grow(1)
+		time.Sleep(3 * time.Second)
+		w.expect(1, blocks.Submitted)
+		if _, confirmations := w.state(1); confirmations != 0 {
+			w.t.Errorf("%d confirmations of a block that the node has left", confirmations)
+		}
+		n.grow(6)
+		time.Sleep(2 * time.Minute)
+		w.expect(1, blocks.Orphaned)
+
+		n.do(func() {
+			n.chain, n.refuse = left, ""
+			delete(n.sides, hashOf(1))
+		})
+		n.grow(10)
+		time.Sleep(2 * time.Minute)
+		w.expect(1, blocks.Confirmed)
+	})
+}

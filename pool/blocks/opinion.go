@@ -73,7 +73,10 @@ func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, e
 	case node.Later:
 		op.next = time.Now().Add(time.Second)
 	case node.Invalid:
-		op.submitted, op.invalid = true, true
+		// A block that was in the main chain is not broken: somebody had the node leave
+		// it (invalidateblock of Bitcoin Core), and may have it return. Its header tells.
+		op.submitted, op.invalid = true, !op.inMain
+		op.inMain, op.confirmations = false, 0
 	default:
 		op.submitted, op.invalid = true, false
 	}
