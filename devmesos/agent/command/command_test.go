@@ -28,17 +28,24 @@ func TestSummary(t *testing.T) {
 
 func value(s string) *string { return &s }
 
-func TestParseDuration(t *testing.T) {
-	t.Parallel()
+func TestReadDuration(t *testing.T) {
+	const name, before = "LODE_TEST_DURATION", 7 * time.Hour
+	read := func(text string) (time.Duration, error) {
+		t.Setenv(name, text)
+		d := before
+		err := readDuration(name, &d)
+		return d, err
+	}
 	for text, want := range map[string]time.Duration{
 		"5secs": 5 * time.Second, "1.5mins": 90 * time.Second, "15mins": 15 * time.Minute, "0ns": 0, "2weeks": 14 * 24 * time.Hour,
+		"": before,
 	} {
-		if got, err := parseDuration(text); err != nil || got != want {
-			t.Errorf("%s is %v, %v; want %v", text, got, err, want)
+		if got, err := read(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "5", "secs", "5 secs", "5parsecs"} {
-		if got, err := parseDuration(text); err == nil {
+	for _, text := range []string{"5", "secs", "5 secs", "5parsecs"} {
+		if got, err := read(text); err == nil {
 			t.Errorf("%q is %v", text, got)
 		}
 	}

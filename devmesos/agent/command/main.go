@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"strconv"
-	"strings"
 	"time"
+
+	mesostime "github.com/mesos/mesos-go/api/v1/lib/time"
 )
 
 // tokenVariable must not reach the task.
@@ -79,29 +79,12 @@ func readDuration(name string, to *time.Duration) error {
 	if text == "" {
 		return nil
 	}
-	d, err := parseDuration(text)
+	d, err := mesostime.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s=%q is no duration of Mesos: %w", name, text, err)
 	}
 	*to = d
 	return nil
-}
-
-// parseDuration reads a duration in Mesos' notation, such as "5secs".
-func parseDuration(text string) (time.Duration, error) {
-	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz")
-	amount, err := strconv.ParseFloat(number, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no duration: %w", text, err)
-	}
-	unit, known := map[string]time.Duration{
-		"ns": time.Nanosecond, "us": time.Microsecond, "ms": time.Millisecond, "secs": time.Second,
-		"mins": time.Minute, "hrs": time.Hour, "days": 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
-	}[text[len(number):]]
-	if !known {
-		return 0, fmt.Errorf("%q is no duration: its unit is unknown", text)
-	}
-	return time.Duration(amount * float64(unit)), nil
 }
 
 // alarm is a timer that rings once it was set.

@@ -7,9 +7,10 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
+	"lode/devmesos/agent/sandbox"
 )
 
 // exit is how a command ended.
@@ -33,7 +34,7 @@ func (e exit) String() string {
 // start runs a command as the leader of a session of its own, which dies with the calling
 // thread. Its end is sent to exited, which has room for it.
 func start(command *mesos.CommandInfo, exited chan<- exit) (pid int, err error) {
-	cmd, err := startWritten(func() *exec.Cmd {
+	cmd, err := sandbox.StartWritten(func() *exec.Cmd {
 		cmd := exec.Command("/bin/sh", "-c", command.GetValue())
 		cmd.Args[0] = "sh"
 		if !command.GetShell() {
@@ -58,17 +59,4 @@ func start(command *mesos.CommandInfo, exited chan<- exit) (pid int, err error) 
 		exited <- exit{cmd.Process.Pid, status}
 	}()
 	return cmd.Process.Pid, nil
-}
-
-// startWritten starts a program that the fetcher may just have written: as long as a child
-// that the agent forked meanwhile has the file open, it cannot be executed.
-func startWritten(command func() *exec.Cmd) (*exec.Cmd, error) {
-	const patience, pause = 5 * time.Second, 5 * time.Millisecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
-		cmd := command()
-		err := cmd.Start()
-		if !errors.Is(err, syscall.ETXTBSY) || time.Now().After(deadline) {
-			return cmd, err
-		}
-	}
 }

@@ -141,7 +141,7 @@ func (c *Container) start(command func() *exec.Cmd, path string, stderr io.Write
 	if c.destroyed {
 		return errDestroyed
 	}
-	cmd, err := startWritten(command)
+	cmd, err := StartWritten(command)
 	if err == nil {
 		c.cmd = cmd
 		return nil
@@ -151,10 +151,10 @@ func (c *Container) start(command func() *exec.Cmd, path string, stderr io.Write
 	return nil
 }
 
-// startWritten starts a program that the cluster's process may just have written. A child
+// StartWritten starts a program that the cluster's process may just have written. A child
 // that this process forked meanwhile has the file open until a moment after its own exec,
 // and for as long executing it fails with ETXTBSY (golang/go#22315): that is waited for.
-func startWritten(command func() *exec.Cmd) (*exec.Cmd, error) {
+func StartWritten(command func() *exec.Cmd) (*exec.Cmd, error) {
 	const patience, pause = 5 * time.Second, 5 * time.Millisecond
 	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
 		cmd := command()

@@ -47,7 +47,7 @@ func launch(order io.Reader, result io.Writer) (code int) {
 
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	cmd, err := startWritten(func() *exec.Cmd {
+	cmd, err := StartWritten(func() *exec.Cmd {
 		return &exec.Cmd{
 			Path:        resolve(spec.Path, spec.Dir, spec.Env),
 			Args:        spec.Args,
