@@ -45,9 +45,6 @@ func (e *fakeEngine) Stats() miner.Stats {
 	return miner.Stats{Hashes: 1000, Kernel: "fake", Threads: e.options.Threads}
 }
 
-func (e *fakeEngine) SetPaused(bool)  {}
-func (e *fakeEngine) SetDuty(float64) {}
-
 // fakeConnection has one job for ever.
 type fakeConnection struct{ pool string }
 

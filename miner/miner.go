@@ -88,6 +88,4 @@ type Searcher interface {
 	SetWork(w *Work)               // nil: idle
 	Hits() <-chan Hit
 	Stats() Stats
-	SetPaused(paused bool)
-	SetDuty(duty float64) // 0 < duty ≤ 1
 }

@@ -54,8 +54,6 @@ func (e *engine) current() *miner.Work {
 }
 func (e *engine) Hits() <-chan miner.Hit { return e.hits }
 func (e *engine) Stats() miner.Stats     { return miner.Stats{Threads: 1} }
-func (e *engine) SetPaused(bool)         {}
-func (e *engine) SetDuty(float64)        {}
 
 // server is one address that can be up or down.
 type server struct {

@@ -55,9 +55,6 @@ func (s *Scanner) fail(err error) {
 	s.b = s.b[:s.i]
 }
 
-// Err is the first error.
-func (s *Scanner) Err() error { return s.err }
-
 // End reports the first error, or that there is more than one value.
 func (s *Scanner) End() error {
 	s.space()
@@ -143,7 +140,7 @@ func (s *Scanner) Name() []byte {
 		return nil
 	}
 	if !plain {
-		name = Unescape(name)
+		name = unescape(name)
 	}
 	return name
 }
@@ -333,14 +330,14 @@ func Text(raw []byte) (content []byte, ok bool) {
 	content = raw[1 : len(raw)-1]
 	for _, c := range content {
 		if c == '\\' || c >= 0x80 {
-			return Unescape(content), true
+			return unescape(content), true
 		}
 	}
 	return content, true
 }
 
-// Unescape is what the content of a string stands for.
-func Unescape(content []byte) []byte {
+// unescape is what the content of a string stands for.
+func unescape(content []byte) []byte {
 	quoted := make([]byte, 0, len(content)+2)
 	quoted = append(append(append(quoted, '"'), content...), '"')
 	var s string
