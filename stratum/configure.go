@@ -1,8 +1,6 @@
 package stratum
 
-import (
-	"encoding/json"
-)
+import "lode/stratum/jsonscan"
 
 // maxExtensions bounds the names in one mining.configure.
 const maxExtensions = 32
@@ -16,8 +14,8 @@ func (c *Conn) configure(m *message) {
 		c.reply(m.id, falseNever, errParams)
 		return
 	}
-	var values map[string]json.RawMessage
-	if !isNull(options) && json.Unmarshal(options, &values) != nil {
+	values, ok := parseExtensionValues(options)
+	if !ok {
 		c.reply(m.id, falseNever, errParams)
 		return
 	}
@@ -42,11 +40,38 @@ func (c *Conn) configure(m *message) {
 	c.replyRaw(m.id, string(append(result, '}')))
 }
 
-func (c *Conn) configureOne(result []byte, name string, values map[string]json.RawMessage) []byte {
+// extensionValues are the parameters of extensions, raw; nil: absent.
+type extensionValues struct{ mask, minimum []byte }
+
+// parseExtensionValues reads an object that parseMessage has accepted, or null. It
+// is not encoding/json that does this: each miner comes here, and would be left with a
+// stack of 8 KiB instead of 4.
+func parseExtensionValues(raw []byte) (v extensionValues, ok bool) {
+	if isNull(raw) {
+		return v, true
+	}
+	s := jsonscan.New(raw)
+	if !s.Begin('{') {
+		return v, false
+	}
+	for n := 0; s.More(n, '}'); n++ {
+		name := s.Name()
+		value := s.Value(1)
+		switch string(name) {
+		case "version-rolling.mask":
+			v.mask = value
+		case "minimum-difficulty.value":
+			v.minimum = value
+		}
+	}
+	return v, s.End() == nil
+}
+
+func (c *Conn) configureOne(result []byte, name string, values extensionValues) []byte {
 	switch name {
 	case "version-rolling":
 		mask := uint32(0xffffffff)
-		if raw := values["version-rolling.mask"]; !isNull(raw) {
+		if raw := values.mask; !isNull(raw) {
 			var ok bool
 			if mask, ok = hex32(raw); !ok {
 				return append(result, `"mask must be up to 8 hexadecimal digits"`...)
@@ -59,7 +84,7 @@ func (c *Conn) configureOne(result []byte, name string, values map[string]json.R
 		result = append(result, `true,"version-rolling.mask":"`...)
 		return append(appendHex32(result, granted), '"')
 	case "minimum-difficulty":
-		d, ok := number(values["minimum-difficulty.value"])
+		d, ok := number(values.minimum)
 		switch {
 		case ok && d == 0: // no minimum
 		case !ok || !Difficulty(d).Valid():
