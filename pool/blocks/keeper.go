@@ -68,7 +68,10 @@ const (
 	quietInterval = 2 * time.Second
 	sweepInterval = time.Minute // confirmed blocks are looked at again
 	retryMax      = 5 * time.Second
-	journalRetry  = 5 * time.Second
+	// Between submissions of a block to a node that cannot place it yet.
+	submitRetry    = time.Second
+	submitRetryMax = 16 * time.Second
+	journalRetry   = 5 * time.Second
 	// history is how many blocks Blocks can tell of.
 	history = 1000
 	// poolPatience is for how long nodes are asked about a pool's block.
@@ -102,10 +105,19 @@ type opinion struct {
 	submitted     bool // it answered, and need not be asked again
 	invalid       bool
 	inMain        bool
-	buried        int64     // depth of the other block in its place, 0: none
-	confirmations int64     // where inMain
-	checked       time.Time // when the header was last asked for
-	next          time.Time // not to be bothered before
+	buried        int64         // depth of the other block in its place, 0: none
+	confirmations int64         // where inMain
+	checked       time.Time     // when the header was last asked for
+	next          time.Time     // not to be bothered before
+	patience      time.Duration // until next
+	said          string        // its last answer to a submission
+}
+
+// wait puts off the next attempt: a node that is far behind has to fetch much before it
+// can take the block.
+func (o *opinion) wait() {
+	o.patience = min(max(2*o.patience, submitRetry), submitRetryMax)
+	o.next = time.Now().Add(o.patience)
 }
 
 // New takes over the blocks that the journal holds.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,6 +29,7 @@ type fakeNode struct {
 	sides    map[chainhash.Hash]int64
 	refuse   string         // submitblock's word for everything
 	byRaw    map[string]int // submissions
+	behind   bool           // knows no block's parent yet
 	asOrphan bool           // takes blocks without putting them anywhere, as btcd does with orphans
 }
 
@@ -54,6 +57,9 @@ func (n *fakeNode) Submit(_ context.Context, raw []byte) (node.Verdict, string, 
 	n.byRaw[string(raw)]++
 	if n.refuse != "" {
 		return node.Invalid, n.refuse, nil
+	}
+	if n.behind {
+		return node.Later, "prev-blk-not-found", nil
 	}
 	hash, err := chainhash.NewHashFromStr(string(raw))
 	if err != nil {
@@ -140,8 +146,28 @@ type world struct {
 	nodes   []*fakeNode
 	stop    func()
 
+	log lockedBuffer
+
 	mu   sync.Mutex
 	told []string
+}
+
+// lockedBuffer can be written to and read at once.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // start runs a Keeper on the world's journal.
@@ -152,7 +178,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.journal = j
-	o := blocks.Options{Journal: j, KeepFor: time.Hour, OnChange: func(b blocks.Block) {
+	o := blocks.Options{Journal: j, KeepFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&w.log, nil)), OnChange: func(b blocks.Block) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told = append(w.told, fmt.Sprintf("%d %s", b.Height, b.State))
@@ -251,6 +277,27 @@ func TestNodesDown(t *testing.T) {
 		if w.nodes[0].times(1) != 1 {
 			t.Error("the other node did not get the block when it came back")
 		}
+	})
+}
+
+// TestNodeBehind is a node that is catching up for minutes: it is asked again, ever more
+// seldom, and the log tells of it once.
+func TestNodeBehind(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		n := w.nodes[0]
+		n.do(func() { n.behind = true })
+		w.keeper.Found(entryAt(1, 1))
+		time.Sleep(5 * time.Minute)
+		w.expect(1, blocks.Submitted)
+		if tries := n.times(1); tries < 15 || tries > 25 {
+			t.Errorf("asked %d times in five minutes", tries)
+		}
+		if lines := strings.Count(w.log.String(), "submitted a block"); lines != 1 {
+			t.Errorf("%d lines in the log:\n%s", lines, w.log.String())
+		}
+		n.do(func() { n.behind = false })
+		time.Sleep(20 * time.Second)
+		w.expect(1, blocks.Confirmed)
 	})
 }
 

@@ -3,6 +3,7 @@ package blocks
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sort"
 	"time"
 
@@ -62,16 +63,21 @@ func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, e
 	if err != nil {
 		return verdict, err
 	}
-	k.o.Logger.Info("submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	op := &b.nodes[i]
+	said, level := verdict.String()+" "+reason, slog.LevelInfo
+	if said == op.said {
+		level = slog.LevelDebug // a node that is catching up says so again and again
+	}
+	op.said = said
+	k.o.Logger.Log(ctx, level, "submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
 	if reason != "" {
 		b.Detail = n.URL() + ": " + reason
 	}
 	switch verdict {
 	case node.Later:
-		op.next = time.Now().Add(time.Second)
+		op.wait()
 	case node.Invalid:
 		// A block that was in the main chain is not broken: somebody had the node leave
 		// it (invalidateblock of Bitcoin Core), and may have it return. Its header tells.
@@ -93,7 +99,8 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		defer k.mu.Unlock()
 		op := &b.nodes[i]
 		// Forgotten, or (btcd) kept aside for want of its parent: hand it in again.
-		op.submitted, op.inMain, op.next = false, false, time.Now().Add(time.Second)
+		op.submitted, op.inMain = false, false
+		op.wait()
 		return nil
 	}
 	if err != nil && !unknown {
@@ -117,6 +124,9 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		op.next = op.checked.Add(quietInterval)
 	}
 	op.inMain = h.Confirmations >= 1
+	if op.inMain {
+		op.patience, op.said = 0, ""
+	}
 	op.confirmations = max(h.Confirmations, 0)
 	op.buried = buried
 	return nil
@@ -148,13 +158,13 @@ func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, er
 	return took, nil
 }
 
-// doubt makes the node be asked about every block again.
+// doubt makes the node be asked about every block again, at once.
 func (k *Keeper) doubt(i int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, b := range k.blocks {
 		if op := &b.nodes[i]; !b.settled {
-			op.checked = time.Time{}
+			op.checked, op.next, op.patience = time.Time{}, time.Time{}, 0
 		}
 	}
 }
