@@ -25,9 +25,11 @@ const (
 
 // Parse reads the result of getblocktemplate in the dialects of Bitcoin Core and btcd.
 // The Template keeps it: it must not be changed afterwards.
-func Parse(result []byte) (*Template, error) {
+func Parse(result []byte) (*Template, error) { return parse(result, ahead) }
+
+func parse(result []byte, ahead int) (*Template, error) {
 	s := jsonscan.New(result)
-	var r reply
+	r := reply{ahead: ahead}
 	if !s.Begin('{') {
 		return nil, errors.New("block template: not a JSON object")
 	}
@@ -50,7 +52,7 @@ func ParseReply(body []byte) (*Template, error) {
 	for n := 0; s.More(n, '}'); n++ {
 		switch name := s.Name(); {
 		case string(name) == "result" && s.Peek() == '{':
-			r = new(reply)
+			r = &reply{ahead: ahead}
 			s.Begin('{')
 			r.scan(&s, 2)
 		case string(name) == "result":
@@ -75,10 +77,9 @@ type reply struct {
 	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
 	mutable                                                                   []byte
 
-	transactions []Transaction
-	listed       bool  // transactions were there
-	txErr        error // what is wrong with them
-	fees         int64 // satoshis
+	transactions
+	listed bool // transactions were there
+	ahead  int  // bytes from which on their second half is read at the same time
 }
 
 // scan reads the members of an object that was entered; depth is that of its values.
@@ -130,23 +131,40 @@ func (r *reply) scan(s *jsonscan.Scanner, depth int) {
 }
 
 func (r *reply) scanTransactions(s *jsonscan.Scanner, depth int) {
-	r.transactions, r.listed, r.txErr, r.fees = nil, s.Peek() != 'n', nil, 0
+	r.transactions, r.listed = transactions{}, s.Peek() != 'n'
 	if !s.Begin('[') {
 		if value := s.Value(depth); !jsonscan.IsNull(value) {
 			r.txErr = errors.New("transactions are not a list")
 		}
 		return
 	}
-	for n := 0; s.More(n, ']'); n++ {
-		if n == 0 {
-			// In full blocks transactions have more than 900 bytes on average.
-			r.transactions = make([]Transaction, 0, s.Left()/900+1)
+	half := r.lookAhead(s, depth)
+	defer half.wait()
+	for s.More(len(r.list), ']') {
+		if half.joins(s, &r.transactions) {
+			return
 		}
-		r.transactions = append(r.transactions, Transaction{})
-		err := r.scanTransaction(s, depth+1, &r.transactions[n])
-		if err != nil && r.txErr == nil {
-			r.txErr = fmt.Errorf("transaction %d: %w", n+1, err)
-		}
+		r.scanOne(s, depth)
+	}
+}
+
+// transactions are those of a reply, in its order.
+type transactions struct {
+	list  []Transaction
+	txErr error // what is wrong with the first that is faulty
+	fees  int64 // satoshis
+}
+
+// scanOne reads the next element of their list.
+func (r *transactions) scanOne(s *jsonscan.Scanner, depth int) {
+	if r.list == nil {
+		// In full blocks transactions have more than 900 bytes on average.
+		r.list = make([]Transaction, 0, len(s.Rest())/900+1)
+	}
+	r.list = append(r.list, Transaction{})
+	err := r.scanTransaction(s, depth+1, &r.list[len(r.list)-1])
+	if err != nil && r.txErr == nil {
+		r.txErr = fmt.Errorf("transaction %d: %w", len(r.list), err)
 	}
 }
 
@@ -158,7 +176,7 @@ var (
 	errTxFee     = errors.New("fee is not an amount of satoshis")
 )
 
-func (r *reply) scanTransaction(s *jsonscan.Scanner, depth int, tx *Transaction) error {
+func (r *transactions) scanTransaction(s *jsonscan.Scanner, depth int, tx *Transaction) error {
 	if !s.Begin('{') {
 		s.Value(depth)
 		return errNotObject
@@ -249,7 +267,7 @@ func (r *reply) template() (*Template, error) {
 		MaxTime:       uint32(n.optional("maxtime", r.maxTime, 0, 1<<32-1)),
 		RequiredBits:  uint32(n.optional("vbrequired", r.required, -1<<31, 1<<32-1)),
 		Stale:         string(r.submitOld) == "false",
-		Transactions:  r.transactions,
+		Transactions:  r.list,
 	}
 	switch {
 	case jsonscan.IsNull(r.value) && !jsonscan.IsNull(r.coinbaseTxn):
@@ -260,8 +278,8 @@ func (r *reply) template() (*Template, error) {
 		return nil, errors.New("transactions are missing") // an empty block must not claim their fees
 	case r.txErr != nil:
 		return nil, r.txErr
-	case len(r.transactions) > maxTxCount:
-		return nil, fmt.Errorf("%d transactions", len(r.transactions))
+	case len(r.list) > maxTxCount:
+		return nil, fmt.Errorf("%d transactions", len(r.list))
 	case t.MaxTime > 0 && t.MaxTime < max(t.CurrentTime, t.MinTime):
 		return nil, fmt.Errorf("maxtime %d is before curtime %d or mintime %d", t.MaxTime, t.CurrentTime, t.MinTime)
 	case r.fees > t.CoinbaseValue:

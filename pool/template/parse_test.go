@@ -43,7 +43,7 @@ func reference(data []byte) (*Template, error) {
 		if r.fees += fee; fee < 0 || fee > maxValue || r.fees > maxValue {
 			return nil, errors.New("fee")
 		}
-		r.transactions = append(r.transactions, tx)
+		r.list = append(r.list, tx)
 	}
 	return r.make()
 }
@@ -98,6 +98,9 @@ func referenceTx(raw []byte) (tx Transaction, fee int64, err error) {
 func compare(t *testing.T, data []byte) {
 	t.Helper()
 	got, err := Parse(data)
+	if ahead, aheadErr := parse(data, 0); fmt.Sprint(aheadErr) != fmt.Sprint(err) || !reflect.DeepEqual(ahead, got) {
+		t.Fatalf("%.300q: %+v, %v\nin two halves: %+v, %v", data, got, err, ahead, aheadErr)
+	}
 	if err != nil && strings.Contains(err.Error(), "nested too deeply") {
 		return
 	}
@@ -228,6 +231,41 @@ func TestParseLikeEncodingJSON(t *testing.T) {
 	}
 	if t1, err := Parse(small()); err != nil || t1.LongPollID != "abc" || !t1.Stale || t1.Transactions[0].TxID[0] != 3 {
 		t.Errorf("%+v, %v", t1, err)
+	}
+}
+
+// TestHalves are lists where the guess, where their second half begins, is wrong or of
+// no use.
+func TestHalves(t *testing.T) {
+	tx := func(i int) string { return fmt.Sprintf(`{"data":"0200000000%040d","hash":"%064d","fee":%d}`, i, i, i) }
+	list := func(n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, tx(i))
+		}
+		return strings.Join(all, ",")
+	}
+	form := strings.Replace(string(small()), `"transactions":[`, `"transactions":[%s,`, 1)
+	for name, transactions := range map[string]string{
+		"good":                      list(40),
+		"boundary in a text":        list(10) + `,{"data":"0200000000` + strings.Repeat("0", 40) + `","hash":"` + strings.Repeat("1", 64) + `","x":"` + strings.Repeat("},{", 2000) + `"},` + list(3),
+		"boundary in a list":        list(10) + `,{"data":"0200000000` + strings.Repeat("0", 40) + `","hash":"` + strings.Repeat("1", 64) + `","x":[{}` + strings.Repeat(",{}", 2000) + `]},` + list(3),
+		"elements of another kind":  list(30) + strings.Repeat(`,{}`, 100),
+		"first is faulty":           `{},` + list(30),
+		"last is faulty":            list(30) + `,7`,
+		"both are faulty":           `7,` + list(30) + `,8`,
+		"fees too great together":   list(10) + strings.ReplaceAll(","+list(30), `"fee":`, `"fee":10000000000000`),
+		"fees too great in one":     list(30) + strings.Replace(","+tx(1), `"fee":1`, `"fee":2100000000000001`, 1),
+		"fees beyond the value":     strings.ReplaceAll(list(30), `"fee":`, `"fee":9000`),
+		"no JSON in the second":     list(30) + `,{"data":"0},` + list(2),
+		"not closed in the first":   `{"x":[` + list(30),
+		"spaces in the second half": list(20) + " , \t" + list(20) + " ",
+	} {
+		t.Run(name, func(t *testing.T) { compare(t, []byte(strings.Replace(form, "%s", transactions, 1))) })
+	}
+	data := strings.Replace(form, "%s", list(12), 1)
+	for i := range data {
+		compare(t, []byte(data[:i]))
 	}
 }
 

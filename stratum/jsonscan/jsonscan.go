@@ -44,8 +44,15 @@ func New(text []byte) Scanner { return Scanner{b: text} }
 // Offset is where the walk has come to.
 func (s *Scanner) Offset() int { return s.i }
 
-// Left is how many bytes are still to be walked over.
-func (s *Scanner) Left() int { return len(s.b) - s.i }
+// Rest is what is still to be walked over.
+func (s *Scanner) Rest() []byte { return s.b[s.i:] }
+
+// Skip goes on n bytes further. It is for who has read what lies there by another
+// Scanner.
+func (s *Scanner) Skip(n int) { s.i += n }
+
+// Valid reports whether there was no error so far.
+func (s *Scanner) Valid() bool { return s.err == nil }
 
 // fail ends the walk.
 func (s *Scanner) fail(err error) {
