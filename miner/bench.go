@@ -28,6 +28,7 @@ type BenchOptions struct {
 
 // BenchStep is one measurement that Bench is about to do.
 type BenchStep struct {
+	// Index counts to Count; 0: the limits of the core are measured.
 	Index, Count   int
 	Kernel         string
 	Threads        int
@@ -103,6 +104,10 @@ func Bench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	step := BenchStep{Count: len(kernels) * len(o.Threads)}
+	if o.Progress != nil {
+		o.Progress(step)
+	}
 	core := limits.Measure()
 	defer func() {
 		// Once more, for a busy machine may have hidden what the core can do.
@@ -113,7 +118,6 @@ func Bench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
 		}
 	}()
 
-	step := BenchStep{Count: len(kernels) * len(o.Threads)}
 	for _, threads := range o.Threads {
 		for _, k := range kernels {
 			step.Index++

@@ -42,15 +42,18 @@ func (cmd *benchCmd) Run(env *environment) error {
 		return usagef("--time %v is too short to measure anything: give 10ms or more", cmd.Time)
 	}
 	begin := time.Now()
-	fmt.Fprintln(env.stderr, "measuring the limits of a core")
 	report, err := miner.Bench(env.ctx, miner.BenchOptions{
 		Kernels: cmd.Kernel,
 		Threads: cmd.Threads,
 		Time:    cmd.Time,
 		Engine:  miner.Options{Pin: cmd.Pin, Log: env.log},
 		Progress: func(s miner.BenchStep) {
+			if s.Index == 0 {
+				fmt.Fprintln(env.stderr, "measuring the limits of a core")
+				return
+			}
 			fmt.Fprintf(env.stderr, "%4.0fs %d of %d: %s with %s\n",
-				time.Since(begin).Seconds(), s.Index, s.Count, s.Kernel, threads(s.Threads))
+				time.Since(begin).Seconds(), s.Index, s.Count, s.Kernel, counted(s.Threads, "thread"))
 		},
 	})
 	if report == nil {
@@ -74,11 +77,12 @@ func (cmd *benchCmd) Run(env *environment) error {
 	return err
 }
 
-func threads(n int) string {
+// counted is a number of things, for people.
+func counted(n int, thing string) string {
 	if n == 1 {
-		return "1 thread"
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d threads", n)
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // table writes the report for people.
@@ -115,7 +119,7 @@ func (o *benchOutput) table(w io.Writer) error {
 		fmt.Fprintf(w, "not measured: %s, %s\n", k.Name, k.Missing)
 	}
 	for _, p := range o.Peers {
-		fmt.Fprintf(w, "%s with %s: lode is %.2f times as fast\n", p.Program, threads(p.Threads), p.Ratio)
+		fmt.Fprintf(w, "%s with %s: lode is %.2f times as fast\n", p.Program, counted(p.Threads, "thread"), p.Ratio)
 	}
 	return nil
 }

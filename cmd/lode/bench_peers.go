@@ -58,7 +58,7 @@ func comparePeers(env *environment, report *miner.BenchReport, length time.Durat
 			continue
 		}
 		for _, n := range counts {
-			fmt.Fprintf(env.stderr, "%4.0fs %s with %s\n", time.Since(begin).Seconds(), program, threads(n))
+			fmt.Fprintf(env.stderr, "%4.0fs %s with %s\n", time.Since(begin).Seconds(), program, counted(n, "thread"))
 			rate, err := p.run(env.ctx, path, n, length)
 			switch {
 			case env.ctx.Err() != nil:

@@ -205,8 +205,8 @@ func (p *devProgress) report(t *api.Task) {
 		shares.Rejected += t.Shares.Rejected
 		shares.Stale += t.Shares.Stale
 	}
-	p.print("hashrate", "%s from %d miners with %d threads (%s); shares: %d accepted, %d rejected, %d stale",
-		formatHashrate(hashrate), miners, threads, t.Kernel, shares.Accepted, shares.Rejected, shares.Stale)
+	p.print("hashrate", "%s from %s with %s (%s); shares: %d accepted, %d rejected, %d stale",
+		formatHashrate(hashrate), counted(miners, "miner"), counted(threads, "thread"), t.Kernel, shares.Accepted, shares.Rejected, shares.Stale)
 }
 
 func formatHashrate(h float64) string {
