@@ -13,6 +13,7 @@ type nodeFlags struct {
 	Node             string `help:"RPC address of the Bitcoin node, http://host:port or https://host:port." placeholder:"URL"`
 	NodeUser         string `help:"RPC user of the node." placeholder:"NAME"`
 	NodePasswordFile string `help:"File with the RPC password of the node; or set LODE_NODE_PASSWORD." placeholder:"FILE"`
+	NodeCookieFile   string `help:"Cookie file of a Bitcoin Core on this machine, instead of user and password. It is read once, and Core writes another at each start: rpcauth is for good." placeholder:"FILE"`
 	NodeCA           string `name:"node-ca" help:"PEM certificate to trust for the node." placeholder:"FILE"`
 }
 
@@ -20,7 +21,12 @@ type nodeFlags struct {
 func (f nodeFlags) upstream() (scheduler.Upstream, error) {
 	u := scheduler.Upstream{URL: f.Node, User: f.NodeUser}
 	var err error
-	if u.Password, err = nodePassword(f.NodePasswordFile); err != nil {
+	if f.NodeCookieFile != "" {
+		u.User, u.Password, err = f.cookie()
+	} else {
+		u.Password, err = nodePassword(f.NodePasswordFile)
+	}
+	if err != nil {
 		return u, err
 	}
 	if f.NodeCA != "" {
@@ -37,6 +43,22 @@ func (f nodeFlags) upstream() (scheduler.Upstream, error) {
 	}
 	u.URL = "node:" + address
 	return u, nil
+}
+
+// cookie reads user and password from the cookie file.
+func (f nodeFlags) cookie() (user, password string, err error) {
+	if f.NodeUser != "" || f.NodePasswordFile != "" {
+		return "", "", usagef("--node-cookie-file stands for --node-user and --node-password-file: give one or the other")
+	}
+	cookie, err := readSecret(f.NodeCookieFile)
+	if err != nil {
+		return "", "", usagef("--node-cookie-file: %w", err)
+	}
+	user, password, ok := strings.Cut(cookie, ":")
+	if !ok {
+		return "", "", usagef("--node-cookie-file: %s holds no user:password", f.NodeCookieFile)
+	}
+	return user, password, nil
 }
 
 // nodePassword reads the password from a file, else from LODE_NODE_PASSWORD. It is
