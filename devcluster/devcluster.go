@@ -215,7 +215,11 @@ func (c *Cluster) startMesos(ctx context.Context) error {
 		return err
 	}
 	c.Mesos = mesos
-	c.emit("mesos", fmt.Sprintf("master at %s, %d agents with %g cpus each", mesos.MasterURL(), c.config.Agents, c.config.CPUs))
+	agents := "1 agent"
+	if c.config.Agents > 1 {
+		agents = fmt.Sprintf("%d agents", c.config.Agents)
+	}
+	c.emit("mesos", fmt.Sprintf("master at %s, %s with %g cpus each", mesos.MasterURL(), agents, c.config.CPUs))
 	return nil
 }
 
