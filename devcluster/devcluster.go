@@ -215,11 +215,11 @@ func (c *Cluster) startMesos(ctx context.Context) error {
 		return err
 	}
 	c.Mesos = mesos
-	agents := "1 agent"
+	size := "1 agent"
 	if c.config.Agents > 1 {
-		agents = fmt.Sprintf("%d agents", c.config.Agents)
+		size = fmt.Sprintf("%d agents", c.config.Agents)
 	}
-	c.emit("mesos", fmt.Sprintf("master at %s, %s with %g cpus each", mesos.MasterURL(), agents, c.config.CPUs))
+	c.emit("mesos", fmt.Sprintf("master at %s, %s with %g cpus each", mesos.MasterURL(), size, c.config.CPUs))
 	return nil
 }
 
