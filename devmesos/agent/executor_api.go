@@ -160,7 +160,7 @@ func validateCall(call *executorapi.Call, hasType bool) *wire.Refusal {
 		switch {
 		case status.UUID == nil:
 			return fail("Expecting 'uuid' to be present")
-		case len(status.UUID) != 16:
+		case !wire.ValidUUID(status.UUID):
 			return fail("Not a valid UUID")
 		case status.ExecutorID != nil && *status.ExecutorID != call.ExecutorID:
 			return fail("ExecutorID in Call: %s does not match ExecutorID in TaskStatus: %s", call.ExecutorID.Value, status.ExecutorID.Value)

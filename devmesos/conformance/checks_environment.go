@@ -261,7 +261,7 @@ func executorCallChecks() []Check {
 			q, _ := f.Run(Prepared{Agent: p.agent})
 			p.Exit(0)
 			f.Event("FAILURE", failure(p.agent, p.ID))
-			f.Take(p.task, "TASK_FAILED")
+			f.Take(p.tasks[0], "TASK_FAILED")
 			c.eventually("the agent forgets the executor", func() error {
 				a, err := q.tryCall(Doc{"type": "MESSAGE", "executor_id": value(p.ID), "message": Doc{"data": b64("x")}})
 				if err != nil {

@@ -28,9 +28,9 @@ func (f *Framework) launchFetching(p *Probe, info Doc, uris ...Doc) string {
 	info["command"] = merge(cmd, Doc{"uris": append(items(cmd, "uris"), list(uris...)...)})
 	o := f.Offer(0.2, 64, "")
 	p.agent = text(o, "agent_id.value")
-	p.task = f.c.name("t")
-	f.Launch(o, task(p.task, p.agent, info))
-	return p.task
+	p.tasks = []string{f.c.name("t")}
+	f.Launch(o, task(p.tasks[0], p.agent, info))
+	return p.tasks[0]
 }
 
 func methods(fs []fetched) string {

@@ -71,6 +71,27 @@ func updateChecks() []Check {
 			next := f.UpdateAny(ids[0])
 			equal(c, "state after the first", text(next, "state"), "TASK_FINISHED")
 		}},
+		{Name: "updates/a uuid must be of a known version", Doc: "§5.4", Run: func(c *C) {
+			f := c.Framework(pa)
+			p, ids := f.Start(Prepared{})
+			p.Subscribe()
+			p.Launched(ids[0])
+			sent := p.Update(ids[0], "TASK_RUNNING")
+			st := f.Update(ids[0], "TASK_RUNNING")
+			for _, version := range []byte{0, 6, 15} {
+				uuid := []byte(unb64(newUUID()))
+				uuid[6] = version<<4 | uuid[6]&15
+				odd := Doc{"uuid": b64(string(uuid))}
+				a := p.Call(http.StatusBadRequest, Doc{"type": "UPDATE", "update": Doc{"status": merge(p.status(ids[0], "TASK_FINISHED"), odd)}})
+				equal(c, "body", a.Body, "Failed to validate Executor::Call: Not a valid UUID")
+				a = f.Expect(http.StatusBadRequest, "ACKNOWLEDGE", Doc{"acknowledge": merge(Doc{"agent_id": st["agent_id"], "task_id": st["task_id"]}, odd)})
+				equal(c, "body", a.Body, "Failed to validate scheduler::Call: Not a valid UUID")
+			}
+			p.Acknowledged(sent)
+			f.Acknowledge(st)
+			p.Update(ids[0], "TASK_FINISHED")
+			f.Take(ids[0], "TASK_FINISHED")
+		}},
 		{Name: "updates/after a terminal one they are acknowledged and dropped", Doc: "§5.4; R04", Run: func(c *C) {
 			f := c.Framework(pa)
 			p, ids := f.Start(Prepared{})
@@ -94,6 +115,7 @@ func updateChecks() []Check {
 			f := c.Framework(pa)
 			p, ids := f.Start(Prepared{})
 			p.Subscribe()
+			p.Launched(ids[0])
 			st := p.status(ids[0], "TASK_RUNNING")
 			delete(st, "timestamp")
 			p.Call(http.StatusAccepted, Doc{"type": "UPDATE", "update": Doc{"status": st}})
@@ -167,7 +189,9 @@ func retryChecks() []Check {
 	twice := func(t Timing) time.Duration { return 3 * t.UpdateRetry }
 	once := func(t Timing) time.Duration { return t.UpdateRetry }
 	return []Check{
-		{Name: "retries/first after the interval, second after twice that", Doc: "§2.10, §19; R04", Takes: twice, Run: func(c *C) {
+		// Alone: an agent sends all waiting updates anew when a framework with tasks on it
+		// subscribes again, that of another check for example.
+		{Name: "retries/first after the interval, second after twice that", Doc: "§2.10, §19; R04", Needs: NeedExclusive, Takes: twice, Run: func(c *C) {
 			f := c.Framework(Spec{Caps: []string{"PARTITION_AWARE"}})
 			p, ids := f.Start(Prepared{})
 			p.Subscribe()

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +92,13 @@ func (l *eventLog) take(ctx context.Context, match func(Event) bool) (Event, boo
 	}
 }
 
+// has reports whether an event that match accepts has come, taken or not.
+func (l *eventLog) has(match func(Event) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.events, match)
+}
+
 // waitEnd waits for the end of the stream.
 func (l *eventLog) waitEnd(ctx context.Context) bool {
 	for {
@@ -130,6 +138,13 @@ func (l *eventLog) String() string {
 // matchers
 
 func ofType(t string) func(Event) bool { return func(e Event) bool { return e.Type == t } }
+
+// launched matches the LAUNCH of the task.
+func launched(task string) func(Event) bool {
+	return func(e Event) bool {
+		return e.Type == "LAUNCH" && text(e.Doc, "launch.task.task_id.value") == task
+	}
+}
 
 // update matches an UPDATE of the task in the state ("" = any).
 func update(task, state string) func(Event) bool {

@@ -146,7 +146,7 @@ func (f *Framework) Start(w Prepared) (*Probe, []string) {
 		ids = append(ids, id)
 		tasks = append(tasks, task(id, p.agent, info, w.Task))
 	}
-	p.task = ids[0]
+	p.tasks = ids
 	f.Launch(offer, tasks...)
 	f.Arrived(p)
 	return p, ids

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ type Probe struct {
 	c         *C
 	framework string
 	agent     string
-	task      string // the first one
+	tasks     []string // that it was launched with
 	opened    int
 	current   *eventLog // of the newest stream
 	name      string    // its name
@@ -221,8 +222,26 @@ func (p *Probe) Event(what string, match func(Event) bool) Event {
 // Launched waits for the LAUNCH of the task.
 func (p *Probe) Launched(task string) Event {
 	p.c.Helper()
-	return p.Event("LAUNCH of "+task, func(e Event) bool {
-		return e.Type == "LAUNCH" && text(e.Doc, "launch.task.task_id.value") == task
+	return p.Event("LAUNCH of "+task, launched(task))
+}
+
+// awaitLaunch waits until a task that the executor was started for has come to it. An
+// update before that aborts a real agent ("Queued tasks can only be transitioned to
+// terminal states").
+func (p *Probe) awaitLaunch(task string) {
+	p.c.Helper()
+	if !slices.Contains(p.tasks, task) {
+		return
+	}
+	p.c.eventually("executor "+p.ID+": LAUNCH of "+task, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, log := range p.streams {
+			if log.has(launched(task)) {
+				return nil
+			}
+		}
+		return errors.New("not there")
 	})
 }
 
@@ -237,6 +256,7 @@ func (p *Probe) status(task, state string, more ...Doc) Doc {
 // Update sends a status update and returns it; the agent must take it with 202.
 func (p *Probe) Update(task, state string, more ...Doc) Doc {
 	p.c.Helper()
+	p.awaitLaunch(task)
 	st := p.status(task, state, more...)
 	p.Call(http.StatusAccepted, Doc{"type": "UPDATE", "update": Doc{"status": st}})
 	return st

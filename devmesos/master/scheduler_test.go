@@ -204,8 +204,7 @@ func (b *bench) agent(id string) *fakeAgent {
 func (a *fakeAgent) says(task string, state mesos.TaskState, uuid byte) {
 	var id []byte
 	if uuid != 0 {
-		id = make([]byte, 16)
-		id[0] = uuid
+		id = uuidOf(uuid)
 	}
 	a.report(a.frameworkOf(task), mesos.TaskStatus{
 		TaskID: mesos.TaskID{Value: task}, State: &state, Source: mesos.SOURCE_EXECUTOR.Enum(), UUID: id,
@@ -215,10 +214,11 @@ func (a *fakeAgent) says(task string, state mesos.TaskState, uuid byte) {
 }
 
 func (c *client) acknowledge(task, agent string, uuid byte) {
-	id := make([]byte, 16)
-	id[0] = uuid
-	c.call("ACKNOWLEDGE", jsonObject{"agent_id": jsonObject{"value": agent}, "task_id": jsonObject{"value": task}, "uuid": id})
+	c.call("ACKNOWLEDGE", jsonObject{"agent_id": jsonObject{"value": agent}, "task_id": jsonObject{"value": task}, "uuid": uuidOf(uuid)})
 }
+
+// uuidOf is a UUID of version 4 with a number in it.
+func uuidOf(n byte) []byte { return []byte{0: n, 6: 0x40, 8: 0x80, 15: 0} }
 
 func (a *fakeAgent) die() {
 	a.mu.Lock()

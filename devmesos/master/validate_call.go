@@ -8,9 +8,6 @@ import (
 	"lode/devmesos/internal/wire"
 )
 
-// uuidLength is that of an acknowledgement's uuid, in bytes.
-const uuidLength = 16
-
 // validateCall checks a scheduler's call before anything is looked up (namespace
 // scheduler::call of src/master/validation.cpp). The principal is the authenticated
 // one, or empty.
@@ -43,11 +40,11 @@ func validateCall(call *scheduler.Call, hasType bool, principal string) *wire.Re
 	}
 	switch call.Type {
 	case scheduler.Call_ACKNOWLEDGE:
-		if len(call.Acknowledge.UUID) != uuidLength {
+		if !wire.ValidUUID(call.Acknowledge.UUID) {
 			return refuse("Not a valid UUID")
 		}
 	case scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS:
-		if len(call.AcknowledgeOperationStatus.UUID) != uuidLength {
+		if !wire.ValidUUID(call.AcknowledgeOperationStatus.UUID) {
 			return refuse("Not a valid UUID")
 		}
 		if call.AcknowledgeOperationStatus.AgentID == nil {

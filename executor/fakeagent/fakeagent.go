@@ -276,8 +276,8 @@ func validate(call *executor.Call) error {
 	}
 	check := func(s *mesos.TaskStatus) error {
 		switch {
-		case len(s.UUID) != 16:
-			return fmt.Errorf("update uuid of %d bytes", len(s.UUID))
+		case len(s.UUID) != 16 || s.UUID[6]>>4 < 1 || s.UUID[6]>>4 > 5:
+			return fmt.Errorf("update uuid %x: want 16 bytes of a version from 1 to 5", s.UUID)
 		case s.GetSource() != mesos.SOURCE_EXECUTOR:
 			return errors.New("update source is not SOURCE_EXECUTOR")
 		case s.GetState() == mesos.TASK_STAGING:

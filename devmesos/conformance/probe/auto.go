@@ -51,13 +51,20 @@ func runAuto(a *agentClient) int {
 	update := func(task, state string) {
 		uuid := make([]byte, 16)
 		_, _ = rand.Read(uuid)
+		uuid[6], uuid[8] = uuid[6]&0x0f|0x40, uuid[8]&0x3f|0x80 // version 4, RFC 9562: agents look
 		if state != "TASK_RUNNING" {
 			last[string(uuid)] = true
 		}
-		_, _ = a.send(request(map[string]any{"type": "UPDATE", "update": map[string]any{"status": map[string]any{
+		answer, err := a.send(request(map[string]any{"type": "UPDATE", "update": map[string]any{"status": map[string]any{
 			"task_id": id{task}, "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid,
 			"timestamp": float64(time.Now().UnixMicro()) / 1e6,
 		}}}))
+		if err == nil && answer.Status != http.StatusAccepted {
+			err = fmt.Errorf("answer %d %s", answer.Status, answer.Body)
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "probe: %s of %s: %v\n", state, task, err)
+		}
 	}
 	for records := newRecords(resp.Body); ; {
 		rec, err := records.next()
