@@ -56,6 +56,7 @@ func Checks() []Check {
 		failoverChecks(), teardownChecks(), environmentChecks(), fetcherChecks(), filesChecks(), executorCallChecks(),
 		executorStreamChecks(), agentLossChecks(), recoveryChecks(), masterFailoverChecks(), maintenanceChecks(),
 		endpointChecks(), visibilityChecks(), revocableChecks(), redirectChecks(), goldenChecks(),
+		lastChecks(),
 	} {
 		all = append(all, topic...)
 	}

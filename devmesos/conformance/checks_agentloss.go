@@ -126,7 +126,24 @@ func agentLossChecks() []Check {
 			f.Event("FAILURE", failure(p.agent, ""))
 			f.reconcile([2]string{ids[0], p.agent})
 			f.reconciled(ids[0], "TASK_UNKNOWN", unknown, p.agent)
+			// Started again it has its old id, as the work directory says.
+			c.startAgent(p.agent)()
+			c.eventually("agent "+p.agent+" is back", func() error {
+				for _, s := range items(c.get("/slaves"), "slaves") {
+					if text(s, "id") == p.agent && at(s, "active") == true {
+						return nil
+					}
+				}
+				return errors.New("not in /slaves")
+			})
 		}},
+	}
+}
+
+// lastChecks cost the cluster an agent: nothing may come after them.
+func lastChecks() []Check {
+	pa := []string{"PARTITION_AWARE"}
+	return []Check{
 		{Name: "agent loss/marked gone by the operator", Doc: "§2.12; R16", Needs: NeedFaults | NeedOwn | NeedExclusive, Run: func(c *C) {
 			f := c.Framework(Spec{Caps: pa, Checkpoint: true, FailoverTimeout: 60})
 			p, ids := f.Run(Prepared{})

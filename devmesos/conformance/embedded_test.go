@@ -70,6 +70,12 @@ func (e embedded) agent(id string) (*devmesos.Agent, error) {
 	if a := e.byID[id]; a != nil {
 		return a, nil
 	}
+	for _, a := range e.Cluster.Agents() { // one may have registered anew
+		if now, ok := a.ID(); ok && now.Value == id {
+			e.byID[id] = a
+			return a, nil
+		}
+	}
 	return nil, fmt.Errorf("no agent %s", id)
 }
 
@@ -83,12 +89,17 @@ func (e embedded) KillAgent(_ context.Context, id string) error {
 }
 
 // StartAgent implements Faults.
-func (e embedded) StartAgent(_ context.Context, id string) error {
+func (e embedded) StartAgent(ctx context.Context, id string) error {
 	a, err := e.agent(id)
 	if err != nil {
 		return err
 	}
-	return a.Restart()
+	select {
+	case <-a.Done():
+		return a.Restart()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // UnregisterAgent implements Faults.

@@ -60,7 +60,8 @@ type Timing struct {
 type Faults interface {
 	// KillAgent ends the agent's process as kill -9 does; its executors live on.
 	KillAgent(ctx context.Context, agentID string) error
-	// StartAgent starts a killed agent again with its old work directory.
+	// StartAgent starts an agent that was killed or unregistered again, with its old work directory, once
+	// its former process has ended.
 	StartAgent(ctx context.Context, agentID string) error
 	// UnregisterAgent ends the agent gracefully (SIGUSR1).
 	UnregisterAgent(ctx context.Context, agentID string) error
