@@ -38,6 +38,9 @@ const (
 	// ackLimit is how long a finished executor waits for the agent to
 	// acknowledge its last updates.
 	ackLimit = 2 * time.Minute
+	// shutdownAckLimit is that after SHUTDOWN: an agent that ends the whole framework
+	// drops its updates without a word, and others wait for the resources.
+	shutdownAckLimit = time.Second
 	// idleLimit is how long an executor waits for its first task.
 	idleLimit = 5 * time.Minute
 	// maxStatusMessage bounds TaskStatus.message, in bytes.
@@ -281,6 +284,9 @@ func (e *executor) stop(cause error, grace time.Duration) {
 	// The agent destroys the container when the grace has passed; be gone before.
 	hard := grace * 9 / 10
 	if e.current == nil || e.current.ended() != nil {
+		if cause == nil {
+			hard = min(hard, shutdownAckLimit)
+		}
 		e.driver.Finish(hard)
 	} else {
 		e.current.stop(cause, grace*6/10)
@@ -288,6 +294,16 @@ func (e *executor) stop(cause error, grace time.Duration) {
 	e.shutdowns = append(e.shutdowns, time.AfterFunc(hard, func() {
 		e.end(fmt.Errorf("the executor could not end in an orderly way within %v", hard))
 	}))
+}
+
+// lastAcks is how long to wait for the acknowledgement of the last updates.
+func (e *executor) lastAcks() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping == errShutdown {
+		return shutdownAckLimit
+	}
+	return ackLimit
 }
 
 // agentHost is where other machines may reach this agent.

@@ -192,8 +192,8 @@ func TestShutdown(t *testing.T) {
 			if !strings.Contains(w.logText.String(), "did not wait for the last updates") {
 				t.Error("the log does not say that updates may be lost")
 			}
-			if took := time.Since(began); took >= w.options.Config.ShutdownGrace {
-				t.Errorf("took %v, the agent would have destroyed the container", took)
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("took %v, and others waited for the resources", took)
 			}
 		})
 	})

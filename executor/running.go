@@ -175,7 +175,7 @@ func (r *running) finish(err error) {
 	r.mu.Unlock()
 	e.log.Info("task ended", "task", r.id(), "state", state.String(), "message", status.GetMessage())
 	e.driver.Update(status)
-	e.driver.Finish(ackLimit)
+	e.driver.Finish(e.lastAcks())
 }
 
 // ended is the terminal status, nil before.
