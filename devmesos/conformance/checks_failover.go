@@ -213,6 +213,15 @@ func teardownChecks() []Check {
 			t := c.taskOf(f.ID, ids[0])
 			equal(c, "recorded state", text(t, "state"), "TASK_KILLED")
 		}},
+		{Name: "teardown/updates of its executors are taken and dropped", Doc: "§6.4", Run: func(c *C) {
+			f := c.Framework(Spec{FailoverTimeout: 60, Checkpoint: true})
+			p, ids := f.Run(Prepared{})
+			f.Teardown()
+			p.Event("SHUTDOWN", ofType("SHUTDOWN"))
+			p.Update(ids[0], "TASK_KILLED")
+			c.never(p.current, c.target.Quiet, "ACKNOWLEDGED by an agent that ends the framework", ofType("ACKNOWLEDGED"))
+			p.Exit(0)
+		}},
 		{
 			Name: "teardown/an executor that ignores SHUTDOWN is destroyed", Doc: "§6.4; R10",
 			Takes: func(t Timing) time.Duration { return t.ShutdownGrace },
