@@ -3,7 +3,6 @@ package devmesos
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 )
 
@@ -143,13 +143,12 @@ func (e *testExecutor) handle(event object) bool {
 }
 
 func (e *testExecutor) update(task, state string) {
-	var uuid [16]byte
-	rand.Read(uuid[:])
+	id := uuid.New()
 	status := object{
-		"task_id": value(task), "state": state, "source": "SOURCE_EXECUTOR", "uuid": uuid[:], "data": []byte("V-STDATA"),
+		"task_id": value(task), "state": state, "source": "SOURCE_EXECUTOR", "uuid": id[:], "data": []byte("V-STDATA"),
 		"message": "V-STMSG", "timestamp": float64(time.Now().UnixMicro()) / 1e6, "healthy": true,
 	}
-	b, _ := json.Marshal(uuid[:])
+	b, _ := json.Marshal(id[:])
 	var key string
 	json.Unmarshal(b, &key)
 	e.unacked[key] = object{"status": status}

@@ -16,7 +16,7 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Results) != 4 || len(steps) != 4 || report.CPU == "" {
+	if len(report.Results) != 4 || len(steps) != 5 || steps[0] != (BenchStep{Count: 4}) || report.CPU == "" {
 		t.Fatalf("report %+v, steps %+v", report, steps)
 	}
 	for i, r := range report.Results {
@@ -25,7 +25,7 @@ func TestBench(t *testing.T) {
 			r.VersionRolling != (r.Kernel == "portable-roll") {
 			t.Errorf("result %+v", r)
 		}
-		if s := steps[i]; s.Index != i+1 || s.Count != 4 || s.Kernel != r.Kernel || s.Threads != r.Threads {
+		if s := steps[i+1]; s.Index != i+1 || s.Count != 4 || s.Kernel != r.Kernel || s.Threads != r.Threads {
 			t.Errorf("step %+v for result %+v", s, r)
 		}
 	}
