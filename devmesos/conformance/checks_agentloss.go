@@ -140,10 +140,23 @@ func agentLossChecks() []Check {
 	}
 }
 
-// lastChecks cost the cluster an agent: nothing may come after them.
+// lastChecks cost the cluster an agent each: nothing may come after them.
 func lastChecks() []Check {
 	pa := []string{"PARTITION_AWARE"}
 	return []Check{
+		{Name: "drain/mark_gone", Doc: "§6.5, §14; R15", Needs: NeedOwn | NeedFaults | NeedExclusive, Run: func(c *C) {
+			f := c.Framework(Spec{Caps: pa, Checkpoint: true, FailoverTimeout: 60})
+			p, ids := f.Run(Prepared{})
+			c.operate(Doc{"type": "DRAIN_AGENT", "drain_agent": Doc{"agent_id": value(p.agent), "mark_gone": true}})
+			p.Event("KILL", killed(ids[0]))
+			p.Update(ids[0], "TASK_KILLED")
+			st := f.Take(ids[0], "TASK_GONE_BY_OPERATOR")
+			equal(c, "reason", text(st, "reason"), "REASON_AGENT_DRAINING")
+			p.Event("SHUTDOWN", ofType("SHUTDOWN"))
+			f.Event("FAILURE of the agent", failure(p.agent, ""))
+			f.reconcile([2]string{ids[0], p.agent})
+			f.reconciled(ids[0], "TASK_GONE_BY_OPERATOR", "Task is gone", p.agent)
+		}},
 		{Name: "agent loss/marked gone by the operator", Doc: "§2.12; R16", Needs: NeedFaults | NeedOwn | NeedExclusive, Run: func(c *C) {
 			f := c.Framework(Spec{Caps: pa, Checkpoint: true, FailoverTimeout: 60})
 			p, ids := f.Run(Prepared{})

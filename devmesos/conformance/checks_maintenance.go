@@ -43,6 +43,9 @@ func maintenanceChecks() []Check {
 				}
 				return nil
 			})
+			// The agent itself goes on draining, and drops tasks, until its executors are gone.
+			p.Exit(0)
+			f.Event("FAILURE", failure(p.agent, p.ID))
 		}},
 		{Name: "drain/a grace period given as text is refused", Doc: "§14; R15", Run: func(c *C) {
 			a, err := c.operator.postJSON(c.ctx, "/api/v1", Doc{"type": "DRAIN_AGENT", "drain_agent": Doc{"agent_id": value("nope"), "max_grace_period": "3s"}})
@@ -51,19 +54,6 @@ func maintenanceChecks() []Check {
 			}
 			equal(c, "status", a.Status, http.StatusBadRequest)
 			equal(c, "body", a.Body, "Failed to convert JSON into Call protobuf: Not expecting a JSON string for field 'max_grace_period'")
-		}},
-		{Name: "drain/mark_gone", Doc: "§6.5, §14; R15", Needs: ownCluster | NeedFaults, Run: func(c *C) {
-			f := c.Framework(keep)
-			p, ids := f.Run(Prepared{})
-			c.operate(Doc{"type": "DRAIN_AGENT", "drain_agent": Doc{"agent_id": value(p.agent), "mark_gone": true}})
-			p.Event("KILL", killed(ids[0]))
-			p.Update(ids[0], "TASK_KILLED")
-			st := f.Take(ids[0], "TASK_GONE_BY_OPERATOR")
-			equal(c, "reason", text(st, "reason"), "REASON_AGENT_DRAINING")
-			p.Event("SHUTDOWN", ofType("SHUTDOWN"))
-			f.Event("FAILURE of the agent", failure(p.agent, ""))
-			f.reconcile([2]string{ids[0], p.agent})
-			f.reconciled(ids[0], "TASK_GONE_BY_OPERATOR", "Task is gone", p.agent)
 		}},
 	}
 }
