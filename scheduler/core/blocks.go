@@ -88,7 +88,7 @@ func (c *Core) receiveBlock(e Message, m *message.Block) {
 	b := c.learnBlock(m.Block)
 	b.Stored = true
 	b.submitAt = c.now.Add(submitPatience)
-	c.dirty = true
+	c.touchBlock(b)
 	c.stores = append(c.stores, StoreBlock{Hash: hash, Data: data})
 	c.blockReceived(e, m.Block.Hash)
 }
@@ -170,7 +170,7 @@ func (c *Core) learnBlock(m *message.BlockState) *Block {
 		b.Confirmations = m.Confirmations
 		c.state.Blocks = append(c.state.Blocks, b)
 		c.forgetBlocks()
-		c.dirty = true
+		c.touchBlock(b)
 		c.tell(Progress{Type: "block", Block: blockStatus(b)})
 		return b
 	}
@@ -187,12 +187,12 @@ func (c *Core) learnBlock(m *message.BlockState) *Block {
 func (c *Core) blockState(b *Block, state string) {
 	if state != b.State && state != blockSubmitted {
 		b.State = state
-		c.dirty = true
+		c.touchBlock(b)
 		c.tell(Progress{Type: "block", Block: blockStatus(b)})
 	}
 	if b.Stored && (b.State == blockOrphaned || b.State == blockConfirmed) && b.Confirmations >= deepEnough {
 		b.Stored = false
-		c.dirty = true
+		c.touchBlock(b)
 		c.actions = append(c.actions, DropBlock{b.Hash})
 	}
 }
@@ -243,8 +243,14 @@ func (c *Core) forgetBlocks() {
 			i++
 			continue
 		}
+		c.touchBlock(c.state.Blocks[i])
 		c.state.Blocks = slices.Delete(c.state.Blocks, i, i+1)
 	}
+}
+
+func (c *Core) touchBlock(b *Block) {
+	c.touched.block(b.Hash)
+	c.dirty = true
 }
 
 func blockStatus(b *Block) *api.Block {

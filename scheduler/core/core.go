@@ -96,6 +96,7 @@ type Core struct {
 	orphans   map[string]*orphan
 	blocks    map[string]*assembly
 	connected bool
+	session   uint64 // of the subscription
 	master    string
 	lastError string
 	recon     reconciliation
@@ -111,6 +112,7 @@ type Core struct {
 	fetchTold        time.Time // last complaint that agents cannot fetch the executor
 	roomAt           time.Time // earliest time at which another miner is killed to make room
 
+	touched touched // since Changes was called
 	dirty   bool
 	stores  []Action
 	actions []Action
@@ -236,7 +238,7 @@ func (c *Core) subscribed(e Subscribed) {
 			ErrRefused, e.FrameworkID, c.state.FrameworkID))
 		return
 	}
-	c.connected, c.master, c.lastError = true, e.Master, ""
+	c.connected, c.session, c.master, c.lastError = true, e.Session, e.Master, ""
 	c.counters.Subscriptions++
 	// All offers of the time before are void, without a RESCIND.
 	clear(c.offers)
@@ -330,7 +332,7 @@ func (c *Core) TakeLatencies() []time.Duration {
 
 func (c *Core) call(call *scheduler.Call) {
 	call.FrameworkID = &mesos.FrameworkID{Value: c.state.FrameworkID}
-	c.actions = append(c.actions, Call{call})
+	c.actions = append(c.actions, Call{Session: c.session, Call: call})
 }
 
 func (c *Core) stop(err error) { c.actions = append(c.actions, Stop{err}) }

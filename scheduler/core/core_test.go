@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -115,4 +116,38 @@ func BenchmarkCluster(b *testing.B) {
 		}
 	}
 	b.ReportMetric(agents, "agents")
+}
+
+func TestEntriesAreTheState(t *testing.T) {
+	s := newScript(t)
+	s.mining("S1", "S2")
+	entries, err := s.c.state.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := make(map[string][]byte)
+	for _, e := range entries {
+		kept[e.Key] = e.Value
+	}
+	back, err := RestoreState(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := s.c.state.Encode()
+	if got, _ := back.Encode(); string(got) != string(want) {
+		t.Errorf("%s\nexpected %s", got, want)
+	}
+	for _, bad := range []Change{
+		{"head", []byte("{")}, {"task/x", []byte("{}")}, {"block/x", []byte("{}")}, {"else", []byte("{}")}, {"head", []byte("{}")},
+	} {
+		broken := maps.Clone(kept)
+		broken[bad.Key] = bad.Value
+		if _, err := RestoreState(broken); !errors.Is(err, ErrState) {
+			t.Errorf("%s = %s: %v", bad.Key, bad.Value, err)
+		}
+	}
+	delete(kept, "head")
+	if _, err := RestoreState(kept); !errors.Is(err, ErrState) {
+		t.Errorf("without a head: %v", err)
+	}
 }

@@ -14,8 +14,12 @@ type Event interface{ event() }
 
 // Events that a Core understands.
 type (
-	// Subscribed is the first event of a subscription. Master is host:port.
-	Subscribed struct{ FrameworkID, Master string }
+	// Subscribed is the first event of a subscription. Master is host:port; Session
+	// is the caller's number of the subscription.
+	Subscribed struct {
+		FrameworkID, Master string
+		Session             uint64
+	}
 	// Disconnected says that the subscription ended, or could not be had.
 	Disconnected struct{ Reason string }
 	// Offers are new offers.
@@ -67,10 +71,15 @@ type (
 		Hash string
 		Data []byte
 	}
-	// Persist writes Core.Encode to disk.
+	// Persist writes Core.Encode, or else Core.Changes, to disk.
 	Persist struct{}
-	// Call is sent to the master, in order. It may hold secrets: do not log it.
-	Call struct{ *scheduler.Call }
+	// Call is sent to the master, in order, on the subscription that the Subscribed
+	// event with this Session began, and on no later one: what it answers is void
+	// there. It may hold secrets: do not log it.
+	Call struct {
+		Session uint64
+		*scheduler.Call
+	}
 	// SubmitBlock gives a stored block to the nodes; Submitted is the answer.
 	SubmitBlock struct{ Hash string }
 	// DropBlock deletes a stored block that is deep in the chain.

@@ -22,6 +22,7 @@ func (c *Core) kill(t *Task, why string) {
 		return
 	}
 	t.Kill = why
+	c.touched.task(t.ID)
 	c.changed()
 	r := c.runs[t.ID]
 	r.killAt, r.killAttempts = time.Time{}, 0

@@ -40,6 +40,7 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 		return nil, fmt.Errorf("describe task %s: %w", t.ID, err)
 	}
 	c.state.Tasks[t.ID] = t
+	c.touched.task(t.ID)
 	r := &run{}
 	if t.Kind == KindMiner {
 		r.knownEpoch = c.state.Proxies.Epoch

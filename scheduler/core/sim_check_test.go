@@ -10,17 +10,54 @@ import (
 	"lode/message"
 )
 
-// stored is what would be found after a crash.
-func (h *harness) stored() *State {
-	if h.decoded == nil {
-		s, err := DecodeState(h.disk)
-		if err != nil {
-			h.fail("stored state: %v", err)
-			s = NewState([]byte(simKey))
-		}
-		h.decoded = s
+// store puts what changed on disk.
+func (h *harness) store() {
+	changes, err := h.core.Changes()
+	if err != nil {
+		h.fail("encode: %v", err)
+		return
 	}
-	return h.decoded
+	if h.disk == nil {
+		h.disk, h.decoded = make(map[string][]byte), NewState([]byte(simKey))
+	}
+	for _, c := range changes {
+		if c.Value == nil {
+			delete(h.disk, c.Key)
+		} else {
+			h.disk[c.Key] = c.Value
+		}
+		id, isTask := strings.CutPrefix(c.Key, keyTask)
+		switch {
+		case c.Key == keyHead:
+			tasks := h.decoded.Tasks
+			h.decoded = new(State)
+			err = json.Unmarshal(c.Value, h.decoded)
+			h.decoded.Tasks = tasks
+		case isTask && c.Value == nil:
+			delete(h.decoded.Tasks, id)
+		case isTask:
+			t := new(Task)
+			err = json.Unmarshal(c.Value, t)
+			h.decoded.Tasks[id] = t
+		}
+		if err != nil {
+			h.fail("change of %s: %v", c.Key, err)
+		}
+	}
+}
+
+// checkDisk makes sure that the changes, put together, are the state.
+func (h *harness) checkDisk() {
+	s, err := RestoreState(h.disk)
+	if err != nil {
+		h.fail("stored state: %v", err)
+		return
+	}
+	got, _ := json.Marshal(s.Tasks)
+	want, _ := json.Marshal(h.core.state.Tasks)
+	if string(got) != string(want) || s.Epoch != h.core.state.Epoch || len(s.Blocks) != len(h.core.state.Blocks) {
+		h.fail("stored is %s, expected %s", got, want)
+	}
 }
 
 // checkCore checks what must be true of the state at any time.
@@ -56,7 +93,7 @@ func (h *harness) checkCall(call *scheduler.Call) {
 		h.fail("%s call before the framework id is stored", call.Type)
 		return
 	}
-	disk := h.stored()
+	disk := h.decoded
 	if disk.FrameworkID == "" || call.FrameworkID.GetValue() != disk.FrameworkID {
 		h.fail("%s call with framework id %q, stored is %q", call.Type, call.FrameworkID.GetValue(), disk.FrameworkID)
 	}

@@ -85,8 +85,8 @@ type harness struct {
 	*cluster
 
 	core    *Core
-	disk    []byte
-	decoded *State // what is on disk; nil: to be decoded
+	disk    map[string][]byte // by key; nil: nothing was ever stored
+	decoded *State            // what is on disk
 	blocks  map[string][]byte
 	session int
 
@@ -254,7 +254,7 @@ func (h *harness) start() {
 	state := NewState([]byte(simKey))
 	if h.disk != nil {
 		var err error
-		if state, err = DecodeState(h.disk); err != nil {
+		if state, err = RestoreState(h.disk); err != nil {
 			h.fail("stored state: %v", err)
 			return
 		}
@@ -358,11 +358,7 @@ func (h *harness) step(e Event) {
 			if rest > 0 {
 				h.fail("the state is stored after other actions")
 			}
-			b, err := h.core.Encode()
-			if err != nil {
-				h.fail("encode: %v", err)
-			}
-			h.disk, h.decoded = b, nil
+			h.store()
 		case Call:
 			rest++
 			h.perform(a.Call)
@@ -381,6 +377,9 @@ func (h *harness) step(e Event) {
 		case Stop:
 			h.fail("the core stops: %v", a.Err)
 		}
+	}
+	if _, tick := e.(Tick); tick && h.core != nil && h.disk != nil {
+		h.checkDisk()
 	}
 }
 

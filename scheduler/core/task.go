@@ -147,6 +147,7 @@ func (c *Core) setState(t *Task, state string) {
 	}
 	t.State, t.Since = state, c.now
 	c.dirty = true
+	c.touched.task(t.ID)
 	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
 }
 
@@ -201,6 +202,7 @@ func (c *Core) explainFetch(t *Task, s *mesos.TaskStatus) {
 
 func (c *Core) remove(t *Task) {
 	delete(c.state.Tasks, t.ID)
+	c.touched.task(t.ID)
 	delete(c.runs, t.ID)
 	c.recon.heard(t.ID)
 	c.changed()
