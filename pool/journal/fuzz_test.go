@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/hex"
 	"reflect"
 	"testing"
@@ -27,7 +26,7 @@ func FuzzReplay(f *testing.F) {
 	f.Add([]byte(magic + "\x05\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		j := &Journal{pending: make(map[string]Entry)}
-		whole, damaged, err := j.replay(bytes.NewReader(data))
+		whole, damaged, err := j.replay(data)
 		if err != nil {
 			return
 		}
@@ -37,7 +36,7 @@ func FuzzReplay(f *testing.F) {
 		again := &Journal{pending: make(map[string]Entry)}
 		if !damaged {
 			// The sound part alone says the same.
-			if _, _, err := again.replay(bytes.NewReader(data[:whole])); err != nil || !reflect.DeepEqual(j.pending, again.pending) {
+			if _, _, err := again.replay(data[:whole]); err != nil || !reflect.DeepEqual(j.pending, again.pending) {
 				t.Fatalf("the sound part reads differently: %v", err)
 			}
 		}
@@ -50,7 +49,7 @@ func FuzzReplay(f *testing.F) {
 			written = append(written, b...)
 		}
 		again = &Journal{pending: make(map[string]Entry)}
-		if end, damaged, err := again.replay(bytes.NewReader(written)); err != nil || damaged || end != int64(len(written)) {
+		if end, damaged, err := again.replay(written); err != nil || damaged || end != int64(len(written)) {
 			t.Fatalf("what was written anew is not sound: %v at %d of %d: %s", err, end, len(written), hex.Dump(written))
 		}
 		if len(again.pending) != len(j.pending) {

@@ -67,56 +67,6 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestTornTail cuts the file at every byte: all records before the cut survive, and
-// the journal takes new ones.
-func TestTornTail(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "blocks.journal")
-	j := open(t, path)
-	var ends []int64
-	for i := range 3 {
-		if _, err := j.Add(entry(i + 1)); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ends = append(ends, info.Size())
-	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for cut := range len(whole) {
-		torn := filepath.Join(t.TempDir(), "torn.journal")
-		if err := os.WriteFile(torn, whole[:cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		survivors := 0
-		for _, end := range ends {
-			if int64(cut) >= end {
-				survivors++
-			}
-		}
-		k, err := journal.Open(torn)
-		if err != nil {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-		if got := len(k.Pending()); got != survivors {
-			t.Fatalf("cut at %d: %d blocks, want %d", cut, got, survivors)
-		}
-		if _, err := k.Add(entry(9)); err != nil {
-			t.Fatal(err)
-		}
-		_ = k.Close()
-		k = open(t, torn)
-		if got := len(k.Pending()); got != survivors+1 {
-			t.Fatalf("cut at %d: %d blocks after an Add, want %d", cut, got, survivors+1)
-		}
-		_ = k.Close()
-	}
-}
-
 // TestDamage spoils one byte in the middle: the other records survive, and the file
 // is kept for inspection.
 func TestDamage(t *testing.T) {
