@@ -26,6 +26,8 @@ type fakeNode struct {
 	submitted []string
 	fail      int // HTTP status to fail with, 0: none
 	hang      bool
+	// submitDelay is how long submitblock takes.
+	submitDelay time.Duration
 	// slow holds templates back until it is closed; nil: no.
 	slow chan struct{}
 }
@@ -65,6 +67,9 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	if hang {
 		<-r.Context().Done()
 		return
+	}
+	if request.Method == "submitblock" {
+		time.Sleep(n.submitDelay)
 	}
 	if slow != nil && request.Method == "getblocktemplate" {
 		select {
@@ -152,6 +157,9 @@ type fakePool struct {
 	// swallow is how many shares are taken without an answer: the connection drops.
 	swallow int
 	refuse  bool // all users
+	// submitDelay is how long an answer to a share takes; answered counts them.
+	submitDelay time.Duration
+	answered    int
 	// extranonces is set_extranonce before the next job; "": none.
 	extranonces string
 }
@@ -234,6 +242,12 @@ func (p *fakePool) serve(c net.Conn) {
 				_ = c.Close()
 				break
 			}
+			if p.submitDelay > 0 {
+				p.mu.Unlock()
+				time.Sleep(p.submitDelay)
+				p.mu.Lock()
+			}
+			p.answered++
 			fmt.Fprintf(c, `{"id":%s,%s}`+"\n", request.ID, p.answer)
 		default:
 			fmt.Fprintf(c, `{"id":%s,"result":true,"error":null}`+"\n", request.ID)

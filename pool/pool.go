@@ -34,7 +34,8 @@ type Config struct {
 	Shard uint8
 	// Authorize decides who may mine; nil: everybody.
 	Authorize func(user, password string) error
-	// OnBlock is called when a block was journalled and at each change of its state.
+	// OnBlock is called when a block was found and at each change of its state, one call
+	// at a time, in order.
 	OnBlock func(Block)
 	// MinBlockInterval throttles blocks on test networks, where a node takes a
 	// thousand blocks a second: until it has passed since the last block, a hash
@@ -95,7 +96,7 @@ type BlockState string
 
 // States of a found block.
 const (
-	BlockSubmitted BlockState = "submitted" // in the journal, on its way to nodes
+	BlockSubmitted BlockState = "submitted" // on its way to the journal and to nodes
 	BlockConfirmed BlockState = "confirmed" // a node has it in its main chain
 	BlockOrphaned  BlockState = "orphaned"  // a node has another block at its height, deep enough
 )

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"lode/pool"
 )
@@ -45,9 +46,15 @@ func TestBlockForPool(t *testing.T) {
 			if err := m.submit(s); err != nil {
 				t.Fatal(err)
 			}
-			p.mu.Lock()
-			first := p.blocks[0]
-			p.mu.Unlock()
+			var first pool.Block
+			p.eventually("the block is told of", func() bool {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if len(p.blocks) > 0 {
+					first = p.blocks[0]
+				}
+				return len(p.blocks) > 0
+			})
 			if first.Pool != up.url() || first.Hash != s.hash.String() || first.State != pool.BlockSubmitted || first.Height != 500 || first.Finder != "rig.1" {
 				t.Errorf("told of %+v", first)
 			}
@@ -89,5 +96,41 @@ func TestPoolBlockConfirmed(t *testing.T) {
 	defer node.mu.Unlock()
 	if len(node.submitted) > 0 {
 		t.Error("what is no whole block was submitted to the node")
+	}
+}
+
+// TestDrainWaitsForBlocks ends a proxy right after a block was found: it is handed in first, however
+// slowly it is taken.
+func TestDrainWaitsForBlocks(t *testing.T) {
+	const slow = 700 * time.Millisecond
+	for _, kind := range []string{"node", "pool"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			node, up := startFakeNode(t), startFakePool(t)
+			node.submitDelay, up.submitDelay = slow, slow
+			up.notify(poolJob("1", node, nil))
+			list := []pool.Upstream{{URL: "node:" + node.URL}}
+			if kind == "pool" {
+				list[0] = pool.Upstream{URL: up.url(), User: "me"}
+			}
+			p := startProxy(t, easy(pool.Config{Upstreams: list}))
+			m := p.miner("rig.1")
+			j, err := m.job(anyJob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.submit(m.solve(j, 0)); err != nil {
+				t.Fatal(err)
+			}
+			_ = m.conn.Close()
+			p.stop()
+			node.mu.Lock()
+			defer node.mu.Unlock()
+			up.mu.Lock()
+			defer up.mu.Unlock()
+			if len(node.submitted)+up.answered == 0 {
+				t.Errorf("%d blocks were taken, %d answers given when the proxy ended; want some of either", len(node.submitted), up.answered)
+			}
+		})
 	}
 }

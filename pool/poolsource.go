@@ -103,6 +103,7 @@ type poolSource struct {
 	why      error
 	unknown  time.Time // since when jobs are on a block that our node does not know
 	retries  []*flight // without an answer, oldest first
+	blocks   int       // shares that are blocks, without an answer
 }
 
 func newPoolSource(p *Proxy, index int, u Upstream) (*poolSource, error) {
@@ -305,6 +306,9 @@ func (s *poolSource) submit(f *flight) {
 	if s.lastGood.IsZero() {
 		s.lastGood = time.Now()
 	}
+	if f.block != "" && !f.again {
+		s.blocks++
+	}
 	s.mu.Unlock()
 	err := s.client.SubmitAsync(f.assignment, f.extranonce2, f.ntime, f.nonce, f.version, func(err error) { s.answered(f, err) })
 	if err != nil {
@@ -374,13 +378,42 @@ func (s *poolSource) expire() {
 func (s *poolSource) lose(f *flight, err error) {
 	s.counts.Lost.Add(1)
 	s.p.log.Debug("share lost", "upstream", s.shown, "error", err)
-	s.tell(f, "lost: "+err.Error())
+	s.end(f, "lost: "+err.Error())
 }
 
-// tell notes what became of a block.
+// tell notes the news of a block.
 func (s *poolSource) tell(f *flight, what string) {
 	if f.block != "" {
 		s.p.keeper.Note(f.block, s.shown+": "+what)
+	}
+}
+
+// end tells what became of a share, if it is a block.
+func (s *poolSource) end(f *flight, what string) {
+	s.tell(f, what)
+	if f.block != "" {
+		s.mu.Lock()
+		s.blocks--
+		s.mu.Unlock()
+	}
+}
+
+// awaitBlocks waits until the pool has answered to all blocks, or ctx ends: false.
+func (s *poolSource) awaitBlocks(ctx context.Context) bool {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		s.mu.Lock()
+		waiting := s.blocks
+		s.mu.Unlock()
+		if waiting == 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
 	}
 }
 
@@ -399,7 +432,7 @@ func (s *poolSource) answered(f *flight, err error) {
 		s.mu.Lock()
 		s.refused, s.lastGood = 0, time.Now()
 		s.mu.Unlock()
-		s.tell(f, "accepted")
+		s.end(f, "accepted")
 		return
 	case refusal.Code == stratum.CodeStale:
 		s.counts.Stale.Add(1)
@@ -407,7 +440,7 @@ func (s *poolSource) answered(f *flight, err error) {
 		s.counts.Rejected.Add(1)
 	}
 	s.p.log.Info("pool refused a share", "upstream", s.shown, "code", refusal.Code, "reason", refusal.Text)
-	s.tell(f, "refused: "+refusal.Error())
+	s.end(f, "refused: "+refusal.Error())
 	s.mu.Lock()
 	s.refused++
 	s.mu.Unlock()

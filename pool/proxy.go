@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +41,10 @@ const (
 	defaultHoldDown = time.Minute
 	startPatience   = 2 * time.Second
 	tickInterval    = time.Second
-	sessionTicks    = 5 // ticks between two looks at all sessions
-	saveInterval    = time.Minute
-	drainTime       = 5 * time.Second
+	// Ticks between two looks at all sessions, and at the certificate's files.
+	sessionTicks     = 5
+	certificateTicks = 60
+	drainTime        = 5 * time.Second
 	// lagPatience is how long a node may be behind another before that is preferred.
 	lagPatience = 10 * time.Second
 	// staleWork is how long miners go on with the last work when no upstream is left.
@@ -148,35 +148,6 @@ func New(config Config) (*Proxy, error) {
 	return p, nil
 }
 
-func (p *Proxy) openState() error {
-	if err := os.MkdirAll(p.config.StateDir, 0o700); err != nil {
-		return fmt.Errorf("state folder: %w", err)
-	}
-	lock, err := lockState(p.config.StateDir)
-	if err != nil {
-		return err
-	}
-	j, err := journal.Open(filepath.Join(p.config.StateDir, "blocks.journal"))
-	if err != nil {
-		_ = lock.Close()
-		return err
-	}
-	p.lock, p.journal = lock, j
-	p.accounts = accounts.New(p.now)
-	if err := p.accounts.Load(p.accountsPath()); err != nil {
-		// Statistics are no reason not to mine.
-		p.log.Error("accounts begin anew", "error", err)
-	}
-	return nil
-}
-
-func (p *Proxy) closeState() {
-	_ = p.journal.Close()
-	_ = p.lock.Close()
-}
-
-func (p *Proxy) accountsPath() string { return filepath.Join(p.config.StateDir, "accounts.json") }
-
 // Run serves miners until ctx ends, then says goodbye to them, and returns nil when
 // everything is closed.
 func (p *Proxy) Run(ctx context.Context) error {
@@ -194,6 +165,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { p.keeper.Run(inner) })
 	background.Go(func() { p.tick(inner) })
+	saved := make(chan struct{})
+	go func() {
+		defer close(saved)
+		p.saveLoop(inner)
+	}()
 	for i, s := range p.sources {
 		background.Go(func() { s.run(inner, &report{p, i}) })
 	}
@@ -221,6 +197,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(inner, drainTime)
 	p.server.Shutdown(drain, true)
 	cancel()
+	p.awaitBlocks(inner)
 	silence()
 	serving.Wait()
 	stop()
@@ -228,9 +205,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, n := range p.nodes {
 		n.Close()
 	}
-	if e := p.accounts.Save(p.accountsPath()); e != nil {
-		p.log.Error("accounts not saved", "error", e)
-	}
+	p.waitForDisk(saved)
 	if err != nil {
 		return fmt.Errorf("pool-proxy: %w", err)
 	}
@@ -317,7 +292,6 @@ func (p *Proxy) fitsNode(size int) bool {
 func (p *Proxy) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	saved := p.now()
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -333,12 +307,8 @@ func (p *Proxy) tick(ctx context.Context) {
 		if n%sessionTicks == 0 {
 			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
 		}
-		if now.Sub(saved) > saveInterval {
-			saved = now
+		if n%certificateTicks == 0 {
 			p.reloadCertificate()
-			if err := p.accounts.Save(p.accountsPath()); err != nil {
-				p.log.Error("accounts not saved", "error", err)
-			}
 		}
 	}
 }

@@ -310,7 +310,7 @@ func (p *Proxy) candidate(a *attempt) {
 }
 
 // poolCandidate hands a pool its block: it alone has the transactions. What is known
-// of the block goes to the journal first. The share goes to the pool in any case.
+// of the block goes to the journal. The share goes to the pool in any case.
 func (p *Proxy) poolCandidate(a *attempt) {
 	j := a.j
 	f := j.pool.flight(a.in, a.version, a.extranonce1)

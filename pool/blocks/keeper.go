@@ -1,8 +1,10 @@
-// Package blocks sees to it that no found block is lost: it journals blocks, submits
-// them to every node until each has answered, and watches over them until they are
-// deep in the chain, submitting again what a crashed node forgot.
+// Package blocks sees to it that no found block is lost: it hands a block to every node
+// and to the journal at the same time, and watches over it until it is deep in the
+// chain, handing in again what a crashed node forgot.
 //
-// Call New, then Keeper.Run in a goroutine; Keeper.Found hands in a block.
+// Call New, then Keeper.Run in a goroutine; Keeper.Found hands in a block, and waits for
+// nothing. Each node has a submitter and a watcher of its own, the disk has a writer:
+// what is slow or hangs holds up nobody else.
 package blocks
 
 import (
@@ -26,6 +28,14 @@ type Node interface {
 	Height(ctx context.Context) (int64, error)
 }
 
+// Journal is what a Keeper needs of a journal.Journal.
+type Journal interface {
+	Add(e journal.Entry) (isNew bool, err error)
+	Settle(hash string) error
+	Retry() error
+	Pending() []journal.Entry
+}
+
 // State is what is known of a block.
 type State string
 
@@ -46,7 +56,7 @@ type Block struct {
 
 // Options of a Keeper.
 type Options struct {
-	Journal *journal.Journal
+	Journal Journal
 	Nodes   []Node
 	// Confirmations and KeepFor: a block is cared for until it is so deep and so
 	// old. Nodes write their chain to disk seldom (Core: hourly), and a killed node
@@ -56,8 +66,8 @@ type Options struct {
 	// OrphanDepth: a block counts as orphaned when another one in its place is so
 	// deep. 0: 6.
 	OrphanDepth int64
-	// OnChange is called at journal time and at each change of state, one call at a
-	// time. Raw is set at journal time alone.
+	// OnChange is called when a block was found and at each change of its state, one
+	// call at a time, in order. Raw is set in the first call alone.
 	OnChange func(Block)
 	Logger   *slog.Logger
 }
@@ -72,6 +82,8 @@ const (
 	submitRetry    = time.Second
 	submitRetryMax = 16 * time.Second
 	journalRetry   = 5 * time.Second
+	// lastWrite is how long the end waits for the disk.
+	lastWrite = 3 * time.Second
 	// history is how many blocks Blocks can tell of.
 	history = 1000
 	// poolPatience is for how long nodes are asked about a pool's block.
@@ -82,27 +94,31 @@ const (
 
 // Keeper looks after found blocks.
 type Keeper struct {
-	o     Options
-	wakes []chan struct{} // one for each node
+	o Options
+	// Each of these wakes one goroutine of Run; the first two have one for each node.
+	submit, watch []chan struct{}
+	write, tell   chan struct{}
 
-	tellMu sync.Mutex // orders calls of OnChange; held before mu
-
-	mu      sync.Mutex // guards the rest
-	blocks  map[string]*tracked
-	order   []string // hashes, oldest first
-	unsaved bool     // the journal failed: blocks are in memory alone
+	mu     sync.Mutex // guards the rest
+	blocks map[string]*tracked
+	order  []string // hashes, oldest first
+	news   []Block  // that OnChange has not heard yet
 }
 
 type tracked struct {
 	Block
 	hash    chainhash.Hash
 	nodes   []opinion
-	settled bool
+	given   bool // the journal has it, perhaps in memory only
+	saved   bool // it is on disk
+	settled bool // it needs no more care
+	dropped bool // the journal knows that
 }
 
 // opinion is what one node thinks of a block.
 type opinion struct {
 	submitted     bool // it answered, and need not be asked again
+	tried, taken  bool // it was offered the block, whatever came of that; it answered once
 	invalid       bool
 	inMain        bool
 	buried        int64         // depth of the other block in its place, 0: none
@@ -137,12 +153,16 @@ func New(o Options) *Keeper {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{o: o, blocks: make(map[string]*tracked)}
+	k := &Keeper{
+		o: o, blocks: make(map[string]*tracked),
+		write: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+	}
 	for range o.Nodes {
-		k.wakes = append(k.wakes, make(chan struct{}, 1))
+		k.submit, k.watch = append(k.submit, make(chan struct{}, 1)), append(k.watch, make(chan struct{}, 1))
 	}
 	for _, e := range o.Journal.Pending() {
-		k.track(e)
+		b := k.track(e)
+		b.given, b.saved = true, true
 	}
 	return k
 }
@@ -164,12 +184,12 @@ func (k *Keeper) track(e journal.Entry) *tracked {
 	return b
 }
 
-// prune drops the oldest settled blocks beyond history.
+// prune drops the oldest settled blocks beyond history. The caller holds mu.
 func (k *Keeper) prune() {
 	for len(k.order) > history {
 		at := -1
 		for i, hash := range k.order {
-			if k.blocks[hash].settled {
+			if k.blocks[hash].dropped {
 				at = i
 				break
 			}
@@ -182,53 +202,39 @@ func (k *Keeper) prune() {
 	}
 }
 
-// Found journals a block and starts its submission. It returns when the block is
-// durable, or could not be made so: then it is submitted all the same. A block that
-// is known already is not taken twice.
+// Found takes care of a block from now on, and returns at once. A block that is known
+// already is not taken twice.
 func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 	k.mu.Lock()
 	if _, known := k.blocks[e.Hash]; known {
 		k.mu.Unlock()
 		return false
 	}
-	k.mu.Unlock()
-	isNew, err := k.o.Journal.Add(e)
-	if !isNew {
-		return false
-	}
-	if err != nil {
-		k.o.Logger.Error("found block is not on disk, submitting it all the same", "hash", e.Hash, "height", e.Height, "error", err)
-	}
-	// Nodes may confirm the block before OnChange has heard of it: hold them back
-	// there, not in the submission.
-	k.tellMu.Lock()
-	defer k.tellMu.Unlock()
-	k.mu.Lock()
 	b := k.track(e)
-	k.unsaved = k.unsaved || err != nil
-	told := b.Block
+	k.news = append(k.news, b.Block)
 	k.mu.Unlock()
-	k.o.Logger.Info("found a block", "hash", e.Hash, "height", e.Height, "finder", e.Finder)
-	for i := range k.wakes {
-		k.wake(i)
+	for i := range k.submit {
+		wake(k.submit[i])
 	}
-	k.o.OnChange(told)
+	wake(k.write)
+	wake(k.tell)
+	k.o.Logger.Info("found a block", "hash", e.Hash, "height", e.Height, "finder", e.Finder)
 	return true
 }
 
-func (k *Keeper) wake(i int) {
+func wake(c chan struct{}) {
 	select {
-	case k.wakes[i] <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-func (k *Keeper) tell(blocks ...Block) {
-	k.tellMu.Lock()
-	defer k.tellMu.Unlock()
-	for _, b := range blocks {
-		k.o.OnChange(b)
-	}
+// report has OnChange hear of a block. The caller holds mu.
+func (k *Keeper) report(b *tracked) {
+	told := b.Block
+	told.Raw = nil
+	k.news = append(k.news, told)
+	wake(k.tell)
 }
 
 // Blocks are the known blocks, newest first, without Raw.
@@ -253,24 +259,96 @@ func (k *Keeper) Note(hash, detail string) {
 		return
 	}
 	b.Detail = detail
-	told := b.Block
-	told.Raw = nil
+	k.report(b)
+	pool, height := b.Pool, b.Height
 	k.mu.Unlock()
-	k.o.Logger.Info("pool answered to a block", "pool", told.Pool, "hash", hash, "height", told.Height, "detail", detail)
-	k.tell(told)
+	k.o.Logger.Info("pool answered to a block", "pool", pool, "hash", hash, "height", height, "detail", detail)
 }
 
-// Run submits and watches until ctx ends.
+// Run works until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	if len(k.o.Nodes) == 0 {
 		loops.Go(func() { k.settleLoop(ctx) })
 	}
 	for i := range k.o.Nodes {
-		loops.Go(func() { k.serve(ctx, i) })
+		loops.Go(func() { k.submitLoop(ctx, i) })
+		loops.Go(func() { k.watchLoop(ctx, i) })
 	}
-	loops.Go(func() { k.saveLoop(ctx) })
+	telling, silence := context.WithCancel(context.WithoutCancel(ctx))
+	defer silence()
+	told, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		k.tellLoop(telling)
+	}()
+	go func() {
+		defer close(written)
+		k.writeLoop(ctx)
+	}()
 	loops.Wait()
+	select {
+	case <-written:
+	case <-time.After(lastWrite):
+		k.o.Logger.Error("the disk hangs: the block journal is given up")
+	}
+	silence()
+	<-told
+}
+
+// Flush waits until every block is on disk and has been offered to all nodes, one of
+// which took it, or ctx ends: false.
+func (k *Keeper) Flush(ctx context.Context) bool {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !k.flushed() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+	}
+	return true
+}
+
+func (k *Keeper) flushed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.blocks {
+		if b.settled {
+			continue
+		}
+		offered, taken := true, len(b.nodes) == 0
+		for _, op := range b.nodes {
+			offered = offered && (op.submitted || op.tried)
+			taken = taken || op.submitted || op.taken
+		}
+		if !b.saved || !offered || !taken {
+			return false
+		}
+	}
+	return true
+}
+
+// tellLoop calls OnChange. It ends when ctx has ended and all is told.
+func (k *Keeper) tellLoop(ctx context.Context) {
+	for {
+		k.mu.Lock()
+		news := k.news
+		k.news = nil
+		k.mu.Unlock()
+		for _, b := range news {
+			k.o.OnChange(b)
+		}
+		if len(news) > 0 {
+			continue
+		}
+		select {
+		case <-k.tell:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // settleLoop lets go of old blocks where no node is there to ask.
@@ -285,112 +363,4 @@ func (k *Keeper) settleLoop(ctx context.Context) {
 			k.judge(nobody, 0)
 		}
 	}
-}
-
-// saveLoop writes blocks to the journal that it could not take at first.
-func (k *Keeper) saveLoop(ctx context.Context) {
-	ticker := time.NewTicker(journalRetry)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		k.mu.Lock()
-		unsaved := k.unsaved
-		k.unsaved = false
-		k.mu.Unlock()
-		if !unsaved {
-			continue
-		}
-		if err := k.o.Journal.Retry(); err != nil {
-			k.o.Logger.Error("found blocks are still not on disk", "error", err)
-			k.mu.Lock()
-			k.unsaved = true
-			k.mu.Unlock()
-		}
-	}
-}
-
-// serve is the loop for one node.
-func (k *Keeper) serve(ctx context.Context, i int) {
-	n := k.o.Nodes[i]
-	var (
-		top  int64          // height that the node had
-		tip  chainhash.Hash // its block there
-		down = true
-		fail time.Duration
-	)
-	for ctx.Err() == nil {
-		height, err := k.visit(ctx, i, top, &tip, &down)
-		wait := quietInterval
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			if !down {
-				k.o.Logger.Warn("node does not take or confirm blocks", "node", n.URL(), "error", err)
-			}
-			down = true
-			fail = min(max(2*fail, 250*time.Millisecond), retryMax)
-			wait = fail
-		default:
-			fail, top = 0, height
-			if k.waiting(i) {
-				wait = busyInterval
-			}
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-k.wakes[i]:
-		}
-		timer.Stop()
-	}
-}
-
-// visit submits what the node has not got and asks about what it has.
-func (k *Keeper) visit(ctx context.Context, i int, top int64, tip *chainhash.Hash, down *bool) (height int64, err error) {
-	if len(k.pending(i, false)) == 0 && !*down && !k.cares() {
-		return top, nil
-	}
-	// New blocks first: nothing stands before them.
-	for _, b := range k.pending(i, false) {
-		if _, err := k.submit(ctx, i, b); err != nil {
-			return 0, err
-		}
-	}
-	if !k.cares() {
-		*down = false
-		return top, nil
-	}
-	n := k.o.Nodes[i]
-	if height, err = n.Height(ctx); err != nil {
-		return 0, err
-	}
-	newest, err := n.BlockAt(ctx, height)
-	if err != nil {
-		return 0, err
-	}
-	before := newest
-	if height > top {
-		if before, err = n.BlockAt(ctx, top); err != nil {
-			return 0, err
-		}
-	}
-	if *down || height < top || before != *tip {
-		// It was away, or its chain fell or is another one: what it said of blocks may
-		// not hold any more.
-		k.doubt(i)
-	}
-	*down, *tip = false, newest
-	for _, b := range k.pending(i, true) {
-		if err := k.check(ctx, i, b, height); err != nil {
-			return 0, err
-		}
-	}
-	k.judge(i, height)
-	return height, nil
 }

@@ -34,22 +34,22 @@ func (k *Keeper) waiting(i int) bool {
 	return false
 }
 
-// pending lists blocks, lowest first, that are to be submitted to the node, or (for
-// check) to be asked for.
-func (k *Keeper) pending(i int, check bool) []*tracked {
+// unchecked lists blocks, lowest first, that the node is to be asked for.
+func (k *Keeper) unchecked(i int) []*tracked {
+	now := time.Now()
+	return k.list(func(b *tracked) bool {
+		op := &b.nodes[i]
+		return !b.settled && !now.Before(op.next) && op.submitted && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
+	})
+}
+
+// list is what want says yes to, lowest first.
+func (k *Keeper) list(want func(b *tracked) bool) []*tracked {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now()
 	var list []*tracked
 	for _, hash := range k.order {
-		b := k.blocks[hash]
-		op := &b.nodes[i]
-		if b.settled || now.Before(op.next) {
-			continue
-		}
-		switch {
-		case !check && !op.submitted,
-			check && op.submitted && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval):
+		if b := k.blocks[hash]; want(b) {
 			list = append(list, b)
 		}
 	}
@@ -57,15 +57,19 @@ func (k *Keeper) pending(i int, check bool) []*tracked {
 	return list
 }
 
-func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
+func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
 	n := k.o.Nodes[i]
-	verdict, reason, err := n.Submit(ctx, b.Raw)
-	if err != nil {
-		return verdict, err
-	}
+	k.mu.Lock()
+	raw := b.Raw
+	k.mu.Unlock()
+	verdict, reason, err := n.Submit(ctx, raw)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	op := &b.nodes[i]
+	op.tried = true
+	if err != nil {
+		return verdict, err
+	}
 	said, level := verdict.String()+" "+reason, slog.LevelInfo
 	if said == op.said {
 		level = slog.LevelDebug // a node that is catching up says so again and again
@@ -86,6 +90,7 @@ func (k *Keeper) submit(ctx context.Context, i int, b *tracked) (node.Verdict, e
 	default:
 		op.submitted, op.invalid = true, false
 	}
+	op.taken = op.taken || op.submitted
 	return verdict, nil
 }
 
@@ -101,6 +106,7 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		// Forgotten, or (btcd) kept aside for want of its parent: hand it in again.
 		op.submitted, op.inMain = false, false
 		op.wait()
+		wake(k.submit[i])
 		return nil
 	}
 	if err != nil && !unknown {
@@ -137,17 +143,10 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 // one that was killed has forgotten blocks of the last minutes, and must have them
 // again before anybody builds on what it has left.
 func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, err error) {
-	k.mu.Lock()
-	var list []*tracked
-	for _, hash := range k.order {
-		if b := k.blocks[hash]; !b.settled && b.Pool == "" && !b.nodes[i].invalid && b.Height >= height {
-			list = append(list, b)
-		}
-	}
-	k.mu.Unlock()
-	sort.SliceStable(list, func(a, b int) bool { return list[a].Height < list[b].Height })
-	for _, b := range list {
-		verdict, err := k.submit(ctx, i, b)
+	for _, b := range k.list(func(b *tracked) bool {
+		return !b.settled && b.Pool == "" && !b.nodes[i].invalid && b.Height >= height
+	}) {
+		verdict, err := k.offer(ctx, i, b)
 		if err != nil {
 			return took, err
 		}
@@ -167,13 +166,13 @@ func (k *Keeper) doubt(i int) {
 			op.checked, op.next, op.patience = time.Time{}, time.Time{}, 0
 		}
 	}
+	wake(k.submit[i])
 }
 
 // judge draws the conclusions from all nodes' opinions.
 func (k *Keeper) judge(i int, height int64) {
 	k.mu.Lock()
-	var changed []Block
-	var settle []*tracked
+	defer k.mu.Unlock()
 	for _, hash := range k.order {
 		b := k.blocks[hash]
 		if b.settled {
@@ -183,28 +182,13 @@ func (k *Keeper) judge(i int, height int64) {
 			b.nodes[i].confirmations = height - b.Height + 1
 		}
 		if k.conclude(b) {
-			told := b.Block
-			told.Raw = nil
-			changed = append(changed, told)
+			k.o.Logger.Info("block changed its state", "hash", b.Hash, "height", b.Height, "state", string(b.State), "detail", b.Detail)
+			k.report(b)
 		}
 		if k.done(b) {
-			settle = append(settle, b)
+			b.settled = true
+			wake(k.write)
 		}
-	}
-	k.mu.Unlock()
-	for _, b := range changed {
-		k.o.Logger.Info("block changed its state", "hash", b.Hash, "height", b.Height, "state", string(b.State), "detail", b.Detail)
-	}
-	k.tell(changed...)
-	for _, b := range settle {
-		if err := k.o.Journal.Settle(b.Hash); err != nil {
-			k.o.Logger.Error("cannot write to the block journal", "error", err)
-			continue
-		}
-		k.mu.Lock()
-		b.settled, b.Raw = true, nil
-		k.prune()
-		k.mu.Unlock()
 	}
 }
 

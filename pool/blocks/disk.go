@@ -1,0 +1,66 @@
+package blocks
+
+import (
+	"context"
+	"time"
+)
+
+// writeLoop brings the journal to what is known of blocks. It alone writes to it, and
+// nobody waits for it.
+func (k *Keeper) writeLoop(ctx context.Context) {
+	for {
+		var retry <-chan time.Time
+		if !k.writeDown() {
+			retry = time.After(journalRetry)
+		}
+		select {
+		case <-ctx.Done():
+			k.writeDown() // what was found a moment ago
+			return
+		case <-k.write:
+		case <-retry:
+		}
+	}
+}
+
+// writeDown makes one attempt. false: it is to be repeated.
+func (k *Keeper) writeDown() bool {
+	fresh := k.list(func(b *tracked) bool { return !b.settled && !b.given })
+	failed := k.list(func(b *tracked) bool { return !b.settled && b.given && !b.saved })
+	over := k.list(func(b *tracked) bool { return b.settled && !b.dropped })
+	ok := true
+	for _, b := range fresh {
+		_, err := k.o.Journal.Add(b.Entry)
+		if err != nil {
+			k.o.Logger.Error("found block is not on disk, submitting it all the same", "hash", b.Hash, "height", b.Height, "error", err)
+			ok = false
+		}
+		k.mu.Lock()
+		b.given, b.saved = true, err == nil
+		k.mu.Unlock()
+	}
+	if len(failed) > 0 {
+		if err := k.o.Journal.Retry(); err != nil {
+			k.o.Logger.Error("found blocks are still not on disk", "error", err)
+			ok = false
+		} else {
+			k.mu.Lock()
+			for _, b := range failed {
+				b.saved = true
+			}
+			k.mu.Unlock()
+		}
+	}
+	for _, b := range over {
+		if err := k.o.Journal.Settle(b.Hash); err != nil {
+			k.o.Logger.Error("cannot write to the block journal", "error", err)
+			ok = false
+			continue
+		}
+		k.mu.Lock()
+		b.dropped, b.Raw = true, nil
+		k.prune()
+		k.mu.Unlock()
+	}
+	return ok
+}
