@@ -17,7 +17,7 @@ SEEDS   ?= 100000
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/lode, bin/lode-executor and bin/btcd.
@@ -53,6 +53,10 @@ lint: ## Check format, vet, staticcheck and the module files.
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) mod tidy -diff
+
+.PHONY: web-check
+web-check: ## Check the types of the pages' scripts (needs npm).
+	cd web && npm ci --silent && npm run --silent check
 
 .PHONY: fmt
 fmt: ## Format the code with gofumpt.

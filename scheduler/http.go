@@ -8,12 +8,16 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"lode/history"
 	"lode/scheduler/api"
 	"lode/scheduler/artifact"
+	"lode/scheduler/dashboard"
 	"lode/scheduler/driver"
+	"lode/web"
 )
 
 func (s *Scheduler) routes() http.Handler {
@@ -26,10 +30,13 @@ func (s *Scheduler) routes() http.Handler {
 	mux.HandleFunc("GET "+api.StatusPath, s.serveStatus)
 	mux.HandleFunc("GET /healthz", s.serveHealth)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, "Lode's scheduler.\n\n%s\n/healthz\n/metrics\n%s\n", api.StatusPath, s.binary.Path())
-	})
+	mux.Handle("GET "+web.DocumentPath, web.Document(func() any {
+		return dashboard.Make(s.Status(), s.config.Name, s.config.Role, time.Since(s.started))
+	}))
+	mux.Handle("GET "+history.Path, s.history)
+	page := web.Handler(web.Cluster)
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET "+web.AssetPrefix, page)
 	return mux
 }
 

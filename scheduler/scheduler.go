@@ -27,6 +27,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
+	"lode/history"
 	"lode/message"
 	"lode/scheduler/api"
 	"lode/scheduler/artifact"
@@ -68,6 +69,8 @@ type Scheduler struct {
 	server   *http.Server
 	metrics  *metrics
 	artifact api.Artifact
+	started  time.Time
+	history  *history.Recorder
 
 	events  chan queued
 	stopped chan struct{} // closed when the loop has ended
@@ -89,7 +92,10 @@ type queued struct {
 // Run, or else Close, must be called afterwards.
 func New(config Config) (s *Scheduler, err error) {
 	config = config.withDefaults()
-	s = &Scheduler{config: config, log: config.Logger, events: make(chan queued, 1024), stopped: make(chan struct{})}
+	s = &Scheduler{
+		config: config, log: config.Logger, events: make(chan queued, 1024), stopped: make(chan struct{}),
+		started: time.Now(), history: history.New(),
+	}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -116,6 +122,9 @@ func New(config Config) (s *Scheduler, err error) {
 	state, err := s.loadState()
 	if err != nil {
 		return s, err
+	}
+	if err := s.history.Load(s.historyPath()); err != nil {
+		s.log.Warn("the page's history begins anew", "error", err)
 	}
 	if s.listener, err = config.ListenFunc("tcp", config.Listen); err != nil {
 		return s, fmt.Errorf("listen for agents and clients (--listen): %w", err)
@@ -284,6 +293,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			stop(err)
 		}
 	})
+	wg.Go(func() { s.record(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
 	err := s.loop(ctx, &wg)
 	if err == nil {

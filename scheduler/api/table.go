@@ -34,7 +34,7 @@ func WriteTable(w io.Writer, s *Status) error {
 		for _, task := range s.Tasks {
 			line(task.ID, strings.TrimPrefix(task.State, "TASK_"), task.Hostname, Hashrate(task.Hashrate),
 				number(task.Threads), orDash(task.Kernel), fmt.Sprint(task.Shares.Accepted),
-				fmt.Sprint(task.Shares.Rejected), fmt.Sprint(task.Shares.Stale), task.doing())
+				fmt.Sprint(task.Shares.Rejected), fmt.Sprint(task.Shares.Stale), task.Doing())
 		}
 	}
 	if len(s.Blocks) > 0 {
@@ -69,7 +69,8 @@ func WriteTable(w io.Writer, s *Status) error {
 	return t.Flush()
 }
 
-func (t *Task) doing() string {
+// Doing says in a few words what a task is at.
+func (t *Task) Doing() string {
 	var parts []string
 	if t.Killing != "" {
 		parts = append(parts, "being killed: "+t.Killing)

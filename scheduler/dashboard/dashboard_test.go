@@ -1,0 +1,85 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lode/scheduler/api"
+)
+
+func status() api.Status {
+	return api.Status{
+		Hashrate: 30, Connected: true,
+		Agents: []api.Agent{{ID: "S1", Hostname: "one", Failures: 2}},
+		Tasks: []api.Task{
+			{ID: "proxy-0-1", Kind: "proxy", AgentID: "S1", Hashrate: 29, Proxy: &api.ProxyDetail{Ready: true, Stratum: "h:1", Height: 7}},
+			{ID: "miner-a", Kind: "miner", AgentID: "S1", Hashrate: 10, Threads: 1, CPUs: 1, Kernel: "shani", Shares: api.Shares{Accepted: 3, Difficulty: 2}, Miner: &api.MinerDetail{State: "mining", Proxy: "h:1"}},
+			{ID: "miner-b", Kind: "miner", AgentID: "S2", Hostname: "two", Hashrate: 20, Threads: 2, CPUs: 2, Kernel: "avx2", Shares: api.Shares{Accepted: 4, Rejected: 1, Stale: 2}, Miner: &api.MinerDetail{State: "idle", Proxy: "h:1"}},
+			{ID: "miner-c", Kind: "miner", AgentID: "S2", Hostname: "two", CPUs: 1},
+		},
+	}
+}
+
+func TestMake(t *testing.T) {
+	d := Make(status(), "lode", "*", time.Minute)
+	if want := (Totals{Tasks: 4, Miners: 3, Mining: 1, Idle: 1, Threads: 3, CPUs: 4, Accepted: 7, Rejected: 1, Stale: 2, Difficulty: 2}); d.Totals != want {
+		t.Errorf("totals %+v, want %+v", d.Totals, want)
+	}
+	if !d.Proxy.Ready || d.Proxy.Address != "h:1" || d.Proxy.Height != 7 {
+		t.Errorf("proxy %+v", d.Proxy)
+	}
+	if len(d.Agents) != 2 || d.Agents[0].Hashrate != 10 || d.Agents[0].Tasks != 2 || d.Agents[1].Hostname != "two" || d.Agents[1].Hashrate != 20 {
+		t.Errorf("agents %+v; want the miners' hashrate only, and the agent that only tasks name", d.Agents)
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), ":null") {
+		t.Errorf("the page does not expect null: %s", b)
+	}
+	var columns map[string]json.RawMessage
+	if err := json.Unmarshal(b, &columns); err != nil {
+		t.Fatal(err)
+	}
+	var tasks map[string][]any
+	if err := json.Unmarshal(columns["tasks"], &tasks); err != nil {
+		t.Fatal(err)
+	}
+	for name, column := range tasks {
+		if len(column) != 4 {
+			t.Errorf("column %s has %d rows, want 4", name, len(column))
+		}
+	}
+}
+
+func TestProxyThatIsNotReady(t *testing.T) {
+	s := status()
+	s.Tasks[0].Proxy.Ready, s.Tasks[0].Proxy.Error = false, "no node"
+	if p := Make(s, "", "", 0).Proxy; p.Ready || p.Error != "no node" {
+		t.Errorf("proxy %+v, want its error", p)
+	}
+}
+
+func TestSeries(t *testing.T) {
+	s := status()
+	got := Series(s)
+	want := map[string]float64{"hashrate": 30, "mining": 1, "cpus": 4, "kernel:shani": 10, "kernel:avx2": 20, "proxy:h:1": 30}
+	if len(got) != len(want) {
+		t.Errorf("series %v, want %v", got, want)
+	}
+	for name, v := range want {
+		if got[name] != v {
+			t.Errorf("series %s is %v, want %v", name, got[name], v)
+		}
+	}
+	for i := range 1000 {
+		s.Tasks = append(s.Tasks, api.Task{Kind: "miner", Kernel: fmt.Sprint(i), Miner: &api.MinerDetail{Proxy: fmt.Sprint(i)}})
+	}
+	if n := len(Series(s)); n > 3+2*maxSplit {
+		t.Errorf("%d series, want at most %d", n, 3+2*maxSplit)
+	}
+}

@@ -1,0 +1,422 @@
+package web_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"lode/history"
+	"lode/scheduler/api"
+	"lode/scheduler/dashboard"
+	"lode/web"
+)
+
+// cluster is a server of the scheduler's page over a made-up cluster, whose numbers
+// change with each document.
+type cluster struct {
+	*httptest.Server
+	miners  int
+	version atomic.Int64
+	away    atomic.Bool // every call is refused
+	lost    atomic.Bool // the master is gone
+}
+
+func newCluster(t *testing.T, miners int) *cluster {
+	c := &cluster{miners: miners}
+	recorder := history.New()
+	now := time.Now()
+	for at := now.Add(-2 * time.Hour); at.Before(now); at = at.Add(10 * time.Second) {
+		h := 5e7 * float64(miners) * (1 + 0.1*math.Sin(float64(at.Unix())/600))
+		recorder.Add(at, map[string]float64{
+			"hashrate": h, "kernel:shani-roll": h * 0.7, "kernel:avx512-roll": h * 0.3, "mining": float64(miners),
+		})
+	}
+	page := web.Handler(web.Cluster)
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET "+web.AssetPrefix, page)
+	mux.Handle("GET "+history.Path, recorder)
+	mux.Handle("GET "+web.DocumentPath, web.Document(func() any {
+		return dashboard.Make(c.status(), "lode", "mining", 3*time.Hour)
+	}))
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if c.away.Load() {
+			http.Error(w, "away", http.StatusBadGateway)
+			return
+		}
+		mux.ServeHTTP(w, req)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *cluster) status() api.Status {
+	v := c.version.Add(1)
+	s := api.Status{
+		FrameworkID: "c18ffe76-3c00-4f57-a5b6-87b53621502b-0000", Master: "10.0.0.5:5050", Connected: !c.lost.Load(),
+		Time: time.Now(), Artifact: api.Artifact{Digest: strings.Repeat("74c1bcb0", 8)},
+		Proxies: api.Proxies{Addresses: []string{"10.0.1.7:31142"}},
+	}
+	if c.lost.Load() {
+		s.Error = "connection refused"
+	}
+	s.Tasks = append(s.Tasks, api.Task{
+		ID: "proxy-0-1", Kind: "proxy", State: "TASK_RUNNING", Hostname: "agent-0001", AgentID: "S1", LaunchedAt: s.Time,
+		Proxy: &api.ProxyDetail{Ready: true, Stratum: "10.0.1.7:31142", Upstream: "node:http://10.0.0.9:8332", Connections: uint32(c.miners), Height: 921_344},
+	})
+	kernels := []string{"shani-roll", "avx512-roll", "avx2-roll"}
+	for i := range c.miners {
+		task := api.Task{
+			ID:   fmt.Sprintf("miner-c18ffe76-3c00-4f57-a5b6-87b53621502b-S%d-%d", i%977, i+2),
+			Kind: "miner", State: "TASK_RUNNING", Hostname: fmt.Sprintf("agent-%04d", i%977), AgentID: fmt.Sprintf("S%d", i%977),
+			Hashrate: 5e7 * (1 + 0.2*math.Sin(float64(i)+float64(v)/3)), Threads: 4, CPUs: 4, Kernel: kernels[i%3], ReportAge: float64(i % 5),
+			Shares: api.Shares{Accepted: uint64(i) + uint64(v)*uint64(i%7), Rejected: uint64(i % 50 / 49), Stale: uint64(i % 11 / 10), Difficulty: 900},
+			Miner:  &api.MinerDetail{State: "mining", Proxy: "10.0.1.7:31142"},
+		}
+		if i%97 == 5 {
+			task.State, task.Hashrate, task.Miner, task.Kernel, task.ReportAge = "TASK_STAGING", 0, nil, "", -1
+		}
+		s.Hashrate += task.Hashrate
+		s.Tasks = append(s.Tasks, task)
+	}
+	for i := range 12 {
+		s.Blocks = append(s.Blocks, api.Block{
+			Height: int64(921_343 - i), Hash: strings.Repeat("0", 16) + strings.Repeat("3a9f1c7e", 6), State: []string{"submitted", "confirmed", "orphaned"}[min(i, 1+i/11)],
+			Finder: s.Tasks[1].ID, Confirmations: uint32(i), FoundAt: s.Time.Add(-time.Duration(i) * time.Hour),
+		})
+		s.Ended = append(s.Ended, api.Ended{
+			ID: fmt.Sprintf("miner-c18ffe76-3c00-4f57-a5b6-87b53621502b-S%d-%d", i, 90+i), Kind: "miner", State: "TASK_FAILED", Reason: "REASON_COMMAND_EXECUTOR_FAILED",
+			Message: "executor terminated with exit status 127", Hostname: fmt.Sprintf("agent-%04d", i), At: s.Time.Add(-time.Duration(i) * time.Minute), Wanted: i%3 == 0,
+		})
+	}
+	for i := range 40 {
+		d := api.Decision{At: s.Time, Hostname: fmt.Sprintf("agent-%04d", i), Outcome: "declined", Reason: "too little memory: 64 MB of 128 MB"}
+		if i%3 == 0 {
+			d.Outcome, d.Reason, d.Tasks = "accepted", "", []string{"miner-1"}
+		}
+		s.Decisions = append(s.Decisions, d)
+	}
+	for i := range 10 {
+		s.Agents = append(s.Agents, api.Agent{ID: fmt.Sprintf("S%d", i), Hostname: fmt.Sprintf("agent-%04d", i), Failures: float64(i % 3)})
+	}
+	return s
+}
+
+// browser starts a headless Chromium, or skips the test where there is none.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			program = p
+			break
+		}
+	}
+	if program == "" {
+		t.Skip("no Chromium on this machine (Debian: apt-get install chromium): the pages are not tried in a browser")
+	}
+	if testing.Short() {
+		t.Skip("short: no browser is started")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.UserDataDir(profile(t)),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1440, 900))
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	ctx, cancelTime := context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancelTime)
+	chromedp.ListenTarget(ctx, func(event any) {
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			t.Errorf("the page threw: %s", e.ExceptionDetails.Error())
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.LevelError && !strings.Contains(e.Entry.Text, "502") {
+				t.Errorf("the browser complains: %s %s", e.Entry.Text, e.Entry.URL)
+			}
+		}
+	})
+	return ctx
+}
+
+// profile is a folder for the browser, whose processes write to it for a moment after
+// their end.
+func profile(t *testing.T) string {
+	folder, err := os.MkdirTemp("", "lode-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if os.RemoveAll(folder) == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Errorf("the browser still writes to %s", folder)
+	})
+	return folder
+}
+
+func run(t *testing.T, ctx context.Context, actions ...chromedp.Action) {
+	t.Helper()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until a JavaScript expression is true.
+func eventually(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		var ok bool
+		run(t, ctx, chromedp.Evaluate("Boolean("+expression+")", &ok))
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			var text string
+			run(t, ctx, chromedp.Evaluate("document.body.innerText", &text))
+			t.Fatalf("never true: %s\nthe page shows:\n%s", expression, text)
+		}
+	}
+}
+
+// screenshot keeps a picture in the folder LODE_SCREENSHOTS, if that is set.
+func screenshot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	folder := os.Getenv("LODE_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	var png []byte
+	run(t, ctx, chromedp.CaptureScreenshot(&png))
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The page shows the numbers of the document, changes with it, says when the server or
+// the master is gone, and recovers.
+func TestClusterPage(t *testing.T) {
+	c := newCluster(t, 30)
+	ctx := browser(t)
+	run(t, ctx, log.Enable(), chromedp.Navigate(c.URL))
+	eventually(t, ctx, `document.querySelector("#state").textContent === "live"`)
+	eventually(t, ctx, `document.querySelector("#hashrate .u").textContent === "GH/s"`)
+	eventually(t, ctx, `document.querySelectorAll(".tbody .tr").length > 5`)
+	eventually(t, ctx, `document.querySelector("#tab-tasks .n").textContent === "31"`)
+
+	t.Run("numbers are those of the document", func(t *testing.T) {
+		var shown, wanted float64
+		run(t, ctx, chromedp.Evaluate(`(async () => {
+			const d = await (await fetch("/api/v1/dashboard")).json();
+			return d.hashrate / 1e9;
+		})()`, &wanted, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
+			chromedp.Evaluate(`Number(document.querySelector("#hashrate .n").textContent)`, &shown))
+		if math.Abs(shown-wanted) > 0.2*wanted {
+			t.Errorf("the page shows %v GH/s, the document has %v", shown, wanted)
+		}
+	})
+	t.Run("it is live", func(t *testing.T) {
+		var before string
+		run(t, ctx, chromedp.Text("#hashrate .n", &before))
+		eventually(t, ctx, fmt.Sprintf(`document.querySelector("#hashrate .n").textContent !== %q`, before))
+	})
+	t.Run("sorting and searching stand in the address", func(t *testing.T) {
+		run(t, ctx, chromedp.Click(`[data-key=host] button`))
+		eventually(t, ctx, `document.querySelector("[data-key=host]").getAttribute("aria-sort") === "ascending" && location.hash.includes("sort=host")`)
+		run(t, ctx, chromedp.SendKeys(`input[type=search]`, "agent-0007"))
+		eventually(t, ctx, `document.querySelector(".count").textContent === "1 of 31" && location.hash.includes("q=agent-0007")`)
+		run(t, ctx, chromedp.Reload())
+		eventually(t, ctx, `document.querySelector(".count")?.textContent === "1 of 31"`)
+		run(t, ctx, chromedp.Navigate(c.URL+"/#view=blocks"), chromedp.Reload())
+		eventually(t, ctx, `document.querySelector("#tab-blocks")?.getAttribute("aria-selected") === "true" && document.querySelectorAll(".tbody .tr").length === 12`)
+	})
+	t.Run("tabs by keyboard", func(t *testing.T) {
+		run(t, ctx, chromedp.Focus("#tab-blocks"), chromedp.KeyEvent(kb.ArrowLeft))
+		eventually(t, ctx, `document.activeElement.id === "tab-why" && document.querySelectorAll(".bars progress").length === 2`)
+	})
+	t.Run("the master is gone", func(t *testing.T) {
+		c.lost.Store(true)
+		eventually(t, ctx, `document.querySelector("#banner").textContent.includes("connection refused") && !document.querySelector("#banner").hidden`)
+		c.lost.Store(false)
+		eventually(t, ctx, `document.querySelector("#banner").hidden`)
+	})
+	t.Run("the server is gone", func(t *testing.T) {
+		c.away.Store(true)
+		eventually(t, ctx, `document.querySelector("#banner").textContent.includes("No answer from this server")`)
+		screenshot(t, ctx, "cluster-lost")
+		c.away.Store(false)
+		eventually(t, ctx, `document.querySelector("#banner").hidden && document.querySelector("#state").textContent === "live"`)
+	})
+}
+
+// Pictures of each view and width, and no violation of the accessibility rules in any.
+func TestAccessibility(t *testing.T) {
+	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Skip("axe-core is not installed (npm ci in web/): accessibility is not checked")
+	}
+	c := newCluster(t, 30)
+	ctx := browser(t)
+	for _, width := range []int64{390, 1440, 2560} {
+		for _, view := range []string{"tasks", "agents", "why", "blocks", "ended"} {
+			for _, scheme := range []string{"light", "dark"} {
+				name := fmt.Sprintf("cluster-%s-%d-%s", view, width, scheme)
+				t.Run(name, func(t *testing.T) {
+					run(t, ctx,
+						emulation.SetDeviceMetricsOverride(width, 900, 1, width < 500),
+						emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}),
+						chromedp.Navigate(c.URL+"/#view="+view), chromedp.Reload())
+					eventually(t, ctx, `document.querySelector("#state")?.textContent === "live" && document.querySelector("lode-chart .curve")?.getAttribute("d")`)
+					eventually(t, ctx, `document.querySelector(".tbody .tr, .bars progress")`)
+					var violations []struct {
+						ID, Help string
+						Nodes    []struct{ HTML, FailureSummary string }
+					}
+					run(t, ctx, chromedp.Evaluate(string(axe)+"; true", nil),
+						chromedp.Evaluate(`axe.run().then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html, FailureSummary: n.failureSummary}))})))`,
+							&violations, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+					for _, v := range violations {
+						t.Errorf("%s: %s, %d times, first %s\n%s", v.ID, v.Help, len(v.Nodes), v.Nodes[0].HTML, v.Nodes[0].FailureSummary)
+					}
+					var overflow bool
+					run(t, ctx, chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &overflow))
+					if overflow {
+						t.Error("the page is wider than the window")
+					}
+					screenshot(t, ctx, name)
+				})
+			}
+		}
+	}
+}
+
+// Ten thousand tasks that all change: the page keeps drawing. The numbers go to the
+// log; only what no busy machine can excuse is an error.
+func TestTenThousandTasks(t *testing.T) {
+	c := newCluster(t, 10_000)
+	ctx := browser(t)
+	run(t, ctx, chromedp.Navigate(c.URL))
+	eventually(t, ctx, `document.querySelector("#tab-tasks .n")?.textContent.replace(/\D/g, "") === "10001" && document.querySelectorAll(".tbody .tr").length > 5`)
+	var frames struct {
+		Frames        int
+		Worst, Median float64
+		Paint         float64
+		Rows          int
+		Interaction   float64
+	}
+	run(t, ctx, chromedp.Evaluate(`(async () => {
+		const scroll = document.querySelector(".scroll"), gaps = [];
+		let last = performance.now();
+		const until = last + 5000;
+		while (performance.now() < until) {
+			await new Promise(requestAnimationFrame);
+			const now = performance.now();
+			gaps.push(now - last);
+			last = now;
+			scroll.scrollTop += 400;
+		}
+		const rows = document.querySelectorAll(".tbody .tr").length;
+		const begun = performance.now();
+		document.querySelector("[data-key=accepted] button").click();
+		await new Promise(requestAnimationFrame);
+		while (document.querySelector("[data-key=accepted]").getAttribute("aria-sort") !== "descending") await new Promise(requestAnimationFrame);
+		const interaction = performance.now() - begun;
+		gaps.sort((a, b) => a - b);
+		const paint = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
+		return {Frames: gaps.length, Worst: gaps.at(-1), Median: gaps[gaps.length >> 1], Paint: paint, Rows: rows, Interaction: interaction};
+	})()`, &frames, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	t.Logf("%d frames in 5 s, median gap %.1f ms, worst %.1f ms; first paint %.0f ms; sorting %.0f ms", frames.Frames, frames.Median, frames.Worst, frames.Paint, frames.Interaction)
+	if frames.Rows > 100 {
+		t.Errorf("%d rows are in the document: it holds more than what is in view", frames.Rows)
+	}
+	screenshot(t, ctx, "cluster-10000")
+}
+
+// The whole page is small.
+func TestWeight(t *testing.T) {
+	c := newCluster(t, 1)
+	total := 0
+	for _, name := range append([]string{"/"}, assets(t)...) {
+		req, err := http.NewRequest(http.MethodGet, c.URL+name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", name, resp.Status)
+		}
+		total += int(resp.ContentLength)
+		if p := resp.Header.Get("Content-Security-Policy"); strings.Contains(p, "unsafe") || !strings.Contains(p, "default-src 'none'") {
+			t.Errorf("%s: content security policy %q", name, p)
+		}
+	}
+	t.Logf("the page weighs %d bytes compressed", total)
+	if total > 60_000 {
+		t.Errorf("the page weighs %d bytes, at most 60,000 are wanted", total)
+	}
+}
+
+func assets(t *testing.T) []string {
+	entries, err := os.ReadDir("static")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".html" {
+			names = append(names, web.AssetPrefix+e.Name())
+		}
+	}
+	return names
+}
+
+func TestDocumentIsBuiltOnceForAll(t *testing.T) {
+	var built atomic.Int32
+	server := httptest.NewServer(web.Document(func() any {
+		built.Add(1)
+		return map[string]int{"a": 1}
+	}))
+	defer server.Close()
+	for range 20 {
+		resp, err := http.Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d map[string]int
+		if err := json.NewDecoder(resp.Body).Decode(&d); err != nil || d["a"] != 1 {
+			t.Fatalf("%v %v", d, err)
+		}
+		resp.Body.Close()
+	}
+	if n := built.Load(); n > 2 {
+		t.Errorf("built %d times for 20 questions in a moment", n)
+	}
+}

@@ -1,0 +1,69 @@
+// The pool-proxy's page.
+
+import "./chart.js";
+import "./tabs.js";
+import "./table.js";
+import { byId, setText } from "./dom.js";
+import { clock, count, difficulty, duration, hashrate, percent } from "./format.js";
+import { listTable, modelTable, rate, start, tiles } from "./page.js";
+
+/** @type {import("./table.js").Column[]} */
+const workerColumns = [
+  { key: "id", label: "Worker", width: "w20", id: true, title: (r) => r.id },
+  { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
+  { key: "spark", label: "Trend", width: "w10", spark: (r) => r.spark, sort: false, low: true },
+  { key: "accepted", label: "Accepted", width: "w8", number: true, text: (r) => count(r.accepted) },
+  { key: "rejected", label: "Rejected", width: "w6", number: true, text: (r) => count(r.rejected), tone: (r) => (r.rejected ? "bad" : "") },
+  { key: "stale", label: "Stale", width: "w6", number: true, low: true, text: (r) => count(r.stale) },
+  { key: "work", label: "Work", width: "w8", number: true, low: true, text: (r) => difficulty(r.work) },
+  { key: "best", label: "Best share", width: "w8", number: true, text: (r) => difficulty(r.best) },
+  { key: "blocks", label: "Blocks", width: "w6", number: true },
+  { key: "seen", label: "Last share", width: "w14 wide", text: (r) => (r.seen ? clock(r.seen * 1000) : "–") },
+];
+
+/** @type {ReturnType<typeof start>} */
+let page;
+
+page = start("proxy", {
+  workers: {
+    ...modelTable("Workers", workerColumns, "-hashrate", ["No workers yet", "Point a miner at the Stratum address below."], () => page),
+    count: (d) => count(d.worker_count),
+  },
+  upstreams: listTable("Upstreams", [
+    { key: "url", label: "Upstream", width: "w30", id: true, title: (r) => r.url },
+    { key: "kind", label: "Kind", width: "w6" },
+    { key: "state", label: "State", width: "w10", tag: true, tone: (r) => (r.active ? "good" : r.up ? "" : "bad") },
+    { key: "height", label: "Height", width: "w8", number: true, text: (r) => (r.height ? count(r.height) : "–") },
+    { key: "since", label: "Since", width: "w14", low: true, text: (r) => (r.since ? clock(r.since) : "–") },
+    { key: "error", label: "Error", width: "w20 wide", title: (r) => r.error ?? "" },
+  ], "", ["No upstream", "The proxy has nowhere to get work from."],
+  (d) => d.upstreams.map((/** @type {any} */ u) => ({ ...u, state: u.active ? "mined for" : u.up ? "ready" : "down" }))),
+  rejects: listTable("Outcomes", [
+    { key: "outcome", label: "Outcome", width: "w20" },
+    { key: "shares", label: "Shares", width: "w10", number: true, text: (r) => count(r.shares) },
+    { key: "part", label: "Part", width: "w8", number: true, text: (r) => percent(r.shares, r.all) },
+    { key: "difficulty", label: "Work", width: "w10 wide", number: true, text: (r) => difficulty(r.difficulty) },
+  ], "-shares", ["No shares yet", ""], (d) => d.outcomes),
+  blocks: listTable("Blocks", [
+    { key: "height", label: "Height", width: "w6", number: true, text: (r) => count(r.height) },
+    { key: "hash", label: "Hash", width: "w30", id: true, title: (r) => r.hash },
+    { key: "state", label: "State", width: "w8", tag: true, tone: (r) => ({ confirmed: "good", orphaned: "bad" }[/** @type {string} */ (r.state)] ?? "warn") },
+    { key: "confirmations", label: "Deep", width: "w6", number: true, low: true },
+    { key: "found_at", label: "Found", width: "w14", text: (r) => clock(r.found_at) },
+    { key: "finder", label: "By", width: "w20 wide", title: (r) => r.finder },
+  ], "-found_at", ["No block yet", "A found block shows here the moment it is known."], (d) => d.blocks),
+}, (d) => {
+  const shares = d.shares.accepted + d.shares.rejected + d.shares.stale;
+  rate(d.hashrate, `${count(d.connections)} connections`);
+  setText(byId("what"), [d.network, "pool-proxy"].filter(Boolean).join(" · "));
+  setText(byId("facts"), d.upstream);
+  tiles([
+    ["Shares", count(d.shares.accepted), `${percent(d.shares.rejected, shares)} rejected, ${percent(d.shares.stale, shares)} stale`],
+    ["Best share", difficulty(d.best_share), d.network_difficulty ? `of ${difficulty(d.network_difficulty)} for a block` : "difficulty"],
+    ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "at this hashrate, on average"],
+    ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
+    ["Height", d.height ? count(d.height) : "–", d.network || "network unknown"],
+    ["Broadcast", d.broadcast_p99_ms ? `${d.broadcast_p99_ms.toPrecision(2)} ms` : "–", "new job to the last miner, p99"],
+  ]);
+  setText(byId("foot"), `stratum ${d.stratum.join(", ")} · up ${duration(d.uptime)} · ${clock(d.time)}`);
+}, (d) => d.draining ? "The proxy is draining: it takes no new miners." : d.ready ? "" : `Miners get no work: ${d.last_error || "no upstream gives any"}.`);
