@@ -171,6 +171,10 @@ func (e *executor) Subscribed(s *mesosexec.Event_Subscribed) {
 func (e *executor) Launch(info mesos.TaskInfo) {
 	id := info.TaskID.Value
 	spec, err := message.DecodeTask(info.Data)
+	var l *link
+	if err == nil {
+		l, err = newLink(id, spec)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.idle.Stop()
@@ -188,7 +192,7 @@ func (e *executor) Launch(info mesos.TaskInfo) {
 		e.driver.Finish(ackLimit)
 	default:
 		e.log.Info("task launched", "task", id)
-		r := newRunning(e, info, spec)
+		r := newRunning(e, info, spec, l)
 		e.current = r
 		e.tasks.Go(r.run)
 	}
@@ -243,11 +247,6 @@ func (e *executor) Kill(id mesos.TaskID, policy *mesos.KillPolicy) {
 
 // Message implements driver.Handler.
 func (e *executor) Message(data []byte) {
-	m, err := message.DecodeToExecutor(data)
-	if err != nil {
-		e.log.Warn("message of the scheduler ignored", "error", err)
-		return
-	}
 	e.mu.Lock()
 	current := e.current
 	e.mu.Unlock()
@@ -255,7 +254,14 @@ func (e *executor) Message(data []byte) {
 		e.log.Warn("message of the scheduler ignored: there is no task")
 		return
 	}
-	current.receive(m)
+	m, fresh, err := current.link.open(data)
+	if err != nil {
+		if n := current.link.complaint(); n > 0 {
+			e.log.Warn("messages in the scheduler's name ignored", "count", n, "error", err)
+		}
+		return
+	}
+	current.receive(m, fresh)
 }
 
 // Shutdown implements driver.Handler.

@@ -25,11 +25,28 @@ func newTestLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandl
 func (w *world) nextMessage(ctx context.Context) *message.ToScheduler {
 	w.t.Helper()
 	call := w.NextOf(ctx, mesosexec.Call_MESSAGE)
-	m, err := message.DecodeToScheduler(call.Message.Data)
+	return w.opened(call)
+}
+
+// opened reads a message as the scheduler does.
+func (w *world) opened(call *mesosexec.Call) *message.ToScheduler {
+	w.t.Helper()
+	m, err := w.scheduler().OpenToScheduler(call.Message.Data)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if key := m.GetHello().GetPublicKey(); key != nil {
+		w.publicKey = key
+	}
 	return m
+}
+
+// scheduler is the scheduler's end of the link.
+func (w *world) scheduler() *message.Sealer {
+	if w.sealer == nil {
+		w.sealer = message.SchedulerEnd(launchKey, firstSession)
+	}
+	return w.sealer
 }
 
 func (w *world) nextReport(ctx context.Context) *message.Report {
@@ -44,7 +61,17 @@ func (w *world) nextReport(ctx context.Context) *message.Report {
 func (w *world) tell(m *message.ToExecutor) {
 	w.t.Helper()
 	m.Version = message.Version
-	data, err := message.Encode(m)
+	if s := m.GetSecrets(); s != nil {
+		for w.publicKey == nil {
+			w.nextMessage(w.t.Context())
+		}
+		sealed, err := message.SealSecrets(w.publicKey, "proxy-1", s)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		m = &message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_SealedSecrets{SealedSecrets: sealed}}
+	}
+	data, err := w.scheduler().Seal(m)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -74,11 +101,7 @@ func TestLifeOfAMiner(t *testing.T) {
 		}
 		for i := range uint64(3) {
 			call := w.NextOf(ctx, mesosexec.Call_MESSAGE)
-			m, err := message.DecodeToScheduler(call.Message.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := m.GetReport()
+			r := w.opened(call).GetReport()
 			miner := r.GetMiner()
 			if r.GetSequence() != i+1 || r.ExecutorDigest != ownDigest || miner.GetThreads() != 3 || miner.State != "mining" ||
 				miner.Proxy != "10.0.0.1:3333" || miner.Kernel != "fake" || miner.Hashes != 1000 {

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"sync"
@@ -92,7 +93,15 @@ type world struct {
 	pools   chan *fakePool
 	cancel  context.CancelCauseFunc
 	result  chan error
+
+	sealer    *message.Sealer // the scheduler's
+	publicKey []byte          // of the last Hello that asked for secrets
 }
+
+// What the tests' launches share with their scheduler.
+const firstSession = 5
+
+var launchKey = bytes.Repeat([]byte{7}, message.KeySize)
 
 const ownDigest = "aa11"
 
@@ -161,6 +170,7 @@ func taskInfo(t *testing.T, id string, spec *message.Task, resources ...mesos.Re
 	t.Helper()
 	if spec.Version == 0 {
 		spec.Version = message.Version
+		spec.Link = &message.Link{Key: launchKey, Session: firstSession}
 	}
 	data, err := message.Encode(spec)
 	if err != nil {

@@ -142,9 +142,9 @@ func TestProxyThatCannotStart(t *testing.T) {
 				w.start()
 				w.Next(t.Context())
 				w.Launch(taskInfo(t, "proxy-1", proxySpec(), scalar("cpus", 1), portRange(31005, 31006)))
-				w.tell(test.tell)
 				w.NextState(t.Context(), mesos.TASK_STARTING)
 				w.NextState(t.Context(), mesos.TASK_RUNNING)
+				w.tell(test.tell)
 				s := w.NextState(t.Context(), mesos.TASK_FAILED)
 				if !strings.Contains(s.GetMessage(), test.text) || strings.Contains(s.GetMessage(), nodePassword) {
 					t.Errorf("message %q, expected %q without secrets", s.GetMessage(), test.text)

@@ -24,6 +24,7 @@ type running struct {
 	executor  *executor
 	info      mesos.TaskInfo
 	spec      *message.Task
+	link      *link
 	resources Resources
 	started   time.Time
 
@@ -51,10 +52,10 @@ type running struct {
 // maxEarly bounds the messages that wait for the task's start.
 const maxEarly = 16
 
-func newRunning(e *executor, info mesos.TaskInfo, spec *message.Task) *running {
+func newRunning(e *executor, info mesos.TaskInfo, spec *message.Task, l *link) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &running{
-		executor: e, info: info, spec: spec, resources: resourcesOf(&info), started: time.Now(),
+		executor: e, info: info, spec: spec, link: l, resources: resourcesOf(&info), started: time.Now(),
 		ctx: ctx, cancel: cancel, giveUp: make(chan struct{}), report: make(chan struct{}, 1),
 	}
 }
@@ -233,7 +234,9 @@ func (r *running) kill(grace time.Duration) {
 	r.cancel()
 }
 
-func (r *running) receive(m *message.ToExecutor) {
+// receive hands a message to the task. fresh: the scheduler was restarted and has
+// taken nothing of what was sent before in its new session.
+func (r *running) receive(m *message.ToExecutor, fresh bool) {
 	r.mu.Lock()
 	t := r.task
 	if t == nil && len(r.early) < maxEarly {
@@ -241,7 +244,13 @@ func (r *running) receive(m *message.ToExecutor) {
 	}
 	r.mu.Unlock()
 	if t != nil {
+		if fresh {
+			t.Restarted()
+		}
 		t.Receive(m)
+		if fresh {
+			r.sendHello()
+		}
 		r.wantReport()
 	}
 }
@@ -258,14 +267,12 @@ func (r *running) wantReport() {
 
 // send queues a message to the scheduler.
 func (r *running) send(key string, m *message.ToScheduler) {
-	m.Version = message.Version
-	m.TaskId = r.id()
 	if hello := m.GetHello(); hello != nil {
 		r.mu.Lock()
 		hello.ExecutorDigest = r.digest
 		r.mu.Unlock()
 	}
-	data, err := message.Encode(m)
+	data, err := r.link.seal(m)
 	if err != nil {
 		r.executor.log.Error("message to the scheduler cannot be encoded", "error", err)
 		return

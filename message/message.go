@@ -16,7 +16,7 @@ import (
 //go:generate go -C _gen run . ../message.proto ../message.pb.go
 
 // Version is the version of the contract that this program speaks.
-const Version = 1
+const Version = 2
 
 // MaxSize bounds an encoded message, in bytes: every message passes through the
 // single actor of a Mesos master and must fit well into one RecordIO frame.
@@ -24,6 +24,9 @@ const MaxSize = 300 << 10
 
 // BlockPartSize is the most bytes of a block in one Block message.
 const BlockPartSize = 256 << 10
+
+// FirstLinked is the first version whose messages travel in envelopes.
+const FirstLinked = 2
 
 // ErrVersion says that a message was written for a newer program.
 var ErrVersion = errors.New("message is of a newer version")

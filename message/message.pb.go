@@ -35,6 +35,7 @@ type Task struct {
 	//	*Task_Miner
 	//	*Task_Proxy
 	Kind                 isTask_Kind `protobuf_oneof:"kind"`
+	Link                 *Link       `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`
 	XXX_NoUnkeyedLiteral struct{}    `json:"-"`
 	XXX_unrecognized     []byte      `json:"-"`
 	XXX_sizecache        int32       `json:"-"`
@@ -131,12 +132,161 @@ func (m *Task) GetProxy() *ProxyTask {
 	return nil
 }
 
+func (m *Task) GetLink() *Link {
+	if m != nil {
+		return m.Link
+	}
+	return nil
+}
+
 // XXX_OneofWrappers is for the internal use of the proto package.
 func (*Task) XXX_OneofWrappers() []interface{} {
 	return []interface{}{
 		(*Task_Miner)(nil),
 		(*Task_Proxy)(nil),
 	}
+}
+
+// Link is what both ends of a launch share. Since version 2.
+type Link struct {
+	// Secret of this launch alone, 32 bytes.
+	Key []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Session of the scheduler at launch.
+	Session              uint64   `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	XXX_NoUnkeyedLiteral struct{} `json:"-"`
+	XXX_unrecognized     []byte   `json:"-"`
+	XXX_sizecache        int32    `json:"-"`
+}
+
+func (m *Link) Reset()         { *m = Link{} }
+func (m *Link) String() string { return proto.CompactTextString(m) }
+func (*Link) ProtoMessage()    {}
+func (*Link) Descriptor() ([]byte, []int) {
+	return fileDescriptor_33c57e4bae7b9afd, []int{1}
+}
+func (m *Link) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Link) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Link.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Link) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Link.Merge(m, src)
+}
+func (m *Link) XXX_Size() int {
+	return m.Size()
+}
+func (m *Link) XXX_DiscardUnknown() {
+	xxx_messageInfo_Link.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Link proto.InternalMessageInfo
+
+func (m *Link) GetKey() []byte {
+	if m != nil {
+		return m.Key
+	}
+	return nil
+}
+
+func (m *Link) GetSession() uint64 {
+	if m != nil {
+		return m.Session
+	}
+	return 0
+}
+
+// Envelope is a framework message as it travels, in either direction. Since version 2.
+type Envelope struct {
+	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// An encoded ToExecutor or ToScheduler.
+	Body []byte `protobuf:"bytes,16,opt,name=body,proto3" json:"body,omitempty"`
+	// The scheduler's session, which grows with each of its starts, and the number of
+	// the message in it. No pair is taken twice, and none of an older session.
+	Session uint64 `protobuf:"varint,17,opt,name=session,proto3" json:"session,omitempty"`
+	Counter uint64 `protobuf:"varint,18,opt,name=counter,proto3" json:"counter,omitempty"`
+	// HMAC-SHA-256 over session, counter and body with the key of the direction.
+	Mac                  []byte   `protobuf:"bytes,19,opt,name=mac,proto3" json:"mac,omitempty"`
+	XXX_NoUnkeyedLiteral struct{} `json:"-"`
+	XXX_unrecognized     []byte   `json:"-"`
+	XXX_sizecache        int32    `json:"-"`
+}
+
+func (m *Envelope) Reset()         { *m = Envelope{} }
+func (m *Envelope) String() string { return proto.CompactTextString(m) }
+func (*Envelope) ProtoMessage()    {}
+func (*Envelope) Descriptor() ([]byte, []int) {
+	return fileDescriptor_33c57e4bae7b9afd, []int{2}
+}
+func (m *Envelope) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Envelope) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Envelope.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Envelope) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Envelope.Merge(m, src)
+}
+func (m *Envelope) XXX_Size() int {
+	return m.Size()
+}
+func (m *Envelope) XXX_DiscardUnknown() {
+	xxx_messageInfo_Envelope.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Envelope proto.InternalMessageInfo
+
+func (m *Envelope) GetVersion() uint32 {
+	if m != nil {
+		return m.Version
+	}
+	return 0
+}
+
+func (m *Envelope) GetBody() []byte {
+	if m != nil {
+		return m.Body
+	}
+	return nil
+}
+
+func (m *Envelope) GetSession() uint64 {
+	if m != nil {
+		return m.Session
+	}
+	return 0
+}
+
+func (m *Envelope) GetCounter() uint64 {
+	if m != nil {
+		return m.Counter
+	}
+	return 0
+}
+
+func (m *Envelope) GetMac() []byte {
+	if m != nil {
+		return m.Mac
+	}
+	return nil
 }
 
 // MinerTask hashes for the proxies that it is told of. Its threads are the
@@ -158,7 +308,7 @@ func (m *MinerTask) Reset()         { *m = MinerTask{} }
 func (m *MinerTask) String() string { return proto.CompactTextString(m) }
 func (*MinerTask) ProtoMessage()    {}
 func (*MinerTask) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{1}
+	return fileDescriptor_33c57e4bae7b9afd, []int{3}
 }
 func (m *MinerTask) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -230,7 +380,7 @@ func (m *Proxies) Reset()         { *m = Proxies{} }
 func (m *Proxies) String() string { return proto.CompactTextString(m) }
 func (*Proxies) ProtoMessage()    {}
 func (*Proxies) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{2}
+	return fileDescriptor_33c57e4bae7b9afd, []int{4}
 }
 func (m *Proxies) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -301,7 +451,7 @@ func (m *ProxyTask) Reset()         { *m = ProxyTask{} }
 func (m *ProxyTask) String() string { return proto.CompactTextString(m) }
 func (*ProxyTask) ProtoMessage()    {}
 func (*ProxyTask) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{3}
+	return fileDescriptor_33c57e4bae7b9afd, []int{5}
 }
 func (m *ProxyTask) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -401,6 +551,9 @@ type ToExecutor struct {
 	//	*ToExecutor_Secrets
 	//	*ToExecutor_Proxies
 	//	*ToExecutor_BlockReceived
+	//	*ToExecutor_SealedSecrets
+	//	*ToExecutor_BlockStates
+	//	*ToExecutor_Welcome
 	Event                isToExecutor_Event `protobuf_oneof:"event"`
 	XXX_NoUnkeyedLiteral struct{}           `json:"-"`
 	XXX_unrecognized     []byte             `json:"-"`
@@ -411,7 +564,7 @@ func (m *ToExecutor) Reset()         { *m = ToExecutor{} }
 func (m *ToExecutor) String() string { return proto.CompactTextString(m) }
 func (*ToExecutor) ProtoMessage()    {}
 func (*ToExecutor) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{4}
+	return fileDescriptor_33c57e4bae7b9afd, []int{6}
 }
 func (m *ToExecutor) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -455,10 +608,22 @@ type ToExecutor_Proxies struct {
 type ToExecutor_BlockReceived struct {
 	BlockReceived *BlockReceived `protobuf:"bytes,5,opt,name=block_received,json=blockReceived,proto3,oneof" json:"block_received,omitempty"`
 }
+type ToExecutor_SealedSecrets struct {
+	SealedSecrets []byte `protobuf:"bytes,6,opt,name=sealed_secrets,json=sealedSecrets,proto3,oneof" json:"sealed_secrets,omitempty"`
+}
+type ToExecutor_BlockStates struct {
+	BlockStates *BlockStates `protobuf:"bytes,7,opt,name=block_states,json=blockStates,proto3,oneof" json:"block_states,omitempty"`
+}
+type ToExecutor_Welcome struct {
+	Welcome *Welcome `protobuf:"bytes,8,opt,name=welcome,proto3,oneof" json:"welcome,omitempty"`
+}
 
 func (*ToExecutor_Secrets) isToExecutor_Event()       {}
 func (*ToExecutor_Proxies) isToExecutor_Event()       {}
 func (*ToExecutor_BlockReceived) isToExecutor_Event() {}
+func (*ToExecutor_SealedSecrets) isToExecutor_Event() {}
+func (*ToExecutor_BlockStates) isToExecutor_Event()   {}
+func (*ToExecutor_Welcome) isToExecutor_Event()       {}
 
 func (m *ToExecutor) GetEvent() isToExecutor_Event {
 	if m != nil {
@@ -495,13 +660,124 @@ func (m *ToExecutor) GetBlockReceived() *BlockReceived {
 	return nil
 }
 
+func (m *ToExecutor) GetSealedSecrets() []byte {
+	if x, ok := m.GetEvent().(*ToExecutor_SealedSecrets); ok {
+		return x.SealedSecrets
+	}
+	return nil
+}
+
+func (m *ToExecutor) GetBlockStates() *BlockStates {
+	if x, ok := m.GetEvent().(*ToExecutor_BlockStates); ok {
+		return x.BlockStates
+	}
+	return nil
+}
+
+func (m *ToExecutor) GetWelcome() *Welcome {
+	if x, ok := m.GetEvent().(*ToExecutor_Welcome); ok {
+		return x.Welcome
+	}
+	return nil
+}
+
 // XXX_OneofWrappers is for the internal use of the proto package.
 func (*ToExecutor) XXX_OneofWrappers() []interface{} {
 	return []interface{}{
 		(*ToExecutor_Secrets)(nil),
 		(*ToExecutor_Proxies)(nil),
 		(*ToExecutor_BlockReceived)(nil),
+		(*ToExecutor_SealedSecrets)(nil),
+		(*ToExecutor_BlockStates)(nil),
+		(*ToExecutor_Welcome)(nil),
 	}
+}
+
+type Welcome struct {
+	XXX_NoUnkeyedLiteral struct{} `json:"-"`
+	XXX_unrecognized     []byte   `json:"-"`
+	XXX_sizecache        int32    `json:"-"`
+}
+
+func (m *Welcome) Reset()         { *m = Welcome{} }
+func (m *Welcome) String() string { return proto.CompactTextString(m) }
+func (*Welcome) ProtoMessage()    {}
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return fileDescriptor_33c57e4bae7b9afd, []int{7}
+}
+func (m *Welcome) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Welcome) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Welcome.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Welcome) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Welcome.Merge(m, src)
+}
+func (m *Welcome) XXX_Size() int {
+	return m.Size()
+}
+func (m *Welcome) XXX_DiscardUnknown() {
+	xxx_messageInfo_Welcome.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Welcome proto.InternalMessageInfo
+
+// BlockStates repeats states of blocks as they were reported.
+type BlockStates struct {
+	Blocks               []*BlockState `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	XXX_NoUnkeyedLiteral struct{}      `json:"-"`
+	XXX_unrecognized     []byte        `json:"-"`
+	XXX_sizecache        int32         `json:"-"`
+}
+
+func (m *BlockStates) Reset()         { *m = BlockStates{} }
+func (m *BlockStates) String() string { return proto.CompactTextString(m) }
+func (*BlockStates) ProtoMessage()    {}
+func (*BlockStates) Descriptor() ([]byte, []int) {
+	return fileDescriptor_33c57e4bae7b9afd, []int{8}
+}
+func (m *BlockStates) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *BlockStates) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_BlockStates.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *BlockStates) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_BlockStates.Merge(m, src)
+}
+func (m *BlockStates) XXX_Size() int {
+	return m.Size()
+}
+func (m *BlockStates) XXX_DiscardUnknown() {
+	xxx_messageInfo_BlockStates.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_BlockStates proto.InternalMessageInfo
+
+func (m *BlockStates) GetBlocks() []*BlockState {
+	if m != nil {
+		return m.Blocks
+	}
+	return nil
 }
 
 // Secrets are what a proxy needs and what nobody may read in Mesos. They answer Hello.
@@ -509,7 +785,11 @@ type Secrets struct {
 	// By upstream URL as in ProxyTask.upstreams.
 	Upstreams map[string]*Credentials `protobuf:"bytes,1,rep,name=upstreams,proto3" json:"upstreams,omitempty" protobuf_key:"bytes,1,opt,name=key,proto3" protobuf_val:"bytes,2,opt,name=value,proto3"`
 	// Key of the miners' passwords: password = WorkerPassword(key, user).
-	WorkerKey            []byte   `protobuf:"bytes,2,opt,name=worker_key,json=workerKey,proto3" json:"worker_key,omitempty"`
+	WorkerKey []byte `protobuf:"bytes,2,opt,name=worker_key,json=workerKey,proto3" json:"worker_key,omitempty"`
+	// Keys that go on being good while miners that have passwords of them run.
+	FormerKeys [][]byte `protobuf:"bytes,3,rep,name=former_keys,json=formerKeys,proto3" json:"former_keys,omitempty"`
+	// Of two Secrets the one with the higher epoch is valid.
+	Epoch                uint64   `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	XXX_NoUnkeyedLiteral struct{} `json:"-"`
 	XXX_unrecognized     []byte   `json:"-"`
 	XXX_sizecache        int32    `json:"-"`
@@ -519,7 +799,7 @@ func (m *Secrets) Reset()         { *m = Secrets{} }
 func (m *Secrets) String() string { return proto.CompactTextString(m) }
 func (*Secrets) ProtoMessage()    {}
 func (*Secrets) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{5}
+	return fileDescriptor_33c57e4bae7b9afd, []int{9}
 }
 func (m *Secrets) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -562,6 +842,20 @@ func (m *Secrets) GetWorkerKey() []byte {
 	return nil
 }
 
+func (m *Secrets) GetFormerKeys() [][]byte {
+	if m != nil {
+		return m.FormerKeys
+	}
+	return nil
+}
+
+func (m *Secrets) GetEpoch() uint64 {
+	if m != nil {
+		return m.Epoch
+	}
+	return 0
+}
+
 type Credentials struct {
 	User     string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
@@ -576,7 +870,7 @@ func (m *Credentials) Reset()         { *m = Credentials{} }
 func (m *Credentials) String() string { return proto.CompactTextString(m) }
 func (*Credentials) ProtoMessage()    {}
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{6}
+	return fileDescriptor_33c57e4bae7b9afd, []int{10}
 }
 func (m *Credentials) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -638,7 +932,7 @@ func (m *BlockReceived) Reset()         { *m = BlockReceived{} }
 func (m *BlockReceived) String() string { return proto.CompactTextString(m) }
 func (*BlockReceived) ProtoMessage()    {}
 func (*BlockReceived) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{7}
+	return fileDescriptor_33c57e4bae7b9afd, []int{11}
 }
 func (m *BlockReceived) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -693,7 +987,7 @@ func (m *ToScheduler) Reset()         { *m = ToScheduler{} }
 func (m *ToScheduler) String() string { return proto.CompactTextString(m) }
 func (*ToScheduler) ProtoMessage()    {}
 func (*ToScheduler) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{8}
+	return fileDescriptor_33c57e4bae7b9afd, []int{12}
 }
 func (m *ToScheduler) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -800,7 +1094,9 @@ type Hello struct {
 	ExecutorDigest string `protobuf:"bytes,1,opt,name=executor_digest,json=executorDigest,proto3" json:"executor_digest,omitempty"`
 	NeedSecrets    bool   `protobuf:"varint,2,opt,name=need_secrets,json=needSecrets,proto3" json:"need_secrets,omitempty"`
 	// Epoch of the newest Proxies list known, for miners.
-	ProxiesEpoch         uint64   `protobuf:"varint,3,opt,name=proxies_epoch,json=proxiesEpoch,proto3" json:"proxies_epoch,omitempty"`
+	ProxiesEpoch uint64 `protobuf:"varint,3,opt,name=proxies_epoch,json=proxiesEpoch,proto3" json:"proxies_epoch,omitempty"`
+	// HPKE public key (X25519, 32 bytes) that Secrets are to be encrypted to.
+	PublicKey            []byte   `protobuf:"bytes,4,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	XXX_NoUnkeyedLiteral struct{} `json:"-"`
 	XXX_unrecognized     []byte   `json:"-"`
 	XXX_sizecache        int32    `json:"-"`
@@ -810,7 +1106,7 @@ func (m *Hello) Reset()         { *m = Hello{} }
 func (m *Hello) String() string { return proto.CompactTextString(m) }
 func (*Hello) ProtoMessage()    {}
 func (*Hello) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{9}
+	return fileDescriptor_33c57e4bae7b9afd, []int{13}
 }
 func (m *Hello) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -860,6 +1156,13 @@ func (m *Hello) GetProxiesEpoch() uint64 {
 	return 0
 }
 
+func (m *Hello) GetPublicKey() []byte {
+	if m != nil {
+		return m.PublicKey
+	}
+	return nil
+}
+
 // Shares counts shares of one task since its start.
 type Shares struct {
 	Accepted uint64 `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
@@ -876,7 +1179,7 @@ func (m *Shares) Reset()         { *m = Shares{} }
 func (m *Shares) String() string { return proto.CompactTextString(m) }
 func (*Shares) ProtoMessage()    {}
 func (*Shares) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{10}
+	return fileDescriptor_33c57e4bae7b9afd, []int{14}
 }
 func (m *Shares) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -953,7 +1256,7 @@ func (m *Report) Reset()         { *m = Report{} }
 func (m *Report) String() string { return proto.CompactTextString(m) }
 func (*Report) ProtoMessage()    {}
 func (*Report) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{11}
+	return fileDescriptor_33c57e4bae7b9afd, []int{15}
 }
 func (m *Report) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1080,7 +1383,7 @@ func (m *MinerReport) Reset()         { *m = MinerReport{} }
 func (m *MinerReport) String() string { return proto.CompactTextString(m) }
 func (*MinerReport) ProtoMessage()    {}
 func (*MinerReport) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{12}
+	return fileDescriptor_33c57e4bae7b9afd, []int{16}
 }
 func (m *MinerReport) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1182,10 +1485,13 @@ type ProxyReport struct {
 	// Hashes per second, from accepted shares.
 	Hashrate float64 `protobuf:"fixed64,6,opt,name=hashrate,proto3" json:"hashrate,omitempty"`
 	Height   int64   `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
-	// Newest blocks, newest first, at most 16.
+	// Blocks whose state the scheduler has not said that it knows, oldest first, at
+	// most 64; in version 1 the newest 16.
 	Blocks []*BlockState `protobuf:"bytes,8,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	// Last error of the upstreams, shortened; empty: none.
-	Error                string   `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	// Epoch of the newest Secrets that are in force.
+	SecretsEpoch         uint64   `protobuf:"varint,10,opt,name=secrets_epoch,json=secretsEpoch,proto3" json:"secrets_epoch,omitempty"`
 	XXX_NoUnkeyedLiteral struct{} `json:"-"`
 	XXX_unrecognized     []byte   `json:"-"`
 	XXX_sizecache        int32    `json:"-"`
@@ -1195,7 +1501,7 @@ func (m *ProxyReport) Reset()         { *m = ProxyReport{} }
 func (m *ProxyReport) String() string { return proto.CompactTextString(m) }
 func (*ProxyReport) ProtoMessage()    {}
 func (*ProxyReport) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{13}
+	return fileDescriptor_33c57e4bae7b9afd, []int{17}
 }
 func (m *ProxyReport) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1287,6 +1593,13 @@ func (m *ProxyReport) GetError() string {
 	return ""
 }
 
+func (m *ProxyReport) GetSecretsEpoch() uint64 {
+	if m != nil {
+		return m.SecretsEpoch
+	}
+	return 0
+}
+
 type BlockState struct {
 	Height int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
 	// Internal byte order.
@@ -1305,7 +1618,7 @@ func (m *BlockState) Reset()         { *m = BlockState{} }
 func (m *BlockState) String() string { return proto.CompactTextString(m) }
 func (*BlockState) ProtoMessage()    {}
 func (*BlockState) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{14}
+	return fileDescriptor_33c57e4bae7b9afd, []int{18}
 }
 func (m *BlockState) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1384,7 +1697,7 @@ func (m *Block) Reset()         { *m = Block{} }
 func (m *Block) String() string { return proto.CompactTextString(m) }
 func (*Block) ProtoMessage()    {}
 func (*Block) Descriptor() ([]byte, []int) {
-	return fileDescriptor_33c57e4bae7b9afd, []int{15}
+	return fileDescriptor_33c57e4bae7b9afd, []int{19}
 }
 func (m *Block) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1443,10 +1756,14 @@ func (m *Block) GetData() []byte {
 
 func init() {
 	proto.RegisterType((*Task)(nil), "lode.message.Task")
+	proto.RegisterType((*Link)(nil), "lode.message.Link")
+	proto.RegisterType((*Envelope)(nil), "lode.message.Envelope")
 	proto.RegisterType((*MinerTask)(nil), "lode.message.MinerTask")
 	proto.RegisterType((*Proxies)(nil), "lode.message.Proxies")
 	proto.RegisterType((*ProxyTask)(nil), "lode.message.ProxyTask")
 	proto.RegisterType((*ToExecutor)(nil), "lode.message.ToExecutor")
+	proto.RegisterType((*Welcome)(nil), "lode.message.Welcome")
+	proto.RegisterType((*BlockStates)(nil), "lode.message.BlockStates")
 	proto.RegisterType((*Secrets)(nil), "lode.message.Secrets")
 	proto.RegisterMapType((map[string]*Credentials)(nil), "lode.message.Secrets.UpstreamsEntry")
 	proto.RegisterType((*Credentials)(nil), "lode.message.Credentials")
@@ -1464,85 +1781,99 @@ func init() {
 func init() { proto.RegisterFile("message.proto", fileDescriptor_33c57e4bae7b9afd) }
 
 var fileDescriptor_33c57e4bae7b9afd = []byte{
-	// 1247 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x7c, 0x56, 0x5f, 0x6f, 0x1b, 0x45,
-	0x10, 0xcf, 0xf9, 0xcf, 0xd9, 0x37, 0xb6, 0xd3, 0xb0, 0x4d, 0xdb, 0xa3, 0x2d, 0x91, 0x7b, 0x2d,
-	0xc2, 0x02, 0xe4, 0x92, 0xf2, 0x82, 0x90, 0x78, 0x68, 0x68, 0xa5, 0xb4, 0x28, 0x52, 0xb5, 0x09,
-	0x42, 0xe2, 0xe5, 0xb4, 0xb9, 0x9b, 0xd8, 0x57, 0xdb, 0xb7, 0xc7, 0xee, 0xda, 0x6d, 0xbe, 0x01,
-	0x02, 0xbe, 0x16, 0x12, 0x8f, 0x48, 0x88, 0x77, 0xe8, 0xa7, 0xe0, 0x11, 0xed, 0x9f, 0xbb, 0x9c,
-	0x1b, 0x27, 0x6f, 0x37, 0xbf, 0x99, 0xdd, 0x9d, 0xf9, 0xcd, 0xbf, 0x83, 0xc1, 0x02, 0xa5, 0x64,
-	0x13, 0x1c, 0x17, 0x82, 0x2b, 0x4e, 0xfa, 0x73, 0x9e, 0xe2, 0xd8, 0x61, 0xd1, 0xbf, 0x1e, 0xb4,
-	0x4e, 0x98, 0x9c, 0x91, 0x10, 0x3a, 0x2b, 0x14, 0x32, 0xe3, 0x79, 0xe8, 0x0d, 0xbd, 0xd1, 0x80,
-	0x96, 0x22, 0xf9, 0x04, 0x6e, 0xe0, 0x5b, 0x4c, 0x96, 0x8a, 0x8b, 0x38, 0xcd, 0x26, 0x28, 0x55,
-	0xd8, 0x18, 0x7a, 0xa3, 0x80, 0x6e, 0x97, 0xf0, 0x33, 0x83, 0x92, 0xcf, 0x81, 0x08, 0x2c, 0xb8,
-	0x50, 0x71, 0x96, 0x2b, 0x14, 0x2b, 0x36, 0x8f, 0x17, 0x32, 0x6c, 0x0e, 0xbd, 0x51, 0x8b, 0xee,
-	0x58, 0xcd, 0x0b, 0xa7, 0x38, 0x92, 0xe4, 0x31, 0xb4, 0x17, 0x59, 0x8e, 0x22, 0x6c, 0x0d, 0xbd,
-	0x51, 0xef, 0xc9, 0x9d, 0x71, 0xdd, 0xaf, 0xf1, 0x91, 0x56, 0x69, 0xc7, 0x0e, 0xb7, 0xa8, 0xb5,
-	0xd3, 0x07, 0x0a, 0xc1, 0xdf, 0x9e, 0x87, 0xed, 0x4d, 0x07, 0x5e, 0x69, 0x55, 0x79, 0xc0, 0xd8,
-	0x1d, 0xf8, 0xd0, 0x9a, 0x65, 0x79, 0x1a, 0xfd, 0xe2, 0x41, 0x50, 0xdd, 0x47, 0x6e, 0x83, 0x3f,
-	0x43, 0x91, 0xe3, 0xdc, 0xc4, 0x19, 0x50, 0x27, 0x11, 0x02, 0xad, 0xa5, 0x44, 0xe1, 0x62, 0x33,
-	0xdf, 0xe4, 0x2e, 0x74, 0x0b, 0x26, 0xe5, 0x1b, 0x2e, 0x52, 0x13, 0x47, 0x40, 0x2b, 0x99, 0x3c,
-	0x86, 0x8e, 0x7e, 0x26, 0x43, 0xe9, 0x22, 0xb8, 0x75, 0xd9, 0xa1, 0x0c, 0x25, 0x2d, 0xad, 0x5e,
-	0xb6, 0xba, 0xed, 0x1d, 0x3f, 0xfa, 0x06, 0x3a, 0x4e, 0x43, 0x76, 0xa1, 0x8d, 0x05, 0x4f, 0xa6,
-	0xc6, 0x91, 0x16, 0xb5, 0x02, 0xb9, 0x0f, 0x01, 0x4b, 0x53, 0x81, 0x52, 0xa2, 0x0c, 0x1b, 0xc3,
-	0xe6, 0x28, 0xa0, 0x17, 0x40, 0xf4, 0x77, 0x03, 0x82, 0x2a, 0x54, 0xf2, 0x00, 0xfa, 0x52, 0x09,
-	0xa6, 0x96, 0x8b, 0x58, 0xb3, 0xeb, 0x32, 0xd7, 0x73, 0xd8, 0x2b, 0x2e, 0x14, 0xb9, 0x07, 0xc1,
-	0x54, 0xa9, 0xc2, 0xea, 0x1b, 0x46, 0xdf, 0xd5, 0x80, 0x51, 0xee, 0x42, 0x5b, 0x4e, 0x99, 0x0b,
-	0x6e, 0x40, 0xad, 0xa0, 0x3d, 0x58, 0x16, 0x52, 0x09, 0x64, 0x0b, 0x19, 0xb6, 0xad, 0x07, 0x15,
-	0x40, 0x3e, 0x86, 0xed, 0x82, 0x9d, 0xf3, 0xa5, 0x8a, 0x9d, 0x57, 0xa1, 0x6f, 0x98, 0x19, 0x58,
-	0xf4, 0xa9, 0x05, 0xb5, 0x6b, 0x09, 0xcf, 0xf2, 0x53, 0x26, 0x31, 0x56, 0x6c, 0x12, 0x76, 0x8c,
-	0x51, 0xaf, 0xc4, 0x4e, 0xd8, 0x84, 0xec, 0xc3, 0xad, 0x45, 0x96, 0xc7, 0xa7, 0x73, 0x9e, 0xcc,
-	0xd6, 0x4a, 0xa6, 0x6b, 0xf8, 0x20, 0x8b, 0x2c, 0x3f, 0xd0, 0xba, 0x5a, 0xd1, 0x7c, 0x0a, 0x1f,
-	0x68, 0x1f, 0x51, 0xc6, 0x05, 0x8a, 0x78, 0x91, 0xe5, 0x4b, 0x85, 0x61, 0x30, 0xf4, 0x46, 0x1e,
-	0xbd, 0x61, 0x15, 0xaf, 0x50, 0x1c, 0x19, 0x58, 0x3b, 0xca, 0xd2, 0x15, 0x0a, 0x95, 0x49, 0x8c,
-	0xa7, 0x5c, 0xaa, 0x10, 0xac, 0xa3, 0x15, 0x7a, 0xc8, 0xa5, 0x7a, 0xd9, 0xea, 0xb6, 0x76, 0xda,
-	0xba, 0x0f, 0xe0, 0x84, 0x3f, 0x77, 0x05, 0x7d, 0x4d, 0x37, 0xec, 0x43, 0x47, 0x62, 0x22, 0x50,
-	0x49, 0xc3, 0xe6, 0xa5, 0xb4, 0x1f, 0x5b, 0xe5, 0xe1, 0x16, 0x2d, 0xed, 0xf4, 0x91, 0xb2, 0x52,
-	0x9a, 0xd7, 0x54, 0x8a, 0x3e, 0xe2, 0xec, 0xc8, 0x33, 0xd8, 0xb6, 0xb4, 0x08, 0x4c, 0x30, 0x5b,
-	0x61, 0xea, 0x8a, 0xfe, 0xde, 0xfa, 0x49, 0x43, 0x0f, 0x75, 0x26, 0x87, 0x5b, 0x74, 0x70, 0x5a,
-	0x07, 0x0e, 0x3a, 0xd0, 0xc6, 0x15, 0xe6, 0x65, 0x8c, 0xbf, 0x7b, 0xd0, 0x71, 0xee, 0x91, 0x83,
-	0x7a, 0x8e, 0xbd, 0x61, 0x73, 0xd4, 0x7b, 0xf2, 0x68, 0x63, 0x20, 0xe3, 0xef, 0x4b, 0xb3, 0xe7,
-	0xb9, 0x12, 0xe7, 0xf5, 0x4a, 0xf8, 0x08, 0xe0, 0x0d, 0x17, 0x33, 0x14, 0xf1, 0x0c, 0xcf, 0x0d,
-	0x1b, 0x7d, 0x1a, 0x58, 0xe4, 0x3b, 0x3c, 0xbf, 0xfb, 0x03, 0x6c, 0xaf, 0x9f, 0x25, 0x3b, 0xd0,
-	0xd4, 0x96, 0xb6, 0xef, 0xf4, 0xa7, 0xee, 0xe9, 0x15, 0x9b, 0x2f, 0xd1, 0x71, 0xf9, 0xe1, 0xba,
-	0x0b, 0xdf, 0x0a, 0x4c, 0x31, 0x57, 0x19, 0x9b, 0x4b, 0x6a, 0xed, 0xbe, 0x6e, 0x7c, 0xe5, 0x45,
-	0x47, 0xd0, 0xab, 0x69, 0xaa, 0xc6, 0xf5, 0xae, 0x68, 0xdc, 0xc6, 0x7b, 0x8d, 0xbb, 0x0d, 0x8d,
-	0x84, 0x99, 0x4c, 0xf4, 0x69, 0x23, 0x61, 0xd1, 0x43, 0x18, 0xac, 0xf1, 0xa8, 0x2f, 0x9c, 0x32,
-	0x69, 0xdb, 0xb2, 0x4f, 0xcd, 0x77, 0xf4, 0x97, 0x07, 0xbd, 0x13, 0x7e, 0x9c, 0x4c, 0x31, 0x5d,
-	0xce, 0xf1, 0xba, 0x02, 0xb9, 0x03, 0x1d, 0xc5, 0xe4, 0x2c, 0xce, 0xca, 0x97, 0x7d, 0x2d, 0xbe,
-	0x48, 0xc9, 0x67, 0xd0, 0x9e, 0xe2, 0x7c, 0xce, 0x5d, 0x11, 0xdc, 0x5c, 0x8f, 0xf5, 0x50, 0xab,
-	0xf4, 0xec, 0x32, 0x36, 0x64, 0x0c, 0xbe, 0x9d, 0x98, 0x6e, 0xb8, 0xec, 0xae, 0x5b, 0x53, 0xa3,
-	0x3b, 0xdc, 0xa2, 0xce, 0x4a, 0x5f, 0x6e, 0x72, 0xef, 0xea, 0xe4, 0xe6, 0x86, 0x3a, 0xd1, 0x97,
-	0x1b, 0x9b, 0xaa, 0x2e, 0xa2, 0xb7, 0xd0, 0x36, 0xef, 0x6e, 0x9a, 0xf1, 0xde, 0xc6, 0x19, 0xff,
-	0x00, 0xfa, 0x39, 0x62, 0x1a, 0xd7, 0x7b, 0xa0, 0x4b, 0x7b, 0x1a, 0x2b, 0x4b, 0xeb, 0x21, 0x0c,
-	0x5c, 0x19, 0xc7, 0x76, 0xbc, 0xd9, 0x0d, 0xd0, 0x77, 0xe0, 0x73, 0x8d, 0x45, 0x2b, 0xf0, 0x8f,
-	0x4d, 0xbf, 0xea, 0x54, 0xb1, 0x24, 0xc1, 0x42, 0x61, 0xea, 0x06, 0x61, 0x25, 0x6b, 0x9d, 0xc0,
-	0xd7, 0x98, 0x68, 0x5d, 0xc3, 0xea, 0x4a, 0xd9, 0xcc, 0x2e, 0xc5, 0xe6, 0xe8, 0xae, 0xb7, 0x02,
-	0xd9, 0x03, 0x48, 0xb3, 0xb3, 0xb3, 0x2c, 0x59, 0xce, 0xd5, 0xb9, 0xe1, 0xce, 0xa3, 0x35, 0x24,
-	0xfa, 0xb9, 0x01, 0xbe, 0x25, 0x4f, 0x5f, 0x2e, 0xf1, 0xa7, 0x25, 0xe6, 0x09, 0x96, 0x0f, 0x97,
-	0xb2, 0x9e, 0x9a, 0xcb, 0x42, 0x65, 0x0b, 0xd4, 0xe3, 0xc8, 0xbd, 0x6c, 0x81, 0x23, 0xb9, 0x89,
-	0xac, 0xe6, 0x15, 0x0b, 0xd1, 0xb7, 0x43, 0x69, 0x73, 0x12, 0x2d, 0x01, 0xd4, 0xd9, 0x90, 0xfd,
-	0x72, 0x21, 0xb6, 0x37, 0xf5, 0x82, 0x59, 0x60, 0x55, 0xda, 0xdd, 0x4a, 0xdc, 0x2f, 0x57, 0xa2,
-	0xbf, 0xe9, 0x88, 0xd9, 0x13, 0x17, 0x47, 0xec, 0x52, 0xec, 0x82, 0x9f, 0xa2, 0x62, 0xd9, 0x3c,
-	0xfa, 0xcf, 0x83, 0x5e, 0xed, 0x56, 0xbd, 0x18, 0x75, 0xa9, 0xa3, 0x74, 0x6c, 0x38, 0x49, 0xf3,
-	0xa4, 0xbf, 0x04, 0x53, 0xb6, 0x4d, 0x3d, 0x5a, 0xc9, 0xba, 0x0d, 0xd4, 0x54, 0x20, 0x4b, 0xa5,
-	0x5b, 0x21, 0xa5, 0x58, 0x5b, 0xb3, 0xad, 0xb5, 0x35, 0x7b, 0x1f, 0xe0, 0x35, 0x3f, 0x8d, 0xd9,
-	0xc4, 0x50, 0xab, 0x43, 0x6d, 0xd2, 0xee, 0x6b, 0x7e, 0xfa, 0x74, 0xa2, 0xa9, 0xdd, 0xad, 0x07,
-	0x14, 0x38, 0x9f, 0x5d, 0xaa, 0x15, 0xba, 0x25, 0x62, 0x85, 0xcb, 0x75, 0xd6, 0xbd, 0x5c, 0x67,
-	0x66, 0xc7, 0x0a, 0xc1, 0x85, 0x59, 0x12, 0x01, 0xb5, 0x42, 0xf4, 0x6b, 0x03, 0x7a, 0x35, 0x76,
-	0xb4, 0x95, 0xf6, 0xda, 0x8e, 0xa6, 0x2e, 0xb5, 0x82, 0x0e, 0xce, 0x6d, 0x52, 0xd7, 0xc9, 0xa5,
-	0x68, 0x26, 0x84, 0x52, 0x85, 0x4b, 0xbb, 0xf9, 0xd6, 0x34, 0x95, 0xa3, 0xd1, 0x85, 0x5c, 0xc9,
-	0x64, 0x08, 0xbd, 0x84, 0xe7, 0x39, 0x26, 0x2a, 0xe3, 0xb9, 0x8d, 0x7a, 0x40, 0xeb, 0xd0, 0x1a,
-	0xc9, 0xfe, 0x7b, 0x24, 0xeb, 0xc4, 0x60, 0x36, 0x99, 0x2a, 0x13, 0x7f, 0x93, 0x3a, 0x89, 0x7c,
-	0x01, 0xbe, 0xe9, 0x67, 0xbd, 0x30, 0xf5, 0x00, 0x0f, 0x37, 0x34, 0xfd, 0xb1, 0xa6, 0x8a, 0x3a,
-	0xbb, 0x2b, 0xd8, 0xf8, 0xcd, 0x03, 0xb8, 0x30, 0xae, 0x3d, 0xe7, 0xad, 0x3d, 0x57, 0x8e, 0xc5,
-	0xc6, 0xc5, 0x58, 0xbc, 0xc8, 0x4c, 0xb3, 0x9e, 0x99, 0xdb, 0xe0, 0x9f, 0x65, 0x79, 0xea, 0xfe,
-	0xed, 0x02, 0xea, 0x24, 0xf2, 0x08, 0x06, 0x09, 0xcf, 0xcf, 0x32, 0xb1, 0x60, 0x75, 0x22, 0xd6,
-	0xc1, 0x68, 0x09, 0x6d, 0xe3, 0x0d, 0x19, 0x97, 0x33, 0xcd, 0x33, 0xd5, 0x7d, 0x75, 0x78, 0xd6,
-	0x4c, 0x3b, 0x58, 0xb0, 0xea, 0x2f, 0xc7, 0x7c, 0x9b, 0x82, 0x62, 0x42, 0x95, 0xe5, 0x69, 0x05,
-	0x6d, 0x99, 0x32, 0xc5, 0x8c, 0x7b, 0x7d, 0x6a, 0xbe, 0x0f, 0x6e, 0xfd, 0xf1, 0x6e, 0xcf, 0xfb,
-	0xf3, 0xdd, 0x9e, 0xf7, 0xcf, 0xbb, 0x3d, 0xef, 0xc7, 0x8e, 0x7b, 0xe6, 0xd4, 0x37, 0x7f, 0xcd,
-	0x5f, 0xfe, 0x1f, 0x00, 0x00, 0xff, 0xff, 0xc3, 0x68, 0x4c, 0x12, 0x46, 0x0b, 0x00, 0x00,
+	// 1472 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x8c, 0x57, 0xdb, 0x6f, 0x1b, 0x45,
+	0x17, 0xcf, 0xfa, 0xbe, 0xc7, 0x76, 0x9a, 0x4e, 0xd3, 0x76, 0xbf, 0x5e, 0xf2, 0xb9, 0xdb, 0x7e,
+	0x5f, 0x2d, 0x40, 0x29, 0x09, 0x2f, 0x08, 0x09, 0x50, 0x43, 0x23, 0xa5, 0x2d, 0x91, 0xaa, 0x49,
+	0x50, 0x25, 0x5e, 0xac, 0xf1, 0xee, 0x49, 0xbc, 0xf5, 0x7a, 0x67, 0x99, 0x19, 0xbb, 0xf5, 0x0b,
+	0xcf, 0x80, 0x78, 0xe7, 0xdf, 0xe0, 0xcf, 0xe0, 0x11, 0x09, 0xf1, 0x8e, 0xfa, 0x57, 0xf0, 0x00,
+	0x12, 0x9a, 0xcb, 0x3a, 0xeb, 0xc6, 0x89, 0x78, 0xdb, 0x73, 0x99, 0x39, 0xe7, 0xfc, 0xce, 0x6d,
+	0x16, 0xba, 0x13, 0x94, 0x92, 0x9d, 0xe2, 0x76, 0x2e, 0xb8, 0xe2, 0xa4, 0x93, 0xf2, 0x18, 0xb7,
+	0x1d, 0x2f, 0xfc, 0xbe, 0x02, 0xb5, 0x63, 0x26, 0xc7, 0x24, 0x80, 0xe6, 0x0c, 0x85, 0x4c, 0x78,
+	0x16, 0x78, 0x3d, 0xaf, 0xdf, 0xa5, 0x05, 0x49, 0x1e, 0xc2, 0x15, 0x7c, 0x83, 0xd1, 0x54, 0x71,
+	0x31, 0x88, 0x93, 0x53, 0x94, 0x2a, 0xa8, 0xf4, 0xbc, 0xbe, 0x4f, 0xd7, 0x0b, 0xf6, 0x13, 0xc3,
+	0x25, 0x1f, 0x00, 0x11, 0x98, 0x73, 0xa1, 0x06, 0x49, 0xa6, 0x50, 0xcc, 0x58, 0x3a, 0x98, 0xc8,
+	0xa0, 0xda, 0xf3, 0xfa, 0x35, 0xba, 0x61, 0x25, 0x4f, 0x9d, 0xe0, 0x50, 0x92, 0x47, 0x50, 0x9f,
+	0x24, 0x19, 0x8a, 0xa0, 0xd6, 0xf3, 0xfa, 0xed, 0xdd, 0x9b, 0xdb, 0x65, 0xbf, 0xb6, 0x0f, 0xb5,
+	0x48, 0x3b, 0x76, 0xb0, 0x46, 0xad, 0x9e, 0x3e, 0x90, 0x0b, 0xfe, 0x66, 0x1e, 0xd4, 0x57, 0x1d,
+	0x78, 0xa1, 0x45, 0xc5, 0x01, 0xa3, 0x47, 0xfe, 0x0f, 0xb5, 0x34, 0xc9, 0xc6, 0x41, 0xc3, 0xe8,
+	0x93, 0x65, 0xfd, 0x2f, 0x93, 0x6c, 0x4c, 0x8d, 0x7c, 0xaf, 0x01, 0xb5, 0x71, 0x92, 0xc5, 0xe1,
+	0x2e, 0xd4, 0x34, 0x97, 0x6c, 0x40, 0x75, 0x8c, 0x73, 0x03, 0x43, 0x87, 0xea, 0x4f, 0x0d, 0x8e,
+	0x44, 0x69, 0xc0, 0xa9, 0x98, 0x70, 0x0a, 0x32, 0xfc, 0x16, 0x5a, 0xfb, 0xd9, 0x0c, 0x53, 0x9e,
+	0xe3, 0x25, 0x10, 0x12, 0xa8, 0x0d, 0x79, 0x3c, 0x0f, 0x36, 0xcc, 0x95, 0xe6, 0xbb, 0x7c, 0xe7,
+	0xd5, 0xa5, 0x3b, 0xb5, 0x24, 0xe2, 0x53, 0x8d, 0x54, 0x40, 0xac, 0xc4, 0x91, 0xda, 0xb3, 0x09,
+	0x8b, 0x82, 0x6b, 0xd6, 0xb3, 0x09, 0x8b, 0xc2, 0x1f, 0x3c, 0xf0, 0x17, 0x58, 0x91, 0x1b, 0xd0,
+	0x18, 0xa3, 0xc8, 0x30, 0x35, 0x0e, 0xf8, 0xd4, 0x51, 0xda, 0xfe, 0x54, 0xa2, 0x70, 0x79, 0x33,
+	0xdf, 0xe4, 0x16, 0xb4, 0x72, 0x26, 0xe5, 0x6b, 0x2e, 0x62, 0x93, 0x23, 0x9f, 0x2e, 0x68, 0xf2,
+	0x08, 0x9a, 0x1a, 0xc2, 0x04, 0xa5, 0xcb, 0xce, 0xf5, 0xf3, 0x60, 0x27, 0x28, 0x69, 0xa1, 0xf5,
+	0xac, 0xd6, 0xaa, 0x6f, 0x34, 0xc2, 0x4f, 0xa1, 0xe9, 0x24, 0x64, 0x13, 0xea, 0x98, 0xf3, 0x68,
+	0x64, 0x1c, 0xa9, 0x51, 0x4b, 0x90, 0x3b, 0xe0, 0xb3, 0x38, 0x16, 0x28, 0x25, 0xca, 0xa0, 0xd2,
+	0xab, 0xf6, 0x7d, 0x7a, 0xc6, 0x08, 0x7f, 0xaf, 0x80, 0xbf, 0x48, 0x23, 0xb9, 0x07, 0x1d, 0xa9,
+	0x04, 0x53, 0xd3, 0xc9, 0x40, 0x57, 0x8e, 0x83, 0xb4, 0xed, 0x78, 0x2f, 0xb8, 0x50, 0xe4, 0x36,
+	0xf8, 0x23, 0xa5, 0x72, 0x2b, 0xaf, 0x18, 0x79, 0x4b, 0x33, 0x8c, 0x70, 0x13, 0xea, 0x72, 0xc4,
+	0x5c, 0x70, 0x5d, 0x6a, 0x09, 0xed, 0xc1, 0x34, 0x97, 0x4a, 0x20, 0x9b, 0xc8, 0xa0, 0x6e, 0x3d,
+	0x58, 0x30, 0xc8, 0xff, 0x60, 0x3d, 0x67, 0x73, 0x3e, 0x55, 0x03, 0xe7, 0x95, 0xa9, 0x1d, 0x9f,
+	0x76, 0x2d, 0xf7, 0xb1, 0x65, 0x6a, 0xd7, 0x22, 0x9e, 0x64, 0x43, 0x26, 0x71, 0xa0, 0xd8, 0x69,
+	0xd0, 0x34, 0x4a, 0xed, 0x82, 0x77, 0xcc, 0x4e, 0xc9, 0x0e, 0x5c, 0x9f, 0x24, 0xd9, 0x60, 0x98,
+	0xf2, 0x68, 0xbc, 0xd4, 0x0e, 0x2d, 0x83, 0x07, 0x99, 0x24, 0xd9, 0x9e, 0x96, 0x95, 0x1a, 0xe2,
+	0x3d, 0xb8, 0xaa, 0x7d, 0x44, 0x39, 0xc8, 0x51, 0x0c, 0x26, 0x49, 0x36, 0x55, 0x18, 0xf8, 0x3d,
+	0xaf, 0xef, 0xd1, 0x2b, 0x56, 0xf0, 0x02, 0xc5, 0xa1, 0x61, 0x6b, 0x47, 0x59, 0x3c, 0x43, 0xa1,
+	0x12, 0x89, 0x83, 0x11, 0x97, 0x2a, 0x00, 0xeb, 0xe8, 0x82, 0x7b, 0xc0, 0xa5, 0x7a, 0x56, 0x6b,
+	0xd5, 0x36, 0xea, 0xe1, 0xdf, 0x15, 0x80, 0x63, 0xbe, 0xef, 0x9a, 0xf5, 0x92, 0x32, 0xdd, 0xd1,
+	0x25, 0x19, 0x09, 0x54, 0xd2, 0xa0, 0x79, 0x2e, 0xed, 0x47, 0x56, 0x78, 0xb0, 0x46, 0x0b, 0x3d,
+	0x7d, 0xa4, 0xa8, 0x94, 0xea, 0x25, 0x95, 0xa2, 0x8f, 0x38, 0x3d, 0xf2, 0x04, 0xd6, 0x2d, 0x2c,
+	0x02, 0x23, 0x4c, 0x66, 0x18, 0xbb, 0x86, 0xbe, 0xbd, 0x7c, 0xd2, 0xc0, 0x43, 0x9d, 0xca, 0xc1,
+	0x1a, 0xed, 0x0e, 0xcb, 0x0c, 0xf2, 0x10, 0xd6, 0x25, 0xb2, 0x14, 0xe3, 0x41, 0xe1, 0xb2, 0x4e,
+	0x55, 0x47, 0x2b, 0x5a, 0xbe, 0x73, 0x96, 0x7c, 0x06, 0x1d, 0x6b, 0x4e, 0x2a, 0xa6, 0x50, 0x9a,
+	0x64, 0xb5, 0x77, 0xff, 0xb3, 0xc2, 0xd8, 0x91, 0x51, 0x38, 0x58, 0xa3, 0xed, 0xe1, 0x19, 0xa9,
+	0x23, 0x7c, 0x8d, 0x69, 0xc4, 0x27, 0x68, 0x72, 0x77, 0x2e, 0xc2, 0x97, 0x56, 0xa8, 0x23, 0x74,
+	0x7a, 0x7b, 0x4d, 0xa8, 0xe3, 0x0c, 0xb3, 0x02, 0x7f, 0x1f, 0x9a, 0x4e, 0x29, 0xfc, 0x1c, 0xda,
+	0x25, 0x53, 0xe4, 0x43, 0x68, 0x18, 0x53, 0x32, 0xf0, 0x7a, 0xd5, 0x7e, 0x7b, 0x37, 0xb8, 0xc8,
+	0x2b, 0xea, 0xf4, 0xc2, 0xbf, 0x3c, 0x68, 0x16, 0x91, 0xed, 0x95, 0x6b, 0xd9, 0x5e, 0xf0, 0x60,
+	0x65, 0xc2, 0xb6, 0xbf, 0x2a, 0xd4, 0xf6, 0x33, 0x25, 0xe6, 0xe5, 0x8a, 0xbf, 0x0b, 0xf0, 0x9a,
+	0x8b, 0x31, 0x8a, 0x81, 0x1e, 0x79, 0x15, 0x33, 0x58, 0x7c, 0xcb, 0x79, 0x8e, 0x73, 0xf2, 0x5f,
+	0x68, 0x9f, 0x70, 0x31, 0xb1, 0x62, 0x9d, 0xe2, 0x6a, 0xbf, 0x43, 0xc1, 0xb2, 0x9e, 0xe3, 0xbc,
+	0xd4, 0xe7, 0xb5, 0x52, 0x9f, 0xdf, 0x7a, 0x09, 0xeb, 0xcb, 0x26, 0xcb, 0x33, 0xd5, 0xb7, 0x33,
+	0xf5, 0x11, 0xd4, 0x67, 0x2c, 0x9d, 0xa2, 0x2b, 0xb5, 0x77, 0x12, 0xf2, 0x85, 0xc0, 0x18, 0x33,
+	0x95, 0xb0, 0x54, 0x52, 0xab, 0xf7, 0x49, 0xe5, 0x63, 0x2f, 0x3c, 0x84, 0x76, 0x49, 0xb2, 0x98,
+	0x6b, 0xde, 0x05, 0x73, 0xad, 0xf2, 0xce, 0x5c, 0x5b, 0x87, 0x4a, 0xc4, 0x4c, 0xa1, 0x76, 0x68,
+	0x25, 0x62, 0xe1, 0x7d, 0xe8, 0x2e, 0x95, 0x99, 0xbe, 0x70, 0xc4, 0xe4, 0xc8, 0xcd, 0x7e, 0xf3,
+	0x1d, 0xfe, 0xe6, 0x41, 0xfb, 0x98, 0x1f, 0x45, 0x23, 0x8c, 0xa7, 0x29, 0x5e, 0xd6, 0x3f, 0x37,
+	0xa1, 0xa9, 0x98, 0x1c, 0x0f, 0x92, 0xc2, 0x72, 0x43, 0x93, 0x4f, 0x63, 0xf2, 0x3e, 0xd4, 0x47,
+	0x98, 0xa6, 0xdc, 0xf5, 0xc8, 0xb5, 0xe5, 0x58, 0x0f, 0xb4, 0x48, 0xaf, 0x2d, 0xa3, 0x43, 0xb6,
+	0xa1, 0x61, 0x97, 0xa5, 0x9b, 0xbd, 0x9b, 0xcb, 0xda, 0xd4, 0xc8, 0x0e, 0xd6, 0xa8, 0xd3, 0xd2,
+	0x97, 0x9b, 0xe2, 0x70, 0x6d, 0x74, 0x6d, 0x45, 0x0d, 0xe9, 0xcb, 0x8d, 0xce, 0xa2, 0x34, 0xc3,
+	0x9f, 0x3c, 0xa8, 0x1b, 0xc3, 0xab, 0xf6, 0xbb, 0xb7, 0x72, 0xbf, 0xdf, 0x83, 0x4e, 0x86, 0xa5,
+	0x86, 0xd3, 0x31, 0xb6, 0x68, 0x5b, 0xf3, 0x8a, 0x92, 0xbc, 0x0f, 0x5d, 0xd7, 0xe6, 0x03, 0x5b,
+	0x16, 0x76, 0xfb, 0x77, 0x1c, 0x73, 0xdf, 0x6c, 0x81, 0xbb, 0x00, 0xf9, 0x74, 0x98, 0x26, 0x91,
+	0xa9, 0xb9, 0x9a, 0xad, 0x39, 0xcb, 0x79, 0x8e, 0xf3, 0x70, 0x06, 0x8d, 0x23, 0x33, 0xee, 0x74,
+	0x2a, 0x59, 0x14, 0x61, 0xae, 0x30, 0x76, 0x7b, 0x64, 0x41, 0x6b, 0x99, 0xc0, 0x57, 0x18, 0x69,
+	0x99, 0xdd, 0xc9, 0x0b, 0xda, 0x8c, 0x7e, 0xc5, 0x52, 0x74, 0xd6, 0x2d, 0x41, 0xb6, 0x00, 0xe2,
+	0xe4, 0xe4, 0x24, 0x89, 0xa6, 0xa9, 0xb2, 0x66, 0x3d, 0x5a, 0xe2, 0x84, 0xdf, 0x55, 0xa0, 0x61,
+	0xc1, 0xd5, 0x97, 0x4b, 0xfc, 0x66, 0x8a, 0x59, 0x84, 0x85, 0xe1, 0x82, 0xd6, 0x4b, 0x67, 0x9a,
+	0xab, 0x64, 0x82, 0x7a, 0x9a, 0x3b, 0xcb, 0x96, 0x71, 0x28, 0x57, 0x61, 0x59, 0xbd, 0xe0, 0xad,
+	0xd4, 0xb0, 0x33, 0x7d, 0x75, 0x92, 0x2d, 0x00, 0xd4, 0xe9, 0x90, 0x9d, 0xe2, 0xad, 0x54, 0x5f,
+	0xd5, 0x2b, 0x66, 0xff, 0x2f, 0xca, 0xc2, 0xbd, 0x96, 0x76, 0x8a, 0xd7, 0x52, 0x63, 0xd5, 0x11,
+	0xb3, 0x66, 0xcf, 0x8e, 0x18, 0xcd, 0xbd, 0x16, 0x34, 0x62, 0x54, 0x2c, 0x49, 0xc3, 0x3f, 0x3d,
+	0x68, 0x97, 0x6e, 0xd5, 0xef, 0x0a, 0xdd, 0x0a, 0x28, 0x1d, 0x1a, 0x8e, 0xd2, 0x38, 0xe9, 0x2f,
+	0xc1, 0x94, 0x6d, 0x63, 0x8f, 0x2e, 0x68, 0xdd, 0x26, 0x6a, 0x24, 0x90, 0xc5, 0xd2, 0x6d, 0xe0,
+	0x82, 0x2c, 0xbd, 0x52, 0x6a, 0x4b, 0xaf, 0x94, 0x3b, 0x00, 0xaf, 0xf8, 0x70, 0xc0, 0x4e, 0x0d,
+	0xb4, 0x3a, 0xd4, 0x2a, 0x6d, 0xbd, 0xe2, 0xc3, 0xc7, 0xa7, 0x1a, 0xda, 0xcd, 0x72, 0x40, 0x7e,
+	0xf1, 0xc6, 0xb3, 0xa9, 0x56, 0xe8, 0x76, 0xb0, 0x25, 0xce, 0x97, 0x61, 0x6b, 0x45, 0x19, 0xea,
+	0xd1, 0x25, 0x04, 0x17, 0x66, 0xc7, 0xfa, 0xd4, 0x12, 0xe1, 0xcf, 0x15, 0x68, 0x97, 0xd0, 0xd1,
+	0x5a, 0xda, 0x6b, 0x3b, 0xba, 0x5a, 0xd4, 0x12, 0xe6, 0xf1, 0x66, 0x1f, 0x22, 0xae, 0xd3, 0x0b,
+	0xd2, 0x4c, 0x10, 0xa5, 0x72, 0x97, 0x76, 0xf3, 0xad, 0x61, 0x2a, 0x26, 0xae, 0x0b, 0x79, 0x41,
+	0x93, 0x1e, 0xb4, 0x23, 0x9e, 0x65, 0x18, 0xa9, 0x84, 0x67, 0x36, 0xea, 0x2e, 0x2d, 0xb3, 0x96,
+	0x40, 0x6e, 0xbc, 0x03, 0xb2, 0x4e, 0x0c, 0x26, 0xa7, 0x23, 0x65, 0xe2, 0xaf, 0x52, 0x47, 0x95,
+	0x16, 0x4b, 0xeb, 0xdf, 0x2d, 0x96, 0xd5, 0x68, 0x68, 0x20, 0x5d, 0xb7, 0x3b, 0x20, 0xc1, 0x02,
+	0xe9, 0x98, 0x06, 0xc8, 0xf0, 0x47, 0x0f, 0xe0, 0xec, 0xc6, 0x92, 0x4f, 0xde, 0x92, 0x4f, 0xc5,
+	0x6c, 0xad, 0x9c, 0xcd, 0xd6, 0xb3, 0xf4, 0x55, 0xcb, 0xe9, 0xbb, 0x01, 0x8d, 0x93, 0x24, 0x8b,
+	0xdd, 0xbf, 0x81, 0x4f, 0x1d, 0x45, 0x1e, 0x40, 0x37, 0xe2, 0xd9, 0x49, 0x22, 0x26, 0xac, 0x8c,
+	0xd6, 0x32, 0x33, 0x9c, 0x42, 0xdd, 0x78, 0x43, 0xb6, 0x8b, 0xc1, 0xe8, 0x99, 0x16, 0xb8, 0x18,
+	0x03, 0xab, 0xa6, 0x1d, 0xcc, 0xd9, 0xe2, 0x25, 0x69, 0xbe, 0x4d, 0xd5, 0x31, 0xa1, 0x8a, 0x1a,
+	0xb6, 0x84, 0xd6, 0x8c, 0x99, 0x62, 0x6e, 0x76, 0x99, 0xef, 0xbd, 0xeb, 0xbf, 0xbc, 0xdd, 0xf2,
+	0x7e, 0x7d, 0xbb, 0xe5, 0xfd, 0xf1, 0x76, 0xcb, 0xfb, 0xba, 0xe9, 0xcc, 0x0c, 0x1b, 0xe6, 0xaf,
+	0xeb, 0xa3, 0x7f, 0x02, 0x00, 0x00, 0xff, 0xff, 0xeb, 0xe9, 0x69, 0x75, 0x86, 0x0d, 0x00, 0x00,
 }
 
 func (m *Task) Marshal() (dAtA []byte, err error) {
@@ -1568,6 +1899,18 @@ func (m *Task) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	if m.XXX_unrecognized != nil {
 		i -= len(m.XXX_unrecognized)
 		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if m.Link != nil {
+		{
+			size, err := m.Link.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintMessage(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x32
 	}
 	if m.Kind != nil {
 		{
@@ -1640,6 +1983,109 @@ func (m *Task_Proxy) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+func (m *Link) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Link) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Link) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.XXX_unrecognized != nil {
+		i -= len(m.XXX_unrecognized)
+		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if m.Session != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.Session))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Key) > 0 {
+		i -= len(m.Key)
+		copy(dAtA[i:], m.Key)
+		i = encodeVarintMessage(dAtA, i, uint64(len(m.Key)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Envelope) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Envelope) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Envelope) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.XXX_unrecognized != nil {
+		i -= len(m.XXX_unrecognized)
+		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if len(m.Mac) > 0 {
+		i -= len(m.Mac)
+		copy(dAtA[i:], m.Mac)
+		i = encodeVarintMessage(dAtA, i, uint64(len(m.Mac)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x9a
+	}
+	if m.Counter != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.Counter))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.Session != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.Session))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if len(m.Body) > 0 {
+		i -= len(m.Body)
+		copy(dAtA[i:], m.Body)
+		i = encodeVarintMessage(dAtA, i, uint64(len(m.Body)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x82
+	}
+	if m.Version != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.Version))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *MinerTask) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -1928,6 +2374,132 @@ func (m *ToExecutor_BlockReceived) MarshalToSizedBuffer(dAtA []byte) (int, error
 	}
 	return len(dAtA) - i, nil
 }
+func (m *ToExecutor_SealedSecrets) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *ToExecutor_SealedSecrets) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SealedSecrets != nil {
+		i -= len(m.SealedSecrets)
+		copy(dAtA[i:], m.SealedSecrets)
+		i = encodeVarintMessage(dAtA, i, uint64(len(m.SealedSecrets)))
+		i--
+		dAtA[i] = 0x32
+	}
+	return len(dAtA) - i, nil
+}
+func (m *ToExecutor_BlockStates) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *ToExecutor_BlockStates) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.BlockStates != nil {
+		{
+			size, err := m.BlockStates.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintMessage(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x3a
+	}
+	return len(dAtA) - i, nil
+}
+func (m *ToExecutor_Welcome) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *ToExecutor_Welcome) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Welcome != nil {
+		{
+			size, err := m.Welcome.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintMessage(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x42
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Welcome) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Welcome) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Welcome) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.XXX_unrecognized != nil {
+		i -= len(m.XXX_unrecognized)
+		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *BlockStates) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *BlockStates) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *BlockStates) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.XXX_unrecognized != nil {
+		i -= len(m.XXX_unrecognized)
+		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if len(m.Blocks) > 0 {
+		for iNdEx := len(m.Blocks) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Blocks[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintMessage(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *Secrets) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -1951,6 +2523,20 @@ func (m *Secrets) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	if m.XXX_unrecognized != nil {
 		i -= len(m.XXX_unrecognized)
 		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if m.Epoch != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.Epoch))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.FormerKeys) > 0 {
+		for iNdEx := len(m.FormerKeys) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.FormerKeys[iNdEx])
+			copy(dAtA[i:], m.FormerKeys[iNdEx])
+			i = encodeVarintMessage(dAtA, i, uint64(len(m.FormerKeys[iNdEx])))
+			i--
+			dAtA[i] = 0x1a
+		}
 	}
 	if len(m.WorkerKey) > 0 {
 		i -= len(m.WorkerKey)
@@ -2204,6 +2790,13 @@ func (m *Hello) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	if m.XXX_unrecognized != nil {
 		i -= len(m.XXX_unrecognized)
 		copy(dAtA[i:], m.XXX_unrecognized)
+	}
+	if len(m.PublicKey) > 0 {
+		i -= len(m.PublicKey)
+		copy(dAtA[i:], m.PublicKey)
+		i = encodeVarintMessage(dAtA, i, uint64(len(m.PublicKey)))
+		i--
+		dAtA[i] = 0x22
 	}
 	if m.ProxiesEpoch != 0 {
 		i = encodeVarintMessage(dAtA, i, uint64(m.ProxiesEpoch))
@@ -2490,6 +3083,11 @@ func (m *ProxyReport) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i -= len(m.XXX_unrecognized)
 		copy(dAtA[i:], m.XXX_unrecognized)
 	}
+	if m.SecretsEpoch != 0 {
+		i = encodeVarintMessage(dAtA, i, uint64(m.SecretsEpoch))
+		i--
+		dAtA[i] = 0x50
+	}
 	if len(m.Error) > 0 {
 		i -= len(m.Error)
 		copy(dAtA[i:], m.Error)
@@ -2705,6 +3303,10 @@ func (m *Task) Size() (n int) {
 	if m.Kind != nil {
 		n += m.Kind.Size()
 	}
+	if m.Link != nil {
+		l = m.Link.Size()
+		n += 1 + l + sovMessage(uint64(l))
+	}
 	if m.XXX_unrecognized != nil {
 		n += len(m.XXX_unrecognized)
 	}
@@ -2735,6 +3337,54 @@ func (m *Task_Proxy) Size() (n int) {
 	}
 	return n
 }
+func (m *Link) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Key)
+	if l > 0 {
+		n += 1 + l + sovMessage(uint64(l))
+	}
+	if m.Session != 0 {
+		n += 1 + sovMessage(uint64(m.Session))
+	}
+	if m.XXX_unrecognized != nil {
+		n += len(m.XXX_unrecognized)
+	}
+	return n
+}
+
+func (m *Envelope) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Version != 0 {
+		n += 1 + sovMessage(uint64(m.Version))
+	}
+	l = len(m.Body)
+	if l > 0 {
+		n += 2 + l + sovMessage(uint64(l))
+	}
+	if m.Session != 0 {
+		n += 2 + sovMessage(uint64(m.Session))
+	}
+	if m.Counter != 0 {
+		n += 2 + sovMessage(uint64(m.Counter))
+	}
+	l = len(m.Mac)
+	if l > 0 {
+		n += 2 + l + sovMessage(uint64(l))
+	}
+	if m.XXX_unrecognized != nil {
+		n += len(m.XXX_unrecognized)
+	}
+	return n
+}
+
 func (m *MinerTask) Size() (n int) {
 	if m == nil {
 		return 0
@@ -2883,6 +3533,72 @@ func (m *ToExecutor_BlockReceived) Size() (n int) {
 	}
 	return n
 }
+func (m *ToExecutor_SealedSecrets) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SealedSecrets != nil {
+		l = len(m.SealedSecrets)
+		n += 1 + l + sovMessage(uint64(l))
+	}
+	return n
+}
+func (m *ToExecutor_BlockStates) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.BlockStates != nil {
+		l = m.BlockStates.Size()
+		n += 1 + l + sovMessage(uint64(l))
+	}
+	return n
+}
+func (m *ToExecutor_Welcome) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Welcome != nil {
+		l = m.Welcome.Size()
+		n += 1 + l + sovMessage(uint64(l))
+	}
+	return n
+}
+func (m *Welcome) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.XXX_unrecognized != nil {
+		n += len(m.XXX_unrecognized)
+	}
+	return n
+}
+
+func (m *BlockStates) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Blocks) > 0 {
+		for _, e := range m.Blocks {
+			l = e.Size()
+			n += 1 + l + sovMessage(uint64(l))
+		}
+	}
+	if m.XXX_unrecognized != nil {
+		n += len(m.XXX_unrecognized)
+	}
+	return n
+}
+
 func (m *Secrets) Size() (n int) {
 	if m == nil {
 		return 0
@@ -2905,6 +3621,15 @@ func (m *Secrets) Size() (n int) {
 	l = len(m.WorkerKey)
 	if l > 0 {
 		n += 1 + l + sovMessage(uint64(l))
+	}
+	if len(m.FormerKeys) > 0 {
+		for _, b := range m.FormerKeys {
+			l = len(b)
+			n += 1 + l + sovMessage(uint64(l))
+		}
+	}
+	if m.Epoch != 0 {
+		n += 1 + sovMessage(uint64(m.Epoch))
 	}
 	if m.XXX_unrecognized != nil {
 		n += len(m.XXX_unrecognized)
@@ -3025,6 +3750,10 @@ func (m *Hello) Size() (n int) {
 	}
 	if m.ProxiesEpoch != 0 {
 		n += 1 + sovMessage(uint64(m.ProxiesEpoch))
+	}
+	l = len(m.PublicKey)
+	if l > 0 {
+		n += 1 + l + sovMessage(uint64(l))
 	}
 	if m.XXX_unrecognized != nil {
 		n += len(m.XXX_unrecognized)
@@ -3191,6 +3920,9 @@ func (m *ProxyReport) Size() (n int) {
 	l = len(m.Error)
 	if l > 0 {
 		n += 1 + l + sovMessage(uint64(l))
+	}
+	if m.SecretsEpoch != 0 {
+		n += 1 + sovMessage(uint64(m.SecretsEpoch))
 	}
 	if m.XXX_unrecognized != nil {
 		n += len(m.XXX_unrecognized)
@@ -3428,6 +4160,322 @@ func (m *Task) Unmarshal(dAtA []byte) error {
 				return err
 			}
 			m.Kind = &Task_Proxy{v}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Link", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Link == nil {
+				m.Link = &Link{}
+			}
+			if err := m.Link.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMessage(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.XXX_unrecognized = append(m.XXX_unrecognized, dAtA[iNdEx:iNdEx+skippy]...)
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Link) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMessage
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Link: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Link: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Key", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Key = append(m.Key[:0], dAtA[iNdEx:postIndex]...)
+			if m.Key == nil {
+				m.Key = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Session", wireType)
+			}
+			m.Session = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Session |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMessage(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.XXX_unrecognized = append(m.XXX_unrecognized, dAtA[iNdEx:iNdEx+skippy]...)
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Envelope) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMessage
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Envelope: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Envelope: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Version", wireType)
+			}
+			m.Version = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Version |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Body", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Body = append(m.Body[:0], dAtA[iNdEx:postIndex]...)
+			if m.Body == nil {
+				m.Body = []byte{}
+			}
+			iNdEx = postIndex
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Session", wireType)
+			}
+			m.Session = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Session |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Counter", wireType)
+			}
+			m.Counter = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Counter |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 19:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Mac", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Mac = append(m.Mac[:0], dAtA[iNdEx:postIndex]...)
+			if m.Mac == nil {
+				m.Mac = []byte{}
+			}
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
@@ -4155,6 +5203,245 @@ func (m *ToExecutor) Unmarshal(dAtA []byte) error {
 			}
 			m.Event = &ToExecutor_BlockReceived{v}
 			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SealedSecrets", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			v := make([]byte, postIndex-iNdEx)
+			copy(v, dAtA[iNdEx:postIndex])
+			m.Event = &ToExecutor_SealedSecrets{v}
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field BlockStates", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			v := &BlockStates{}
+			if err := v.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			m.Event = &ToExecutor_BlockStates{v}
+			iNdEx = postIndex
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Welcome", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			v := &Welcome{}
+			if err := v.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			m.Event = &ToExecutor_Welcome{v}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMessage(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.XXX_unrecognized = append(m.XXX_unrecognized, dAtA[iNdEx:iNdEx+skippy]...)
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Welcome) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMessage
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Welcome: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Welcome: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMessage(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.XXX_unrecognized = append(m.XXX_unrecognized, dAtA[iNdEx:iNdEx+skippy]...)
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *BlockStates) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMessage
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: BlockStates: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: BlockStates: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Blocks", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Blocks = append(m.Blocks, &BlockState{})
+			if err := m.Blocks[len(m.Blocks)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMessage(dAtA[iNdEx:])
@@ -4369,6 +5656,57 @@ func (m *Secrets) Unmarshal(dAtA []byte) error {
 				m.WorkerKey = []byte{}
 			}
 			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FormerKeys", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.FormerKeys = append(m.FormerKeys, make([]byte, postIndex-iNdEx))
+			copy(m.FormerKeys[len(m.FormerKeys)-1], dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Epoch", wireType)
+			}
+			m.Epoch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMessage(dAtA[iNdEx:])
@@ -4932,6 +6270,40 @@ func (m *Hello) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field PublicKey", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthMessage
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMessage
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.PublicKey = append(m.PublicKey[:0], dAtA[iNdEx:postIndex]...)
+			if m.PublicKey == nil {
+				m.PublicKey = []byte{}
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMessage(dAtA[iNdEx:])
@@ -5826,6 +7198,25 @@ func (m *ProxyReport) Unmarshal(dAtA []byte) error {
 			}
 			m.Error = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SecretsEpoch", wireType)
+			}
+			m.SecretsEpoch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMessage
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.SecretsEpoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMessage(dAtA[iNdEx:])

@@ -99,6 +99,22 @@ type Upstream struct {
 // BlockSubmitter gives a block to Bitcoin nodes.
 type BlockSubmitter interface {
 	// SubmitBlock submits a serialized block and says what a node knows of it
-	// afterwards: "submitted", "confirmed" or "orphaned".
-	SubmitBlock(ctx context.Context, block []byte) (state string, err error)
+	// afterwards. ErrBlockInvalid: no node will ever take it.
+	SubmitBlock(ctx context.Context, block []byte) (BlockFate, error)
+	// Tip asks a node for the newest header of its chain.
+	Tip(ctx context.Context) (Tip, error)
+}
+
+// BlockFate is what a node knows of a block.
+type BlockFate struct {
+	State         string // submitted, confirmed or orphaned
+	Confirmations uint32 // of a confirmed block, or of the one in its place
+}
+
+// Tip is the newest block of a chain.
+type Tip struct {
+	Bits uint32 // of the header
+	// Easy says that the network takes blocks of the least difficulty at times, as
+	// test networks do.
+	Easy bool
 }

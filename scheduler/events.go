@@ -20,6 +20,7 @@ const (
 	EventReport     EventType = "report"     // an executor reported; Task is set
 	EventProxies    EventType = "proxies"    // miners are told of new proxies; Message lists them
 	EventBlock      EventType = "block"      // a block was found or changed its state; Block is set
+	EventSecrets    EventType = "secrets"    // secrets were given to a proxy; Task is set, Message says to which key
 	EventNotice     EventType = "notice"     // something an operator should know; Message says what
 )
 

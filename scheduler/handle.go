@@ -117,6 +117,8 @@ func (s *Scheduler) logProgress(p core.Progress) {
 		s.log.Info("miners are told of proxies", "addresses", p.Message)
 	case EventBlock:
 		s.log.Info("block", "height", p.Block.Height, "hash", p.Block.Hash, "state", p.Block.State, "finder", p.Block.Finder)
+	case EventSecrets:
+		s.log.Info("audit: secrets given out", "task", p.Task.ID, "agent", p.Task.AgentID, "host", p.Task.Hostname, "what", p.Message)
 	case EventReport:
 		s.log.Debug("report", "task", p.Task.ID, "hashrate", p.Task.Hashrate)
 	}

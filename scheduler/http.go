@@ -56,6 +56,12 @@ func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "not subscribed at a Mesos master: %s\n", status.Error)
 		return
 	}
+	if len(status.Problems) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, p := range status.Problems {
+			fmt.Fprintf(w, "since %s: %s\n", p.Since.UTC().Format(time.RFC3339), p.Text)
+		}
+	}
 	fmt.Fprintf(w, "subscribed at %s\n", status.Master)
 }
 

@@ -45,6 +45,7 @@ type instance struct {
 	stop   context.CancelFunc
 	log    *lockedBuffer
 	events chan scheduler.Event
+	ends   map[string]*message.Sealer // of the executors, by task
 }
 
 type lockedBuffer struct {
@@ -181,13 +182,41 @@ func (i *instance) update(task mesos.TaskInfo, state mesos.TaskState) (uuid []by
 
 func (i *instance) say(task mesos.TaskInfo, m *message.ToScheduler) {
 	m.Version, m.TaskId = message.Version, task.TaskID.Value
-	b, err := message.Encode(m)
+	b, err := i.end(task).Seal(m)
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	i.master.Send(&mesossched.Event{Type: mesossched.Event_MESSAGE, Message: &mesossched.Event_Message{
 		AgentID: task.AgentID, ExecutorID: task.Executor.ExecutorID, Data: b,
 	}})
+}
+
+// end is the executor's end of the link of a task.
+func (i *instance) end(task mesos.TaskInfo) *message.Sealer {
+	i.t.Helper()
+	id := task.TaskID.Value
+	if i.ends[id] == nil {
+		spec, err := message.DecodeTask(task.Data)
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		if i.ends == nil {
+			i.ends = make(map[string]*message.Sealer)
+		}
+		i.ends[id] = message.ExecutorEnd(spec.Link.Key, spec.Link.Session)
+	}
+	return i.ends[id]
+}
+
+// heard reads the next framework message, which must be for the task.
+func (i *instance) heard(task mesos.TaskInfo) *message.ToExecutor {
+	i.t.Helper()
+	call := i.call(mesossched.Call_MESSAGE).Message
+	m, err := i.end(task).OpenToExecutor(call.Data)
+	if err != nil || call.ExecutorID.Value != task.TaskID.Value {
+		i.t.Fatalf("message to %s: %v", call.ExecutorID.Value, err)
+	}
+	return m
 }
 
 func (i *instance) get(path string) (int, string) {

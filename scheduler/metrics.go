@@ -49,6 +49,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	status := c.s.core.Status(time.Now())
 	counters := c.s.core.Counters()
 	declined, launched, ended := clone(counters.OffersDeclined), clone(counters.Launched), clone(counters.Ended)
+	refused := clone(counters.Refused)
 	latencies := c.s.core.TakeLatencies()
 	c.s.mu.Unlock()
 	for _, l := range latencies {
@@ -115,6 +116,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("lode_scheduler_orphans_total", "Unknown tasks killed.", counters.Orphans)
 	counter("lode_scheduler_messages_total", "Framework messages received.", counters.Messages)
 	counter("lode_scheduler_bad_messages_total", "Framework messages that made no sense.", counters.BadMessages)
+	for kind, n := range refused {
+		counter("lode_scheduler_refused_messages_total", "Framework messages that were not believed.", n, "kind", kind)
+	}
+	problems := map[string]float64{"blocks": 0, "proxy": 0, "miner": 0}
+	for _, p := range status.Problems {
+		problems[p.Kind] = 1
+	}
+	for kind, n := range problems {
+		gauge("lode_scheduler_problem", "Whether something is wrong that does not mend by itself.", n, "kind", kind)
+	}
 	counter("lode_scheduler_subscriptions_total", "Subscriptions.", counters.Subscriptions)
 	counter("lode_scheduler_reconciliations_total", "Rounds of reconciliation.", counters.Reconciliations)
 }

@@ -50,6 +50,8 @@ var (
 	ErrLocked = store.ErrLocked
 	// ErrState: the stored state is unusable.
 	ErrState = core.ErrState
+	// ErrBlockInvalid: every node says that it will never take this block.
+	ErrBlockInvalid = errors.New("block can never be valid")
 )
 
 // ConfigError is a mistake in a Config, which trying again cannot mend.
@@ -294,6 +296,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { s.record(ctx) })
+	wg.Go(func() { s.watchChain(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
 	err := s.loop(ctx, &wg)
 	if err == nil {
@@ -312,15 +315,21 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 	defer close(s.stopped)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	var results []core.Event // of what was done last, to be told to the core first
 	for {
 		var batch []queued
-		select {
-		case <-ctx.Done():
-			return nil
-		case q := <-s.events:
-			batch = append(batch, q)
-		case <-ticker.C:
-			batch = append(batch, queued{event: core.Tick{}})
+		for _, e := range results {
+			batch = append(batch, queued{event: e})
+		}
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case q := <-s.events:
+				batch = append(batch, q)
+			case <-ticker.C:
+				batch = append(batch, queued{event: core.Tick{}})
+			}
 		}
 		// What has queued up meanwhile shares one write to disk.
 		for len(batch) < 256 {
@@ -338,8 +347,8 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 			actions = append(actions, s.core.Step(time.Now(), q.event)...)
 		}
 		s.mu.Unlock()
-		err := s.perform(ctx, actions, wg)
-		if err != nil {
+		var err error
+		if results, err = s.perform(ctx, actions, wg); err != nil {
 			return err
 		}
 		for _, q := range batch {
@@ -351,22 +360,25 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // perform carries out the actions of one or more steps: blocks to disk, then the
-// state once, then everything else in order.
-func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync.WaitGroup) error {
+// state once, then everything else in order. It returns what the core has to be told
+// of it.
+func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync.WaitGroup) (results []core.Event, err error) {
 	persist := false
 	for _, a := range actions {
 		switch a := a.(type) {
 		case core.StoreBlock:
+			result := core.Stored{Hash: a.Hash}
 			if err := s.store.SaveBlock(a.Hash, a.Data); err != nil {
-				return err
+				result.Err = err.Error() // no end: the proxy keeps the block
 			}
+			results = append(results, result)
 		case core.Persist:
 			persist = true
 		}
 	}
 	if persist {
 		if err := s.persist(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	var send []*scheduler.Call
@@ -394,11 +406,11 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 			}
 		case core.Stop:
 			flush()
-			return a.Err
+			return nil, a.Err
 		}
 	}
 	flush()
-	return nil
+	return results, nil
 }
 
 func (s *Scheduler) persist() error {
@@ -421,14 +433,43 @@ func (s *Scheduler) submit(ctx context.Context, hash string) {
 	result := core.Submitted{Hash: hash}
 	block, err := s.store.LoadBlock(hash)
 	if err == nil {
+		var fate BlockFate
 		submitCtx, cancel := context.WithTimeout(ctx, time.Minute)
-		result.State, err = s.config.Blocks.SubmitBlock(submitCtx, block)
+		fate, err = s.config.Blocks.SubmitBlock(submitCtx, block)
 		cancel()
+		result.State, result.Confirmations = fate.State, fate.Confirmations
 	}
 	if err != nil {
-		result.Err = err.Error()
+		result.Err, result.Invalid = err.Error(), errors.Is(err, ErrBlockInvalid)
 	}
 	s.enqueue(queued{event: result})
+}
+
+// chainInterval is how often a node is asked for the difficulty of its chain.
+const chainInterval = time.Minute
+
+// watchChain keeps the core informed of the chain's difficulty.
+func (s *Scheduler) watchChain(ctx context.Context) {
+	if s.config.Blocks == nil {
+		return
+	}
+	ticker := time.NewTicker(chainInterval)
+	defer ticker.Stop()
+	for {
+		askCtx, cancel := context.WithTimeout(ctx, chainInterval)
+		tip, err := s.config.Blocks.Tip(askCtx)
+		cancel()
+		if err == nil {
+			s.enqueue(queued{event: core.Chain{Bits: tip.Bits, Easy: tip.Easy}})
+		} else if ctx.Err() == nil {
+			s.log.Debug("no node tells of its chain", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // enqueue gives an event to the loop, unless that has ended.

@@ -84,16 +84,21 @@ func TestProxyThenMiners(t *testing.T) {
 	if ack := i.call(mesossched.Call_ACKNOWLEDGE).Acknowledge; !bytes.Equal(ack.UUID, uuid) {
 		t.Errorf("acknowledged %x, want %x", ack.UUID, uuid)
 	}
-	i.say(proxy, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{NeedSecrets: true}}})
-	m := i.call(mesossched.Call_MESSAGE).Message
-	secrets, err := message.DecodeToExecutor(m.Data)
+	private, err := message.NewSecretsKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := secrets.GetSecrets().GetUpstreams()["node:http://127.0.0.1:1"]; c == nil || c.Password != nodePassword || c.User != "rpc" {
+	i.say(proxy, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{
+		NeedSecrets: true, ExecutorDigest: task.ExecutorDigest, PublicKey: private.PublicKey().Bytes(),
+	}}})
+	secrets, err := message.OpenSecrets(private, proxy.TaskID.Value, i.heard(proxy).GetSealedSecrets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := secrets.GetUpstreams()["node:http://127.0.0.1:1"]; c == nil || c.Password != nodePassword || c.User != "rpc" {
 		t.Fatalf("secrets %v", secrets)
 	}
-	key := string(secrets.GetSecrets().WorkerKey)
+	key := string(secrets.WorkerKey)
 	if len(key) != 32 {
 		t.Errorf("worker key of %d bytes", len(key))
 	}
@@ -357,9 +362,13 @@ type submitter struct {
 	err    error
 }
 
-func (s submitter) SubmitBlock(_ context.Context, b []byte) (string, error) {
+func (s submitter) SubmitBlock(_ context.Context, b []byte) (scheduler.BlockFate, error) {
 	s.blocks <- b
-	return "confirmed", s.err
+	return scheduler.BlockFate{State: "confirmed", Confirmations: 1}, s.err
+}
+
+func (s submitter) Tip(context.Context) (scheduler.Tip, error) {
+	return scheduler.Tip{Bits: 0x207fffff}, nil
 }
 
 func TestBlockIsStoredBeforeItsReceiptAndSubmitted(t *testing.T) {
@@ -372,8 +381,7 @@ func TestBlockIsStoredBeforeItsReceiptAndSubmitted(t *testing.T) {
 	i.offer("O1", "S0")
 	proxy := i.call(mesossched.Call_ACCEPT).Accept.Operations[0].Launch.TaskInfos[0]
 	i.update(proxy, mesos.TASK_RUNNING)
-	block := bytes.Repeat([]byte("block"), 120_000) // three parts
-	hash := doubleSHA(block[:80])
+	block, hash := easyBlock(600_000) // three parts
 	name := reverseHex(hash)
 	m.Answer(func(_ *http.Request, call *mesossched.Call) *fakemaster.Answer {
 		if call != nil && call.Type == mesossched.Call_MESSAGE {
@@ -391,9 +399,8 @@ func TestBlockIsStoredBeforeItsReceiptAndSubmitted(t *testing.T) {
 			Part:  uint32(part), Parts: 3, Data: block[part*message.BlockPartSize : end],
 		}}})
 	}
-	receipt, err := message.DecodeToExecutor(i.call(mesossched.Call_MESSAGE).Message.Data)
-	if err != nil || !bytes.Equal(receipt.GetBlockReceived().GetHash(), hash) {
-		t.Fatalf("%v, %v", receipt, err)
+	if receipt := i.heard(proxy); !bytes.Equal(receipt.GetBlockReceived().GetHash(), hash) {
+		t.Fatalf("%v", receipt)
 	}
 	status := i.eventually("the block is in the status", func(s api.Status) bool { return len(s.Blocks) == 1 })
 	if b := status.Blocks[0]; b.Hash != name || b.Height != 9 || b.State != "submitted" || !b.Stored || b.Finder != "miner-1" {

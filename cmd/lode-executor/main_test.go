@@ -48,7 +48,11 @@ type process struct {
 	ctx    context.Context
 	env    []string
 	exited chan error
+	sealer *message.Sealer // the scheduler's end of the link
 }
+
+// launchKey is the key of every launch here.
+var launchKey = bytes.Repeat([]byte{7}, message.KeySize)
 
 // newProcess prepares a process for an agent at endpoint.
 func newProcess(t *testing.T, endpoint string) *process {
@@ -123,6 +127,8 @@ func (p *process) launch(id string, spec *message.Task, resources ...mesos.Resou
 		p.t.Fatal(err)
 	}
 	spec.Version, spec.ExecutorDigest, spec.ReportIntervalMs = message.Version, digest, 300
+	spec.Link = &message.Link{Key: launchKey, Session: 1}
+	p.sealer = message.SchedulerEnd(launchKey, 1)
 	data, err := message.Encode(spec)
 	if err != nil {
 		p.t.Fatal(err)
@@ -152,14 +158,20 @@ func (p *process) running() *message.Report {
 	p.NextState(p.ctx, mesos.TASK_STARTING)
 	p.NextState(p.ctx, mesos.TASK_RUNNING)
 	for {
-		m, err := message.DecodeToScheduler(p.NextOf(p.ctx, mesosexec.Call_MESSAGE).Message.Data)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		if r := m.GetReport(); r != nil {
+		if r := p.said().GetReport(); r != nil {
 			return r
 		}
 	}
+}
+
+// said is the next message of the executor.
+func (p *process) said() *message.ToScheduler {
+	p.t.Helper()
+	m, err := p.sealer.OpenToScheduler(p.NextOf(p.ctx, mesosexec.Call_MESSAGE).Message.Data)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return m
 }
 
 func TestKill(t *testing.T) {
@@ -365,9 +377,17 @@ func TestTakenPort(t *testing.T) {
 	}}}, cpus(1))
 	p.NextState(p.ctx, mesos.TASK_STARTING)
 	p.NextState(p.ctx, mesos.TASK_RUNNING)
-	data, err := message.Encode(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_Secrets{Secrets: &message.Secrets{
+	var key []byte
+	for key == nil {
+		key = p.said().GetHello().GetPublicKey()
+	}
+	sealed, err := message.SealSecrets(key, "proxy-1", &message.Secrets{
 		WorkerKey: []byte("key"), Upstreams: map[string]*message.Credentials{upstream: {User: "u", Password: "node-password"}},
-	}}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := p.sealer.Seal(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_SealedSecrets{SealedSecrets: sealed}})
 	if err != nil {
 		t.Fatal(err)
 	}

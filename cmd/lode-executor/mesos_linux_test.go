@@ -232,7 +232,7 @@ func TestMesosBrokenStreams(t *testing.T) {
 	c.agent.DropMessages(2, 0)
 	c.report(anyReport)
 	// Framework messages and kills go through the new stream.
-	data, err := message.Encode(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{Epoch: 1 << 40}}})
+	data, err := c.ends["e-m1"].Seal(&message.ToExecutor{Version: message.Version, Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{Epoch: 1 << 40}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ type framework struct {
 	id     mesos.FrameworkID
 	stream string
 	events chan *scheduler.Event
+	ends   map[string]*message.Sealer // the scheduler's, by executor
 }
 
 const protobuf = "application/x-protobuf"
@@ -148,7 +149,7 @@ func (f *framework) report(want func(*message.Report) bool) (report *message.Rep
 		if e.GetMessage() == nil {
 			return false
 		}
-		m, err := message.DecodeToScheduler(e.Message.Data)
+		m, err := f.ends[e.Message.ExecutorID.Value].OpenToScheduler(e.Message.Data)
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -164,6 +165,11 @@ func anyReport(*message.Report) bool { return true }
 func (f *framework) launch(task string, spec *message.Task, command *mesos.CommandInfo) mesos.Offer {
 	f.t.Helper()
 	offer := f.next("OFFERS", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_OFFERS }).Offers.Offers[0]
+	spec.Link = &message.Link{Key: launchKey, Session: 1}
+	if f.ends == nil {
+		f.ends = make(map[string]*message.Sealer)
+	}
+	f.ends["e-"+task] = message.SchedulerEnd(launchKey, 1)
 	data, err := message.Encode(spec)
 	if err != nil {
 		f.t.Fatal(err)

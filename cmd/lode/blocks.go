@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+	"github.com/btcsuite/btcd/wire"
 
 	"lode/pool/node"
 	"lode/scheduler"
@@ -45,24 +46,27 @@ func (s *blockSubmitter) close() {
 	}
 }
 
+// orphanDepth: a block counts as orphaned when another one in its place is so deep.
+const orphanDepth = 6
+
 // SubmitBlock submits to every node and then asks whether the block is in the main
 // chain of one: no answer to a submission proves that.
-func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (string, error) {
-	const header = 80
-	if len(block) < header {
-		return "", fmt.Errorf("block of %d bytes", len(block))
+func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (scheduler.BlockFate, error) {
+	fate := scheduler.BlockFate{State: "submitted"}
+	if len(block) < wire.MaxBlockHeaderPayload {
+		return fate, fmt.Errorf("%w: it has %d bytes", scheduler.ErrBlockInvalid, len(block))
 	}
-	hash := chainhash.DoubleHashH(block[:header])
+	hash := chainhash.DoubleHashH(block[:wire.MaxBlockHeaderPayload])
 	var errs []error
-	answered := false
+	invalid, answered := 0, false
 	for _, n := range s.nodes {
 		verdict, reason, err := n.Submit(ctx, block)
+		if err == nil && verdict == node.Invalid {
+			invalid++
+			err = fmt.Errorf("node %s: %s", n.URL(), reason)
+		}
 		if err != nil {
 			errs = append(errs, err)
-			continue
-		}
-		if verdict == node.Invalid {
-			errs = append(errs, fmt.Errorf("node %s: %s", n.URL(), reason))
 			continue
 		}
 		answered = true
@@ -72,11 +76,60 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (string,
 			continue
 		}
 		if h.Confirmations > 0 {
-			return "confirmed", nil
+			return scheduler.BlockFate{State: "confirmed", Confirmations: uint32(min(h.Confirmations, 1<<30))}, nil
+		}
+		if depth := beside(ctx, n, h.Height); depth >= orphanDepth {
+			fate = scheduler.BlockFate{State: "orphaned", Confirmations: uint32(min(depth, 1<<30))}
 		}
 	}
-	if !answered {
-		return "", errors.Join(errs...)
+	switch {
+	case invalid == len(s.nodes):
+		return fate, fmt.Errorf("%w: %w", scheduler.ErrBlockInvalid, errors.Join(errs...))
+	case !answered:
+		return fate, errors.Join(errs...)
 	}
-	return "submitted", nil
+	return fate, nil
+}
+
+// beside is how deep the block is that a node's main chain has at a height; 0: it is
+// not known (btcd does not tell the height of a block beside its chain).
+func beside(ctx context.Context, n *node.Node, height int64) int64 {
+	if height <= 0 {
+		return 0
+	}
+	top, err := n.Height(ctx)
+	if err != nil {
+		return 0
+	}
+	return max(0, top-height+1)
+}
+
+// Tip asks the nodes in turn.
+func (s *blockSubmitter) Tip(ctx context.Context) (scheduler.Tip, error) {
+	var errs []error
+	for _, n := range s.nodes {
+		tip, err := tipOf(ctx, n)
+		if err == nil {
+			return tip, nil
+		}
+		errs = append(errs, err)
+	}
+	return scheduler.Tip{}, errors.Join(errs...)
+}
+
+func tipOf(ctx context.Context, n *node.Node) (scheduler.Tip, error) {
+	id, err := n.Identify(ctx)
+	if err != nil {
+		return scheduler.Tip{}, err
+	}
+	best, err := n.BestBlock(ctx)
+	if err != nil {
+		return scheduler.Tip{}, err
+	}
+	h, err := n.Header(ctx, best)
+	if err != nil {
+		return scheduler.Tip{}, err
+	}
+	// Only the main network and signets have no rule for blocks without work.
+	return scheduler.Tip{Bits: h.Bits, Easy: id.Network.Name != "mainnet" && id.Network.Name != "signet"}, nil
 }

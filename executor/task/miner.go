@@ -73,6 +73,9 @@ func (m *Miner) Hello(h *message.Hello) {
 	h.ProxiesEpoch = m.epoch
 }
 
+// Restarted implements Task: every report tells all that a miner has to tell.
+func (m *Miner) Restarted() {}
+
 // Receive implements Task.
 func (m *Miner) Receive(msg *message.ToExecutor) {
 	m.setProxies(msg.GetProxies())

@@ -2,14 +2,12 @@ package task
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +21,12 @@ import (
 // be lost, and without secrets it serves nobody.
 const helloInterval = 3 * time.Second
 
-// maxReportBlocks bounds the blocks in a report.
-const maxReportBlocks = 16
+// maxReportBlocks bounds the blocks in a report, oldReportBlocks is that of reports
+// to a scheduler that acknowledges none: it is told of the newest.
+const (
+	maxReportBlocks = 64
+	oldReportBlocks = 16
+)
 
 // Proxy serves work to miners.
 type Proxy struct {
@@ -37,9 +39,11 @@ type Proxy struct {
 
 	once    sync.Once
 	secrets chan *message.Secrets // capacity 1
+	keys    workerKeys
 
-	mu   sync.Mutex
-	pool pool.Runner // nil until the secrets are there
+	mu    sync.Mutex
+	pool  pool.Runner // nil until the secrets are there
+	known map[string]knownBlock
 }
 
 // NewProxy checks what can be checked before secrets arrive.
@@ -185,8 +189,12 @@ func (p *Proxy) Receive(m *message.ToExecutor) {
 				p.env.Hide(c.Password)
 			}
 		}
-		// The scheduler answers each Hello, so later ones are repetitions.
+		p.keys.set(event.Secrets)
+		// Later ones are repetitions, for the scheduler answers each Hello, or bring
+		// other keys of miners.
 		p.once.Do(func() { p.secrets <- event.Secrets })
+	case *message.ToExecutor_BlockStates:
+		p.learn(event.BlockStates.GetBlocks())
 	case *message.ToExecutor_BlockReceived:
 		if event.BlockReceived != nil {
 			p.blocks.received(event.BlockReceived.Hash)
@@ -205,7 +213,7 @@ func (p *Proxy) config(secrets *message.Secrets) (pool.Config, error) {
 		CoinbaseTag:      p.spec.CoinbaseTag,
 		StateDir:         filepath.Join(p.env.Sandbox, "state"),
 		Shard:            uint8(p.spec.Shard),
-		Authorize:        authorizer(slices.Clone(secrets.WorkerKey)),
+		Authorize:        p.keys.authorize,
 		OnBlock:          p.blocks.found,
 		MinBlockInterval: time.Duration(p.spec.MinBlockIntervalMs) * time.Millisecond,
 		SharesPerMinute:  p.spec.SharesPerMinute,
@@ -221,25 +229,12 @@ func (p *Proxy) config(secrets *message.Secrets) (pool.Config, error) {
 	return cfg, nil
 }
 
-// authorizer accepts the miners of this cluster. Options that miners put behind
-// the password, as in "x,d=1024", are not part of it.
-func authorizer(key []byte) func(user, password string) error {
-	return func(user, password string) error {
-		password, _, _ = strings.Cut(password, ",")
-		want := message.WorkerPassword(key, user)
-		if subtle.ConstantTimeCompare([]byte(want), []byte(password)) != 1 {
-			return errors.New("wrong user or password: this proxy serves the miners of one Mesos framework")
-		}
-		return nil
-	}
-}
-
 // Report implements Task.
 func (p *Proxy) Report(r *message.Report) {
 	p.mu.Lock()
 	runner := p.pool
 	p.mu.Unlock()
-	report := &message.ProxyReport{}
+	report := &message.ProxyReport{SecretsEpoch: p.keys.epoch()}
 	r.Detail = &message.Report_Proxy{Proxy: report}
 	r.Shares = &message.Shares{}
 	if runner == nil {
@@ -263,11 +258,7 @@ func (p *Proxy) Report(r *message.Report) {
 	r.Shares.Rejected = status.Shares.Rejected
 	r.Shares.Stale = status.Shares.Stale
 	r.Shares.Difficulty = status.Shares.Difficulty
-	for _, b := range status.Blocks[:min(len(status.Blocks), maxReportBlocks)] {
-		if state, err := blockState(b); err == nil {
-			report.Blocks = append(report.Blocks, state)
-		}
-	}
+	report.Blocks = p.unknown(status.Blocks)
 }
 
 // advertised is host:port for others: the port that is really listened on.

@@ -24,6 +24,9 @@ type Task interface {
 	Run(ctx context.Context) error
 	// Receive handles a message of the scheduler; it does not block.
 	Receive(m *message.ToExecutor)
+	// Restarted says that the scheduler began anew: what it said that it knows it may
+	// have forgotten.
+	Restarted()
 	// Hello fills in what the task says at its start.
 	Hello(h *message.Hello)
 	// Report fills in the task's part of a report.
@@ -45,6 +48,9 @@ type Env struct {
 	Ports     []uint16
 	// AgentHost is where other machines reach this agent.
 	AgentHost string
+
+	// Version is that of the messages with the scheduler; New sets it.
+	Version uint32
 
 	// Connect, NewEngine and NewProxy replace stratum.Client, miner.New and pool.New.
 	Connect   func(pool string) mining.Connection
@@ -68,6 +74,7 @@ func New(spec *message.Task, env Env) (Task, error) {
 	if env.Hide == nil {
 		env.Hide = func(string) {}
 	}
+	env.Version = spec.Version
 	switch kind := spec.Kind.(type) {
 	case *message.Task_Miner:
 		if kind.Miner == nil {

@@ -18,6 +18,8 @@ type Status struct {
 	Connected bool   `json:"connected"`
 	// Error is why there is no connection; "": there is one.
 	Error string `json:"error,omitempty"`
+	// Problems are what an operator has to look at; empty: nothing.
+	Problems []Problem `json:"problems"`
 	// Hashrate is the sum over miners, hashes per second.
 	Hashrate  float64    `json:"hashrate"`
 	Tasks     []Task     `json:"tasks"`
@@ -40,16 +42,19 @@ func (s Status) Confirmed() []Block {
 
 // Task is one task that has not ended.
 type Task struct {
-	ID             string  `json:"id"`
-	Kind           string  `json:"kind"`  // proxy or miner
-	State          string  `json:"state"` // TASK_STAGING, TASK_RUNNING …
-	AgentID        string  `json:"agent_id"`
-	Hostname       string  `json:"hostname"`
-	ExecutorDigest string  `json:"executor_digest"` // as the executor reports it; "": no report yet
-	Hashrate       float64 `json:"hashrate"`        // hashes per second
-	Threads        int     `json:"threads"`
-	Kernel         string  `json:"kernel"`
-	Shares         Shares  `json:"shares"`
+	ID             string `json:"id"`
+	Kind           string `json:"kind"`  // proxy or miner
+	State          string `json:"state"` // TASK_STAGING, TASK_RUNNING …
+	AgentID        string `json:"agent_id"`
+	Hostname       string `json:"hostname"`
+	ExecutorDigest string `json:"executor_digest"` // as the executor reports it; "": no report yet
+	// Verified says that its messages carry the key of its launch; those of executors
+	// of before do not.
+	Verified bool    `json:"verified"`
+	Hashrate float64 `json:"hashrate"` // hashes per second
+	Threads  int     `json:"threads"`
+	Kernel   string  `json:"kernel"`
+	Shares   Shares  `json:"shares"`
 
 	CPUs       float64   `json:"cpus"`
 	LaunchedAt time.Time `json:"launched_at"`
@@ -149,6 +154,13 @@ type Decision struct {
 	Tasks []string `json:"tasks,omitempty"`
 	// Refuse is for how long the rest is declined, in seconds.
 	Refuse float64 `json:"refuse_seconds"`
+}
+
+// Problem is something that does not work, and will not without help.
+type Problem struct {
+	Kind  string    `json:"kind"`
+	Since time.Time `json:"since"`
+	Text  string    `json:"text"`
 }
 
 // Need says what the scheduler wants offers for.

@@ -13,6 +13,9 @@ func WriteTable(w io.Writer, s *Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
 
+	for _, p := range s.Problems {
+		line("PROBLEM", fmt.Sprintf("since %s: %s", p.Since.Local().Format(time.DateTime), p.Text))
+	}
 	line("framework", orDash(s.FrameworkID))
 	if s.Connected {
 		line("master", s.Master)

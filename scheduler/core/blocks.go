@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
-
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
 	"lode/message"
 	"lode/scheduler/api"
@@ -47,20 +46,30 @@ type assembly struct {
 }
 
 // receiveBlock takes in one part of a block. When all are there the block is stored,
-// and only then (Step's order) is its proxy told that it may stop sending.
-func (c *Core) receiveBlock(e Message, m *message.Block) {
+// and only when it is (Stored) is its proxy told that it may stop sending.
+func (c *Core) receiveBlock(e Message, p *peer, m *message.Block) {
 	hash, err := blockHash(m.Block)
 	if err != nil {
-		c.badBlock(e, err)
+		c.refuse("block", slog.LevelWarn, e, err)
 		return
 	}
-	if b := c.block(hash); b != nil && b.Stored {
-		c.blockReceived(e, m.Block.Hash)
+	if b := c.block(hash); b != nil && (b.Stored || b.State == blockConfirmed && b.Confirmations >= deepEnough) {
+		c.blockReceived(p, m.Block.Hash)
+		return
+	}
+	if s := c.storing[hash]; s != nil { // a repetition
+		s.peers[p.id] = p
 		return
 	}
 	if m.Parts == 0 || m.Parts > mostParts || m.Part >= m.Parts || len(m.Data) > message.BlockPartSize {
-		c.badBlock(e, fmt.Errorf("part %d of %d with %d bytes", m.Part, m.Parts, len(m.Data)))
+		c.refuse("block", slog.LevelWarn, e, fmt.Errorf("part %d of %d with %d bytes", m.Part, m.Parts, len(m.Data)))
 		return
+	}
+	if m.Part == 0 { // what can never be valid need not be gathered
+		if _, err := c.checkHeader(m.Data, m.Block.Hash); err != nil {
+			c.refuse("block", slog.LevelWarn, e, err)
+			return
+		}
 	}
 	key := e.ExecutorID + " " + hash
 	a := c.blocks[key]
@@ -81,21 +90,56 @@ func (c *Core) receiveBlock(e Message, m *message.Block) {
 	}
 	delete(c.blocks, key)
 	data := bytes.Join(a.parts, nil)
-	if err := checkBlock(data, m.Block.Hash); err != nil {
-		c.badBlock(e, err)
+	bits, err := c.checkHeader(data, m.Block.Hash)
+	if err == nil {
+		err = checkBody(data)
+	}
+	if err == nil {
+		err = c.makeRoomFor(len(data), bits)
+	}
+	if err != nil {
+		c.refuse("block", slog.LevelWarn, e, err)
 		return
 	}
 	b := c.learnBlock(m.Block)
+	b.Size, b.Bits = len(data), bits
+	c.touchBlock(b)
+	if c.storing == nil {
+		c.storing = make(map[string]*storing)
+	}
+	c.storing[hash] = &storing{peers: map[string]*peer{p.id: p}}
+	c.stores = append(c.stores, StoreBlock{Hash: hash, Data: data})
+}
+
+// storing is a block that is on its way to the disk; peers wait for its receipt.
+type storing struct{ peers map[string]*peer }
+
+// stored takes in what became of a StoreBlock. A disk that is full or fails ends
+// nothing: without a receipt the proxy keeps the block and sends it again.
+func (c *Core) stored(e Stored) {
+	s := c.storing[e.Hash]
+	delete(c.storing, e.Hash)
+	b := c.block(e.Hash)
+	if s == nil || b == nil {
+		return
+	}
+	if e.Err != "" {
+		c.troubled("blocks", "a found block cannot be stored; its proxy keeps it meanwhile: "+limit(e.Err, 300))
+		c.notice(slog.LevelError, "cannot store a block; its proxy keeps it and sends it again", "hash", b.Hash, "error", e.Err)
+		return
+	}
+	c.settle("blocks")
 	b.Stored = true
 	b.submitAt = c.now.Add(submitPatience)
 	c.touchBlock(b)
-	c.stores = append(c.stores, StoreBlock{Hash: hash, Data: data})
-	c.blockReceived(e, m.Block.Hash)
-}
-
-func (c *Core) badBlock(e Message, err error) {
-	c.counters.BadMessages++
-	c.notice(slog.LevelWarn, "cannot use a block from an executor", "executor", e.ExecutorID, "error", err)
+	hash, err := hex.DecodeString(e.Hash)
+	if err != nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.peers)) {
+		c.blockReceived(s.peers[id], reversed(hash))
+	}
+	c.blockState(b, b.State)
 }
 
 func (c *Core) dropOldestAssembly() {
@@ -108,19 +152,10 @@ func (c *Core) dropOldestAssembly() {
 	delete(c.blocks, oldest)
 }
 
-func (c *Core) blockReceived(e Message, hash []byte) {
-	if !c.connected {
-		return
-	}
-	data, err := message.Encode(&message.ToExecutor{
-		Version: message.Version,
-		Event:   &message.ToExecutor_BlockReceived{BlockReceived: &message.BlockReceived{Hash: hash}},
+func (c *Core) blockReceived(p *peer, hash []byte) {
+	c.sendTo(p, &message.ToExecutor{
+		Event: &message.ToExecutor_BlockReceived{BlockReceived: &message.BlockReceived{Hash: hash}},
 	})
-	if err != nil {
-		c.notice(slog.LevelError, "cannot encode a message", "executor", e.ExecutorID, "error", err)
-		return
-	}
-	c.call(calls.Message(e.AgentID, e.ExecutorID, data))
 }
 
 // blockHash returns the hash in display order.
@@ -129,20 +164,6 @@ func blockHash(b *message.BlockState) (string, error) {
 		return "", errors.New("block without a hash")
 	}
 	return hex.EncodeToString(reversed(b.Hash)), nil
-}
-
-// checkBlock makes sure that the bytes are the block that they claim to be: its hash
-// is the double SHA-256 of the first 80 bytes.
-func checkBlock(data, hash []byte) error {
-	const header = 80
-	if len(data) <= header {
-		return fmt.Errorf("block of %d bytes", len(data))
-	}
-	first := sha256.Sum256(data[:header])
-	if second := sha256.Sum256(first[:]); !bytes.Equal(second[:], hash) {
-		return fmt.Errorf("block %x has the hash %x", reversed(hash), reversed(second[:]))
-	}
-	return nil
 }
 
 func (c *Core) block(hash string) *Block {
@@ -203,8 +224,8 @@ func (c *Core) submitBlocks() {
 		return
 	}
 	for _, b := range c.state.Blocks {
-		if !b.Stored || b.State != blockSubmitted || b.submitting {
-			continue
+		if !b.Stored || b.submitting {
+			continue // one that is confirmed is looked at until it is deep: its proxy may be gone
 		}
 		if b.submitAt.IsZero() { // after a restart
 			b.submitAt = c.now.Add(submitPatience)
@@ -225,6 +246,13 @@ func (c *Core) submitted(e Submitted) {
 		return
 	}
 	b.submitting = false
+	if e.Invalid {
+		c.notice(slog.LevelWarn, "every node says that a block can never be valid; its copy is deleted",
+			"hash", b.Hash, "height", b.Height, "reason", e.Err)
+		b.lastError, b.Confirmations = limit(e.Err, 300), deepEnough
+		c.blockState(b, blockOrphaned)
+		return
+	}
 	b.submitAt = c.now.Add(c.jitter(exponential(submitPatience, submitMost, float64(b.submissions-1))))
 	b.lastError = limit(e.Err, 300)
 	if e.Err != "" {
@@ -232,7 +260,10 @@ func (c *Core) submitted(e Submitted) {
 			"hash", b.Hash, "height", b.Height, "error", e.Err, "next", b.submitAt)
 		return
 	}
-	c.notice(slog.LevelInfo, "submitted a block", "hash", b.Hash, "height", b.Height, "state", e.State)
+	if e.State != b.State {
+		c.notice(slog.LevelInfo, "submitted a block", "hash", b.Hash, "height", b.Height, "state", e.State)
+	}
+	b.Confirmations = max(b.Confirmations, e.Confirmations)
 	c.blockState(b, e.State)
 }
 

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 func TestBlockStates(t *testing.T) {
 	s := newScript(t)
 	p, _ := s.mining("S1")
-	block := bytes.Repeat([]byte{7}, 200)
+	block := testBlock(7, 200, easyBits)
 	hash := hashOf(block)
 	send := func() {
 		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Block{Block: &message.Block{
@@ -37,8 +36,12 @@ func TestBlockStates(t *testing.T) {
 		return false
 	}
 	send()
-	if _, ok := s.actions[0].(StoreBlock); !ok || !has(Persist{}) || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
+	if _, ok := s.actions[0].(StoreBlock); !ok || !has(Persist{}) || len(s.calls(scheduler.Call_MESSAGE)) != 0 {
 		t.Fatalf("%v", s.actions)
+	}
+	s.step(Stored{Hash: fmt.Sprintf("%x", reversed(hash))})
+	if !has(Persist{}) || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
+		t.Fatalf("no receipt: %v", s.actions)
 	}
 	send() // the receipt was lost
 	if has(StoreBlock{}) || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
@@ -103,8 +106,4 @@ func TestBadBlocks(t *testing.T) {
 	if n := len(s.c.blocks); n > mostAssemblies {
 		t.Errorf("%d half blocks are kept", n)
 	}
-}
-
-func hashOf(block []byte) []byte {
-	return doubleSHA(block[:80])
 }

@@ -9,12 +9,12 @@
 //	}
 //
 // The caller carries out the actions of one Step in their order and waits for each
-// StoreBlock and Persist to be on disk before it goes on. Everything else that the
-// design asks for follows from that: Step puts StoreBlock first, Persist second, and
-// calls to Mesos after them, so a status update is acknowledged, a task launched and
-// a block's receipt sent only after what they change is stored. Several Steps may be
-// carried out together as long as that order is kept: first all StoreBlocks, then
-// one Persist, then the rest.
+// Persist to be on disk before it goes on. Everything else that the design asks for
+// follows from that: Step puts Persist before calls to Mesos, so a status update is
+// acknowledged and a task launched only after what they change is stored. A block's
+// receipt is sent when the caller says that its StoreBlock is done (Stored), which may
+// fail. Several Steps may be carried out together as long as that order is kept: first
+// all StoreBlocks, then one Persist, then the rest.
 package core
 
 import (
@@ -95,6 +95,7 @@ type Core struct {
 	offers    map[string]*heldOffer
 	orphans   map[string]*orphan
 	blocks    map[string]*assembly
+	storing   map[string]*storing
 	connected bool
 	session   uint64 // of the subscription
 	master    string
@@ -112,6 +113,11 @@ type Core struct {
 	fetchTold        time.Time // last complaint that agents cannot fetch the executor
 	roomAt           time.Time // earliest time at which another miner is killed to make room
 
+	begun      bool             // the session is
+	retired    map[string]*peer // of state.Retired, as far as they spoke
+	complaints map[string]*complaint
+	troubles   map[string]*trouble
+
 	touched touched // since Changes was called
 	dirty   bool
 	stores  []Action
@@ -126,6 +132,7 @@ type Counters struct {
 	Launched, Ended                                map[string]uint64 // by kind; by state
 	Updates, Acknowledged, Orphans                 uint64
 	Messages, BadMessages                          uint64
+	Refused                                        map[string]uint64 // of messages, by kind
 	Subscriptions                                  uint64
 	Reconciliations                                uint64
 	LaunchToRunning                                []time.Duration // since the last call of TakeLatencies
@@ -139,6 +146,7 @@ func New(set Settings, state *State) (*Core, error) {
 	if len(state.WorkerKey) == 0 {
 		return nil, errors.New("scheduler core: the state has no worker key")
 	}
+	state.ensureLinkKey()
 	c := &Core{
 		set: set, state: state,
 		runs:    make(map[string]*run),
@@ -165,6 +173,7 @@ func New(set Settings, state *State) (*Core, error) {
 func (c *Core) Step(now time.Time, e Event) []Action {
 	c.now = now
 	c.stores, c.actions, c.dirty, c.quiet = nil, nil, false, false
+	c.begin()
 	switch e := e.(type) {
 	case Subscribed:
 		c.subscribed(e)
@@ -190,6 +199,12 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.submitted(e)
 	case KillTask:
 		c.operatorKill(e)
+	case RotateKeys:
+		c.rotateKeys(e)
+	case Stored:
+		c.stored(e)
+	case Chain:
+		c.learnChain(e)
 	default:
 		c.notice(slog.LevelError, "unknown event", "event", fmt.Sprintf("%T", e))
 	}
@@ -224,8 +239,11 @@ func (c *Core) tick() {
 	c.resendProxies()
 	c.makeRoom()
 	c.replaceOutdated()
+	c.renewSecrets()
 	c.submitBlocks()
 	c.forget()
+	c.forgetTroubles()
+	c.forgetRetired()
 }
 
 func (c *Core) subscribed(e Subscribed) {

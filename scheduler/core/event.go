@@ -41,9 +41,23 @@ type (
 	Error struct{ Message string }
 	// Tick comes about once a second.
 	Tick struct{}
+	// Stored is the result of a StoreBlock action; Err "": the block is on disk.
+	Stored struct{ Hash, Err string }
 	// Submitted is the result of a SubmitBlock action. State as in api.Block; with
-	// Err it means nothing.
-	Submitted struct{ Hash, State, Err string }
+	// Err it means nothing. Invalid: no node will ever take the block.
+	Submitted struct {
+		Hash, State, Err string
+		Confirmations    uint32
+		Invalid          bool
+	}
+	// Chain is what a node knows of its chain's tip.
+	Chain struct {
+		// Bits of the tip's header.
+		Bits uint32 `json:"bits"`
+		// Easy says that the network takes blocks of the least difficulty at times, as
+		// test networks do.
+		Easy bool `json:"easy,omitempty"`
+	}
 	// KillTask is an operator's wish.
 	KillTask struct{ ID, Why string }
 )
@@ -58,7 +72,9 @@ func (Message) event()       {}
 func (Failure) event()       {}
 func (Error) event()         {}
 func (Tick) event()          {}
+func (Stored) event()        {}
 func (Submitted) event()     {}
+func (Chain) event()         {}
 func (KillTask) event()      {}
 
 // Action is something to be done.
@@ -66,7 +82,8 @@ type Action interface{ action() }
 
 // Actions that a Core asks for.
 type (
-	// StoreBlock writes a serialized block to disk, under its hash (display order).
+	// StoreBlock writes a serialized block to disk, under its hash (display order);
+	// Stored is the answer.
 	StoreBlock struct {
 		Hash string
 		Data []byte

@@ -27,7 +27,11 @@ func FuzzMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newScript(t)
 		s.mining("S1")
+		// As a stranger, and as somebody who has the key of the launch.
 		s.step(Message{AgentID: "S0", ExecutorID: "proxy-0-1", Data: data})
+		if m, err := message.DecodeToScheduler(data); err == nil {
+			s.say("proxy-0-1", m)
+		}
 		sent := false
 		for _, a := range s.actions {
 			switch a.(type) {

@@ -28,11 +28,13 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
 	t.Digest, t.Spec = c.set.ArtifactDigest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
+	t.Version = message.Version
 	if t.Kind == KindProxy {
 		c.state.Epoch++
 		t.Epoch = c.state.Epoch
 		t.ID = fmt.Sprintf("proxy-%d-%d", t.Shard, n)
 	} else {
+		t.KeyEpoch = c.state.KeyEpoch
 		t.ID = fmt.Sprintf("miner-%s-%d", strings.NewReplacer("/", "_", `\`, "_").Replace(t.AgentID), n)
 	}
 	data, err := message.Encode(c.describe(t))
@@ -70,6 +72,7 @@ func (c *Core) describe(t *Task) *message.Task {
 		Version:          message.Version,
 		ExecutorDigest:   c.set.ArtifactDigest,
 		ReportIntervalMs: uint64(c.set.ReportInterval.Milliseconds()),
+		Link:             &message.Link{Key: c.launchKey(t.ID), Session: c.state.Session},
 	}
 	if t.Kind == KindMiner {
 		m.Kind = &message.Task_Miner{Miner: &message.MinerTask{
@@ -142,7 +145,7 @@ func (c *Core) replaceOutdated() {
 }
 
 func (c *Core) outdated(t *Task) bool {
-	return t.Spec != c.spec(t.Kind) || c.set.Upgrade && t.Digest != c.set.ArtifactDigest
+	return t.Spec != c.spec(t.Kind) || t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch || c.set.Upgrade && t.Digest != c.set.ArtifactDigest
 }
 
 // executorInfo is of an id that is never used again: Mesos demands an identical

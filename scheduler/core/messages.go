@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -13,28 +14,18 @@ import (
 // status updates, and an executor may send anything.
 func (c *Core) receive(e Message) {
 	c.counters.Messages++
-	m, err := message.DecodeToScheduler(e.Data)
-	if err != nil {
-		c.counters.BadMessages++
-		c.notice(slog.LevelWarn, "cannot read a message from an executor",
-			"agent", e.AgentID, "executor", e.ExecutorID, "error", err)
-		return
-	}
-	if m.TaskId != e.ExecutorID {
-		c.counters.BadMessages++
-		c.notice(slog.LevelWarn, "executor spoke for another task", "executor", e.ExecutorID, "task", m.TaskId)
-		return
-	}
-	t := c.state.Tasks[m.TaskId]
-	if t != nil && t.AgentID != e.AgentID {
-		c.counters.BadMessages++
+	m, p, t := c.open(e)
+	if m == nil {
+		c.quiet = true
 		return
 	}
 	if b := m.GetBlock(); b != nil {
-		// Even of a proxy that was given up: a block is a block.
-		if strings.HasPrefix(m.TaskId, KindProxy+"-") {
-			c.receiveBlock(e, b)
+		// Even of a proxy that was given up, or ended lately: a block is a block.
+		if t != nil && t.Kind != KindProxy {
+			c.refuse("block", slog.LevelWarn, e, errors.New("a miner sends a block"))
+			return
 		}
+		c.receiveBlock(e, p, b)
 		return
 	}
 	if t == nil {
@@ -43,13 +34,13 @@ func (c *Core) receive(e Message) {
 	c.quiet = t.Kind == KindMiner // there may be thousands
 	switch {
 	case m.GetHello() != nil:
-		c.hello(t, m.GetHello())
+		c.hello(t, m.GetHello(), e)
 	case m.GetReport() != nil:
-		c.receiveReport(t, m.GetReport())
+		c.receiveReport(t, m.GetReport(), e)
 	}
 }
 
-func (c *Core) hello(t *Task, h *message.Hello) {
+func (c *Core) hello(t *Task, h *message.Hello, e Message) {
 	r := c.runs[t.ID]
 	c.learnDigest(t, h.ExecutorDigest)
 	if t.Kind == KindMiner {
@@ -59,17 +50,7 @@ func (c *Core) hello(t *Task, h *message.Hello) {
 		}
 		return
 	}
-	// Secrets go to the one proxy that is wanted, when it asks, and nowhere else.
-	if !h.NeedSecrets || t.Kill != "" || c.proxy() != t || !c.connected || c.now.Sub(r.secretsAt) < time.Second {
-		return
-	}
-	r.secretsAt = c.now
-	c.send(t, &message.ToExecutor{
-		Version: message.Version,
-		Event: &message.ToExecutor_Secrets{Secrets: &message.Secrets{
-			Upstreams: c.set.Secrets, WorkerKey: c.state.WorkerKey,
-		}},
-	})
+	c.giveSecrets(t, h, e)
 }
 
 // learnDigest notes what binary an executor says that it is.
@@ -85,7 +66,7 @@ func (c *Core) learnDigest(t *Task, digest string) {
 	}
 }
 
-func (c *Core) receiveReport(t *Task, m *message.Report) {
+func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	r := c.runs[t.ID]
 	if r.report != nil && m.Sequence < r.sequence && m.UptimeMs >= uint64(r.report.Uptime.Milliseconds()) {
 		return // overtaken by a newer one
@@ -117,9 +98,8 @@ func (c *Core) receiveReport(t *Task, m *message.Report) {
 		}
 		r.ready = d.Ready
 		c.watchProxyError(t, r, report)
-		for _, b := range d.Blocks {
-			c.learnBlock(b)
-		}
+		r.secretsEpoch = d.SecretsEpoch
+		c.learnBlocks(t, d.Blocks, e)
 	default:
 		return
 	}

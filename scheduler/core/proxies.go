@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
-
 	"lode/message"
 )
 
@@ -88,8 +86,7 @@ func (c *Core) sendProxies(t *Task) {
 	r.listAt = c.now
 	r.listSends++
 	c.send(t, &message.ToExecutor{
-		Version: message.Version,
-		Event:   &message.ToExecutor_Proxies{Proxies: c.proxyList()},
+		Event: &message.ToExecutor_Proxies{Proxies: c.proxyList()},
 	})
 }
 
@@ -108,14 +105,7 @@ func (c *Core) resendProxies() {
 }
 
 // send sends a framework message to the executor of a task.
-func (c *Core) send(t *Task, m *message.ToExecutor) {
-	b, err := message.Encode(m)
-	if err != nil {
-		c.notice(slog.LevelError, "cannot encode a message", "task", t.ID, "error", err)
-		return
-	}
-	c.call(calls.Message(t.AgentID, t.ID, b))
-}
+func (c *Core) send(t *Task, m *message.ToExecutor) { c.sendTo(c.peerOf(t), m) }
 
 // graceOver kills the miners when they were without a proxy for too long: idle tasks
 // hold cpus that others could use.

@@ -19,7 +19,7 @@ func TestProxyLost(t *testing.T) {
 	if len(messages) != 2 {
 		t.Fatalf("%d messages to two miners", len(messages))
 	}
-	list := toExecutor(t, messages[0]).GetProxies()
+	list := s.opened(messages[0]).GetProxies()
 	if list == nil || list.Epoch <= before || len(list.Addresses) != 0 {
 		t.Fatalf("list %v", list)
 	}
@@ -32,7 +32,7 @@ func TestProxyLost(t *testing.T) {
 	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 2 {
 		t.Fatalf("%d messages", n)
 	}
-	newest := toExecutor(t, s.calls(scheduler.Call_MESSAGE)[0]).GetProxies()
+	newest := s.opened(s.calls(scheduler.Call_MESSAGE)[0]).GetProxies()
 	if len(newest.Addresses) == 0 || newest.Epoch <= list.Epoch {
 		t.Fatalf("list %v", newest)
 	}
@@ -147,8 +147,9 @@ func TestSecretsOnlyForTheWantedProxyThatAsks(t *testing.T) {
 	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
 		t.Error("secrets for a stranger")
 	}
-	m := &message.ToScheduler{Version: message.Version, TaskId: p, Event: &message.ToScheduler_Hello{Hello: &message.Hello{NeedSecrets: true}}}
-	b, _ := message.Encode(m)
+	b := s.seal(p, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{
+		NeedSecrets: true, ExecutorDigest: "d", PublicKey: s.publicKey(),
+	}}})
 	s.step(Message{AgentID: "S1", ExecutorID: p, Data: b})
 	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
 		t.Error("secrets for another agent")
@@ -159,7 +160,7 @@ func TestSecretsOnlyForTheWantedProxyThatAsks(t *testing.T) {
 	}
 	s.hello(p, true)
 	sent := s.calls(scheduler.Call_MESSAGE)
-	if len(sent) != 1 || toExecutor(t, sent[0]).GetSecrets().GetUpstreams()["node:http://n"].Password != simPassword {
+	if len(sent) != 1 || s.opened(sent[0]).GetSecrets().GetUpstreams()["node:http://n"].Password != simPassword {
 		t.Fatalf("messages %v", sent)
 	}
 	if got := sent[0].Message; got.ExecutorID.Value != p || got.AgentID.Value != "S0" {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/hpke"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -35,6 +36,8 @@ type script struct {
 	actions []Action // of the last step
 	offers  int
 	uuids   int
+	ends    map[string]*message.Sealer // of the executors
+	key     hpke.PrivateKey            // of all executors
 }
 
 func newScript(t *testing.T) *script {
@@ -137,20 +140,52 @@ func (s *script) update(task string, state mesos.TaskState, reason ...mesos.Task
 
 func (s *script) say(task string, m *message.ToScheduler) {
 	s.t.Helper()
-	m.Version, m.TaskId = message.Version, task
-	b, err := message.Encode(m)
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	agent := "S0"
 	if t := s.c.state.Tasks[task]; t != nil {
 		agent = t.AgentID
 	}
-	s.step(Message{AgentID: agent, ExecutorID: task, Data: b})
+	s.step(Message{AgentID: agent, ExecutorID: task, Data: s.seal(task, m)})
+}
+
+// end is the executor's end of the link of a task.
+func (s *script) end(task string) *message.Sealer {
+	if s.ends[task] == nil {
+		if s.ends == nil {
+			s.ends = make(map[string]*message.Sealer)
+		}
+		s.ends[task] = message.ExecutorEnd(s.c.launchKey(task), s.c.state.Session)
+	}
+	return s.ends[task]
+}
+
+// seal encodes a message as the executor of a task does.
+func (s *script) seal(task string, m *message.ToScheduler) []byte {
+	s.t.Helper()
+	m.Version = message.Version
+	if m.TaskId == "" {
+		m.TaskId = task
+	}
+	b, err := s.end(task).Seal(m)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+func (s *script) publicKey() []byte {
+	if s.key == nil {
+		var err error
+		if s.key, err = message.NewSecretsKey(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return s.key.PublicKey().Bytes()
 }
 
 func (s *script) hello(task string, secrets bool) {
-	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{NeedSecrets: secrets}}})
+	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: &message.Hello{
+		NeedSecrets: secrets, ExecutorDigest: "d", PublicKey: s.publicKey(),
+	}}})
 }
 
 func (s *script) proxyReport(task string, ready bool) {
@@ -180,11 +215,20 @@ func (s *script) mining(agents ...string) (proxy string, miners []string) {
 	return proxy, miners
 }
 
-func toExecutor(t *testing.T, c *scheduler.Call) *message.ToExecutor {
-	t.Helper()
-	m, err := message.DecodeToExecutor(c.Message.Data)
+// opened reads a framework message as the executor that it is for does.
+func (s *script) opened(c *scheduler.Call) *message.ToExecutor {
+	s.t.Helper()
+	id := c.Message.ExecutorID.Value
+	m, err := s.end(id).OpenToExecutor(c.Message.Data)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
+	}
+	if sealed := m.GetSealedSecrets(); sealed != nil {
+		secrets, err := message.OpenSecrets(s.key, id, sealed)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		m.Event = &message.ToExecutor_Secrets{Secrets: secrets}
 	}
 	return m
 }

@@ -197,7 +197,15 @@ func (h *harness) checkList(list *message.Proxies) {
 }
 
 func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
-	e, err := message.DecodeToExecutor(m.Data)
+	var envelope message.Envelope
+	if err := envelope.Unmarshal(m.Data); err != nil {
+		h.fail("message to %s: %v", m.ExecutorID.Value, err)
+		return
+	}
+	if envelope.Session != disk.Session {
+		h.fail("message of session %d, stored is %d", envelope.Session, disk.Session)
+	}
+	e, err := message.DecodeToExecutor(envelope.Body)
 	if err != nil {
 		h.fail("message to %s: %v", m.ExecutorID.Value, err)
 		return
@@ -205,6 +213,8 @@ func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
 	t := disk.Tasks[m.ExecutorID.Value]
 	switch {
 	case e.GetSecrets() != nil:
+		h.fail("secrets are sent in the clear")
+	case e.GetSealedSecrets() != nil:
 		if t == nil || t.Kind != KindProxy || t.Kill != "" {
 			h.fail("secrets are sent to %s, which is no wanted proxy", m.ExecutorID.Value)
 		}
@@ -219,9 +229,7 @@ func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
 			h.fail("receipt of block %s is sent, but it is not on disk", hash)
 		}
 	}
-	if e.GetSecrets() == nil {
-		h.checkPublic("message", string(m.Data))
-	}
+	h.checkPublic("message", string(m.Data))
 }
 
 // explain lists the last decisions, for who has to find out what went wrong.

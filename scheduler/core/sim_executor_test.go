@@ -2,8 +2,8 @@ package core
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
+	"crypto/hpke"
+	"errors"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -23,6 +23,8 @@ type simExecutor struct {
 
 	proxies *message.Proxies // of a miner
 	secrets *message.Secrets // of a proxy
+	sealer  *message.Sealer
+	key     hpke.PrivateKey
 
 	block    []byte // found, not yet known to be at the scheduler
 	hash     []byte
@@ -36,6 +38,12 @@ func newSimExecutor(t *simTask) *simExecutor {
 		panic(err)
 	}
 	e := &simExecutor{t: t, c: t.agent.c, task: task}
+	e.sealer = message.ExecutorEnd(task.Link.Key, task.Link.Session)
+	if task.GetProxy() != nil {
+		if e.key, err = message.NewSecretsKey(); err != nil {
+			panic(err)
+		}
+	}
 	if m := task.GetMiner(); m != nil {
 		e.proxies = m.Proxies
 	}
@@ -62,7 +70,7 @@ func (e *simExecutor) hello() {
 	if m := e.task.GetMiner(); m != nil {
 		h.ProxiesEpoch = e.proxies.GetEpoch()
 	} else {
-		h.NeedSecrets = true
+		h.NeedSecrets, h.PublicKey = true, e.key.PublicKey().Bytes()
 		e.c.after(2*time.Second, e.hello)
 	}
 	e.say(&message.ToScheduler{Event: &message.ToScheduler_Hello{Hello: h}})
@@ -93,11 +101,8 @@ func (e *simExecutor) reportLoop() {
 func (e *simExecutor) maybeFind() {
 	if e.block == nil && e.secrets != nil && e.c.rnd.IntN(6) == 0 && e.found < 3 {
 		e.found++
-		e.block = make([]byte, 80+e.c.rnd.IntN(400))
-		binary.LittleEndian.PutUint64(e.block, e.c.rnd.Uint64())
-		first := sha256.Sum256(e.block[:80])
-		hash := sha256.Sum256(first[:])
-		e.hash, e.received = hash[:], false
+		e.block = testBlock(e.c.rnd.Uint64(), 150+e.c.rnd.IntN(400), easyBits)
+		e.hash, e.received = hashOf(e.block), false
 	}
 	if e.block == nil || e.received {
 		return
@@ -116,7 +121,7 @@ func (e *simExecutor) maybeFind() {
 func (e *simExecutor) say(m *message.ToScheduler) {
 	a := e.t.agent
 	m.Version, m.TaskId = message.Version, e.t.info.TaskID.Value
-	data, err := message.Encode(m)
+	data, err := e.sealer.Seal(m)
 	if err != nil {
 		panic(err)
 	}
@@ -140,16 +145,21 @@ func (e *simExecutor) receive(data []byte) {
 	if e.dead || !e.started {
 		return
 	}
-	m, err := message.DecodeToExecutor(data)
+	m, err := e.sealer.OpenToExecutor(data)
+	if errors.Is(err, message.ErrReplayed) || errors.Is(err, message.ErrSession) {
+		return // of a scheduler that has crashed meanwhile
+	}
 	if err != nil {
 		panic(err)
 	}
 	switch {
-	case m.GetSecrets() != nil:
+	case m.GetSealedSecrets() != nil:
 		if e.task.GetProxy() == nil {
 			panic("secrets were sent to a miner")
 		}
-		e.secrets = m.GetSecrets()
+		if e.secrets, err = message.OpenSecrets(e.key, e.t.info.TaskID.Value, m.GetSealedSecrets()); err != nil {
+			panic(err)
+		}
 	case m.GetProxies() != nil:
 		if m.GetProxies().Epoch > e.proxies.GetEpoch() {
 			e.proxies = m.GetProxies()

@@ -32,9 +32,21 @@ type State struct {
 	// nobody to miss it.
 	ProxyLost time.Time `json:"proxy_lost,omitzero"`
 	// WorkerKey makes the miners' passwords. It is secret.
-	WorkerKey []byte           `json:"worker_key"`
-	Tasks     map[string]*Task `json:"tasks"`
-	Blocks    []*Block         `json:"blocks"` // oldest first
+	WorkerKey []byte `json:"worker_key"`
+	// FormerKeys are good while miners that have passwords of them run, newest first.
+	// KeyEpoch counts changes of the two.
+	FormerKeys [][]byte `json:"former_keys,omitempty"`
+	KeyEpoch   uint64   `json:"key_epoch,omitempty"`
+	// LinkKey is what the keys of launches follow from. It is secret. Session numbers
+	// the starts of the scheduler; it only grows.
+	LinkKey []byte `json:"link_key,omitempty"`
+	Session uint64 `json:"session,omitempty"`
+	// Retired are proxies that ended lately, oldest first.
+	Retired []*Retired `json:"retired,omitempty"`
+	// Chain is what a node last said of its chain; nil: none ever did.
+	Chain  *Chain           `json:"chain,omitempty"`
+	Tasks  map[string]*Task `json:"tasks"`
+	Blocks []*Block         `json:"blocks"` // oldest first
 }
 
 // ProxyList is what miners are told.
@@ -60,6 +72,8 @@ type Task struct {
 	// Digest of the executor, and Spec of the settings, that it was launched with.
 	Digest string `json:"digest"`
 	Spec   string `json:"spec"`
+	// Version of the messages that its executor speaks; 0: 1.
+	Version uint32 `json:"version,omitempty"`
 	// Kill is why the task is to end; "": it is wanted.
 	Kill string `json:"kill,omitempty"`
 
@@ -68,6 +82,11 @@ type Task struct {
 	Epoch     uint64   `json:"epoch,omitempty"`
 	Ports     []uint64 `json:"ports,omitempty"`     // Stratum, HTTP
 	Addresses []string `json:"addresses,omitempty"` // Stratum, host:port, best first
+	// Key is the public key that its secrets are encrypted to; nil: it has not asked.
+	Key []byte `json:"key,omitempty"`
+
+	// Of miners: the epoch of the key that the password is of.
+	KeyEpoch uint64 `json:"key_epoch,omitempty"`
 }
 
 // Block is a block that a proxy found.
@@ -81,6 +100,9 @@ type Block struct {
 	FoundAt       time.Time `json:"found_at"`
 	// Stored says that the block itself is on the scheduler's disk.
 	Stored bool `json:"stored,omitempty"`
+	// Size in bytes, and Bits of the header, of a stored block.
+	Size int    `json:"size,omitempty"`
+	Bits uint32 `json:"bits,omitempty"`
 
 	submissions int
 	submitAt    time.Time
@@ -139,6 +161,11 @@ func (s *State) check() error {
 			return fmt.Errorf("proxy %q has no address", id)
 		}
 	}
+	for i, r := range s.Retired {
+		if r == nil || r.ID == "" {
+			return fmt.Errorf("retired proxy %d is incomplete", i)
+		}
+	}
 	for i, b := range s.Blocks {
 		if b == nil || len(b.Hash) != 64 {
 			return fmt.Errorf("block %d is incomplete", i)
@@ -154,6 +181,6 @@ func (s *State) Forget() *State {
 	n.FrameworkID, n.Tasks = "", make(map[string]*Task)
 	n.Epoch++
 	n.Proxies = ProxyList{Epoch: n.Epoch}
-	n.ProxyLost = time.Time{}
+	n.ProxyLost, n.Retired = time.Time{}, nil
 	return &n
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"lode/message"
 	"lode/scheduler/api"
 )
 
@@ -24,6 +25,7 @@ func (c *Core) Status(now time.Time) api.Status {
 		Agents:      []api.Agent{},
 		Decisions:   []api.Decision{},
 		Need:        api.Need{Miners: miners, Suppressed: c.revive.suppressed, Why: why},
+		Problems:    c.problems(),
 		Proxies:     api.Proxies{Epoch: c.state.Proxies.Epoch, Addresses: c.state.Proxies.Addresses},
 		Artifact:    api.Artifact{URL: c.set.ArtifactURL, Digest: c.set.ArtifactDigest},
 		Reconciled:  c.recon.done && len(c.recon.pending) == 0,
@@ -90,6 +92,7 @@ func (c *Core) taskStatus(t *Task) *api.Task {
 		}
 	}
 	s.ID, s.Kind, s.State, s.AgentID, s.Hostname = t.ID, t.Kind, t.State, t.AgentID, t.Hostname
+	s.Verified = t.Version >= message.FirstLinked
 	s.CPUs, s.LaunchedAt, s.Killing = fromMilli(t.CPUs), t.LaunchedAt, t.Kill
 	if r != nil {
 		s.ExecutorDigest, s.Message = r.digest, limit(r.message, 300)

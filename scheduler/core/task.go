@@ -91,6 +91,9 @@ type run struct {
 	listAt     time.Time // last proxy list sent
 	listSends  int
 	secretsAt  time.Time
+
+	secretsEpoch uint64 // of proxies: newest secrets that they have
+	peer         *peer  // nil: not needed yet
 }
 
 // endedTask is remembered for status.
@@ -201,6 +204,7 @@ func (c *Core) explainFetch(t *Task, s *mesos.TaskStatus) {
 }
 
 func (c *Core) remove(t *Task) {
+	c.retire(t)
 	delete(c.state.Tasks, t.ID)
 	c.touched.task(t.ID)
 	delete(c.runs, t.ID)
