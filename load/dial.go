@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	// perAddress is how many connections one source address has: the kernel has
-	// about 28,000 ports for each.
-	perAddress = 10_000
+	// perAddress is how many connections one source address has: a pool bounds them.
+	perAddress = 500
 	// loginTimeout bounds the way from the first packet to the first job.
 	loginTimeout = 30 * time.Second
 )
@@ -39,7 +38,7 @@ func source(target netip.Addr, kind, i int) net.Addr {
 		return nil
 	}
 	group := i / perAddress
-	return &net.TCPAddr{IP: net.IPv4(127, byte(kind), byte(group>>8), byte(group%255+1))}
+	return &net.TCPAddr{IP: net.IPv4(127, byte(kind), byte(group/254), byte(group%254+1))}
 }
 
 // dialer connects to the pool.

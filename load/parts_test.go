@@ -180,7 +180,7 @@ func TestSourcesKeepApart(t *testing.T) {
 			seen[a.String()] = kind
 		}
 	}
-	if len(seen) != 30 {
+	if len(seen) != 600 {
 		t.Errorf("%d addresses for 300,000 connections", len(seen))
 	}
 	if a := source(netip.MustParseAddr("192.0.2.1"), miners, 0); a != nil {

@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"lode/stratum"
 )
 
 // Config is what a Proxy needs. Zero values are the defaults that the fields name.
@@ -64,6 +66,12 @@ type Config struct {
 	EmptyFirst bool
 	// NoVersionRolling offers no version bits to miners.
 	NoVersionRolling bool
+	// Limits are what the Stratum server puts up with.
+	Limits stratum.Limits
+	// ServeTransactions answers mining.get_transactions.
+	ServeTransactions bool
+	// NotifyFrom are the networks that POST /notify is taken from; nil: this machine.
+	NotifyFrom []netip.Prefix
 	// ProxyFrom are balancers that send PROXY protocol headers.
 	ProxyFrom []netip.Prefix
 	Logger    *slog.Logger

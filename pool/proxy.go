@@ -231,6 +231,7 @@ func (p *Proxy) prepare() error {
 	p.offers = make([]offer, len(p.sources))
 	p.server = stratum.NewServer(stratum.ServerOptions{
 		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
+		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,
 	}, p)
 	nodes := make([]blocks.Node, len(p.nodes))
 	for i, n := range p.nodes {

@@ -257,7 +257,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		Hostname: hostname, WebUI: "http://" + advertise + "/",
 		FailoverTimeout: c.FailoverTimeout, Revocable: c.Revocable,
 		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
-		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag,
+		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		CanSubmit: c.Blocks != nil,

@@ -112,7 +112,7 @@ func BenchmarkEncodeJob(b *testing.B) {
 func BenchmarkLoopback(b *testing.B) {
 	for _, c := range []struct{ conns, bunch int }{{1, 1}, {16, 1}, {16, 32}, {500, 4}} {
 		b.Run(fmt.Sprintf("conns=%d/bunch=%d", c.conns, c.bunch), func(b *testing.B) {
-			_, addr := startServer(b, ServerOptions{MessageRate: -1}, &testPool{})
+			_, addr := startServer(b, ServerOptions{Limits: Limits{MessageRate: -1}}, &testPool{})
 			miners := make([]*rawMiner, c.conns)
 			for i := range miners {
 				miners[i] = dialRaw(b, addr)
@@ -214,7 +214,7 @@ func benchmarkCrowd(b *testing.B, n int) {
 	if files := openFilesLimit(); files < uint64(n)+100 {
 		b.Skipf("%d connections need more than the %d open files that are allowed", n, files)
 	}
-	server, addr := startServer(b, ServerOptions{MaxPending: -1}, &testPool{})
+	server, addr := startServer(b, ServerOptions{Limits: Limits{Pending: -1, PerAddress: -1}}, &testPool{})
 	before := residentBytes(b)
 	other := exec.Command(os.Args[0])
 	other.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdEnv, addr, n))

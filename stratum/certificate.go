@@ -1,8 +1,11 @@
 package stratum
 
 import (
+	"crypto"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"runtime"
 	"sync/atomic"
 )
 
@@ -15,11 +18,12 @@ import (
 type Certificate struct {
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
+	signing           chan struct{} // holds one for each signature that is made now
 }
 
 // LoadCertificate reads a certificate with its chain, and its key, from PEM files.
 func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
-	c := &Certificate{certFile: certFile, keyFile: keyFile}
+	c := &Certificate{certFile: certFile, keyFile: keyFile, signing: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
 	return c, c.Reload()
 }
 
@@ -29,8 +33,25 @@ func (c *Certificate) Reload() error {
 	if err != nil {
 		return fmt.Errorf("load certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
+	if signer, ok := pair.PrivateKey.(crypto.Signer); ok {
+		pair.PrivateKey = &pacedSigner{signer, c.signing}
+	}
 	c.current.Store(&pair)
 	return nil
+}
+
+// pacedSigner lets few signatures be made at once. They are what a handshake costs: a
+// millisecond of a processor each with RSA, which a thousand strangers can ask for in
+// one moment, while miners wait to have their shares judged.
+type pacedSigner struct {
+	crypto.Signer
+	slots chan struct{}
+}
+
+func (s *pacedSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.slots <- struct{}{}
+	defer func() { <-s.slots }()
+	return s.Signer.Sign(random, digest, opts)
 }
 
 // Config is for ServeTLS: TLS 1.2 and later, always with the current certificate.

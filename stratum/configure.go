@@ -1,6 +1,10 @@
 package stratum
 
-import "lode/stratum/jsonscan"
+import (
+	"bytes"
+
+	"lode/stratum/jsonscan"
+)
 
 // maxExtensions bounds the names in one mining.configure.
 const maxExtensions = 32
@@ -30,11 +34,14 @@ func (c *Conn) configure(m *message) {
 		if !ok {
 			continue
 		}
+		key := append(appendString(nil, string(name)), ':')
+		if bytes.Contains(result, key) {
+			continue // once is enough
+		}
 		if len(result) > 1 {
 			result = append(result, ',')
 		}
-		result = appendString(result, string(name))
-		result = append(result, ':')
+		result = append(result, key...)
 		result = c.configureOne(result, string(name), values)
 	}
 	c.replyRaw(m.id, string(append(result, '}')))

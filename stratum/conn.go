@@ -22,6 +22,7 @@ type Conn struct {
 	address netip.Addr // what limits and bans go by
 	data    any
 	readyAt int // index in Server.ready, -1: not there; guarded by Server.mu
+	gate    entry
 
 	input
 	output
@@ -168,11 +169,11 @@ func (c *Conn) Ping() {
 	c.commitNotification(append(b, `,"method":"mining.ping","params":[]}`+"\n"...))
 }
 
-// Penalize adds points to the ban score of the miner's address (see
-// ServerOptions.BanScore) and closes the connection if that bans it. It is for
-// garbage only: stale and easy shares happen to good miners.
+// Penalize adds points to the ban score of the miner's address (see Limits.BanScore)
+// and closes the connection if that bans it. It is for garbage only: stale and easy
+// shares happen to good miners.
 func (c *Conn) Penalize(points float64, reason string) {
-	if !c.server.addresses.penalize(c.address, points, time.Now()) {
+	if !c.server.gate.penalize(c, points, time.Now()) {
 		return
 	}
 	c.server.stats.Bans.Add(1)
@@ -206,6 +207,7 @@ func (c *Conn) fail(reason error) bool {
 	first := !c.failed
 	c.failed = true
 	c.dropOutput()
+	c.countUnread()
 	c.mu.Unlock()
 	c.ending.Store(true)
 	if first {
@@ -222,11 +224,7 @@ func (c *Conn) serve(config *tls.Config) {
 	c.started = s.now()
 	c.lastRead = c.started
 
-	defer func() {
-		if c.address.IsValid() {
-			s.addresses.leave(c.address)
-		}
-	}()
+	defer func() { s.gate.leave(c, time.Now()) }()
 	if err := c.open(config); err != nil {
 		s.stats.Refused.Add(1)
 		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
@@ -254,16 +252,19 @@ func (c *Conn) serve(config *tls.Config) {
 	s.handler.Disconnected(c, reason)
 }
 
-// open finds out who is there: PROXY header, limits and bans, TLS.
+// open finds out who is there behind a balancer, and begins TLS.
 func (c *Conn) open(config *tls.Config) error {
-	if err := c.readProxyHeader(); err != nil {
-		return err
+	if tcp, ok := c.base.(*net.TCPConn); ok {
+		c.server.opts.tune(tcp)
 	}
-	ip := addressOf(c.remote)
-	if err := c.server.addresses.enter(ip, time.Now()); err != nil {
-		return err
+	if c.server.behindBalancer(c) {
+		if err := c.readProxyHeader(); err != nil {
+			return err
+		}
+		if err := c.server.identify(c); err != nil {
+			return err
+		}
 	}
-	c.address = ip
 	if config != nil {
 		return c.handshakeTLS(config)
 	}
@@ -305,6 +306,7 @@ func (c *Conn) linger() {
 // workers are the names authorized on a connection; most have one.
 type workers struct {
 	names []string
+	bytes int               // of them together
 	index map[string]string // only where there are many names
 }
 
@@ -328,6 +330,7 @@ func (w *workers) add(name string) {
 		return
 	}
 	w.names = append(w.names, name)
+	w.bytes += len(name)
 	switch {
 	case w.index != nil:
 		w.index[name] = name

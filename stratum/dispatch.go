@@ -28,6 +28,7 @@ var (
 	errWorkerName     = &Error{CodeOther, "Worker name must be 1 to 255 bytes of printable text"}
 	errPassword       = &Error{CodeOther, "Password is too long"}
 	errWorkers        = &Error{CodeOther, "Too many workers on one connection"}
+	errGuesses        = &Error{CodeUnauthorized, "Too many refused logins from this address: wait a minute"}
 	errSubmitParams   = &Error{CodeOther, "Malformed params: want worker, job id, extranonce2, ntime, nonce"}
 	errExtranonce2    = &Error{CodeOther, "Malformed extranonce2"}
 	errTime           = &Error{CodeOther, "Malformed ntime: want up to 8 hexadecimal digits"}
@@ -55,9 +56,13 @@ func (c *Conn) handle(line []byte) error {
 		return nil
 	}
 	c.judge()
+	c.mu.Lock()
+	before := c.queued
+	c.mu.Unlock()
+	defer func() { c.charge(len(line), before) }()
 	if err != nil {
-		c.noteGarbage()
-		if c.garbage > maxGarbage {
+		if !c.noteGarbage() {
+			c.Penalize(closePoints, "garbage")
 			return ErrGarbage
 		}
 		c.refuse([]byte("null"), falseNever, errNotMessage)
@@ -315,7 +320,6 @@ func (c *Conn) authorize(m *message) {
 	err := c.authorizeWorker(ok, name, string(password))
 	c.reply(m.id, falseOnError, err)
 	if err != nil {
-		c.delayGuessing()
 		return
 	}
 	c.mu.Lock()
@@ -336,15 +340,12 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 	}
 	c.mu.Lock()
 	_, known := c.workers.find([]byte(name))
-	full := over(int64(len(c.workers.names)), c.server.opts.MaxWorkers)
+	full := over(len(c.workers.names), c.server.opts.Names) || over(c.workers.bytes+len(name)-1, c.server.opts.NameBytes)
 	c.mu.Unlock()
 	if full && !known {
 		return errWorkers
 	}
-	if err := c.server.handler.Authorize(c, name, password); err != nil {
-		if _, ok := err.(*Error); !ok {
-			err = &Error{CodeUnauthorized, err.Error()}
-		}
+	if err := c.checkPassword(name, password); err != nil {
 		return err
 	}
 	if d := passwordDifficulty(password); d.Valid() {
@@ -353,21 +354,46 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 	return nil
 }
 
-// delayGuessing makes each further guess of a password dearer.
-func (c *Conn) delayGuessing() {
-	delay := c.server.opts.AuthDelay
-	if delay < 0 {
+// checkPassword asks the handler, no faster than guesses may be made from the
+// connection's address. The pauses come before the answer: who does not stay for it
+// learns nothing.
+func (c *Conn) checkPassword(name, password string) error {
+	gate := &c.server.gate
+	wait, ok := gate.guess(c, time.Now())
+	if !ok {
+		c.Close(ErrGuessing)
+		return errGuesses
+	}
+	c.pause(wait)
+	err := c.server.handler.Authorize(c, name, password)
+	gate.guessed(c, err == nil)
+	if err == nil {
+		return nil
+	}
+	c.server.stats.Guesses.Add(1)
+	c.Penalize(guessPoints, "refused logins")
+	if each := c.server.opts.GuessTime; each > 0 {
+		c.pause(min(each<<min(c.refusals, 5), 30*time.Second))
+		c.refusals++
+	}
+	if _, ok := err.(*Error); !ok {
+		err = &Error{CodeUnauthorized, err.Error()}
+	}
+	return err
+}
+
+// pause lets a time pass, or the connection end.
+func (c *Conn) pause(d time.Duration) {
+	if d <= 0 {
 		return
 	}
-	delay = min(delay<<min(c.refusals, 5), 30*time.Second)
-	c.refusals++
 	c.uncork()
-	for end := time.Now().Add(delay); time.Now().Before(end) && !c.ending.Load(); {
+	for end := time.Now().Add(d); time.Now().Before(end) && !c.ending.Load(); {
 		time.Sleep(min(time.Until(end), 100*time.Millisecond))
 	}
 	c.cork()
-	if !c.isReady && c.server.now() >= c.started+instant(c.server.opts.HandshakeTimeout) {
-		c.Close(ErrHandshakeTimeout)
+	if due, reason := c.deadline(); reason == ErrHandshakeTimeout && c.server.now() >= due {
+		c.Close(reason)
 	}
 }
 
@@ -381,6 +407,7 @@ func (c *Conn) becomeReady() {
 	}
 	if !c.isReady {
 		c.isReady = true
+		c.server.gate.loggedIn(c, time.Now())
 		c.server.addReady(c)
 		c.announceMask()
 	}
@@ -439,46 +466,6 @@ func (c *Conn) suggestTarget(m *message) error {
 		c.server.handler.SuggestDifficulty(c, d)
 	}
 	return nil
-}
-
-func (c *Conn) transactions(m *message) {
-	params := arrayOf(m.params)
-	job, ok := text(params.next())
-	if !ok || len(job) > maxJobID {
-		c.reply(m.id, falseNever, errParams)
-		return
-	}
-	if !wantsReply(m.id) {
-		return
-	}
-	list, err := c.server.handler.Transactions(c, c.server.jobIDs.intern(job))
-	if err != nil {
-		c.reply(m.id, falseNever, err)
-		return
-	}
-	size := 0
-	for _, tx := range list {
-		size += 2*len(tx) + 3
-	}
-	if limit := c.server.opts.WriteQueue; limit > 0 && size > limit/2 {
-		// A block's worth of hex for each job and miner is nobody's gain.
-		c.reply(m.id, falseNever, errNoTransactions)
-		return
-	}
-	c.server.stats.Replies.Add(1)
-	b := c.begin()
-	b = append(b, `{"id":`...)
-	b = append(b, m.id...)
-	b = append(b, `,"result":[`...)
-	for i, tx := range list {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '"')
-		b = hex.AppendEncode(b, tx)
-		b = append(b, '"')
-	}
-	c.commit(append(b, "],\"error\":null}\n"...))
 }
 
 // printable is text with everything that is no printable character left out, at

@@ -49,7 +49,7 @@ func feed(t *testing.T, input []byte, piece int) []byte {
 			}
 		},
 	}
-	c := loggedIn(t, pool, ServerOptions{MessageRate: -1, AuthDelay: -1, MaxWorkers: 8})
+	c := loggedIn(t, pool, ServerOptions{Limits: Limits{MessageRate: -1, GuessTime: -1, Names: 8}})
 	defer c.releaseInput()
 	var sent []byte
 	for len(input) > 0 {

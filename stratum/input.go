@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -34,7 +35,8 @@ type input struct {
 	tokens    float64 // messages that may be taken before waiting
 	refilled  instant
 	garbage   int
-	refusals  int // of authorize
+	held      int64 // bytes of memory counted by hold
+	refusals  int   // of authorize
 }
 
 // lineBuffer holds input until its lines are complete, and what a share needs
@@ -62,7 +64,11 @@ const maxBatch = 16
 // maxExtranonce2 is the longest extranonce2 in a submit that is decoded, bytes.
 const maxExtranonce2 = 64
 
-const lineBufferSize = 4096
+// lineBufferSize is that of its bytes, lineBufferOverhead about that of the rest.
+const (
+	lineBufferSize     = 4096
+	lineBufferOverhead = 4096
+)
 
 var lineBuffers = sync.Pool{New: func() any { return &lineBuffer{b: make([]byte, lineBufferSize)} }}
 
@@ -112,6 +118,22 @@ func (c *Conn) releaseIdleInput() {
 	}
 }
 
+// hold counts the memory of a buffer that is kept while the connection waits for what
+// it has begun, or for its turn; unhold must follow.
+func (c *Conn) hold() error {
+	c.held = int64(len(c.lines.b)) + lineBufferOverhead
+	total := c.server.partial.Add(c.held)
+	if limit := c.server.opts.PartialBytes; limit > 0 && total > int64(limit) {
+		return ErrInputFull
+	}
+	return nil
+}
+
+func (c *Conn) unhold() {
+	c.server.partial.Add(-c.held)
+	c.held = 0
+}
+
 // readLines reads and handles lines until the connection ends.
 func (c *Conn) readLines() error {
 	for {
@@ -130,9 +152,15 @@ func (c *Conn) readLines() error {
 // fill waits for input. It returns an error if the connection has ended, or must
 // end because a time limit has passed.
 func (c *Conn) fill() error {
+	defer c.unhold()
+	if l := c.lines; l != nil && l.start != l.end {
+		if err := c.hold(); err != nil {
+			return err
+		}
+	}
 	for {
 		due, reason := c.deadline()
-		if c.armed == 0 || due < c.armed {
+		if reason != nil && (c.armed == 0 || due < c.armed) {
 			c.conn.SetReadDeadline(c.server.epoch.Add(time.Duration(due)))
 			c.armed = due
 		}
@@ -148,7 +176,7 @@ func (c *Conn) fill() error {
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			c.armed = 0
-			if c.server.now() >= due {
+			if reason != nil && c.server.now() >= due {
 				return reason
 			}
 		case err == nil:
@@ -173,12 +201,20 @@ func (c *Conn) receive() (int, error) {
 // deadline is when the next time limit passes, and which that is.
 func (c *Conn) deadline() (instant, error) {
 	o := &c.server.opts
-	due, reason := c.lastRead+instant(o.IdleTimeout), ErrIdle
-	if d := c.started + instant(o.HandshakeTimeout); !c.isReady && d < due {
-		due, reason = d, ErrHandshakeTimeout
-	}
-	if d := c.lineStart + instant(o.LineTimeout); c.lineStart != 0 && d < due {
-		due, reason = d, ErrLineTimeout
+	due, reason := instant(math.MaxInt64), error(nil)
+	for _, limit := range [...]struct {
+		applies bool
+		from    instant
+		time    time.Duration
+		reason  error
+	}{
+		{true, c.lastRead, o.Idle, ErrIdle},
+		{!c.isReady, c.started, o.Handshake, ErrHandshakeTimeout},
+		{c.lineStart != 0, c.lineStart, o.LineTime, ErrLineTimeout},
+	} {
+		if d := limit.from + instant(limit.time); limit.applies && limit.time > 0 && d < due {
+			due, reason = d, limit.reason
+		}
 	}
 	return due, reason
 }
@@ -190,8 +226,7 @@ func (c *Conn) handleLines() error {
 	if !c.greeted {
 		first := bytes.TrimLeft(l.b[l.start:l.end], " \t\r\n")
 		if len(first) > 0 && first[0] != '{' {
-			c.noteGarbage()
-			return ErrNotStratum
+			return c.cutGarbage(ErrNotStratum)
 		}
 		c.greeted = len(first) > 0
 	}
@@ -201,14 +236,15 @@ func (c *Conn) handleLines() error {
 			break
 		}
 		c.lineStart = 0
-		if len(line) > c.server.opts.MaxLine {
-			c.noteGarbage()
-			return ErrLineTooLong
+		if tooLong(len(line), c.server.opts.LineLength) {
+			return c.cutGarbage(ErrLineTooLong)
+		}
+		if err := c.throttle(); err != nil {
+			return err
 		}
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		c.throttle()
 		if err := c.handle(line); err != nil {
 			return err
 		}
@@ -219,21 +255,23 @@ func (c *Conn) handleLines() error {
 	switch {
 	case l.start == l.end:
 		l.start, l.end = 0, 0
-	case l.end-l.start > c.server.opts.MaxLine+1: // 1 for a carriage return
-		c.noteGarbage()
-		return ErrLineTooLong
+	case tooLong(l.end-l.start-1, c.server.opts.LineLength): // 1 for a carriage return
+		return c.cutGarbage(ErrLineTooLong)
 	case c.lineStart == 0:
 		c.lineStart = max(c.server.now(), 1)
 	}
 	return nil
 }
 
+func tooLong(n, limit int) bool { return limit > 0 && n > limit }
+
 // throttle takes one token from the connection's bucket, and waits for it if the
 // bucket is empty: the miner is read more slowly, and nothing it sent is lost.
-func (c *Conn) throttle() {
+// Messages that are dearer than a share are charged afterwards, by charge.
+func (c *Conn) throttle() (err error) {
 	o := &c.server.opts
-	if o.MessageRate < 0 || o.MessageBurst < 0 {
-		return
+	if o.MessageRate <= 0 || o.MessageBurst <= 0 {
+		return nil
 	}
 	if c.tokens < 1 {
 		c.refill()
@@ -242,13 +280,16 @@ func (c *Conn) throttle() {
 		c.server.stats.Throttled.Add(1)
 		c.judge()
 		c.uncork()
-		for c.tokens < 1 && !c.ending.Load() {
+		err = c.hold()
+		for err == nil && c.tokens < 1 && !c.ending.Load() {
 			time.Sleep(min(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second))+time.Microsecond, 100*time.Millisecond))
 			c.refill()
 		}
+		c.unhold()
 		c.cork()
 	}
 	c.tokens--
+	return err
 }
 
 func (c *Conn) refill() {
@@ -259,14 +300,37 @@ func (c *Conn) refill() {
 	c.refilled = now
 }
 
-// garbagePoints is the ban score of a line that is no message.
-const garbagePoints = 10
+// A message that is no share costs as much as otherTokens, and one more for each
+// bytesPerToken of it and of what it brings about: whoever repeats what is legal gets no
+// more out of the server than whoever sends shares.
+const (
+	otherTokens   = 4
+	bytesPerToken = 256
+)
+
+// charge takes the tokens for a message of some bytes that is no share, with the output
+// since before; throttle has taken one.
+func (c *Conn) charge(bytes int, before uint64) {
+	c.mu.Lock()
+	out := c.queued - before
+	c.mu.Unlock()
+	c.tokens -= otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken
+}
 
 // maxGarbage lines are answered before the connection is closed.
 const maxGarbage = 10
 
-func (c *Conn) noteGarbage() {
+// noteGarbage counts a line that is no message; false: it was the last one.
+func (c *Conn) noteGarbage() bool {
 	c.garbage++
 	c.server.stats.Garbage.Add(1)
-	c.Penalize(garbagePoints, "garbage")
+	c.Penalize(linePoints, "garbage")
+	return c.garbage <= maxGarbage && !c.server.gate.narrowed(c, time.Now())
+}
+
+// cutGarbage is noteGarbage for what closes the connection.
+func (c *Conn) cutGarbage(reason error) error {
+	c.noteGarbage()
+	c.Penalize(closePoints, "garbage")
+	return reason
 }

@@ -15,8 +15,10 @@ import (
 type output struct {
 	buffer  *buffer // nil: nothing waits
 	corks   int
-	writing bool // a drain goroutine is at work
-	flying  int  // bytes that it has taken
+	writing bool   // a drain goroutine is at work
+	flying  int    // bytes that it has taken
+	counted int64  // bytes in Server.unread
+	queued  uint64 // bytes that were sent in all
 
 	writeRaw   syscall.RawConn // nil: always write by drain
 	onWritable func(fd uintptr) bool
@@ -54,6 +56,8 @@ func (c *Conn) commitNotification(b []byte) {
 }
 
 func (c *Conn) commit(b []byte) {
+	added := len(b) - len(c.buffer.b)
+	c.queued += uint64(added)
 	c.buffer.b = b
 	if c.failed {
 		c.dropOutput()
@@ -63,7 +67,7 @@ func (c *Conn) commit(b []byte) {
 	if c.corks == 0 || len(b) >= 8*bufferSize {
 		c.flush()
 	}
-	c.checkQueue()
+	c.checkQueue(added)
 }
 
 // sendShared sends bytes that many connections share: without a copy if nothing
@@ -74,6 +78,8 @@ func (c *Conn) sendShared(line []byte) {
 		return
 	}
 	c.server.stats.Notifications.Add(1)
+	added := len(line)
+	c.queued += uint64(added)
 	if c.corks == 0 && !c.writing && c.buffer == nil {
 		line = line[c.trySend(line):]
 	}
@@ -86,21 +92,36 @@ func (c *Conn) sendShared(line []byte) {
 			c.flush()
 		}
 	}
-	c.checkQueue()
+	c.checkQueue(added)
 }
 
-// checkQueue unlocks the connection and cuts it off if too much waits.
-func (c *Conn) checkQueue() {
-	waiting := c.flying
-	if c.buffer != nil {
-		waiting += len(c.buffer.b)
-	}
-	limit := c.server.opts.WriteQueue
-	slow := c.writing && !c.failed && limit > 0 && waiting > limit
+// checkQueue unlocks the connection and cuts it off if too much waits. The bytes that
+// were added last may be one long line, as may those that are being written: such are
+// no reason by themselves.
+func (c *Conn) checkQueue(added int) {
+	total := c.countUnread()
+	limits := &c.server.opts.Limits
+	waiting := int(c.counted)
+	slow := !c.failed && (over(waiting-c.flying-added, limits.UnreadBytes) || waiting > 0 && over(int(total), limits.UnreadTotal))
 	c.mu.Unlock()
 	if slow {
 		c.cutSlow()
 	}
+}
+
+// countUnread brings Server.unread up to date with what waits for a slow reader, and
+// returns it. The connection is locked.
+func (c *Conn) countUnread() (total int64) {
+	waiting := int64(0)
+	if c.writing && !c.failed {
+		waiting = int64(c.flying)
+		if c.buffer != nil {
+			waiting += int64(len(c.buffer.b))
+		}
+	}
+	change := waiting - c.counted
+	c.counted = waiting
+	return c.server.unread.Add(change)
 }
 
 func (c *Conn) cutSlow() {
@@ -122,7 +143,7 @@ func (c *Conn) uncork() {
 	if !c.failed {
 		c.flush()
 	}
-	c.checkQueue()
+	c.checkQueue(0)
 }
 
 // flush hands what waits to the socket, or to a drain goroutine.
@@ -143,7 +164,17 @@ func (c *Conn) flush() {
 		c.server.stats.Deferred.Add(1)
 	}
 	c.server.wg.Add(1) // the reader, or Server.start, holds it above zero
-	go c.drain()
+	go c.drain(c.take())
+}
+
+// take gives what waits to the drain goroutine; nil: nothing does. The connection is
+// locked.
+func (c *Conn) take() (taken *buffer) {
+	taken, c.buffer, c.flying = c.buffer, nil, 0
+	if taken != nil {
+		c.flying = len(taken.b)
+	}
+	return taken
 }
 
 // trySend writes what the socket takes without waiting.
@@ -159,34 +190,29 @@ func (c *Conn) trySend(b []byte) int {
 	return c.sent
 }
 
-func (c *Conn) drain() {
+// drain writes what it was given, and what comes meanwhile.
+func (c *Conn) drain(taken *buffer) {
 	defer c.server.wg.Done()
-	for {
-		c.mu.Lock()
-		taken := c.buffer
-		c.buffer = nil
-		c.flying = 0
-		if taken == nil || c.failed {
-			c.writing = false
-			c.mu.Unlock()
-			return
+	for taken != nil {
+		if patience := c.server.opts.Unread; patience > 0 {
+			c.conn.SetWriteDeadline(time.Now().Add(patience))
 		}
-		c.flying = len(taken.b)
-		c.mu.Unlock()
-
-		c.conn.SetWriteDeadline(time.Now().Add(c.server.opts.WriteTimeout))
 		n, err := c.conn.Write(taken.b)
 		c.server.stats.BytesOut.Add(uint64(n))
-		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				c.cutSlow()
-			} else {
-				c.fail(err)
-			}
-			continue // to the end above
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			c.cutSlow()
+		case err != nil:
+			c.fail(err)
+		default:
+			c.conn.SetWriteDeadline(time.Time{})
+			release(taken)
 		}
-		c.conn.SetWriteDeadline(time.Time{})
-		release(taken)
+		c.mu.Lock()
+		taken = c.take() // nil after an error: what waited is dropped
+		c.writing = taken != nil
+		c.countUnread()
+		c.mu.Unlock()
 	}
 }
 

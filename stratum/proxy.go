@@ -13,13 +13,10 @@ import (
 // readProxyHeader takes the PROXY protocol header of connections that come from
 // ServerOptions.ProxyFrom, and makes the address in it the miner's.
 func (c *Conn) readProxyHeader() error {
-	from, ok := c.remote.(*net.TCPAddr)
-	if !ok || !contains(c.server.opts.ProxyFrom, from.AddrPort().Addr().Unmap()) {
-		return nil
-	}
+	from := c.remote
 	conn := proxyproto.NewConn(c.base,
 		proxyproto.WithPolicy(proxyproto.REQUIRE),
-		proxyproto.SetReadHeaderTimeout(min(c.server.opts.HandshakeTimeout, 10*time.Second)))
+		proxyproto.SetReadHeaderTimeout(c.server.opts.handshakeTime(10*time.Second)))
 	// The first access reads the header; a wrong one shows when reading.
 	remote := conn.RemoteAddr()
 	if _, err := conn.Read(nil); err != nil {
@@ -27,6 +24,12 @@ func (c *Conn) readProxyHeader() error {
 	}
 	c.conn, c.remote = conn, remote
 	return nil
+}
+
+// behindBalancer reports whether the connection comes from one of ProxyFrom.
+func (s *Server) behindBalancer(c *Conn) bool {
+	from, ok := c.remote.(*net.TCPAddr)
+	return ok && contains(s.opts.ProxyFrom, from.AddrPort().Addr().Unmap())
 }
 
 func contains(prefixes []netip.Prefix, ip netip.Addr) bool {
@@ -38,10 +41,20 @@ func contains(prefixes []netip.Prefix, ip netip.Addr) bool {
 	return false
 }
 
+// handshakeTime is the time for a part of the handshake.
+func (l *Limits) handshakeTime(most time.Duration) time.Duration {
+	if l.Handshake <= 0 {
+		return most
+	}
+	return min(l.Handshake, most)
+}
+
 // handshakeTLS begins TLS on the connection.
 func (c *Conn) handshakeTLS(config *tls.Config) error {
+	c.server.crowdOut(c.server.gate.handshake(c))
+	defer c.server.gate.handshaken(c)
 	conn := tls.Server(c.conn, config)
-	conn.SetDeadline(time.Now().Add(c.server.opts.HandshakeTimeout))
+	conn.SetDeadline(time.Now().Add(c.server.opts.handshakeTime(10 * time.Second)))
 	if err := conn.Handshake(); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -146,13 +146,46 @@ func TestTLS(t *testing.T) {
 	m.expect(strings.TrimSpace(string(encoded.Line())))
 }
 
+// Strangers who do not end their TLS handshakes make room for those who do.
+func TestHandshakesAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, certFile, keyFile, "pool")
+	cert, err := LoadCertificate(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewServer(ServerOptions{Limits: Limits{Handshakes: 5}}, &testPool{})
+	addr := serveOn(t, server, func(ctx context.Context, l net.Listener) error { return server.ServeTLS(ctx, l, cert.Config()) })
+	for range 50 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "most of them are gone", func() bool { return server.Stats().Connections.Load() == 5 })
+	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	(&rawMiner{t, conn, bufio.NewReader(conn)}).login()
+	if n := server.Stats().CrowdedOut.Load(); n < 45 {
+		t.Errorf("%d made room", n)
+	}
+}
+
 func TestProxyProtocol(t *testing.T) {
 	remotes := make(chan string, 1)
 	pool := &testPool{connected: func(c *Conn) error {
 		remotes <- c.RemoteAddr().String()
 		return nil
 	}}
-	trusting, trustingAddr := startServer(t, ServerOptions{ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, pool)
+	trusting, trustingAddr := startServer(t, ServerOptions{Limits: Limits{BanScore: 10}, ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, pool)
 	_, strictAddr := startServer(t, ServerOptions{}, pool)
 
 	v2, err := (&proxyproto.Header{
@@ -210,7 +243,7 @@ func TestLogInjection(t *testing.T) {
 		defer mu.Unlock()
 		return log.Write(b)
 	})
-	server, addr := startServer(t, ServerOptions{AuthDelay: -1, Logger: slog.New(slog.NewTextHandler(write, &slog.HandlerOptions{Level: slog.LevelDebug}))}, &testPool{})
+	server, addr := startServer(t, ServerOptions{Limits: Limits{GuessTime: -1}, Logger: slog.New(slog.NewTextHandler(write, &slog.HandlerOptions{Level: slog.LevelDebug}))}, &testPool{})
 	m := dialRaw(t, addr)
 	m.send(`{"id":1,"method":"mining.subscribe","params":["a\nlevel=ERROR msg=forged\u001b]0;x\u0007"]}` + "\n" +
 		`{"id":2,"method":"mining.authorize","params":["a\nlevel=ERROR msg=forged","x"]}` + "\n" + "{]\nlevel=ERROR msg=forged\n")

@@ -14,40 +14,17 @@ import (
 )
 
 // ServerOptions configure a Server. Zero values are the defaults that the fields
-// name; a negative limit means none.
+// name.
 type ServerOptions struct {
 	// VersionMask is the version bits that miners may roll; 0: DefaultVersionMask.
 	// NoVersionRolling offers none, until SetVersionMask.
 	VersionMask      uint32
 	NoVersionRolling bool
 
-	MaxLine int // bytes of a line without its end; 0: 16 KiB
-	// HandshakeTimeout is how long a connection may take from its start until it
-	// has subscribed and authorized; 0: 30 s. LineTimeout is how long a line may
-	// take from its first byte to its end; 0: 20 s. IdleTimeout is how long a
-	// miner may send nothing; 0: 1 h. WriteTimeout is how long a miner may leave
-	// what it was sent unread; 0: 10 s.
-	HandshakeTimeout, LineTimeout, IdleTimeout, WriteTimeout time.Duration
-	// WriteQueue is how many bytes may wait for one miner; 0: 128 KiB.
-	WriteQueue int
-	// MaxConns bounds all connections, MaxPending those which have not yet
-	// authorized, MaxConnsPerAddress those of one address (an IPv6 /64 counts as
-	// one; loopback is exempt). 0: 100,000, 20,000, 1,000.
-	MaxConns, MaxPending, MaxConnsPerAddress int
-	// MaxWorkers bounds the names authorized on one connection; 0: 1,000.
-	MaxWorkers int
-	// MessageRate and MessageBurst bound the messages of one connection: one that
-	// sends more is read more slowly. 0: 200 a second and 1,000.
-	MessageRate  float64
-	MessageBurst int
-	// BanScore points of garbage within about BanHalfLife close an address out for
-	// BanTime; 0: 100, 1 min, 10 min. A garbage line has 10 points. Loopback
-	// addresses are never banned.
-	BanScore             float64
-	BanHalfLife, BanTime time.Duration
-	// AuthDelay is the pause after the first refused authorize of a connection; it
-	// doubles with each further one. 0: 1 s.
-	AuthDelay time.Duration
+	Limits
+	// ServeTransactions answers mining.get_transactions: a block's worth for a few bytes
+	// that were asked with, so it is not for strangers.
+	ServeTransactions bool
 	// ProxyFrom are the balancers that must send a PROXY protocol header (version 1
 	// or 2) ahead of each connection. From all other addresses none is accepted.
 	ProxyFrom []netip.Prefix
@@ -59,22 +36,7 @@ func (o *ServerOptions) setDefaults() {
 	if o.NoVersionRolling {
 		o.VersionMask = 0
 	}
-	set(&o.MaxLine, 16<<10)
-	set(&o.HandshakeTimeout, 30*time.Second)
-	set(&o.LineTimeout, 20*time.Second)
-	set(&o.IdleTimeout, time.Hour)
-	set(&o.WriteTimeout, 10*time.Second)
-	set(&o.WriteQueue, 128<<10)
-	set(&o.MaxConns, 100_000)
-	set(&o.MaxPending, 20_000)
-	set(&o.MaxConnsPerAddress, 1_000)
-	set(&o.MaxWorkers, 1_000)
-	set(&o.MessageRate, 200)
-	set(&o.MessageBurst, 1_000)
-	set(&o.BanScore, 100)
-	set(&o.BanHalfLife, time.Minute)
-	set(&o.BanTime, 10*time.Minute)
-	set(&o.AuthDelay, time.Second)
+	o.Limits.setDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -94,22 +56,25 @@ func set[T comparable](field *T, value T) {
 // take what is written: a write that the socket does not take at once is finished
 // by a goroutine made for it, and a miner that leaves it unread is cut off.
 //
-// Locks: Server.mu and Conn.mu are never held together, and no Handler method is
-// called with either.
+// Locks: Server.mu, Conn.mu and that of the gate are never held together, and no
+// Handler method is called with any.
 type Server struct {
-	opts        ServerOptions
-	handler     Handler
-	batches     BatchHandler // handler, if it is one
-	log         *slog.Logger
-	stats       ServerStats
-	versionMask atomic.Uint32
-	jobIDs      jobIDs
-	addresses   addresses
-	lastID      atomic.Uint64
-	cleanEpoch  atomic.Uint64 // counts broadcasts of clean jobs
-	closed      atomic.Bool
-	epoch       time.Time      // what instant counts from
-	wg          sync.WaitGroup // connections and their writers
+	opts         ServerOptions
+	handler      Handler
+	batches      BatchHandler // handler, if it is one
+	log          *slog.Logger
+	stats        ServerStats
+	versionMask  atomic.Uint32
+	jobIDs       jobIDs
+	gate         gate
+	transactions transactions
+	lastID       atomic.Uint64
+	cleanEpoch   atomic.Uint64 // counts broadcasts of clean jobs
+	closed       atomic.Bool
+	partial      atomic.Int64   // bytes of memory for lines that are waited for
+	unread       atomic.Int64   // bytes that wait for slow readers
+	epoch        time.Time      // what instant counts from
+	wg           sync.WaitGroup // connections and their writers
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -130,7 +95,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 		epoch:     time.Now(),
 	}
 	s.batches, _ = handler.(BatchHandler)
-	s.addresses.init(&s.opts)
+	s.gate.init(&s.opts.Limits)
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
@@ -207,16 +172,21 @@ func (s *Server) isClosing(l net.Listener) bool {
 }
 
 func (s *Server) start(base net.Conn, config *tls.Config) {
-	s.mu.Lock()
-	open := s.stats.Connections.Load()
-	pending := open - s.stats.Ready.Load()
-	if s.closed.Load() || over(open, s.opts.MaxConns) || over(pending, s.opts.MaxPending) {
-		s.mu.Unlock()
+	c := newConn(s, base)
+	if err := s.admit(c); err != nil {
 		s.stats.Refused.Add(1)
+		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
+		s.gate.leave(c, time.Now())
 		base.Close()
 		return
 	}
-	c := newConn(s, base)
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
+		s.gate.leave(c, time.Now())
+		base.Close()
+		return
+	}
 	s.conns[c] = struct{}{}
 	s.stats.Connections.Add(1)
 	s.wg.Add(1)
@@ -224,7 +194,29 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 	go c.serve(config)
 }
 
-func over(n int64, limit int) bool { return limit > 0 && n >= int64(limit) }
+// admit asks the gate, about the address too if that is known already.
+func (s *Server) admit(c *Conn) error {
+	victim, err := s.gate.arrive(c)
+	s.crowdOut(victim)
+	if err != nil || s.behindBalancer(c) {
+		return err
+	}
+	return s.identify(c)
+}
+
+func (s *Server) identify(c *Conn) error {
+	c.address = addressOf(c.remote)
+	victim, err := s.gate.identify(c, c.address, time.Now())
+	s.crowdOut(victim)
+	return err
+}
+
+// crowdOut closes a connection, if it is one, to make room.
+func (s *Server) crowdOut(victim *Conn) {
+	if victim != nil && victim.fail(ErrCrowded) {
+		s.stats.CrowdedOut.Add(1)
+	}
+}
 
 // remove forgets c; its goroutine is about to end.
 func (s *Server) remove(c *Conn) {
@@ -328,4 +320,8 @@ var (
 	ErrNotStratum       = errors.New("this is not Stratum")
 	ErrBanned           = errors.New("address is banned for garbage")
 	ErrTooManyConns     = errors.New("too many connections from this address")
+	ErrFull             = errors.New("too many connections")
+	ErrCrowded          = errors.New("another connection needed the room of one that has not logged in")
+	ErrGuessing         = errors.New("too many refused logins from this address")
+	ErrInputFull        = errors.New("too many incomplete lines of all miners together")
 )

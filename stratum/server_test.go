@@ -126,7 +126,7 @@ func TestServerDialogues(t *testing.T) {
 			{`{"id":1,"method":"mining.multi_version","params":[1]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
 			{`{"id":1,"method":"mining.capabilities","params":[{"a":1}]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
 			{`{"id":"xnsub","method":"mining.extranonce.subscribe","params":[]}` + "\n", []string{`{"id":"xnsub","result":true,"error":null}`}},
-			{`{"id":"txlist1","method":"mining.get_transactions","params":["1"]}` + "\n", []string{`{"id":"txlist1","result":null,"error":[21,"Job not found",null]}`}},
+			{`{"id":"txlist1","method":"mining.get_transactions","params":["1"]}` + "\n", []string{`{"id":"txlist1","result":null,"error":[20,"Transactions are not available",null]}`}},
 			{`{"id":"txlist1","method":"mining.get_transactions","params":[]}` + "\n", []string{`{"id":"txlist1","result":null,"error":[20,"Malformed params",null]}`}},
 		}},
 		{"suggestions", []step{
@@ -181,7 +181,7 @@ func TestServerDialogues(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, addr := startServer(t, ServerOptions{AuthDelay: -1}, &testPool{})
+			_, addr := startServer(t, ServerOptions{Limits: Limits{GuessTime: -1}}, &testPool{})
 			m := dialRaw(t, addr)
 			for i, s := range c.steps {
 				ping := fmt.Sprintf(`{"id":"step %d","method":"mining.ping"}`, i)
@@ -331,20 +331,30 @@ func TestServerRefusesConnection(t *testing.T) {
 }
 
 func TestServerConnectionLimits(t *testing.T) {
-	server, addr := startServer(t, ServerOptions{MaxConns: 2, MaxPending: 1}, &testPool{})
+	server, addr := startServer(t, ServerOptions{Limits: Limits{Connections: 3, Pending: 1}}, &testPool{})
 	first := dialRaw(t, addr)
 	first.send(subscribeLine)
 	first.expect(subscribeReply)
-	dialRaw(t, addr).closed() // one has not authorized
-	first.send(authorizeLine)
-	first.expect(authorizeReply)
-	eventually(t, "the first is ready", func() bool { return server.Stats().Ready.Load() == 1 })
-	second := dialRaw(t, addr)
+	second := dialRaw(t, addr) // takes the room of the first, which has not authorized
+	first.closed()
 	second.login()
-	dialRaw(t, addr).closed() // two are there
-	first.Close()
-	eventually(t, "the first has gone", func() bool { return server.Stats().Connections.Load() == 1 })
+	eventually(t, "the second is ready", func() bool { return server.Stats().Ready.Load() == 1 })
+	third := dialRaw(t, addr)
+	third.login()
+	eventually(t, "the third is ready", func() bool { return server.Stats().Ready.Load() == 2 })
+	idler := dialRaw(t, addr)
+	eventually(t, "three are there", func() bool { return server.Stats().Connections.Load() == 3 })
+	fourth := dialRaw(t, addr)
+	idler.closed()
+	fourth.login()
+	eventually(t, "the fourth is ready", func() bool { return server.Stats().Ready.Load() == 3 })
+	dialRaw(t, addr).closed() // miners are not closed for others
+	second.Close()
+	eventually(t, "the second has gone", func() bool { return server.Stats().Connections.Load() == 2 })
 	dialRaw(t, addr).login()
+	if n := server.Stats().CrowdedOut.Load(); n != 2 {
+		t.Errorf("%d connections made room", n)
+	}
 }
 
 func TestServerShutdown(t *testing.T) {

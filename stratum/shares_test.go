@@ -64,7 +64,7 @@ func TestServerAuthorize(t *testing.T) {
 	type login struct{ user, password string }
 	logins := make(chan login, 1)
 	suggested := make(chan Difficulty, 1)
-	_, addr := startServer(t, ServerOptions{AuthDelay: -1, MaxWorkers: 4}, &testPool{
+	_, addr := startServer(t, ServerOptions{Limits: Limits{GuessTime: -1, Names: 4}}, &testPool{
 		authorize: func(_ *Conn, user, password string) error {
 			logins <- login{user, password}
 			switch user {
@@ -146,24 +146,49 @@ func TestServerSuggestions(t *testing.T) {
 }
 
 func TestServerTransactions(t *testing.T) {
-	var list [][]byte
-	_, addr := startServer(t, ServerOptions{}, &testPool{transactions: func(_ *Conn, job string) ([][]byte, error) {
-		if job != "4f1a" {
-			return nil, errJobNotFound
+	asked := 0
+	pool := &testPool{transactions: func(_ *Conn, job string) ([][]byte, error) {
+		asked++
+		switch job {
+		case "none":
+			return nil, nil
+		case "two":
+			return [][]byte{{0xab}, {1, 2}}, nil
+		case "many":
+			return [][]byte{make([]byte, 1<<20)}, nil
 		}
-		return list, nil
-	}})
-	m := dialRaw(t, addr)
-	for _, c := range []struct {
-		list [][]byte
-		want string
-	}{
-		{nil, `{"id":"tx","result":[],"error":null}`},
-		{[][]byte{{0xab}, {1, 2}}, `{"id":"tx","result":["ab","0102"],"error":null}`},
-		{[][]byte{make([]byte, 1<<20)}, `{"id":"tx","result":null,"error":[20,"Transactions are not available",null]}`},
-	} {
-		list = c.list
-		m.send(`{"id":"tx","method":"mining.get_transactions","params":["4f1a"]}` + "\n")
-		m.expect(c.want)
+		return nil, errJobNotFound
+	}}
+	const refused = `{"id":"tx","result":null,"error":[20,"Transactions are not available",null]}`
+	request := func(job string) string {
+		return `{"id":"tx","method":"mining.get_transactions","params":["` + job + `"]}` + "\n"
 	}
+	_, addr := startServer(t, ServerOptions{}, pool)
+	m := dialRaw(t, addr)
+	m.login()
+	m.send(request("two"))
+	m.expect(refused) // unless the pool serves them
+
+	_, addr = startServer(t, ServerOptions{ServeTransactions: true}, pool)
+	m = dialRaw(t, addr)
+	m.send(request("two"))
+	m.expect(`{"id":"tx","result":null,"error":[24,"Unauthorized worker",null]}`)
+	if m.login(); asked != 0 {
+		t.Errorf("%d requests of strangers have reached the pool", asked)
+	}
+	for range 100 { // each job is taken apart once
+		for job, want := range map[string]string{
+			"none": `{"id":"tx","result":[],"error":null}`,
+			"two":  `{"id":"tx","result":["ab","0102"],"error":null}`,
+			"many": refused,
+		} {
+			m.send(request(job))
+			m.expect(want)
+		}
+	}
+	if asked != 3 {
+		t.Errorf("the pool was asked %d times", asked)
+	}
+	m.send(request("other"))
+	m.expect(`{"id":"tx","result":null,"error":[21,"Job not found",null]}`)
 }

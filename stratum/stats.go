@@ -13,6 +13,8 @@ type ServerStats struct {
 	Accepted     atomic.Uint64
 	Refused      atomic.Uint64 // by limits, bans or Handler.Connected
 	AcceptErrors atomic.Uint64
+	CrowdedOut   atomic.Uint64 // closed before their login to make room for others
+	Guesses      atomic.Uint64 // refused logins
 
 	BytesIn, BytesOut atomic.Uint64
 	Lines             atomic.Uint64 // messages taken apart

@@ -11,6 +11,7 @@ import (
 
 	"lode/pool"
 	"lode/pool/workers"
+	"lode/stratum"
 )
 
 // proxyCmd is `lode proxy`.
@@ -66,7 +67,11 @@ type proxyFlags struct {
 	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
 	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
+	GetTransactions  bool          `help:"Answer mining.get_transactions."`
+	NotifyFrom       []string      `help:"Networks that may POST /notify; default: this machine." placeholder:"CIDR"`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
+
+	Limit stratum.Limits `embed:"" prefix:"limit-" group:"Limits (0: none)"`
 }
 
 func (f *proxyFlags) config(env *environment) (pool.Config, error) {
@@ -88,16 +93,17 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 			return config, usagef("%q is no HOST:PORT", address)
 		}
 	}
-	for _, text := range f.ProxyFrom {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			address, addrErr := netip.ParseAddr(text)
-			if addrErr != nil {
-				return config, usagef("--proxy-from %q: want an address or a network such as 10.0.0.0/8", text)
-			}
-			prefix = netip.PrefixFrom(address, address.BitLen())
-		}
-		config.ProxyFrom = append(config.ProxyFrom, prefix)
+	var err error
+	if config.ProxyFrom, err = networks("--proxy-from", f.ProxyFrom); err != nil {
+		return config, err
+	}
+	if config.NotifyFrom, err = networks("--notify-from", f.NotifyFrom); err != nil {
+		return config, err
+	}
+	config.Limits, config.ServeTransactions = f.Limit, f.GetTransactions
+	config.Limits.ZeroIsNone()
+	if err := config.Limits.Check(); err != nil {
+		return config, usagef("%w", err)
 	}
 	upstreams, err := f.upstreams()
 	if err != nil {
@@ -112,6 +118,22 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		config.Authorize = list.Authorize
 	}
 	return config, nil
+}
+
+// networks reads addresses and networks.
+func networks(flag string, texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			address, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return nil, usagef("%s %q: want an address or a network such as 10.0.0.0/8", flag, text)
+			}
+			prefix = netip.PrefixFrom(address, address.BitLen())
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }
 
 func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {

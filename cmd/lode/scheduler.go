@@ -10,6 +10,7 @@ import (
 
 	"lode/pool/node"
 	"lode/scheduler"
+	"lode/stratum"
 )
 
 // Exit codes of `lode scheduler` beside those of every command.
@@ -31,6 +32,8 @@ type schedulerCmd struct {
 	PoolPassword  string   `name:"pool-password-file" help:"File with the password at Stratum upstreams." placeholder:"FILE"`
 	PayoutAddress string   `help:"Address that gets the reward of blocks." placeholder:"ADDRESS"`
 	CoinbaseTag   string   `help:"Text for the coinbase, at most 40 bytes." placeholder:"TEXT"`
+
+	ProxyLimit map[string]string `help:"What the proxy puts up with: NAME=VALUE for --limit-NAME of lode proxy, such as connections-per-address=5000. Repeatable." placeholder:"NAME=VALUE" mapsep:"none"`
 
 	StateDir          string `help:"Folder for everything that must survive." required:"" placeholder:"DIR"`
 	Listen            string `help:"Address of API and artifact server; default: port 8650, on all addresses if the masters are elsewhere." placeholder:"HOST:PORT"`
@@ -76,6 +79,10 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		Revocable: cmd.Revocable, Kernel: cmd.Kernel, ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
 	}
+	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {
+		return usagef("--proxy-limit: %w", err)
+	}
+	config.ProxyLimits = cmd.ProxyLimit
 	var err error
 	if cmd.SecretFile != "" {
 		if config.Secret, err = readSecret(cmd.SecretFile); err != nil {

@@ -141,7 +141,7 @@ func TestRealSharesAreRight(t *testing.T) {
 
 func TestWrongPasswordIsTold(t *testing.T) {
 	p := &pool{job: &stratum.Job{ID: "1"}}
-	addr := p.serve(t, stratum.ServerOptions{AuthDelay: time.Millisecond})
+	addr := p.serve(t, stratum.ServerOptions{Limits: stratum.Limits{GuessTime: time.Millisecond}})
 	m := New(Config{Engine: newEngine(), User: "user", Password: "wrong"})
 	m.SetPools([]string{addr})
 	ctx, cancel := context.WithCancel(t.Context())

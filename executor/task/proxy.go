@@ -15,6 +15,7 @@ import (
 
 	"lode/message"
 	"lode/pool"
+	"lode/stratum"
 )
 
 // helloInterval is how often a proxy asks for its secrets: framework messages may
@@ -36,6 +37,7 @@ type Proxy struct {
 	http      string
 	advertise string // host
 	blocks    *blockSender
+	limits    stratum.Limits
 
 	once    sync.Once
 	secrets chan *message.Secrets // capacity 1
@@ -55,6 +57,9 @@ func NewProxy(spec *message.ProxyTask, env Env) (*Proxy, error) {
 	}
 	if spec.Shard > 255 {
 		return nil, fmt.Errorf("proxy shard %d: expected 0 to 255", spec.Shard)
+	}
+	if p.limits, err = stratum.ParseLimits(spec.Limits); err != nil {
+		return nil, err
 	}
 	if len(spec.Upstreams) == 0 {
 		return nil, errors.New("proxy without an upstream")
@@ -217,6 +222,7 @@ func (p *Proxy) config(secrets *message.Secrets) (pool.Config, error) {
 		OnBlock:          p.blocks.found,
 		MinBlockInterval: time.Duration(p.spec.MinBlockIntervalMs) * time.Millisecond,
 		SharesPerMinute:  p.spec.SharesPerMinute,
+		Limits:           p.limits,
 		Logger:           p.env.Log,
 	}
 	for _, url := range p.spec.Upstreams {

@@ -67,6 +67,23 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+func TestProxyLimits(t *testing.T) {
+	spec := &message.ProxyTask{StratumPort: 31000, Upstreams: []string{"node:http://x"}, Limits: map[string]string{"connections-per-address": "5000"}}
+	env := testEnv(func(string, *message.ToScheduler) {})
+	p, err := NewProxy(spec, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := p.config(&message.Secrets{WorkerKey: []byte("key")})
+	if err != nil || cfg.Limits.PerAddress != 5000 {
+		t.Errorf("limits %+v, %v", cfg.Limits, err)
+	}
+	spec.Limits["connections"] = "some"
+	if _, err := NewProxy(spec, env); err == nil {
+		t.Error("a wrong limit is taken")
+	}
+}
+
 func TestBindHost(t *testing.T) {
 	for advertise, want := range map[string]string{
 		"": "", "agent-1.example": "", "10.0.0.1": "", "127.0.0.1": "127.0.0.1", "127.0.0.9": "127.0.0.9", "::1": "::1", "localhost": "127.0.0.1",

@@ -64,6 +64,7 @@ type Settings struct {
 	Upstreams        []string // URLs without credentials
 	PayoutAddress    string
 	CoinbaseTag      string
+	ProxyLimits      map[string]string // see message.ProxyTask
 	MinBlockInterval time.Duration
 	ReportInterval   time.Duration
 	Kernel           string

@@ -93,6 +93,7 @@ func (c *Core) describe(t *Task) *message.Task {
 		CoinbaseTag:        c.set.CoinbaseTag,
 		MinBlockIntervalMs: uint64(c.set.MinBlockInterval.Milliseconds()),
 		AdvertiseHost:      host,
+		Limits:             c.set.ProxyLimits,
 	}}
 	return m
 }
@@ -103,6 +104,9 @@ func (c *Core) spec(kind string) string {
 	h := sha256.New()
 	if kind == KindProxy {
 		fmt.Fprintf(h, "%q %q %q %v", c.set.Upstreams, c.set.PayoutAddress, c.set.CoinbaseTag, c.set.MinBlockInterval)
+		if len(c.set.ProxyLimits) > 0 {
+			fmt.Fprintf(h, " %q", c.set.ProxyLimits)
+		}
 	} else {
 		fmt.Fprintf(h, "%q", c.set.Kernel)
 	}

@@ -1,0 +1,358 @@
+package stratum
+
+import (
+	"container/list"
+	"math"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// gate bounds connections: all, those of an address, and those that have not logged
+// in. Of the last, the oldest goes when one too many comes: miners log in at once, so
+// whoever only fills places up loses them first. IPv6 addresses count by their /64,
+// the smallest part that a customer gets.
+//
+// Its lock is a leaf: nothing is called with it held.
+type gate struct {
+	limits *Limits
+
+	mu         sync.Mutex
+	open       int
+	pending    list.List // *Conn, oldest first
+	handshakes list.List // *Conn in a TLS handshake, oldest first
+	visitors   map[netip.Addr]*visitor
+	idle       int // visitors without a connection
+	swept      time.Time
+}
+
+// visitor is what is known of an address.
+type visitor struct {
+	conns   int
+	miners  int       // of them logged in
+	pending list.List // *Conn, the others, oldest first
+
+	most   int // miners at once within memory
+	mostAt time.Time
+
+	points      float64 // ban score at a time
+	at          time.Time
+	bannedUntil time.Time
+
+	guesses   float64 // refused logins that are free, at a time; below 0: some wait
+	guessedAt time.Time
+}
+
+// entry is what the gate knows of a connection.
+type entry struct {
+	visitor            *visitor // nil: not known yet, or exempt
+	inAll, inVisitor   *list.Element
+	inHandshakes       *list.Element
+	inside, isLoggedIn bool
+}
+
+const (
+	// maxIdleVisitors bounds the memory that an attacker with many addresses can fill.
+	maxIdleVisitors = 1 << 16
+	// memory is how long it is remembered that an address has miners.
+	memory = time.Hour
+	// narrow is how many connections that have not logged in a banned address may have
+	// if there are miners.
+	narrow = 8
+	// freeGuesses are the refused logins at once of an address without miners.
+	freeGuesses = 10
+	// maxGuessWait is the longest time that a login waits for its turn.
+	maxGuessWait = 15 * time.Second
+)
+
+// Ban points.
+const (
+	linePoints  = 1 // for a line that is no message
+	closePoints = 5 // for a connection that had to be closed for such
+	guessPoints = 2 // for a refused login
+)
+
+func (g *gate) init(limits *Limits) {
+	g.limits = limits
+	g.visitors = map[netip.Addr]*visitor{}
+}
+
+// addressOf is the address that limits and bans go by; the zero Addr, to which
+// none applies, for connections that are no IP connections.
+func addressOf(addr net.Addr) netip.Addr {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if ip.Is6() && !ip.IsLoopback() {
+		prefix, _ := ip.Prefix(64)
+		return prefix.Addr()
+	}
+	return ip
+}
+
+// arrive lets a connection in, whose address is not known yet. victim is the one to
+// be closed for it; nil: none. leave must follow if there is no error.
+func (g *gate) arrive(c *Conn) (victim *Conn, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if over(g.open, g.limits.Connections) || over(g.pending.Len(), g.limits.Pending) {
+		if victim = oldest(&g.pending); victim == nil {
+			return nil, ErrFull
+		}
+		g.forget(victim)
+	}
+	g.open++
+	c.gate.inside = true
+	c.gate.inAll = g.pending.PushBack(c)
+	return victim, nil
+}
+
+// identify counts a connection that has arrived for its address.
+func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err error) {
+	if g.exempt(ip) {
+		return nil, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.gate.inside {
+		return nil, ErrCrowded
+	}
+	v := g.visitors[ip]
+	banned := v != nil && now.Before(v.bannedUntil)
+	switch {
+	case v == nil:
+		v = &visitor{guesses: freeGuesses}
+		g.visitors[ip] = v
+		g.idle++
+	case banned && v.known(now) == 0:
+		return nil, ErrBanned
+	case over(v.conns, g.limits.PerAddress), banned && v.pending.Len() >= narrow:
+		if victim = oldest(&v.pending); victim == nil {
+			return nil, ErrTooManyConns
+		}
+		g.forget(victim)
+	}
+	if v.conns == 0 {
+		g.idle--
+	}
+	v.conns++
+	c.gate.visitor = v
+	c.gate.inVisitor = v.pending.PushBack(c)
+	return victim, nil
+}
+
+func oldest(l *list.List) *Conn {
+	if l.Len() == 0 {
+		return nil
+	}
+	return l.Front().Value.(*Conn)
+}
+
+// handshake counts a TLS handshake, which ends with handshaken or leave.
+func (g *gate) handshake(c *Conn) (victim *Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.gate.inside {
+		return nil
+	}
+	if over(g.handshakes.Len(), g.limits.Handshakes) {
+		if victim = oldest(&g.handshakes); victim != nil {
+			g.forget(victim)
+		}
+	}
+	c.gate.inHandshakes = g.handshakes.PushBack(c)
+	return victim
+}
+
+func (g *gate) handshaken(c *Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	remove(&g.handshakes, &c.gate.inHandshakes)
+}
+
+func remove(l *list.List, e **list.Element) {
+	if *e != nil {
+		l.Remove(*e)
+		*e = nil
+	}
+}
+
+// loggedIn makes a miner of a connection: it is none of those that go first now.
+func (g *gate) loggedIn(c *Conn, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := &c.gate
+	if !e.inside || e.isLoggedIn {
+		return
+	}
+	e.isLoggedIn = true
+	remove(&g.pending, &e.inAll)
+	if v := e.visitor; v != nil {
+		remove(&v.pending, &e.inVisitor)
+		if v.miners++; v.miners > v.most {
+			v.guesses++ // one more may mistype
+		}
+		v.note(now)
+	}
+}
+
+// note remembers how many miners the address has at most.
+func (v *visitor) note(now time.Time) {
+	if v.miners >= v.most || now.Sub(v.mostAt) > memory {
+		v.most, v.mostAt = v.miners, now
+	}
+}
+
+// known is how many miners there are, or have been lately.
+func (v *visitor) known(now time.Time) int {
+	if now.Sub(v.mostAt) > memory {
+		return v.miners
+	}
+	return max(v.miners, v.most)
+}
+
+func (g *gate) leave(c *Conn, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v := c.gate.visitor; v != nil && c.gate.isLoggedIn && c.gate.inside {
+		v.note(now)
+	}
+	g.forget(c)
+	if v := c.gate.visitor; v != nil && v.conns == 0 {
+		g.tidy(c.address, v, now)
+	}
+}
+
+// forget takes a connection out of all counts.
+func (g *gate) forget(c *Conn) {
+	e := &c.gate
+	if !e.inside {
+		return
+	}
+	e.inside = false
+	g.open--
+	remove(&g.pending, &e.inAll)
+	remove(&g.handshakes, &e.inHandshakes)
+	if v := e.visitor; v != nil {
+		remove(&v.pending, &e.inVisitor)
+		if e.isLoggedIn {
+			v.miners--
+		}
+		if v.conns--; v.conns == 0 {
+			g.idle++
+		}
+	}
+}
+
+// tidy forgets an address without connections, if there is nothing to remember or no
+// room to.
+func (g *gate) tidy(ip netip.Addr, v *visitor, now time.Time) {
+	if g.visitors[ip] != v {
+		return
+	}
+	if g.idle > maxIdleVisitors && now.Sub(g.swept) > time.Second {
+		g.swept = now
+		for ip, v := range g.visitors {
+			if v.conns == 0 && g.forgettable(v, now) {
+				delete(g.visitors, ip)
+				g.idle--
+			}
+		}
+	}
+	if _, there := g.visitors[ip]; there && (g.forgettable(v, now) || g.idle > maxIdleVisitors) {
+		delete(g.visitors, ip)
+		g.idle--
+	}
+}
+
+func (g *gate) forgettable(v *visitor, now time.Time) bool {
+	guesses := float64(freeGuesses)
+	if g.limits.GuessTime > 0 {
+		guesses, _ = g.guesses(v, now)
+	}
+	return g.points(v, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses
+}
+
+func (g *gate) exempt(ip netip.Addr) bool {
+	return !ip.IsValid() || contains(g.limits.Exempt, ip)
+}
+
+// points is the ban score now.
+func (g *gate) points(v *visitor, now time.Time) float64 {
+	if g.limits.BanHalfLife <= 0 {
+		return v.points
+	}
+	return v.points * math.Exp2(-float64(now.Sub(v.at))/float64(g.limits.BanHalfLife))
+}
+
+// penalize adds points to the score of a connection's address, and reports whether it
+// is banned from now on.
+func (g *gate) penalize(c *Conn, points float64, now time.Time) (banned bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := c.gate.visitor
+	if v == nil || g.limits.BanScore < 0 || now.Before(v.bannedUntil) {
+		return false
+	}
+	v.points, v.at = g.points(v, now)+points, now
+	if v.points < g.limits.BanScore {
+		return false
+	}
+	v.points, v.bannedUntil = 0, now.Add(max(g.limits.BanTime, 0))
+	return true
+}
+
+// narrowed reports whether the connection's address is banned, though there are miners.
+func (g *gate) narrowed(c *Conn, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := c.gate.visitor
+	return v != nil && now.Before(v.bannedUntil)
+}
+
+// guesses are the free ones of an address now, and how many become free again in each
+// GuessTime. As many as there are miners may mistype at once, and one in a hundred of
+// them all the time.
+func (g *gate) guesses(v *visitor, now time.Time) (free, rate float64) {
+	known := float64(v.known(now))
+	rate = 1 + known/100
+	free = v.guesses + rate*float64(now.Sub(v.guessedAt))/float64(g.limits.GuessTime)
+	return min(free, freeGuesses+known), rate
+}
+
+// guess takes a turn to have a password checked; it says how long to wait for it
+// before, or that too many do. guessed must follow, where ok.
+//
+// A right password waits as a wrong one does: the time would tell which it is, to one
+// who does not stay for the answer.
+func (g *gate) guess(c *Conn, now time.Time) (wait time.Duration, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := c.gate.visitor
+	if v == nil || g.limits.GuessTime <= 0 {
+		return 0, true
+	}
+	free, rate := g.guesses(v, now)
+	if free--; free < 0 {
+		wait = time.Duration(-free / rate * float64(g.limits.GuessTime))
+		if wait > maxGuessWait {
+			return 0, false
+		}
+	}
+	v.guesses, v.guessedAt = free, now
+	return wait, true
+}
+
+// guessed gives the turn back if the password was right.
+func (g *gate) guessed(c *Conn, right bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v := c.gate.visitor; v != nil && right {
+		v.guesses++
+	}
+}
+
+func over(n, limit int) bool { return limit > 0 && n >= limit }

@@ -1,0 +1,427 @@
+package stratum
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// visit connects from an address, says something, and tells what came back and for
+// what the connection has ended half a second later, if it has.
+func visit(l *pipeListener, reasons <-chan error, from, say string) (answer string, reason error) {
+	conn := l.dial(from)
+	all := readAll(conn)
+	go io.WriteString(conn, say)
+	time.Sleep(500 * time.Millisecond)
+	conn.Close()
+	answer = <-all
+	synctest.Wait()
+	select {
+	case reason = <-reasons:
+	default:
+	}
+	return answer, reason
+}
+
+func admitted(l *pipeListener, reasons <-chan error, from string) bool {
+	answer, _ := visit(l, reasons, from, subscribeLine+authorizeLine)
+	return strings.Contains(answer, authorizeReply)
+}
+
+// stay logs in and stays.
+func stay(t *testing.T, l *pipeListener, from string) net.Conn {
+	conn := l.dial(from)
+	go io.Copy(io.Discard, conn)
+	if _, err := io.WriteString(conn, subscribeLine+authorizeLine); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return conn
+}
+
+func TestBans(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, reasons <-chan error, _ *testPool) {
+		nonsense := strings.Repeat("{]\n", 12)
+		throw := func(from string) {
+			if _, err := visit(l, reasons, from, subscribeLine+nonsense); !errors.Is(err, ErrGarbage) && !errors.Is(err, ErrBanned) {
+				t.Fatalf("%s: ended for %v", from, err)
+			}
+		}
+		// One broken device, for hours: no ban.
+		for range 20 {
+			throw("192.0.2.1")
+			if !admitted(l, reasons, "192.0.2.1") {
+				t.Fatal("refused for little")
+			}
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(2 * time.Hour)
+		// Nothing but nonsense.
+		for range 7 {
+			throw("192.0.2.2")
+		}
+		for _, from := range []string{"192.0.2.2", "::ffff:192.0.2.2"} {
+			if admitted(l, reasons, from) {
+				t.Errorf("%s is admitted while banned", from)
+			}
+		}
+		if !admitted(l, reasons, "192.0.2.3") {
+			t.Error("its neighbour is banned, too")
+		}
+		time.Sleep(10 * time.Minute)
+		if !admitted(l, reasons, "192.0.2.2") {
+			t.Error("still banned when the time is over")
+		}
+		// An IPv6 customer has a whole /64. Loopback is an address as any other.
+		for i := range 7 {
+			throw(fmt.Sprintf("2001:db8::%d", i))
+			throw("127.0.0.2")
+		}
+		if admitted(l, reasons, "2001:db8::99") || !admitted(l, reasons, "2001:db8:0:1::1") {
+			t.Error("the ban is not that of the /64")
+		}
+		if admitted(l, reasons, "127.0.0.2") || !admitted(l, reasons, "127.0.0.3") {
+			t.Error("the ban of 127.0.0.2 is not its own")
+		}
+		if n := s.Stats().Bans.Load(); n != 3 {
+			t.Errorf("%d bans counted", n)
+		}
+	})
+}
+
+// Devices that mine are not shut out by others at the same address.
+func TestMinersOutliveBadNeighbours(t *testing.T) {
+	const farm = "192.0.2.1"
+	for name, bad := range map[string]string{
+		"garbage": "{]\n{]\n{]\n{]\n{]\n{]\n{]\n{]\n{]\n{]\n{]\n{]\n", "another protocol": "GET / HTTP/1.1\r\n\r\n",
+		"long line": "{" + strings.Repeat("x", 20<<10), "silence": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: Limits{PerAddress: 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				miner := stay(t, l, farm)
+				defer miner.Close()
+				for i := range 300 {
+					conn := l.dial(farm)
+					go io.Copy(io.Discard, conn)
+					go io.WriteString(conn, bad)
+					time.Sleep(100 * time.Millisecond)
+					if i%50 == 49 && !admitted(l, nil, farm) {
+						t.Fatalf("a miner is shut out after %d connections", i+1)
+					}
+				}
+				if s.Stats().Ready.Load() == 0 {
+					t.Error("the miner that was there is gone")
+				}
+			})
+		})
+	}
+}
+
+// Whoever does not log in cannot fill up an address, or all there is.
+func TestPendingGoFirst(t *testing.T) {
+	for name, limits := range map[string]Limits{"all": {Connections: 50}, "pending": {Pending: 50}, "address": {PerAddress: 50}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: limits}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				for i := range 256 {
+					conn := l.dial("192.0.2.1")
+					go io.Copy(io.Discard, conn)
+					if i%2 == 0 {
+						go io.WriteString(conn, subscribeLine)
+					}
+				}
+				synctest.Wait()
+				for range 49 {
+					stay(t, l, "192.0.2.1")
+				}
+				if n := s.Stats().Ready.Load(); n != 49 {
+					t.Errorf("%d of 49 miners are in", n)
+				}
+				if n := s.Stats().Connections.Load(); n > 99 {
+					t.Errorf("%d connections", n)
+				}
+			})
+		})
+	}
+}
+
+// A farm behind one address needs one limit raised, whatever its devices' manners.
+func TestFarmBehindOneAddress(t *testing.T) {
+	const devices = 5000
+	inBubble(t, ServerOptions{Limits: Limits{PerAddress: devices}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		p.authorize = func(_ *Conn, user, _ string) error {
+			if user == "typo" {
+				return errUnauthorized
+			}
+			return nil
+		}
+		for i := range devices { // all at once, after a power cut
+			conn := l.dial("192.0.2.1")
+			go io.Copy(io.Discard, conn)
+			say := subscribeLine + authorizeLine
+			if i%100 == 99 {
+				say = subscribeLine + strings.Replace(authorizeLine, `"me"`, `"typo"`, 1)
+			}
+			go io.WriteString(conn, say)
+		}
+		time.Sleep(10 * time.Second)
+		if n := s.Stats().Ready.Load(); n != devices*99/100 {
+			t.Errorf("%d of %d devices mine", n, devices*99/100)
+		}
+	})
+}
+
+// Guesses of one address are slow, however many connections make them.
+func TestGuessing(t *testing.T) {
+	for _, patient := range []bool{true, false} {
+		inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			var guesses atomic.Int64
+			p.authorize = func(_ *Conn, _, password string) error {
+				if password == "right" {
+					return nil
+				}
+				guesses.Add(1)
+				return errUnauthorized
+			}
+			first := time.Now()
+			for time.Since(first) < time.Minute {
+				conn := l.dial("192.0.2.1")
+				go io.Copy(io.Discard, conn)
+				go io.WriteString(conn, subscribeLine+strings.Repeat(authorizeLine, 3))
+				time.Sleep(20 * time.Millisecond)
+				if !patient {
+					conn.Close()
+				}
+			}
+			if n := guesses.Load(); n < 5 || n > 90 {
+				t.Errorf("%d guesses in a minute (patient: %v)", n, patient)
+			}
+			if !admittedWith(l, "192.0.2.2", "right") {
+				t.Error("another address has to wait")
+			}
+		})
+	}
+}
+
+func admittedWith(l *pipeListener, from, password string) bool {
+	answer, _ := visit(l, nil, from, subscribeLine+strings.Replace(authorizeLine, `"x"`, `"`+password+`"`, 1))
+	return strings.Contains(answer, authorizeReply)
+}
+
+// Whatever a client repeats, it gets little out of the server for it.
+func TestRepeatedMessages(t *testing.T) {
+	big := simnetJob()
+	big.Coinbase2 = make([]byte, 70<<10) // as p2pool's
+	names := strings.Repeat("n", 240)
+	for _, c := range []struct {
+		name string
+		line func(i int) string
+		most float64 // bytes out in a minute
+	}{
+		{"subscribe", func(int) string { return subscribeLine }, 6 << 20},
+		{"ping", func(int) string { return `{"id":1,"method":"mining.ping"}` + "\n" }, 2 << 20},
+		{"long ids", func(int) string { return `{"id":"` + strings.Repeat("i", 1000) + `","method":"x"}` + "\n" }, 3 << 20},
+		{"authorize", func(int) string { return authorizeLine }, 2 << 20},
+		{"names", func(i int) string { return strings.Replace(authorizeLine, `"me"`, fmt.Sprintf(`"%s%d"`, names, i), 1) }, 2 << 20},
+		{"configure", func(int) string {
+			return `{"id":1,"method":"mining.configure","params":[[` + strings.Repeat(`"minimum-difficulty",`, 400) + `"info"],{"minimum-difficulty.value":"x"}]}` + "\n"
+		}, 1 << 20},
+		{"transactions", func(int) string { return `{"id":1,"method":"mining.get_transactions","params":["4f1a"]}` + "\n" }, 2 << 20},
+		{"blank lines", func(int) string { return "\n" }, 1 << 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				encoded := EncodeJob(big)
+				p.authorized = func(c *Conn) { c.Notify(encoded) }
+				conn := stay(t, l, "192.0.2.1")
+				time.Sleep(time.Minute)
+				out, in := s.Stats().BytesOut.Load(), s.Stats().BytesIn.Load()
+				end := time.Now().Add(time.Minute)
+				_ = conn.SetWriteDeadline(end)
+				for i := 0; time.Now().Before(end); i++ {
+					if _, err := io.WriteString(conn, c.line(i)); err != nil {
+						break
+					}
+				}
+				if got := float64(s.Stats().BytesOut.Load() - out); got > c.most {
+					t.Errorf("%.0f bytes in a minute", got)
+				}
+				if got := s.Stats().BytesIn.Load() - in; got > 8<<20 {
+					t.Errorf("%d bytes were read in a minute", got)
+				}
+			})
+		})
+	}
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		for length, most := range map[int]int{8: 256, 250: 65} {
+			conn := l.dial("192.0.2.1")
+			all := readAll(conn)
+			go func() {
+				for i := range 300 {
+					name := fmt.Sprintf("%0*d", length, i)
+					io.WriteString(conn, strings.Replace(authorizeLine, `"me"`, `"`+name+`"`, 1))
+				}
+			}()
+			time.Sleep(10 * time.Second)
+			conn.Close()
+			if n := strings.Count(<-all, authorizeReply); n == 0 || n > most {
+				t.Errorf("%d names of %d bytes", n, length)
+			}
+		}
+	})
+}
+
+// Memory for lines that do not end, and for what nobody reads, is bounded for all
+// connections together.
+func TestMemoryOfStrangers(t *testing.T) {
+	t.Run("lines", func(t *testing.T) {
+		inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			var most int64
+			for range 500 {
+				conn := stay(t, l, "192.0.2.1")
+				go io.WriteString(conn, `{"id":"`+strings.Repeat("x", 5000))
+				synctest.Wait()
+				most = max(most, s.partial.Load())
+			}
+			if most > 1<<20+1<<16 || most < 1<<19 {
+				t.Errorf("%d bytes of incomplete lines", most)
+			}
+			time.Sleep(time.Minute)
+			if n := s.partial.Load(); n != 0 {
+				t.Errorf("%d bytes are left", n)
+			}
+		})
+	})
+	t.Run("output", func(t *testing.T) {
+		inBubble(t, ServerOptions{Limits: Limits{UnreadTotal: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			for range 100 {
+				conn := l.dial("192.0.2.1")
+				go io.CopyN(io.Discard, conn, int64(len(subscribeReply+authorizeReply)+2))
+				io.WriteString(conn, subscribeLine+authorizeLine)
+			}
+			synctest.Wait()
+			job := simnetJob()
+			job.Coinbase2 = make([]byte, 30<<10)
+			for range 2 {
+				s.Broadcast(EncodeJob(job), nil)
+				synctest.Wait()
+				if n := s.unread.Load(); n > 1<<20+1<<17 {
+					t.Errorf("%d bytes wait", n)
+				}
+			}
+			time.Sleep(time.Minute)
+			if n := s.unread.Load(); n != 0 || s.Stats().SlowCut.Load() != 100 {
+				t.Errorf("%d bytes are left, %d were cut", n, s.Stats().SlowCut.Load())
+			}
+		})
+	})
+}
+
+func TestGateForgets(t *testing.T) {
+	var limits Limits
+	limits.setDefaults()
+	var g gate
+	g.init(&limits)
+	now := time.Unix(1e9, 0)
+	visit := func(ip netip.Addr) {
+		c := &Conn{address: ip}
+		if _, err := g.arrive(c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.identify(c, ip, now); err != nil {
+			t.Fatal(err)
+		}
+		g.penalize(c, 10, now)
+		g.leave(c, now)
+	}
+	for i := range maxIdleVisitors + 1000 {
+		visit(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	if len(g.visitors) > maxIdleVisitors+1 || len(g.visitors) != g.idle || g.open != 0 {
+		t.Fatalf("%d addresses are remembered, %d said to be idle, %d open", len(g.visitors), g.idle, g.open)
+	}
+	now = now.Add(2 * time.Hour)
+	visit(netip.MustParseAddr("192.0.2.1"))
+	if len(g.visitors) > 1 {
+		t.Errorf("%d addresses are remembered two hours later", len(g.visitors))
+	}
+}
+
+func TestLimits(t *testing.T) {
+	var l Limits
+	l.setDefaults()
+	for i := range reflect.TypeFor[Limits]().NumField() {
+		f := reflect.TypeFor[Limits]().Field(i)
+		if f.Tag.Get("name") == "" || f.Tag.Get("help") == "" || f.Name != "Exempt" && reflect.ValueOf(l).Field(i).IsZero() {
+			t.Errorf("%s has no name, help or default", f.Name)
+		}
+	}
+	reference, err := os.ReadFile("../docs/stratum.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.each(func(name, standard string, _ reflect.Value) error {
+		if !regexp.MustCompile("(?m)^\\|.*`" + name + "`.*\\b" + standard + "\\b").Match(reference) {
+			t.Errorf("docs/stratum.md does not list %s with its default %s", name, standard)
+		}
+		return nil
+	})
+	got, err := ParseLimits(map[string]string{"connections-per-address": "5000", "idle-time": "0", "message-rate": "0.5", "exempt": "10.0.0.0/8;192.0.2.0/24"})
+	want := l
+	want.PerAddress, want.Idle, want.MessageRate = 5000, -1, 0.5
+	want.Exempt = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("limits %+v, %v", got, err)
+	}
+	for _, bad := range []map[string]string{
+		{"connection": "5"},
+		{"connections": "many"},
+		{"connections": "-1"},
+		{"idle-time": "5"},
+		{"message-rate": "NaN"},
+		{"line-length": "100"},
+		{"line-length": "0"},
+		{"exempt": "10.0.0.0"},
+	} {
+		if l, err := ParseLimits(bad); err == nil {
+			t.Errorf("%v is taken: %+v", bad, l)
+		}
+	}
+}
+
+func TestExempt(t *testing.T) {
+	inBubble(t, ServerOptions{Limits: Limits{PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}},
+		func(t *testing.T, s *Server, l *pipeListener, reasons <-chan error, _ *testPool) {
+			for range 20 {
+				stay(t, l, "10.1.2.3")
+				_, _ = visit(l, reasons, "10.1.2.3", "GET / HTTP/1.1\r\n")
+			}
+			if n := s.Stats().Ready.Load(); n != 20 {
+				t.Errorf("%d of 20 are in", n)
+			}
+			stay(t, l, "11.1.2.3")
+			if admitted(l, reasons, "11.1.2.3") {
+				t.Error("another network is exempt, too")
+			}
+		})
+}

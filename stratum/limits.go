@@ -1,0 +1,194 @@
+package stratum
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits are what a Server puts up with. Zero is the default, a negative value no
+// limit. The tags are the one place of names, defaults and help: ServerOptions, the
+// flags of lode proxy (--limit-NAME), its environment and configuration file, and
+// --proxy-limit of lode scheduler all go by them; there, 0 is no limit.
+//
+// The comments give the reason for each default.
+type Limits struct {
+	// Connections: 6 KB each, of which a task of 256 MB bears 10,000 with full blocks;
+	// the default is for the greater ones, and what the memory bears is up to the pool.
+	Connections int `name:"connections" default:"100000" placeholder:"N" help:"Open connections."`
+	// PerAddress: a stranger at one address cannot have more than this of them; a greater
+	// farm behind one needs the flag, and nothing else.
+	PerAddress int `name:"connections-per-address" default:"1000" placeholder:"N" help:"Open connections of one address (an IPv6 /64 counts as one); a farm behind NAT needs as many as it has devices. For one more the oldest of them that has not logged in is closed, else the new one is refused."`
+	// Pending: who has not logged in costs memory and gives nothing. So many are on
+	// their way when 50,000 miners come back at once. One more, and the oldest goes.
+	Pending int `name:"pending" default:"8000" placeholder:"N" help:"Connections that have not logged in; for one more the oldest of them is closed."`
+	// Handshakes: 10 to 40 KB each until they are done, which is a second at most.
+	Handshakes int `name:"tls-handshakes" default:"500" placeholder:"N" help:"TLS handshakes under way; for one more the oldest is closed. Half of the processors at most work on them."`
+
+	// Handshake: miners log in within a second; over a satellite, within a few.
+	Handshake time.Duration `name:"handshake-time" default:"30s" placeholder:"DURATION" help:"Time from the connection to the login (subscribe and authorize)."`
+	// LineTime: a line is a packet or two.
+	LineTime time.Duration `name:"line-time" default:"20s" placeholder:"DURATION" help:"Time from a line's first byte to its end."`
+	// Idle: a miner sends several shares a minute; one that was given too great a
+	// difficulty, some an hour. A dead one is found sooner by keep-alive probes.
+	Idle time.Duration `name:"idle-time" default:"1h" placeholder:"DURATION" help:"Time for which a miner may send nothing."`
+	// Unread: nobody's receive window is shut for so long who means to read.
+	Unread time.Duration `name:"unread-time" default:"10s" placeholder:"DURATION" help:"Time for which a miner may leave what it was sent unread; three times that where all of it fits into the socket's buffer."`
+
+	// LineLength: the longest known line of a miner, a submit with a name of 255
+	// bytes, is below 1 KiB.
+	LineLength int `name:"line-length" default:"16384" placeholder:"BYTES" help:"Length of a line, at least 512; never without limit."`
+	// PartialBytes: 8 KB for a line that is waited for, half as many as connections.
+	PartialBytes int `name:"partial-bytes" default:"33554432" placeholder:"BYTES" help:"Memory for incomplete lines of all miners together; who needs more is closed."`
+	// UnreadBytes: 20 to 60 jobs on a chain with full blocks.
+	UnreadBytes int `name:"unread-bytes" default:"131072" placeholder:"BYTES" help:"Output that may wait for one miner, beyond its socket's buffer; a single greater job may."`
+	// UnreadTotal: an eighth of the memory of a proxy's task.
+	UnreadTotal int `name:"unread-total" default:"33554432" placeholder:"BYTES" help:"Output that may wait for all miners together; who adds to it then is closed."`
+	// SocketBytes: the kernel doubles it. Enough for one job and a hundred replies on
+	// their way; kernels let it grow to 4 MB by themselves.
+	SocketBytes int `name:"socket-bytes" default:"32768" placeholder:"BYTES" help:"Send buffer of a socket (SO_SNDBUF; 0: the system's choice)."`
+
+	// MessageRate: the fastest miner with a difficulty far too low sends 50 a second.
+	MessageRate float64 `name:"message-rate" default:"200" placeholder:"N" help:"Messages per second of one connection, beyond the burst; who sends more is read more slowly. A share counts as 1, another message as 4, and one more for each 256 bytes of it and of what it brings about."`
+	// MessageBurst: an aggregator that logs in with its names, or hands in what it kept
+	// over a short loss of the line.
+	MessageBurst int `name:"message-burst" default:"1000" placeholder:"N" help:"Messages of one connection at once."`
+	// Names: most miners have one, aggregators one for each machine behind them.
+	Names int `name:"names" default:"256" placeholder:"N" help:"Worker names of one connection."`
+	// NameBytes: 256 names of 64 bytes.
+	NameBytes int `name:"name-bytes" default:"16384" placeholder:"BYTES" help:"Length of all worker names of one connection together."`
+
+	// GuessTime: one guess a second is hopeless. Ten are free: people mistype.
+	GuessTime time.Duration `name:"guess-time" default:"1s" placeholder:"DURATION" help:"Pause between two refused logins of one address, beyond ten at once (more where many mine); it comes before the answer."`
+	// BanScore: seventeen browsers a minute, or one device that sends only nonsense.
+	BanScore float64 `name:"ban-score" default:"100" placeholder:"POINTS" help:"Points that close an address out: a line that is no message has 1, a connection closed for such 5, a refused login 2. They halve every --limit-ban-half-life. Where others mine, or did within the hour, the address is not closed out, but may have only eight connections at a time that have not logged in."`
+	// BanHalfLife and BanTime: long enough to be no use to an attacker, short enough
+	// for somebody who has found his mistake.
+	BanHalfLife time.Duration `name:"ban-half-life" default:"1m" placeholder:"DURATION" help:"Time in which ban points halve."`
+	BanTime     time.Duration `name:"ban-time" default:"10m" placeholder:"DURATION" help:"For how long an address is closed out."`
+	// Exempt: nobody. Balancers should send PROXY headers instead.
+	Exempt []netip.Prefix `name:"exempt" placeholder:"CIDR" help:"Networks to whose addresses no limit per address and no ban applies; repeatable. No address is exempt by itself, loopback neither."`
+}
+
+// minLineLength is the least LineLength: a submit with long names fits.
+const minLineLength = 512
+
+// each calls f for every limit that is a number or a duration.
+func (l *Limits) each(f func(name, standard string, field reflect.Value) error) error {
+	v := reflect.ValueOf(l).Elem()
+	for i := range v.NumField() {
+		if tag := v.Type().Field(i).Tag; tag.Get("default") != "" {
+			if err := f(tag.Get("name"), tag.Get("default"), v.Field(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func parseLimit(field reflect.Value, text string) error {
+	switch field.Interface().(type) {
+	case time.Duration:
+		d, err := time.ParseDuration(text)
+		if text == "0" {
+			d, err = 0, nil
+		}
+		if err != nil || d < 0 {
+			return fmt.Errorf("%q: want a duration such as 30s, or 0 for no limit", text)
+		}
+		field.SetInt(int64(d))
+	case float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(f >= 0) {
+			return fmt.Errorf("%q: want a number, or 0 for no limit", text)
+		}
+		field.SetFloat(f)
+	default:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q: want a whole number, or 0 for no limit", text)
+		}
+		field.SetInt(int64(n))
+	}
+	return nil
+}
+
+// setDefaults fills what is zero.
+func (l *Limits) setDefaults() {
+	_ = l.each(func(_, standard string, field reflect.Value) error {
+		if field.IsZero() {
+			return parseLimit(field, standard) // the tags are right: see TestLimits
+		}
+		return nil
+	})
+}
+
+// ZeroIsNone reads l as a user wrote it, all of it: 0 is no limit.
+func (l *Limits) ZeroIsNone() {
+	_ = l.each(func(_, _ string, field reflect.Value) error {
+		if !field.IsZero() {
+			return nil
+		}
+		if field.CanInt() {
+			field.SetInt(-1)
+		} else {
+			field.SetFloat(-1)
+		}
+		return nil
+	})
+}
+
+// Check reports what cannot be followed.
+func (l *Limits) Check() error {
+	if l.LineLength < minLineLength {
+		return fmt.Errorf("limit line-length: want %d or more", minLineLength)
+	}
+	for name, f := range map[string]float64{"message-rate": l.MessageRate, "ban-score": l.BanScore} {
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("limit %s: want a number, or 0 for no limit", name)
+		}
+	}
+	return nil
+}
+
+// ParseLimits reads limits by their names, as users write them: 0 is no limit, what is
+// not named has its default.
+func ParseLimits(values map[string]string) (l Limits, err error) {
+	l.setDefaults()
+	left := len(values)
+	var names []string
+	err = l.each(func(name, _ string, field reflect.Value) error {
+		names = append(names, name)
+		text, ok := values[name]
+		if !ok {
+			return nil
+		}
+		left--
+		if err := parseLimit(field, text); err != nil {
+			return fmt.Errorf("limit %s: %w", name, err)
+		}
+		return nil
+	})
+	if text, ok := values["exempt"]; ok && err == nil {
+		left--
+		for part := range strings.FieldsSeq(strings.ReplaceAll(text, ";", " ")) {
+			prefix, parseErr := netip.ParsePrefix(part)
+			if parseErr != nil {
+				return l, fmt.Errorf("limit exempt: %q: want networks such as 10.0.0.0/8, parted by semicolons", part)
+			}
+			l.Exempt = append(l.Exempt, prefix)
+		}
+	}
+	if err == nil && left > 0 {
+		err = fmt.Errorf("unknown limit: want one of %s, exempt", strings.Join(names, ", "))
+	}
+	if err != nil {
+		return l, err
+	}
+	l.ZeroIsNone()
+	return l, l.Check()
+}
