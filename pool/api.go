@@ -1,18 +1,16 @@
 package pool
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"lode/pool/accounts"
+	"lode/pool/api"
 )
 
 // The API's answers. Rates are in H/s, difficulties pdiff, times RFC 3339.
@@ -62,30 +60,40 @@ type (
 	}
 )
 
-// handler serves API, metrics and health check.
-func (p *Proxy) handler() http.Handler {
+// newAPI serves API, metrics and health check.
+func (p *Proxy) newAPI() *api.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{p})
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", p.serveHealth)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.apiStatus()) })
-	mux.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.accounts.Workers()) })
-	mux.HandleFunc("GET /api/v1/upstreams", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.apiUpstreams()) })
-	mux.HandleFunc("GET /api/v1/blocks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.apiBlocks()) })
-	mux.HandleFunc("POST /notify", func(w http.ResponseWriter, _ *http.Request) {
-		p.Notify()
-		w.WriteHeader(http.StatusAccepted)
-	})
-	return mux
+	s := api.New()
+	s.Cheap("GET /healthz", p.serveHealth)
+	s.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
+	s.JSON("/api/v1/status", func() any { return p.apiStatus() })
+	s.JSON("/api/v1/upstreams", func() any { return p.apiUpstreams() })
+	s.List("/api/v1/workers", p.ranking())
+	s.List("/api/v1/blocks", func() api.List { return api.Slice[apiBlock](p.apiBlocks()) })
+	s.Post("/notify", p.config.NotifyFrom, p.Notify)
+	return s
 }
 
-func writeJSON(w http.ResponseWriter, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(value) // the client is gone
+// workerList reports workers when they are asked for.
+type workerList []*accounts.Worker
+
+func (l workerList) Len() int     { return len(l) }
+func (l workerList) At(i int) any { return l[i].Report() }
+
+// ranking gives the order of the workers, made once a second at most.
+func (p *Proxy) ranking() func() api.List {
+	var mu sync.Mutex
+	var list workerList
+	var made time.Time
+	return func() api.List {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := p.now(); now.Sub(made) > time.Second {
+			list, made = p.accounts.Ranking(), now
+		}
+		return list
+	}
 }
 
 // serveHealth answers 200 while miners get valid work.
@@ -161,30 +169,4 @@ func (p *Proxy) apiBlocks() []apiBlock {
 		})
 	}
 	return list
-}
-
-// serveHTTP serves the API until ctx ends.
-func (p *Proxy) serveHTTP(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler: p.handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16,
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(short) != nil {
-			_ = server.Close()
-		}
-	})
-	err := server.Serve(l)
-	if stop() {
-		return fmt.Errorf("HTTP API at %s: %w", l.Addr(), err)
-	}
-	<-stopped
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
 }

@@ -45,7 +45,7 @@ func (p *Proxy) openListeners() (list []*listener, err error) {
 	if err != nil {
 		return list, err
 	}
-	api, err := add(p.config.HTTPListen, "HTTP", p.serveHTTP)
+	api, err := add(p.config.HTTPListen, "HTTP", p.newAPI().Serve)
 	if err != nil {
 		return list, err
 	}

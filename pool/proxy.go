@@ -69,6 +69,7 @@ type Proxy struct {
 	keeper   *blocks.Keeper
 	accounts *accounts.Book
 	server   *stratum.Server
+	notices  *pacer
 	sources  []source
 	nodes    []*node.Node
 	jobs     *jobs
@@ -105,6 +106,7 @@ type Proxy struct {
 // connect yet: Run does.
 func New(config Config) (*Proxy, error) {
 	p := &Proxy{config: config, log: config.Logger, now: time.Now}
+	p.notices = &pacer{interval: noticeInterval, do: p.notifySources}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -152,6 +154,7 @@ func New(config Config) (*Proxy, error) {
 // everything is closed.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer p.closeState()
+	defer p.notices.stop()
 	listeners, err := p.openListeners()
 	if err != nil {
 		return fmt.Errorf("pool-proxy: %w", err)

@@ -4,13 +4,16 @@
 package accounts
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,6 +222,9 @@ func (w *Worker) LastDifficulty() float64 {
 // Name is the worker's.
 func (w *Worker) Name() string { return w.name }
 
+// Report is a snapshot of the worker.
+func (w *Worker) Report() Report { return w.report(w.book.now()) }
+
 func (w *Worker) report(now time.Time) Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -238,26 +244,32 @@ func (w *Worker) report(now time.Time) Report {
 // Total reports all workers together.
 func (b *Book) Total() Report { return b.total.report(b.now()) }
 
-// Workers reports each worker, the fastest first.
-func (b *Book) Workers() []Report {
+// Ranking is all workers, the fastest first.
+func (b *Book) Ranking() []*Worker {
+	now := b.now()
 	b.mu.Lock()
 	workers := make([]*Worker, 0, len(b.workers))
 	for _, w := range b.workers {
 		workers = append(workers, w)
 	}
 	b.mu.Unlock()
-	now := b.now()
-	reports := make([]Report, len(workers))
-	for i, w := range workers {
-		reports[i] = w.report(now)
+	type ranked struct {
+		*Worker
+		rate float64
 	}
-	sort.Slice(reports, func(i, j int) bool {
-		if reports[i].Hashrate5m != reports[j].Hashrate5m {
-			return reports[i].Hashrate5m > reports[j].Hashrate5m
-		}
-		return reports[i].Worker < reports[j].Worker
+	order := make([]ranked, len(workers))
+	for i, w := range workers {
+		w.mu.Lock()
+		order[i] = ranked{w, w.rates[1].value(now, spans[1])}
+		w.mu.Unlock()
+	}
+	slices.SortFunc(order, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(b.rate, a.rate), strings.Compare(a.name, b.name))
 	})
-	return reports
+	for i := range order {
+		workers[i] = order[i].Worker
+	}
+	return workers
 }
 
 // saved is a worker on disk. Rates begin anew after a restart, except for the one

@@ -23,14 +23,14 @@ func TestRates(t *testing.T) {
 		now = now.Add(time.Duration(every * float64(time.Second)))
 		w.Share(now, accounts.Accepted, 1000, 1500)
 	}
-	r := b.Workers()[0]
+	r := b.Ranking()[0].Report()
 	for window, got := range map[string]float64{"1m": r.Hashrate1m, "5m": r.Hashrate5m, "1h": r.Hashrate1h} {
 		if math.Abs(got/rate-1) > 0.05 {
 			t.Errorf("%s: %.3g H/s, want %.3g", window, got, rate)
 		}
 	}
 	now = now.Add(10 * time.Minute)
-	r = b.Workers()[0]
+	r = b.Ranking()[0].Report()
 	if r.Hashrate1m > rate/1000 || r.Hashrate1h < rate/2 {
 		t.Errorf("ten minutes later: %.3g %.3g", r.Hashrate1m, r.Hashrate1h)
 	}
@@ -40,7 +40,8 @@ func TestRates(t *testing.T) {
 		now = now.Add(time.Duration(every * float64(time.Second)))
 		young.Share(now, accounts.Accepted, 1000, 0)
 	}
-	for _, r := range b.Workers() {
+	for _, w := range b.Ranking() {
+		r := w.Report()
 		if r.Worker == "young" && (r.Hashrate5m < rate/2 || r.Hashrate5m > rate*2) {
 			t.Errorf("young: %.3g over five minutes", r.Hashrate5m)
 		}
@@ -66,7 +67,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if err := c.Load(path); err != nil {
 		t.Fatal(err)
 	}
-	r := c.Workers()[0]
+	r := c.Ranking()[0].Report()
 	if r.Worker != "rig" || r.Tallies["accepted"] != (accounts.Tally{Shares: 1, Difficulty: 2}) ||
 		r.Tallies["stale"] != (accounts.Tally{Shares: 1, Difficulty: 3}) || r.BestShare != 17 || r.Blocks != 1 || r.Connections != 0 {
 		t.Errorf("%+v", r)
@@ -82,7 +83,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if err := c.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(c.Workers()); n != 0 || c.Total().Tallies["accepted"].Shares != 1 {
+	if n := len(c.Ranking()); n != 0 || c.Total().Tallies["accepted"].Shares != 1 {
 		t.Errorf("%d workers, total %+v", n, c.Total())
 	}
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
@@ -98,7 +99,7 @@ func TestManyNames(t *testing.T) {
 	for i := range 30_000 {
 		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1)
 	}
-	if n := len(b.Workers()); n > 20_001 {
+	if n := len(b.Ranking()); n > 20_001 {
 		t.Errorf("%d accounts", n)
 	}
 	if got := b.Total().Tallies["accepted"].Shares; got != 30_000 {

@@ -1,0 +1,280 @@
+// Package api serves HTTP to whoever comes, at a bounded cost: one answer is computed
+// at a time, and then nothing for as long as that took; lists come in pages, made piece
+// by piece as the client reads them; connections, headers, bodies and times are bounded.
+// What miners feel of it is at most half of one processor.
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+const (
+	// maxConns are the open connections: monitoring has a few. One more closes the
+	// oldest that is not being answered.
+	maxConns = 128
+	// maxRequests are those that are answered or wait for their turn.
+	maxRequests = 64
+	// PageSize is how many entries a page of a list has at most, and without ?limit=.
+	PageSize = 1000
+	// piece is how many entries of a page are made at a time.
+	piece = 50
+
+	headerTime = 5 * time.Second
+	bodyTime   = 10 * time.Second
+	answerTime = 20 * time.Second
+	idleTime   = time.Minute
+	maxHeader  = 16 << 10
+	maxBody    = 4 << 10
+)
+
+// Server answers requests. Register all routes before Serve.
+type Server struct {
+	mux      *http.ServeMux
+	requests chan struct{} // holds one for each that is answered or waits
+	turn     chan struct{} // held while an answer is computed
+	crossing *http.CrossOriginProtection
+	door     door
+}
+
+// New makes a server without routes.
+func New() *Server {
+	return &Server{
+		mux: http.NewServeMux(), requests: make(chan struct{}, maxRequests), turn: make(chan struct{}, 1),
+		crossing: http.NewCrossOriginProtection(), door: door{most: maxConns},
+	}
+}
+
+// compute runs f when it is the request's turn; false: the client has gone before.
+func (s *Server) compute(ctx context.Context, f func()) bool {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	begin := time.Now()
+	f()
+	rest := time.Since(begin)
+	time.AfterFunc(rest, func() { <-s.turn })
+	return true
+}
+
+// limited refuses requests beyond maxRequests.
+func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case s.requests <- struct{}{}:
+			defer func() { <-s.requests }()
+			h(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+		}
+	}
+}
+
+// Cheap registers a handler that costs nothing and is never refused.
+func (s *Server) Cheap(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, h) }
+
+// Handle registers a handler whose answer is short: it is gathered, then sent.
+func (s *Server) Handle(pattern string, h http.Handler) {
+	s.mux.HandleFunc(pattern, s.limited(func(w http.ResponseWriter, r *http.Request) {
+		answer := &gathered{header: w.Header(), status: http.StatusOK}
+		if s.compute(r.Context(), func() { h.ServeHTTP(answer, r) }) {
+			w.WriteHeader(answer.status)
+			_, _ = w.Write(answer.body.Bytes()) // the client is gone
+		}
+	}))
+}
+
+// gathered is a ResponseWriter that keeps the answer.
+type gathered struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (g *gathered) Header() http.Header         { return g.header }
+func (g *gathered) WriteHeader(status int)      { g.status = status }
+func (g *gathered) Write(b []byte) (int, error) { return g.body.Write(b) }
+
+// JSON registers a GET for a value.
+func (s *Server) JSON(path string, get func() any) {
+	s.Handle("GET "+path, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		setJSON(w.Header())
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(get()) // into memory
+	}))
+}
+
+func setJSON(h http.Header) {
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+}
+
+// List is what pages are made of.
+type List interface {
+	Len() int
+	At(i int) any
+}
+
+// Slice is a List of what is there already.
+type Slice[T any] []T
+
+// Len implements List.
+func (s Slice[T]) Len() int { return len(s) }
+
+// At implements List.
+func (s Slice[T]) At(i int) any { return s[i] }
+
+// List registers a GET for an array, of which ?offset= and ?limit= (PageSize at most)
+// choose a part. X-Total-Count is the length of the whole, Link names the next page. get
+// is called once a request, At in between what is sent.
+func (s *Server) List(path string, get func() List) {
+	s.mux.HandleFunc("GET "+path, s.limited(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		offset, offsetErr := number(query, "offset", 0)
+		limit, limitErr := number(query, "limit", PageSize)
+		if err := errors.Join(offsetErr, limitErr); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		var list List
+		if !s.compute(r.Context(), func() { list = get() }) {
+			return
+		}
+		offset = min(offset, list.Len())
+		end := offset + min(limit, PageSize, list.Len()-offset)
+		setJSON(w.Header())
+		w.Header().Set("X-Total-Count", strconv.Itoa(list.Len()))
+		if end < list.Len() && end > offset {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?offset=%d&limit=%d>; rel="next"`, path, end, end-offset))
+		}
+		s.write(r.Context(), w, list, offset, end)
+	}))
+}
+
+func (s *Server) write(ctx context.Context, w http.ResponseWriter, list List, from, to int) {
+	var b bytes.Buffer
+	b.WriteString("[")
+	separator := "\n  "
+	for i := from; i < to; {
+		entries := func() {
+			for end := min(i+piece, to); i < end; i++ {
+				entry, err := json.MarshalIndent(list.At(i), "  ", "  ")
+				if err != nil {
+					continue // not reached: what is listed can be encoded
+				}
+				b.WriteString(separator)
+				b.Write(entry)
+				separator = ",\n  "
+			}
+		}
+		if !s.compute(ctx, entries) {
+			return
+		}
+		if _, err := w.Write(b.Bytes()); err != nil {
+			return
+		}
+		b.Reset()
+	}
+	if to > from {
+		b.WriteString("\n")
+	}
+	b.WriteString("]\n")
+	_, _ = w.Write(b.Bytes()) // the client is gone
+}
+
+func number(query url.Values, name string, standard int) (int, error) {
+	text := query.Get(name)
+	if text == "" {
+		return standard, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s=%q: want a number from 0", name, text)
+	}
+	return n, nil
+}
+
+// loopback are the networks of this machine.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// Post registers a POST that makes something happen: for clients in the networks (nil:
+// this machine), never for pages of other sites that a browser there shows.
+func (s *Server) Post(path string, from []netip.Prefix, do func()) {
+	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !comesFrom(r.RemoteAddr, from):
+			http.Error(w, "not from this address: name its network with --notify-from", http.StatusForbidden)
+		case s.crossing.Check(r) != nil || from == nil && !localHost(r.Host):
+			http.Error(w, "not from pages of other sites", http.StatusForbidden)
+		default:
+			do()
+			w.WriteHeader(http.StatusAccepted)
+		}
+	})
+}
+
+func comesFrom(remote string, networks []netip.Prefix) bool {
+	if networks == nil {
+		networks = loopback
+	}
+	addr, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	for _, n := range networks {
+		if n.Contains(addr.Addr().Unmap().WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+// localHost reports whether a request's Host is an address or localhost. A browser that
+// was led to this machine by a name of somebody else's names that.
+func localHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost"
+}
+
+// Serve answers until ctx ends; it closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler: s.door.answering(http.MaxBytesHandler(s.mux, maxBody)), ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime,
+		WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ConnState: s.door.leave, ConnContext: s.door.enter,
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(short) != nil {
+			_ = server.Close()
+		}
+	})
+	err := server.Serve(l)
+	if stop() {
+		return fmt.Errorf("HTTP API at %s: %w", l.Addr(), err)
+	}
+	<-stopped
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,268 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func serve(t testing.TB, s *Server) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return l.Addr().String()
+}
+
+func request(t testing.TB, method, url string, header ...string) (status int, h http.Header, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			r.Host = header[i+1]
+		}
+		r.Header.Set(header[i], header[i+1])
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, response.Header, string(b)
+}
+
+func TestPages(t *testing.T) {
+	var list Slice[int]
+	s := New()
+	s.List("/list", func() List { return list })
+	address := serve(t, s)
+	for _, c := range []struct {
+		length     int
+		query      string
+		from, to   int
+		next, fail bool
+	}{
+		{0, "", 0, 0, false, false},
+		{3, "", 0, 3, false, false},
+		{3, "?limit=2", 0, 2, true, false},
+		{3, "?limit=2&offset=2", 2, 3, false, false},
+		{3, "?offset=9", 3, 3, false, false},
+		{3, "?limit=0", 0, 0, false, false},
+		{5000, "", 0, PageSize, true, false},
+		{5000, "?limit=4000&offset=990", 990, 990 + PageSize, true, false},
+		{5000, "?limit=9223372036854775807&offset=4990", 4990, 5000, false, false},
+		{3, "?limit=-1", 0, 0, false, true},
+		{3, "?offset=x", 0, 0, false, true},
+	} {
+		list = list[:0]
+		for i := range c.length {
+			list = append(list, i)
+		}
+		status, header, body := request(t, "GET", "http://"+address+"/list"+c.query)
+		if c.fail {
+			if status != http.StatusBadRequest {
+				t.Errorf("%d entries, %s: %d", c.length, c.query, status)
+			}
+			continue
+		}
+		var got []int
+		if err := json.Unmarshal([]byte(body), &got); err != nil || status != http.StatusOK || len(got) != c.to-c.from || len(got) > 0 && (got[0] != c.from || got[len(got)-1] != c.to-1) {
+			t.Errorf("%d entries, %s: %d %.60s, %v", c.length, c.query, status, body, err)
+		}
+		if header.Get("X-Total-Count") != fmt.Sprint(c.length) || c.next != strings.Contains(header.Get("Link"), `rel="next"`) {
+			t.Errorf("%d entries, %s: header %v", c.length, c.query, header)
+		}
+	}
+}
+
+func TestPost(t *testing.T) {
+	var done atomic.Int64
+	count := func() { done.Add(1) }
+	s := New()
+	s.Post("/here", nil, count)
+	s.Post("/there", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, count)
+	s.Post("/all", []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, count)
+	address := serve(t, s)
+	for _, c := range []struct {
+		path   string
+		header []string
+		want   int
+	}{
+		{"/here", nil, http.StatusAccepted},
+		{"/here", []string{"Host", "localhost:8651"}, http.StatusAccepted},
+		{"/here", []string{"Host", "[::1]:8651"}, http.StatusAccepted},
+		{"/here", []string{"Host", "rebound.example:8651"}, http.StatusForbidden},
+		{"/here", []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
+		{"/here", []string{"Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
+		{"/here", []string{"Origin", "http://evil.example"}, http.StatusForbidden},
+		{"/here", []string{"Origin", "null"}, http.StatusForbidden},
+		{"/here", []string{"Origin", "http://" + address}, http.StatusAccepted},
+		{"/there", nil, http.StatusForbidden},
+		{"/all", []string{"Host", "proxy.lan"}, http.StatusAccepted},
+	} {
+		before := done.Load()
+		status, _, _ := request(t, "POST", "http://"+address+c.path, c.header...)
+		if status != c.want || (done.Load() > before) != (c.want == http.StatusAccepted) {
+			t.Errorf("%s %v: %d", c.path, c.header, status)
+		}
+	}
+	if status, _, _ := request(t, "GET", "http://"+address+"/here"); status != http.StatusMethodNotAllowed {
+		t.Errorf("GET: %d", status)
+	}
+}
+
+// Connections that somebody holds open shut nobody out.
+func TestOpenConnections(t *testing.T) {
+	s := New()
+	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	address := serve(t, s)
+	for i := range 3 * maxConns {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i%2 == 0 {
+			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ") // and no more
+		}
+		if i%maxConns == maxConns-1 {
+			if status, _, _ := request(t, "GET", "http://"+address+"/healthz"); status != http.StatusOK {
+				t.Fatalf("after %d connections: %d", i+1, status)
+			}
+		}
+	}
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	if s.door.order.Len() > maxConns || len(s.door.conns) != s.door.order.Len() {
+		t.Errorf("%d connections, %d known", s.door.order.Len(), len(s.door.conns))
+	}
+}
+
+// manyBytes is a list of 20,000 entries of a kilobyte each, made when they are asked for.
+type manyBytes struct{ made *atomic.Int64 }
+
+func (manyBytes) Len() int { return 20_000 }
+func (m manyBytes) At(int) any {
+	m.made.Add(1)
+	return strings.Repeat("x", 1000)
+}
+
+// Readers that do not read cost little memory, and those who read are served.
+func TestSlowReaders(t *testing.T) {
+	var made atomic.Int64
+	s := New()
+	s.List("/list", func() List { return manyBytes{&made} })
+	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	address := serve(t, s)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var wg sync.WaitGroup
+	for range 40 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.(*net.TCPConn).SetReadBuffer(2048)
+		_, _ = io.WriteString(conn, strings.Repeat("GET /list HTTP/1.1\r\nHost: x\r\n\r\n", 50))
+	}
+	for range 5 {
+		wg.Go(func() {
+			if status, _, body := request(t, "GET", "http://"+address+"/list?limit=100"); status != http.StatusOK || len(body) < 100_000 {
+				t.Errorf("%d %.40s", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapInuse) - int64(before.HeapInuse); grown > 40<<20 {
+		t.Errorf("%d bytes of memory for readers that do not read", grown)
+	}
+	if status, _, _ := request(t, "GET", "http://"+address+"/healthz"); status != http.StatusOK {
+		t.Errorf("health check: %d", status)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	hold := make(chan struct{})
+	s := New()
+	s.Handle("GET /slow", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
+	s.Handle("POST /body", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		}
+	}))
+	address := serve(t, s)
+	if status, _, _ := request(t, "GET", "http://"+address+"/body", "X-Long", strings.Repeat("x", 2*maxHeader)); status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("long header: %d", status)
+	}
+	response, err := http.Post("http://"+address+"/body", "text/plain", strings.NewReader(strings.Repeat("x", maxBody+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.Body.Close(); response.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("long body: %d", response.StatusCode)
+	}
+	var wg sync.WaitGroup
+	for range maxRequests {
+		wg.Go(func() { request(t, "GET", "http://"+address+"/slow") })
+	}
+	for end := time.Now().Add(20 * time.Second); len(s.requests) < maxRequests; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d requests are under way", len(s.requests))
+		}
+	}
+	status, header, _ := request(t, "GET", "http://"+address+"/slow")
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("one request too many: %d", status)
+	}
+	close(hold)
+	wg.Wait()
+}
+
+// A client that has gone gives its turn up.
+func TestTurns(t *testing.T) {
+	s := New()
+	s.turn <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s.compute(ctx, func() { t.Error("computed for nobody") }) {
+		t.Error("computed")
+	}
+	<-s.turn
+	if !s.compute(t.Context(), func() {}) || !s.compute(t.Context(), func() {}) {
+		t.Error("the turn was not given back")
+	}
+}
