@@ -182,7 +182,7 @@ func (p *testPool) Submit(c *stratum.Conn, s *stratum.Share) error {
 	return nil
 }
 
-func (p *testPool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty) { p.suggested.Add(1) }
+func (p *testPool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty, bool) { p.suggested.Add(1) }
 
 func (p *testPool) Transactions(*stratum.Conn, string) ([][]byte, error) {
 	return nil, &stratum.Error{Code: stratum.CodeOther, Text: "none"}

@@ -49,25 +49,61 @@ type work struct {
 	pool   *poolWork      // of a pool
 }
 
-// job is work as it was sent to miners under one id.
+// editions is how many forms a job has. They are the same work with another id and other
+// hashes: a miner takes a new difficulty with the next job, and some drop a job whose id
+// they have seen. The forms are fixed beforehand and the same for all miners, so that
+// whatever single miners do, there are never more of them.
+const editions = 16
+
+// jobKey is the number of a job and that of an edition in one: editions that a miner is
+// sent have growing keys. Written with base 36 it is the job id.
+type jobKey uint64
+
+func keyOf(number uint64, edition int) jobKey { return jobKey(number*editions + uint64(edition)) }
+
+func (k jobKey) number() uint64 { return uint64(k) / editions }
+func (k jobKey) edition() int   { return int(k % editions) }
+func (k jobKey) id() string     { return strconv.FormatUint(uint64(k), 36) }
+
+// parseKey reads a job id, without allocations; ok: it is one that id can have made.
+func parseKey(id string) (k jobKey, ok bool) {
+	const longest = 12 // 36^12 < 2^64
+	if len(id) == 0 || len(id) > longest || id[0] == '0' {
+		return 0, false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= '0' && c <= '9':
+			k = 36*k + jobKey(c-'0')
+		case c >= 'a' && c <= 'z':
+			k = 36*k + jobKey(c-'a') + 10
+		default:
+			return 0, false
+		}
+	}
+	return k, true
+}
+
+// job is work as it was sent to miners.
 type job struct {
 	*work
 	number uint64
-	id     string
 	clean  bool // earlier jobs are worthless
-	alias  bool // made for single miners, not broadcast
 	seen   *share.Seen
 	sent   time.Time
 	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
 	retired atomic.Int64
 
-	usual    atomic.Pointer[variant] // the one that was asked for last
+	usual    [editions]atomic.Pointer[variant] // those that were asked for last
 	mu       sync.Mutex
-	variants map[int]*variant // by size of the whole extranonce
-	template func(size int) (*template.Work, error)
+	variants map[variantKey]*variant
+	template func(size, edition int) (*template.Work, error)
 }
 
-// variant is a job for one size of the extranonce.
+// variantKey is the size of the whole extranonce and the edition.
+type variantKey struct{ size, edition int }
+
+// variant is an edition of a job for one size of the extranonce.
 type variant struct {
 	size    int
 	job     *stratum.Job
@@ -76,27 +112,42 @@ type variant struct {
 	encoded [2]*stratum.EncodedJob
 }
 
-// variant builds or finds the job for miners whose extranonce1 and extranonce2 have
-// size bytes together.
-func (j *job) variant(size int) (*variant, error) {
-	if v := j.usual.Load(); v != nil && v.size == size {
+// key is that of an edition.
+func (j *job) key(edition int) jobKey { return keyOf(j.number, edition) }
+
+// variant builds or finds an edition of the job for miners whose extranonce1 and
+// extranonce2 have size bytes together.
+func (j *job) variant(size, edition int) (*variant, error) {
+	if v := j.usual[edition].Load(); v != nil && v.size == size {
 		return v, nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if v := j.variants[size]; v != nil {
-		j.usual.Store(v)
-		return v, nil
+	v := j.variants[variantKey{size, edition}]
+	if v == nil {
+		var err error
+		if v, err = j.build(size, edition); err != nil {
+			return nil, err
+		}
+		j.variants[variantKey{size, edition}] = v
 	}
+	j.usual[edition].Store(v)
+	return v, nil
+}
+
+// build makes a variant. An edition of a node's work has a coinbase of its own, that of a
+// pool's work can differ in time alone.
+func (j *job) build(size, edition int) (*variant, error) {
 	v := &variant{size: size, job: &stratum.Job{
-		ID: j.id, PrevBlock: j.prev, Version: j.version, Bits: j.bits, Time: j.time,
+		ID: j.key(edition).id(), PrevBlock: j.prev, Version: j.version, Bits: j.bits, Time: j.time,
 	}}
 	if j.pool != nil {
 		if err := j.pool.fill(v.job, size); err != nil {
 			return nil, err
 		}
+		v.job.Time += uint32(edition)
 	} else {
-		w, err := j.template(size)
+		w, err := j.template(size, edition)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +161,6 @@ func (j *job) variant(size int) (*variant, error) {
 		v.encoded[i] = stratum.EncodeJob(&encode)
 		v.encoded[i].Since = j.since
 	}
-	j.variants[size] = v
 	return v, nil
 }
 
@@ -127,74 +177,29 @@ type jobs struct {
 	instance []byte // sets the coinbases of this proxy apart
 	options  func(script []byte, size int, instance []byte) template.Options
 
-	mu      sync.RWMutex // guards the rest
-	last    uint64
-	byID    map[string]*job
-	order   []*job // oldest first
-	seen    *share.Seen
-	current *job // nil: none yet
+	mu       sync.RWMutex // guards the rest
+	last     uint64
+	byNumber map[uint64]*job
+	order    []*job // oldest first
+	seen     *share.Seen
+	current  *job // nil: none yet
 }
 
 func newJobs(instance []byte, first uint64, options func([]byte, int, []byte) template.Options) *jobs {
-	return &jobs{first: first, instance: instance, options: options, last: first, byID: make(map[string]*job), seen: new(share.Seen)}
+	return &jobs{first: first, instance: instance, options: options, last: first, byNumber: make(map[uint64]*job), seen: new(share.Seen)}
 }
 
 // add makes the current job of w. clean retires all jobs before it.
 func (s *jobs) add(now time.Time, w *work, clean bool) *job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.push(now, w, clean)
-}
-
-// aliasAge is how long an alias is good for further miners.
-const aliasAge = time.Second
-
-// alias is a job of the present work under another id than had, made now or for
-// another miner a moment ago; nil: there cannot be one.
-func (s *jobs) alias(now time.Time, had uint64) *job {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current == nil {
-		return nil
-	}
-	if s.current.alias && s.current.number != had && now.Sub(s.current.sent) < aliasAge {
-		return s.current
-	}
-	next := s.current.again(now)
-	if next == nil {
-		return nil
-	}
-	j := s.push(now, next, false)
-	j.alias = true
-	return j
-}
-
-// again is the work for one more job on the same base. Work of a node has a coinbase
-// for each job; that of a pool can differ in time alone.
-func (w *work) again(now time.Time) *work {
-	next := *w
-	if w.node != nil {
-		return &next
-	}
-	if behind := now.Sub(w.since) / time.Second; behind > 0 {
-		next.time += uint32(behind)
-		next.since = w.since.Add(behind * time.Second)
-		return &next
-	}
-	return nil
-}
-
-func (s *jobs) push(now time.Time, w *work, clean bool) *job {
 	s.last++
-	j := &job{
-		work: w, number: s.last, id: strconv.FormatUint(s.last, 36), clean: clean,
-		sent: now, variants: make(map[int]*variant),
-	}
+	j := &job{work: w, number: s.last, clean: clean, sent: now, variants: make(map[variantKey]*variant)}
 	if w.node != nil {
 		// Each job has a coinbase of its own: a miner that begins anew with a job's
 		// extranonces must not find the shares of the job before once more.
-		instance := binary.BigEndian.AppendUint32(append([]byte(nil), s.instance...), uint32(j.number))
-		j.template = func(size int) (*template.Work, error) {
+		j.template = func(size, edition int) (*template.Work, error) {
+			instance := binary.BigEndian.AppendUint32(append([]byte(nil), s.instance...), uint32(j.key(edition)))
 			return w.node.Resized(s.options(w.script, size, instance))
 		}
 	}
@@ -205,20 +210,42 @@ func (s *jobs) push(now time.Time, w *work, clean bool) *job {
 		}
 	}
 	j.seen = s.seen
-	s.byID[j.id] = j
+	s.byNumber[j.number] = j
 	s.order = append(s.order, j)
 	for len(s.order) > jobLimit || len(s.order) > 1 && now.Sub(s.order[0].sent) > jobMemory {
-		delete(s.byID, s.order[0].id)
+		delete(s.byNumber, s.order[0].number)
+		s.order[0] = nil
 		s.order = s.order[1:]
 	}
 	s.current = j
 	return j
 }
 
-func (s *jobs) get(id string) *job {
+// again is the work for one more job on the same base. Work of a node has a coinbase
+// for each job; that of a pool can differ in time alone.
+func (w *work) again(now time.Time) *work {
+	next := *w
+	if w.node != nil {
+		return &next
+	}
+	// The editions have taken the next seconds.
+	if behind := now.Sub(w.since) / time.Second; behind >= editions {
+		next.time += uint32(behind)
+		next.since = w.since.Add(behind * time.Second)
+		return &next
+	}
+	return nil
+}
+
+// get finds a job and its edition by the id; nil: it is not known, or not any more.
+func (s *jobs) get(id string) (*job, jobKey) {
+	key, ok := parseKey(id)
+	if !ok {
+		return nil, 0
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.byID[id]
+	return s.byNumber[key.number()], key
 }
 
 // latest is the current job; nil: there has been none.

@@ -61,7 +61,7 @@ func notify(t testing.TB, p *Proxy, reply []byte) []byte {
 		t.Fatal(err)
 	}
 	w.script = script
-	v, err := p.jobs.add(p.now(), w, true).variant(ownExtranonceSize)
+	v, err := p.jobs.add(p.now(), w, true).variant(ownExtranonceSize, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

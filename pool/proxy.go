@@ -80,8 +80,6 @@ type Proxy struct {
 	away     atomic.Bool // miners are sent away for want of work
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
-	targets     sync.Map // difficulty → *stratum.Target
-	nTargets    atomic.Int64
 
 	publishing sync.Mutex // orders publish; held before stateMu
 	sentAt     time.Time  // of the last broadcast; guarded by publishing

@@ -123,7 +123,7 @@ func (p *Proxy) publish(o offer) {
 func (p *Proxy) broadcast(j *job) {
 	p.sentAt = p.now()
 	// Most miners have the extranonce size of the space.
-	v, err := j.variant(j.place.Size() + j.place.e2size)
+	v, err := j.variant(j.place.Size()+j.place.e2size, 0)
 	if err != nil {
 		p.log.Error("cannot make a job", "upstream", p.sources[j.source].url(), "error", err)
 		return
@@ -172,15 +172,19 @@ func (p *Proxy) deliver(c *stratum.Conn, j *job) {
 	if !s.authorized {
 		return
 	}
+	if s.sent >= j.key(0) {
+		return // it came in meanwhile, and has this job or a newer one
+	}
 	c.SetVersionMask(j.mask)
 	moved := p.moveIfNeeded(s, j)
-	v, err := j.variant(s.size())
+	v, err := j.variant(s.size(), 0)
 	if err != nil {
 		return // it is about to move or to leave
 	}
 	if d := p.capDifficulty(s.vardiff.Difficulty()); d != s.told {
-		p.sendDifficulty(s, j.number)
+		p.sendDifficulty(s, j.key(0))
 	}
+	s.sent = j.key(0)
 	c.Notify(v.line(j.clean || moved))
 }
 

@@ -20,11 +20,11 @@ type session struct {
 	e2size     int
 	authorized bool
 	workers    map[string]*accounts.Worker
-	wish       stratum.Difficulty // suggested before authorize; 0: none
+	wish       vardiff.Wish // heard before authorize
 	vardiff    vardiff.Miner
 	book       vardiff.Book
 	told       float64 // difficulty that the miner was told last
-	sentAlone  uint64  // number of the last job that was sent to this miner alone
+	sent       jobKey  // of the job that the miner was sent last; 0: none
 	before     former  // what held before the last mining.set_extranonce
 }
 
@@ -123,96 +123,96 @@ func (p *Proxy) Authorized(c *stratum.Conn) {
 	defer s.mu.Unlock()
 	if !s.authorized {
 		s.authorized = true
-		s.vardiff = vardiff.New(p.vardiff, p.now(), p.startDifficulty(s))
-		if s.wish > 0 {
-			s.vardiff.Suggest(p.vardiff, p.now(), float64(s.wish))
-		}
+		start, least := p.startDifficulty(s)
+		s.vardiff = vardiff.New(p.vardiff, p.now(), start, least)
+		s.vardiff.Suggest(p.vardiff, p.now(), s.wish)
 	}
 	j := p.jobs.latest()
 	p.moveIfNeeded(s, j)
 	if j == nil || !p.working.Load() {
-		p.sendDifficulty(s, p.jobs.lastNumber()+1)
+		p.sendDifficulty(s, keyOf(p.jobs.lastNumber()+1, 0))
 		return // the first job will be broadcast
 	}
-	p.sendDifficulty(s, j.number)
-	p.sendJob(s, j, true)
+	if s.sent.number() == j.number { // it has subscribed once more, and gets the same again
+		s.conn.SetDifficulty(stratum.Difficulty(s.told))
+		p.sendJob(s, j, s.sent.edition(), true)
+		return
+	}
+	p.sendDifficulty(s, j.key(0))
+	p.sendJob(s, j, 0, true)
 }
 
-// startDifficulty is the worker's last one, else that for its kind of program.
-func (p *Proxy) startDifficulty(s *session) float64 {
+// startDifficulty is what a miner begins with, and the least that vardiff may give it: its
+// worker's last difficulty, or what the operator says, or what suits its kind.
+func (p *Proxy) startDifficulty(s *session) (start, least float64) {
+	kind := kindOf(s.conn.UserAgent())
+	if given := p.config.StartDifficulty; given > 0 {
+		kind.start, kind.least = given, min(kind.least, given)
+	} else if j := p.jobs.latest(); j != nil && j.networkDifficulty <= trivialNetwork {
+		// Whatever it calls itself, it is somebody's test.
+		kind = deviceKind{start: min(kind.start, unknownStart)}
+	}
 	for _, w := range s.workers {
 		if d := w.LastDifficulty(); d > 0 {
-			return p.capDifficulty(d)
+			kind.start = d
+			break
 		}
 	}
-	d := startFor(s.conn.UserAgent(), p.config.StartDifficulty)
-	if j := p.jobs.latest(); j != nil && j.networkDifficulty <= trivialNetwork && p.config.StartDifficulty <= 0 {
-		d = min(d, unknownStart) // whatever it calls itself, it is somebody's test
-	}
-	return p.capDifficulty(d)
+	return p.capDifficulty(kind.start), kind.least
 }
 
-// sendDifficulty tells the miner its present difficulty, in force for jobs from
-// number from on. The caller holds s.mu.
-func (p *Proxy) sendDifficulty(s *session, from uint64) {
+// sendDifficulty tells the miner its present difficulty, in force for what is sent from
+// key on. The caller holds s.mu.
+func (p *Proxy) sendDifficulty(s *session, from jobKey) {
 	d := p.capDifficulty(s.vardiff.Difficulty())
-	s.book.Set(from, d)
+	s.book.Set(uint64(from), d)
 	s.told = d
 	s.conn.SetDifficulty(stratum.Difficulty(d))
 }
 
-// sendJob sends a job to this miner alone. The caller holds s.mu.
-func (p *Proxy) sendJob(s *session, j *job, clean bool) {
-	v, err := j.variant(s.size())
+// sendJob sends an edition of a job to this miner. The caller holds s.mu.
+func (p *Proxy) sendJob(s *session, j *job, edition int, clean bool) {
+	v, err := j.variant(s.size(), edition)
 	if err != nil {
 		p.log.Debug("no job for this miner", "address", s.conn.RemoteAddr().String(), "error", err)
 		return
 	}
-	s.sentAlone = j.number
+	s.sent = j.key(edition)
 	s.conn.SetVersionMask(j.mask)
 	s.conn.Notify(v.line(clean))
 }
 
 // SuggestDifficulty implements stratum.Handler.
-func (p *Proxy) SuggestDifficulty(c *stratum.Conn, d stratum.Difficulty) {
+func (p *Proxy) SuggestDifficulty(c *stratum.Conn, d stratum.Difficulty, least bool) {
+	wish := vardiff.Wish{Difficulty: float64(d), Least: least}
 	s := sessionOf(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.authorized {
-		s.wish = d
+		s.wish = wish
 		return
 	}
-	if _, changed := s.vardiff.Suggest(p.vardiff, p.now(), float64(d)); changed {
+	if _, changed := s.vardiff.Suggest(p.vardiff, p.now(), wish); changed {
 		p.changeDifficulty(s)
 	}
 }
 
-// changeDifficulty tells the miner its new difficulty and, so that it takes it at
-// once, a job to use it with. The caller holds s.mu.
+// changeDifficulty tells the miner its new difficulty and, so that it takes it at once,
+// the next edition of its job to use it with. Where it has had the last one, or another
+// job is about to be sent, that brings the difficulty. The caller holds s.mu.
 func (p *Proxy) changeDifficulty(s *session) {
-	j := p.aliasFor(s)
-	if j == nil {
-		p.sendDifficulty(s, p.jobs.lastNumber()+1) // in force with the next broadcast
+	j := p.jobs.latest()
+	next := s.sent + 1
+	if !p.working.Load() || j == nil || next.number() != j.number || p.capDifficulty(s.vardiff.Difficulty()) == s.told {
 		return
 	}
-	p.sendDifficulty(s, j.number)
-	p.sendJob(s, j, false)
-}
-
-// aliasFor is a job of the present work that this miner has not got yet; nil: none
-// can be made. A job under a new id is needed because miners take a new difficulty
-// with the next job, and some drop a job whose id they have seen. The caller holds
-// s.mu, so that no newer job reaches the miner before this one.
-func (p *Proxy) aliasFor(s *session) *job {
-	if !p.working.Load() {
-		return nil
-	}
-	return p.jobs.alias(p.now(), s.sentAlone)
+	p.sendDifficulty(s, next)
+	p.sendJob(s, j, next.edition(), false)
 }
 
 // Transactions implements stratum.Handler.
 func (p *Proxy) Transactions(c *stratum.Conn, id string) ([][]byte, error) {
-	j := p.jobs.get(id)
+	j, _ := p.jobs.get(id)
 	if j == nil {
 		return nil, errUnknownJob
 	}

@@ -5,37 +5,41 @@ import "strings"
 // unknownStart is the first difficulty of programs that nothing is known of.
 const unknownStart = 0.001
 
-// startFor is the difficulty that a program begins with; vardiff does the rest.
-// given, if not 0, is the operator's choice for all.
-func startFor(userAgent string, given float64) float64 {
-	if given > 0 {
-		return given
-	}
+// deviceKind is what is known of programs and devices by what they call themselves.
+type deviceKind struct {
+	mark  string
+	start float64
+	// least is the lowest difficulty that is sent to them, 0: any. Firmware of ASICs
+	// takes a fraction for 0, and rented hashrate is refused a pool that gives less.
+	least float64
+}
+
+var deviceKinds = []deviceKind{
+	{"nicehash", 524288, 500000},
+	{"antminer", 16384, 64},
+	{"bmminer", 16384, 64},
+	{"bosminer", 16384, 64},
+	{"braiins", 16384, 64},
+	{"whatsminer", 16384, 64},
+	{"btminer", 16384, 64},
+	{"cgminer", 1024, 1},
+	{"bfgminer", 64, 1},
+	{"avalon", 4096, 64},
+	{"sgminer", 1024, 1},
+	{"bitaxe", 512, 1},
+	{"esp-miner", 512, 1},
+	{"nerdminer", 0.0002, 0},
+	{"cpuminer", 0.001, 0},
+	{"lode", 0.001, 0},
+}
+
+// kindOf is the kind of a device.
+func kindOf(userAgent string) deviceKind {
 	agent := strings.ToLower(userAgent)
-	for _, kind := range []struct {
-		mark       string
-		difficulty float64
-	}{
-		{"nicehash", 524288},
-		{"antminer", 16384},
-		{"bmminer", 16384},
-		{"bosminer", 16384},
-		{"braiins", 16384},
-		{"whatsminer", 16384},
-		{"btminer", 16384},
-		{"cgminer", 1024},
-		{"bfgminer", 64},
-		{"avalon", 4096},
-		{"sgminer", 1024},
-		{"bitaxe", 512},
-		{"esp-miner", 512},
-		{"nerdminer", 0.0002},
-		{"cpuminer", 0.001},
-		{"lode", 0.001},
-	} {
+	for _, kind := range deviceKinds {
 		if strings.Contains(agent, kind.mark) {
-			return kind.difficulty
+			return kind
 		}
 	}
-	return unknownStart
+	return deviceKind{start: unknownStart}
 }

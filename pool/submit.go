@@ -36,6 +36,7 @@ type attempt struct {
 	in          *stratum.Share
 	w           *accounts.Worker // nil: not allowed to submit, and not counted
 	j           *job
+	key         jobKey
 	v           *variant // nil: it failed before there was anything to hash
 	extranonce1 []byte
 	version     uint32
@@ -68,7 +69,10 @@ type scratch struct {
 // together is how many shares merkle hashes at once at best.
 const together = 16
 
-var _ stratum.BatchHandler = (*Proxy)(nil)
+var (
+	_ stratum.BatchHandler = (*Proxy)(nil)
+	_ stratum.StrayHandler = (*Proxy)(nil)
+)
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
@@ -99,6 +103,21 @@ func (p *Proxy) submitBatch(s *session, batch []*stratum.Submission) {
 			in.Verdict = tmp.attempts[i].refusal
 		}
 		batch = batch[n:]
+	}
+}
+
+// SubmitStray implements stratum.StrayHandler: it takes blocks, and nothing else.
+func (p *Proxy) SubmitStray(c *stratum.Conn, in *stratum.Share) { p.strayShare(sessionOf(c), in) }
+
+func (p *Proxy) strayShare(s *session, in *stratum.Share) {
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	tmp.attempts[0] = attempt{in: in}
+	attempts := tmp.attempts[:1]
+	p.admit(s, attempts)
+	tmp.hash(attempts)
+	if a := &attempts[0]; a.v != nil && a.j.network.MetBy(&a.hash) {
+		p.block(a)
 	}
 }
 
@@ -142,7 +161,7 @@ func (p *Proxy) submit(s *session, tmp *scratch, n int) {
 // the upstream changes, and then a share is stale.
 func (p *Proxy) admit(s *session, attempts []attempt) {
 	for i := range attempts {
-		attempts[i].j = p.jobs.get(attempts[i].in.JobID)
+		attempts[i].j, attempts[i].key = p.jobs.get(attempts[i].in.JobID)
 	}
 	var spaces [together]struct {
 		place  *place
@@ -155,7 +174,7 @@ func (p *Proxy) admit(s *session, attempts []attempt) {
 		in.place, a.extranonce1, in.e2size = s.place, s.lease.Extranonce, s.e2size
 		if a.j != nil {
 			in.place, a.extranonce1, in.e2size = s.space(a.j.number)
-			if d := s.book.Difficulty(a.j.number); d > 0 {
+			if d := s.book.Difficulty(uint64(a.key)); d > 0 {
 				a.difficulty = d
 			}
 		}
@@ -164,8 +183,6 @@ func (p *Proxy) admit(s *session, attempts []attempt) {
 	for i := range attempts {
 		in := &spaces[i]
 		switch a := &attempts[i]; {
-		case a.w == nil:
-			a.refusal = errNotAllowed
 		case in.place == nil:
 			a.w, a.refusal = nil, errNotSubscribed
 		case a.j == nil:
@@ -182,7 +199,7 @@ func (p *Proxy) admit(s *session, attempts []attempt) {
 
 // check finds the header's parts.
 func (a *attempt) check(size int) {
-	v, err := a.j.variant(size)
+	v, err := a.j.variant(size, a.key.edition())
 	if err != nil {
 		a.refuse(accounts.Stale, errStale)
 		return
@@ -247,8 +264,10 @@ func (p *Proxy) judge(now time.Time, a *attempt) {
 	j := a.j
 	a.reached = share.Difficulty(&a.hash)
 	isBlock := j.network.MetBy(&a.hash)
-	if isBlock {
-		p.candidate(a)
+	fresh := isBlock && p.block(a)
+	if a.w == nil {
+		a.refuse(accounts.Malformed, errNotAllowed)
+		return
 	}
 	if !p.working.Load() {
 		a.refuse(accounts.Stale, errStale) // no upstream is left to take it
@@ -258,13 +277,14 @@ func (p *Proxy) judge(now time.Time, a *attempt) {
 		a.refuse(accounts.Stale, errStale)
 		return
 	}
-	// Exact arithmetic is left to the border: only a hash within a few parts in
-	// 10^5 of the target needs it.
-	if !isBlock && a.reached < a.difficulty*1.001 && !p.target(a.difficulty).MetBy(&a.hash) {
+	if !isBlock && !meets(&a.hash, a.reached, a.difficulty) {
 		a.refuse(accounts.LowDifficulty, errLowDifficulty)
 		return
 	}
-	if !j.seen.Add(&a.hash) {
+	if !isBlock {
+		fresh = j.seen.Add(&a.hash)
+	}
+	if !fresh {
 		a.refuse(accounts.Duplicate, errDuplicate)
 		return
 	}
@@ -274,44 +294,50 @@ func (p *Proxy) judge(now time.Time, a *attempt) {
 	a.outcome = accounts.Accepted
 }
 
-// target is the largest that any miner takes for the difficulty.
-func (p *Proxy) target(difficulty float64) *stratum.Target {
-	if known, ok := p.targets.Load(difficulty); ok {
-		return known.(*stratum.Target)
+// meets reports whether a hash, which reached some difficulty, is a share of another: as
+// the most generous of miners counts. Exact arithmetic is left to the border.
+func meets(hash *chainhash.Hash, reached, difficulty float64) bool {
+	const loose, exact = 0xffff / 0x10000p0, 1e-12
+	switch least := difficulty * loose; {
+	case reached > least*(1+exact):
+		return true
+	case reached < least*(1-exact):
+		return false
 	}
-	t := stratum.Difficulty(difficulty).LooseTarget()
-	if p.nTargets.Add(1) > 100_000 {
-		p.targets.Clear()
-		p.nTargets.Store(0)
-	}
-	p.targets.Store(difficulty, &t)
-	return &t
+	target := stratum.Difficulty(difficulty).LooseTarget()
+	return target.MetBy(hash)
 }
 
-// candidate takes a hash that meets the network's target to the journal and to the
-// nodes.
-func (p *Proxy) candidate(a *attempt) {
+// block takes a hash that meets the network's target to the journal, and to the nodes or
+// the pool. fresh: it came for the first time.
+func (p *Proxy) block(a *attempt) (fresh bool) {
+	if !a.j.seen.Add(&a.hash) {
+		return false
+	}
+	if a.j.pool != nil {
+		p.poolBlock(a)
+	} else if p.mayFind(a.j.prev) {
+		p.nodeBlock(a)
+	}
+	return true
+}
+
+// nodeBlock assembles a block and hands it in.
+func (p *Proxy) nodeBlock(a *attempt) {
 	j := a.j
-	if j.pool != nil {
-		p.poolCandidate(a)
-		return
-	}
-	if !p.mayFind(j.prev) {
-		return
-	}
 	extranonce := append(append(make([]byte, 0, 64), a.extranonce1...), a.in.Extranonce2...)
 	isNew := p.keeper.Found(journal.Entry{
 		Hash: a.hash.String(), Height: j.height, Finder: a.in.Worker, FoundAt: p.now().UTC(),
 		Raw: a.v.work.Block(a.header, extranonce),
 	})
 	if isNew {
-		a.w.Block()
+		p.credit(a)
 	}
 }
 
-// poolCandidate hands a pool its block: it alone has the transactions. What is known
+// poolBlock hands a pool its block: it alone has the transactions. What is known
 // of the block goes to the journal. The share goes to the pool in any case.
-func (p *Proxy) poolCandidate(a *attempt) {
+func (p *Proxy) poolBlock(a *attempt) {
 	j := a.j
 	f := j.pool.flight(a.in, a.version, a.extranonce1)
 	if p.mayFind(j.prev) {
@@ -322,10 +348,19 @@ func (p *Proxy) poolCandidate(a *attempt) {
 		})
 		if isNew {
 			f.block = a.hash.String()
-			a.w.Block()
+			p.credit(a)
 		}
 	}
 	j.pool.from.submit(f)
+}
+
+// credit counts a block for its worker.
+func (p *Proxy) credit(a *attempt) {
+	w := a.w
+	if w == nil {
+		w = p.accounts.Worker(a.in.Worker)
+	}
+	w.Block()
 }
 
 // mayFind applies MinBlockInterval and the bound on blocks for one previous block.

@@ -57,9 +57,9 @@ func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) 
 	}
 	j := p.jobs.add(p.now(), w, clean)
 	filled := *from
-	filled.ID, filled.Version = j.id, w.version
+	filled.ID, filled.Version = j.key(0).id(), w.version
 	for size := range 21 {
-		j.variants[size] = &variant{size: size, job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
+		j.variants[variantKey{size, 0}] = &variant{size: size, job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
 	}
 	return j
 }
@@ -138,7 +138,7 @@ func judgeVector(t testing.TB, p *Proxy, j *job, v vector, difficulty float64, c
 	t.Helper()
 	e1 := unhex(t, v.e1)
 	s := v.share
-	s.JobID, s.Extranonce2 = j.id, unhex(t, v.e2)
+	s.JobID, s.Extranonce2 = j.key(0).id(), unhex(t, v.e2)
 	if change != nil {
 		change(&s)
 	}
@@ -306,7 +306,7 @@ func loggedIn(p *Proxy, difficulty float64) *session {
 		workers: map[string]*accounts.Worker{"w": p.accounts.Worker("w")},
 	}
 	s.lease.Extranonce = []byte{1, 2, 3, 4}
-	s.vardiff = vardiff.New(p.vardiff, p.now(), difficulty)
+	s.vardiff = vardiff.New(p.vardiff, p.now(), difficulty, 0)
 	return s
 }
 
@@ -347,7 +347,7 @@ func TestBatch(t *testing.T) {
 				for ; len(batch) < most && i < len(shares); i++ {
 					in := stratum.Submission{Share: shares[i]}
 					if n := int(in.JobID[0] - '0'); n < len(jobs[p]) {
-						in.JobID = jobs[p][n].id
+						in.JobID = jobs[p][n].key(0).id()
 					}
 					batch = append(batch, &in)
 				}
@@ -404,7 +404,7 @@ func BenchmarkShare(b *testing.B) {
 					j := inject(b, p, from, stratum.DefaultVersionMask, true)
 					j.place = p.home
 					for _, in := range batch {
-						in.JobID = j.id
+						in.JobID = j.key(0).id()
 					}
 				}
 				*now = now.Add(10 * time.Microsecond)

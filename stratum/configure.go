@@ -97,7 +97,7 @@ func (c *Conn) configureOne(result []byte, name string, values extensionValues) 
 		case !ok || !Difficulty(d).Valid():
 			return append(result, `"value must be a number not below 0"`...)
 		default:
-			c.server.handler.SuggestDifficulty(c, Difficulty(d))
+			c.server.handler.SuggestDifficulty(c, Difficulty(d), true)
 		}
 		return append(result, "true"...)
 	case "subscribe-extranonce":

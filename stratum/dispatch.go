@@ -182,6 +182,9 @@ func (c *Conn) submit(m *message) {
 	l.waiting++
 	s.id, s.Share = m.id, Share{Extranonce2: s.extranonce[:]}
 	s.Verdict = c.readSubmit(m, &s.Share)
+	if s.Verdict == errUnauthorized && c.server.strays != nil {
+		c.server.strays.SubmitStray(c, &s.Share)
+	}
 	s.malformed = s.Verdict != nil
 	if l.waiting == maxBatch {
 		c.judge()
@@ -226,9 +229,9 @@ func (c *Conn) readSubmit(m *message, s *Share) error {
 	if !c.isSubscribed() {
 		return errNotSubscribed
 	}
-	var ok bool
-	if s.Worker, ok = c.findWorker(worker); !ok {
-		return errUnauthorized
+	known := false
+	if s.Worker, known = c.findWorker(worker); !known && c.server.strays != nil && len(worker) <= maxName {
+		s.Worker = printable(worker, maxName)
 	}
 	if len(job) > maxJobID {
 		return errJobNotFound
@@ -242,6 +245,7 @@ func (c *Conn) readSubmit(m *message, s *Share) error {
 		return errExtranonce2
 	}
 	s.Extranonce2 = s.Extranonce2[:n]
+	var ok bool
 	if s.Time, ok = hex32(ntime); !ok {
 		return errTime
 	}
@@ -253,6 +257,9 @@ func (c *Conn) readSubmit(m *message, s *Share) error {
 			return errVersionDigits
 		}
 		s.HasVersionBits = true
+	}
+	if !known {
+		return errUnauthorized
 	}
 	return nil
 }
@@ -349,7 +356,7 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 		return err
 	}
 	if d := passwordDifficulty(password); d.Valid() {
-		c.server.handler.SuggestDifficulty(c, d)
+		c.server.handler.SuggestDifficulty(c, d, false)
 	}
 	return nil
 }
@@ -448,7 +455,7 @@ func (c *Conn) suggestDifficulty(m *message) error {
 	if !ok || !Difficulty(f).Valid() {
 		return errDifficulty
 	}
-	c.server.handler.SuggestDifficulty(c, Difficulty(f))
+	c.server.handler.SuggestDifficulty(c, Difficulty(f), false)
 	return nil
 }
 
@@ -463,7 +470,7 @@ func (c *Conn) suggestTarget(m *message) error {
 		return errTargetParam
 	}
 	if d := t.Difficulty(); d.Valid() {
-		c.server.handler.SuggestDifficulty(c, d)
+		c.server.handler.SuggestDifficulty(c, d, false)
 	}
 	return nil
 }

@@ -25,8 +25,9 @@ type Handler interface {
 	// strings may be kept.
 	Submit(c *Conn, s *Share) error
 	// SuggestDifficulty is a client's wish (mining.suggest_difficulty, suggest_target,
-	// minimum-difficulty, or d= in the password); d is Valid.
-	SuggestDifficulty(c *Conn, d Difficulty)
+	// or d= in the password) or, where least is true, what it cannot do with less than
+	// (minimum-difficulty); d is Valid. Some devices repeat it every 30 s.
+	SuggestDifficulty(c *Conn, d Difficulty, least bool)
 	// Transactions gives the raw transactions of a job for mining.get_transactions.
 	Transactions(c *Conn, jobID string) ([][]byte, error)
 	// Disconnected is the last call for a connection whose Connected returned nil.
@@ -54,4 +55,13 @@ type BatchHandler interface {
 type Submission struct {
 	Share
 	Verdict error // what Submit would return
+}
+
+// StrayHandler is a Handler that wants to see shares of workers that were not authorized
+// on their connection. They are refused whatever it does, but one may be a block.
+type StrayHandler interface {
+	Handler
+	// SubmitStray is called as Submit is, on connections that have subscribed. The
+	// Worker is printable text, or "".
+	SubmitStray(c *Conn, s *Share)
 }

@@ -59,7 +59,7 @@ func (p *testPool) Submit(c *Conn, s *Share) error {
 	return nil
 }
 
-func (p *testPool) SuggestDifficulty(c *Conn, d Difficulty) {
+func (p *testPool) SuggestDifficulty(c *Conn, d Difficulty, least bool) {
 	if p.suggest != nil {
 		p.suggest(c, d)
 	}

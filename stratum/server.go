@@ -62,6 +62,7 @@ type Server struct {
 	opts         ServerOptions
 	handler      Handler
 	batches      BatchHandler // handler, if it is one
+	strays       StrayHandler // handler, if it is one
 	log          *slog.Logger
 	stats        ServerStats
 	versionMask  atomic.Uint32
@@ -95,6 +96,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 		epoch:     time.Now(),
 	}
 	s.batches, _ = handler.(BatchHandler)
+	s.strays, _ = handler.(StrayHandler)
 	s.gate.init(&s.opts.Limits)
 	s.versionMask.Store(opts.VersionMask)
 	return s

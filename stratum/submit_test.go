@@ -1,8 +1,10 @@
 package stratum
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -130,4 +132,57 @@ func TestSessionBusy(t *testing.T) {
 			}
 		}
 	})
+}
+
+// strayPool is a testPool that wants to see the shares of strangers.
+type strayPool struct {
+	testPool
+	strays chan Share
+}
+
+func (p *strayPool) SubmitStray(_ *Conn, s *Share) { p.strays <- *s }
+
+// TestStrays: the handler sees shares of workers that are not authorized, and what it may
+// think of them they are refused.
+func TestStrays(t *testing.T) {
+	p := &strayPool{strays: make(chan Share, 10)}
+	server := NewServer(ServerOptions{}, p)
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	server.start(ours, nil)
+	defer server.Close()
+	m := bufio.NewReader(theirs)
+	ask := func(line string) string {
+		if _, err := theirs.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := m.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	submit := func(worker, nonce string) string {
+		return ask(`{"id":4,"method":"mining.submit","params":["` + worker + `","4f1a","0102030405060708","6553f100","` + nonce + `"]}` + "\n")
+	}
+	if reply := submit("me", "1"); !strings.Contains(reply, "[25,") {
+		t.Errorf("before subscribe: %s", reply)
+	}
+	ask(subscribeLine)
+	for i, worker := range []string{"me", "m\x7fe", strings.Repeat("m", 256)} {
+		if reply := submit(worker, fmt.Sprint(i)); !strings.Contains(reply, "[24,") {
+			t.Errorf("worker %q: %s", worker, reply)
+		}
+	}
+	if reply := submit("me", "x"); !strings.Contains(reply, "Malformed nonce") {
+		t.Errorf("malformed: %s", reply)
+	}
+	close(p.strays)
+	var got []string
+	for s := range p.strays {
+		got = append(got, fmt.Sprintf("%s %s %x %x", s.Worker, s.JobID, s.Extranonce2, s.Nonce))
+	}
+	if want := "[me 4f1a 0102030405060708 0 me 4f1a 0102030405060708 1  4f1a 0102030405060708 2]"; fmt.Sprint(got) != want {
+		t.Errorf("the handler saw %q, want %s", got, want)
+	}
 }

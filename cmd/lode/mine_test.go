@@ -64,7 +64,7 @@ func (p *minePool) Submit(c *stratum.Conn, s *stratum.Share) error {
 	return nil
 }
 
-func (p *minePool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty) {}
+func (p *minePool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty, bool) {}
 func (p *minePool) Transactions(*stratum.Conn, string) ([][]byte, error) {
 	return nil, &stratum.Error{Code: stratum.CodeOther, Text: "none"}
 }

@@ -68,7 +68,7 @@ func (p *pool) Submit(c *stratum.Conn, s *stratum.Share) error {
 	return nil
 }
 
-func (p *pool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty)        {}
+func (p *pool) SuggestDifficulty(*stratum.Conn, stratum.Difficulty, bool)  {}
 func (p *pool) Transactions(*stratum.Conn, string) (txs [][]byte, _ error) { return nil, nil }
 func (p *pool) Disconnected(*stratum.Conn, error)                          {}
 func (p *pool) result() (good int, wrong []string) {

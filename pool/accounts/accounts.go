@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -42,11 +43,12 @@ func Outcomes() []Outcome {
 	return []Outcome{Accepted, Stale, Duplicate, LowDifficulty, Malformed}
 }
 
-// maxWorkers bounds the memory that names of strangers can take; the workers beyond
-// it share one account named Others.
+// maxWorkers bounds the memory that names of strangers can take. Beyond it the least of
+// some (sampled of them) gives way to a worker that has done as much: names that never
+// had a share accepted take nobody's account away.
 const (
 	maxWorkers = 20_000
-	Others     = "(others)"
+	sampled    = 32
 	// forgetAfter is how long a worker without shares is kept.
 	forgetAfter = 7 * 24 * time.Hour
 )
@@ -98,8 +100,12 @@ func New(now func() time.Time) *Book {
 
 // Worker is the account of one worker.
 type Worker struct {
-	book *Book
-	name string
+	book   *Book
+	name   string
+	listed atomic.Bool // it is in the book; changed under Book.mu
+	// other is the account of the same name that was opened after this one had lost its
+	// place in the book: it stands for both. nil: none.
+	other atomic.Pointer[Worker]
 
 	mu             sync.Mutex // guards the rest
 	tallies        [outcomes]Tally
@@ -154,13 +160,76 @@ func (b *Book) Worker(name string) *Worker {
 	defer b.mu.Unlock()
 	w := b.workers[name]
 	if w == nil {
-		if len(b.workers) >= maxWorkers {
-			if name = Others; b.workers[name] != nil {
-				return b.workers[name]
-			}
-		}
 		w = &Worker{book: b, name: name}
-		b.workers[name] = w
+		b.list(w)
+	}
+	return w
+}
+
+// list puts an account into the book, if there is room for it or something less to take
+// out. The caller holds b.mu.
+func (b *Book) list(w *Worker) {
+	if len(b.workers) >= maxWorkers && !b.makeRoom(w.done()) {
+		return
+	}
+	b.workers[w.name] = w
+	w.listed.Store(true)
+}
+
+// makeRoom takes out an account that has not done more.
+func (b *Book) makeRoom(done float64) bool {
+	var least *Worker
+	looked, leastDone := 0, 0.0
+	for _, w := range b.workers { // in random order
+		if d := w.done(); least == nil || d < leastDone {
+			least, leastDone = w, d
+		}
+		if looked++; looked == sampled {
+			break
+		}
+	}
+	if leastDone > done {
+		return false
+	}
+	b.remove(least)
+	return true
+}
+
+func (b *Book) remove(w *Worker) {
+	delete(b.workers, w.name)
+	w.listed.Store(false)
+}
+
+// relist gives an account that lost its place in the book another chance, now that it
+// has done more.
+func (b *Book) relist(w *Worker) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if other := b.workers[w.name]; other == nil {
+		b.list(w)
+	} else if other != w {
+		w.mu.Lock()
+		connections := w.connections
+		w.connections = 0
+		w.mu.Unlock()
+		other.mu.Lock()
+		other.connections += connections
+		other.mu.Unlock()
+		w.other.Store(other)
+	}
+}
+
+// done is the accepted work of the account.
+func (w *Worker) done() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tallies[Accepted].Difficulty
+}
+
+// self is the account that stands for this one.
+func (w *Worker) self() *Worker {
+	if other := w.other.Load(); other != nil {
+		return other
 	}
 	return w
 }
@@ -168,8 +237,12 @@ func (b *Book) Worker(name string) *Worker {
 // Share counts a share that came in now: difficulty is what it was judged by, reached
 // what its hash reached (0: unknown).
 func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64) {
+	w = w.self()
 	w.share(now, o, difficulty, reached)
 	w.book.total.share(now, o, difficulty, reached)
+	if o == Accepted && !w.listed.Load() {
+		w.book.relist(w)
+	}
 }
 
 func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64) {
@@ -188,7 +261,7 @@ func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64) {
 
 // Block counts a found block.
 func (w *Worker) Block() {
-	for _, a := range []*Worker{w, w.book.total} {
+	for _, a := range []*Worker{w.self(), w.book.total} {
 		a.mu.Lock()
 		a.blocks++
 		a.mu.Unlock()
@@ -197,6 +270,7 @@ func (w *Worker) Block() {
 
 // Connected and Disconnected count the worker's connections.
 func (w *Worker) Connected() {
+	w = w.self()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.connections++; w.connections == 1 {
@@ -206,6 +280,7 @@ func (w *Worker) Connected() {
 
 // Disconnected is the end of one.
 func (w *Worker) Disconnected() {
+	w = w.self()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.connections--
@@ -214,6 +289,7 @@ func (w *Worker) Disconnected() {
 // LastDifficulty is that of the worker's last accepted share, a good start for its
 // next connection; 0: unknown.
 func (w *Worker) LastDifficulty() float64 {
+	w = w.self()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.lastDifficulty
@@ -318,10 +394,10 @@ func (b *Book) Save(path string) error {
 	b.mu.Lock()
 	book := savedBook{Version: 1, Total: b.total.save(), Workers: make([]saved, 0, len(b.workers))}
 	oldest := b.now().Add(-forgetAfter)
-	for name, w := range b.workers {
+	for _, w := range b.workers {
 		s := w.save()
 		if s.Last.Before(oldest) && !w.active() {
-			delete(b.workers, name) // it is in the total all the same
+			b.remove(w) // it is in the total all the same
 			continue
 		}
 		book.Workers = append(book.Workers, s)
@@ -369,6 +445,7 @@ func (b *Book) Load(path string) error {
 		}
 		w := &Worker{book: b, name: s.Name}
 		w.load(s)
+		w.listed.Store(true)
 		b.workers[s.Name] = w
 	}
 	return nil

@@ -106,3 +106,60 @@ func TestManyNames(t *testing.T) {
 		t.Errorf("total %d", got)
 	}
 }
+
+// TestNamesOfStrangers: names without a share, however many, take nobody's account; and an
+// account that lost its place gets it back with its next share, and is one.
+func TestNamesOfStrangers(t *testing.T) {
+	now := time.Now()
+	b := accounts.New(time.Now)
+	honest := b.Worker("honest")
+	honest.Share(now, accounts.Accepted, 1, 1)
+	early := b.Worker("early")
+	early.Connected()
+	strangers := make([]*accounts.Worker, 40_000)
+	for i := range strangers {
+		strangers[i] = b.Worker(fmt.Sprint("stranger", i))
+	}
+	find := func(name string) *accounts.Report {
+		for _, w := range b.Ranking() {
+			if w.Name() == name {
+				r := w.Report()
+				return &r
+			}
+		}
+		return nil
+	}
+	if find("honest") == nil {
+		t.Error("the honest worker's account is gone")
+	}
+	// The early one has no share yet and may have lost its place. Somebody else logs in
+	// with its name, and both count for one account.
+	again := b.Worker("early")
+	again.Connected()
+	for range 3 {
+		early.Share(now, accounts.Accepted, 2, 2)
+		again.Share(now, accounts.Accepted, 2, 2)
+	}
+	early.Disconnected()
+	r := find("early")
+	if r == nil {
+		t.Fatal("a worker with shares has no account")
+	}
+	// If there were two accounts for a while, shares of that while are in one of them only.
+	if got := r.Tallies["accepted"].Shares; got < 5 || r.Connections != 1 {
+		t.Errorf("%d shares of 6, %d connections", got, r.Connections)
+	}
+	// Those who have done more take the places of those who have done less.
+	for _, w := range strangers {
+		w.Share(now, accounts.Accepted, 1e-6, 1)
+	}
+	if find("honest") == nil || find("early") == nil {
+		t.Error("easy shares of strangers took the accounts of others")
+	}
+	if n := len(b.Ranking()); n > 20_000 {
+		t.Errorf("%d accounts", n)
+	}
+	if got := b.Total().Tallies["accepted"].Shares; got != 1+6+40_000 {
+		t.Errorf("total of %d shares", got)
+	}
+}

@@ -39,7 +39,11 @@ func (c Config) withDefaults() Config {
 //     deviations, and minBand in any case), and not within settle of the last change.
 //   - Many times too many shares are no chance even when few: burst allows a change
 //     at once, by up to maxStep.
-//   - Without shares for idle times the wanted pause the difficulty falls in steps.
+//   - Without shares for idle times the wanted pause the difficulty falls in steps, but
+//     not below what the kind of device takes, nor below a silence-th of what the miner
+//     has proved to be good for: a silent miner is off, not slow.
+//   - A miner's wish is where it begins anew, and no more: shares decide after that. A
+//     wish that was heard before is no news, others are granted wishInterval apart.
 const (
 	settle    = 20 * time.Second
 	minBand   = 1.4
@@ -51,26 +55,51 @@ const (
 	// idle: expected shares that did not come. e^-8 is 1 in 3000.
 	idle     = 8.0
 	idleStep = 4.0
+	// proof: with so many shares, in settle at least, a miner has shown its rate.
+	proof   = 3
+	silence = 64.0
+	// maxFall bounds one fall that shares are the reason for.
+	maxFall = 8.0
 	// window: evidence older than this loses half of its weight.
 	window = 4 * time.Minute
+	// wishInterval is settle for wishes; wishRange is how far below its proven
+	// difficulty a miner may wish itself.
+	wishInterval = 20 * time.Second
+	wishRange    = 16.0
 )
 
 // Miner is what is known of one miner. The zero value is not ready: use New.
 type Miner struct {
 	difficulty float64
-	floor      float64 // the miner's own wish, 0: none
+	least      float64 // of its kind of device, or as it said; 0: none
+	proven     float64 // that gives it the wanted rate, from its shares; 0: it has not shown
 	work       float64 // summed difficulty of the window's shares
 	shares     float64 // number of the window's shares
 	began      time.Time
 	changed    time.Time
 	idling     bool // the last change was for silence
+
+	wish, granted Wish // the last one heard, the last one granted
+	wished        time.Time
 }
 
-// New is a miner that starts at a difficulty.
-func New(c Config, now time.Time, start float64) Miner {
-	c = c.withDefaults()
-	return Miner{difficulty: clamp(start, c.Min, c.Max), began: now, changed: now}
+// Wish is a difficulty that a miner asks for. Least says that it cannot do with less.
+type Wish struct {
+	Difficulty float64
+	Least      bool
 }
+
+// New is a miner that starts at a difficulty; least is the lowest that its kind of device
+// takes, 0: any.
+func New(c Config, now time.Time, start, least float64) Miner {
+	c = c.withDefaults()
+	m := Miner{least: least, began: now, changed: now}
+	m.difficulty = clamp(start, m.floor(c), c.Max)
+	return m
+}
+
+// floor is the lowest difficulty that the miner may get.
+func (m *Miner) floor(c Config) float64 { return min(max(c.Min, m.least), c.Max) }
 
 // Difficulty is the present one.
 func (m *Miner) Difficulty() float64 { return m.difficulty }
@@ -84,19 +113,42 @@ func (m *Miner) Rate(now time.Time) float64 {
 	return m.work / seconds
 }
 
-// Suggest is the miner's wish: it is taken at once, and not undercut later except
-// for silence.
-func (m *Miner) Suggest(c Config, now time.Time, wish float64) (difficulty float64, changed bool) {
-	c = c.withDefaults()
-	m.floor = wish
-	return m.set(now, clamp(wish, c.Min, c.Max))
+// Suggest notes the miner's wish, and grants it if the last one was granted long enough
+// ago; else that is left to Share and Tick.
+func (m *Miner) Suggest(c Config, now time.Time, wish Wish) (difficulty float64, changed bool) {
+	if !(wish.Difficulty > 0) { // NaN too
+		return m.difficulty, false
+	}
+	m.wish = wish
+	return m.grant(c.withDefaults(), now)
+}
+
+// grant grants the wish that was heard last, if it is time.
+func (m *Miner) grant(c Config, now time.Time) (difficulty float64, changed bool) {
+	if m.wish == m.granted || !m.wished.IsZero() && now.Sub(m.wished) < wishInterval {
+		return m.difficulty, false
+	}
+	m.granted, m.wished = m.wish, now
+	d := m.wish.Difficulty
+	switch {
+	case m.wish.Least:
+		m.least = d
+		d = max(d, m.difficulty)
+	case d < m.least:
+		m.least = d // who asks for less takes less
+	}
+	return m.set(now, clamp(max(d, m.proven/wishRange), m.floor(c), c.Max))
 }
 
 // Share notes an accepted share that was judged at the difficulty credited.
 func (m *Miner) Share(c Config, now time.Time, credited float64) (difficulty float64, changed bool) {
+	c = c.withDefaults()
 	m.work += credited
 	m.shares++
-	return m.decide(c.withDefaults(), now)
+	if m.shares >= proof && now.Sub(m.began) >= settle {
+		m.proven = m.Rate(now) / (c.SharesPerMinute / 60)
+	}
+	return m.decide(c, now)
 }
 
 // Tick is to be called every few seconds: it notices silence.
@@ -105,6 +157,9 @@ func (m *Miner) Tick(c Config, now time.Time) (difficulty float64, changed bool)
 }
 
 func (m *Miner) decide(c Config, now time.Time) (float64, bool) {
+	if d, changed := m.grant(c, now); changed {
+		return d, true
+	}
 	elapsed := now.Sub(m.began)
 	if elapsed <= 0 {
 		elapsed = time.Millisecond
@@ -115,13 +170,7 @@ func (m *Miner) decide(c Config, now time.Time) (float64, bool) {
 		if expected < idle {
 			return m.difficulty, false
 		}
-		step := idleStep
-		if m.idling {
-			step *= idleStep // it is not chance any more
-		}
-		d, changed := m.set(now, clamp(m.difficulty/step, c.Min, c.Max))
-		m.idling = true
-		return d, changed
+		return m.fall(c, now)
 	}
 	wanted := m.work / elapsed.Seconds() / rate
 	ratio := wanted / m.difficulty
@@ -144,12 +193,22 @@ func (m *Miner) decide(c Config, now time.Time) (float64, bool) {
 			m.age(elapsed)
 			return m.difficulty, false
 		}
-		wanted = max(wanted, m.difficulty/8)
+		wanted = max(wanted, m.difficulty/maxFall)
 	}
-	if m.floor > 0 && wanted < m.floor && m.difficulty >= m.floor {
-		wanted = m.floor
+	return m.set(now, clamp(wanted, m.floor(c), c.Max))
+}
+
+// fall answers silence.
+func (m *Miner) fall(c Config, now time.Time) (float64, bool) {
+	step := idleStep
+	if m.idling {
+		step *= idleStep // it is not chance any more
 	}
-	return m.set(now, clamp(wanted, c.Min, c.Max))
+	// Where the difficulty is below that already, for good reason, it stays.
+	low := min(max(m.floor(c), m.proven/silence), m.difficulty)
+	d, changed := m.set(now, clamp(m.difficulty/step, low, c.Max))
+	m.idling = true
+	return d, changed
 }
 
 // age halves the window's weight when it has become long, so that a miner that

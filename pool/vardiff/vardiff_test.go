@@ -117,7 +117,7 @@ func (s *simulation) change(m *simMiner) {
 func (s *simulation) connect(m *simMiner, start float64) {
 	m.up = true
 	m.conn++
-	m.v = vardiff.New(s.config, s.now, start)
+	m.v = vardiff.New(s.config, s.now, start, 0)
 	m.book = vardiff.Book{}
 	m.book.Set(s.lastJob, m.v.Difficulty())
 	s.send(m, s.lastJob)
@@ -315,18 +315,190 @@ func TestBook(t *testing.T) {
 func TestSuggest(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	c := vardiff.Config{Min: 0.01, Max: 1000}
-	for _, x := range []struct{ wish, want float64 }{{5, 5}, {1e-9, 0.01}, {1e9, 1000}, {0.123456, 0.123}, {math.NaN(), 0.01}} {
-		m := vardiff.New(c, now, 1)
-		if d, changed := m.Suggest(c, now, x.wish); d != x.want || !changed {
+	for _, x := range []struct{ wish, want float64 }{{5, 5}, {1e-9, 0.01}, {1e9, 1000}, {0.123456, 0.123}} {
+		m := vardiff.New(c, now, 1, 0)
+		if d, changed := m.Suggest(c, now, vardiff.Wish{Difficulty: x.wish}); d != x.want || !changed {
 			t.Errorf("wish %g: %g %v, want %g", x.wish, d, changed, x.want)
 		}
+	}
+	m := vardiff.New(c, now, 1, 0)
+	for _, none := range []float64{0, -1, math.NaN()} {
+		if d, changed := m.Suggest(c, now, vardiff.Wish{Difficulty: none}); d != 1 || changed {
+			t.Errorf("wish %g: %g %v", none, d, changed)
+		}
+	}
+}
+
+// hash has the miner find shares at an even pace of its rate (difficulty per second) for a
+// time, and returns how often its difficulty changed.
+func hash(m *vardiff.Miner, c vardiff.Config, now *time.Time, rate float64, d time.Duration) (changes int) {
+	left := m.Difficulty() / rate
+	for end := now.Add(d); now.Before(end); *now = now.Add(time.Second) {
+		for left -= 1; left <= 0; left += m.Difficulty() / rate {
+			if _, changed := m.Share(c, *now, m.Difficulty()); changed {
+				changes++
+			}
+		}
+		if _, changed := m.Tick(c, *now); changed {
+			changes++
+		}
+	}
+	return changes
+}
+
+// TestWishes: a wish is a new beginning, not an order.
+func TestWishes(t *testing.T) {
+	var c vardiff.Config
+	const rate = 256.0 // 1024 is right for 15 shares a minute
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	settled := func() (vardiff.Miner, *time.Time) {
+		now := start
+		m := vardiff.New(c, now, 1024, 1)
+		if n := hash(&m, c, &now, rate, 10*time.Minute); n != 0 {
+			t.Fatalf("%d changes of what is right", n)
+		}
+		return m, &now
+	}
+	t.Run("the same again", func(t *testing.T) {
+		m, now := settled()
+		m.Suggest(c, *now, vardiff.Wish{Difficulty: 300})
+		hash(&m, c, now, rate, 10*time.Minute)
+		before := m.Difficulty()
+		for range 20 {
+			if _, changed := m.Suggest(c, *now, vardiff.Wish{Difficulty: 300}); changed {
+				t.Fatal("a repeated wish changes the difficulty")
+			}
+			hash(&m, c, now, rate, 30*time.Second)
+		}
+		if before < 700 || m.Difficulty() != before {
+			t.Errorf("difficulty %g, then %g: want about 1024", before, m.Difficulty())
+		}
+	})
+	t.Run("two in turn", func(t *testing.T) {
+		m, now := settled()
+		granted := 0
+		for i := range 6000 { // ten minutes
+			*now = now.Add(100 * time.Millisecond)
+			if _, changed := m.Suggest(c, *now, vardiff.Wish{Difficulty: []float64{500, 2000}[i%2]}); changed {
+				granted++
+			}
+		}
+		if granted > 31 {
+			t.Errorf("%d wishes were granted in ten minutes", granted)
+		}
+	})
+	t.Run("the last one counts", func(t *testing.T) {
+		m, now := settled()
+		m.Suggest(c, *now, vardiff.Wish{Difficulty: 500})
+		m.Suggest(c, *now, vardiff.Wish{Difficulty: 600})
+		m.Suggest(c, *now, vardiff.Wish{Difficulty: 700})
+		*now = now.Add(19 * time.Second)
+		if d, changed := m.Tick(c, *now); changed {
+			t.Errorf("%g after 19 s", d)
+		}
+		*now = now.Add(time.Second)
+		if d, changed := m.Tick(c, *now); d != 700 || !changed {
+			t.Errorf("%g %v after 20 s, want 700", d, changed)
+		}
+	})
+	t.Run("too high", func(t *testing.T) {
+		m, now := settled()
+		m.Suggest(c, *now, vardiff.Wish{Difficulty: 1e9})
+		hash(&m, c, now, rate, time.Hour)
+		if d := m.Difficulty(); d > 3000 {
+			t.Errorf("an hour later difficulty %g: want about 1024", d)
+		}
+	})
+	t.Run("too low", func(t *testing.T) {
+		m, now := settled()
+		if d, _ := m.Suggest(c, *now, vardiff.Wish{Difficulty: 1e-6}); d < 1024/20 {
+			t.Errorf("difficulty %g for a miner that has shown that 1024 is right", d)
+		}
+		if hash(&m, c, now, rate, time.Minute); m.Difficulty() < 700 {
+			t.Errorf("a minute later difficulty %g", m.Difficulty())
+		}
+	})
+	t.Run("cannot do with less", func(t *testing.T) {
+		m, now := settled()
+		if d, _ := m.Suggest(c, *now, vardiff.Wish{Difficulty: 5000, Least: true}); d != 5000 {
+			t.Errorf("difficulty %g", d)
+		}
+		if hash(&m, c, now, rate, time.Hour); m.Difficulty() != 5000 {
+			t.Errorf("an hour later difficulty %g", m.Difficulty())
+		}
+		*now = now.Add(time.Hour)
+		if d, changed := m.Suggest(c, *now, vardiff.Wish{Difficulty: 100, Least: true}); d != 5000 || changed {
+			t.Errorf("a lower bound lowers the difficulty to %g", d)
+		}
+	})
+}
+
+// TestSilence: a silent miner's difficulty stops where its device or its past says.
+func TestSilence(t *testing.T) {
+	var c vardiff.Config
+	for name, x := range map[string]struct{ start, least, rate, low, high float64 }{
+		"a device that has shown its rate": {16384, 64, 4096, 16384.0 / 80, 16384.0 / 50},
+		"a device that has not":            {16384, 64, 0, 64, 64},
+		"of an unknown kind":               {0.001, 0, 0, 1e-6, 1e-6},
+		"of an unknown kind, shown":        {0.001, 0, 0.00025, 0.001 / 80, 0.001 / 50},
+		"a floor above the start":          {16, 64, 0, 64, 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			m := vardiff.New(c, now, x.start, x.least)
+			if x.rate > 0 {
+				hash(&m, c, &now, x.rate, 5*time.Minute)
+			}
+			for range 24 * 60 * 12 {
+				now = now.Add(5 * time.Second)
+				m.Tick(c, now)
+			}
+			if d := m.Difficulty(); d < x.low || d > x.high {
+				t.Errorf("after a day of silence %g, want %g to %g", d, x.low, x.high)
+			}
+		})
+	}
+}
+
+// TestSlowerAndFaster: a change of the hash rate by half is noticed, also after a day.
+func TestSlowerAndFaster(t *testing.T) {
+	var c vardiff.Config
+	for name, factor := range map[string]float64{"half": 0.5, "twice": 2} {
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		m := vardiff.New(c, now, 1024, 0)
+		hash(&m, c, &now, 256, 24*time.Hour)
+		hash(&m, c, &now, 256*factor, 15*time.Minute)
+		if d := m.Difficulty() / (1024 * factor); d < 0.7 || d > 1.4 {
+			t.Errorf("%s the rate for 15 min after a day: difficulty %g", name, m.Difficulty())
+		}
+	}
+}
+
+// TestOneStep: few shares lower the difficulty to an eighth at most, however slow the
+// miner seems, and raise it to a thousand times at most, however fast.
+func TestOneStep(t *testing.T) {
+	var c vardiff.Config
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	m := vardiff.New(c, now, 1<<20, 0)
+	now = now.Add(20 * time.Second)
+	m.Share(c, now, 1)
+	m.Share(c, now, 1) // for a job that was sent with 1
+	if d := m.Difficulty(); d != 1<<17 {
+		t.Errorf("difficulty %g, want an eighth of %d", d, 1<<20)
+	}
+	m = vardiff.New(c, now, 1, 0)
+	for range 10 {
+		m.Share(c, now, 1)
+	}
+	if d := m.Difficulty(); d != 1000 {
+		t.Errorf("ten shares at once: difficulty %g, want 1000", d)
 	}
 }
 
 func ExampleMiner() {
 	var c vardiff.Config
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	m := vardiff.New(c, now, 1)
+	m := vardiff.New(c, now, 1, 0)
 	for range 100 { // 100 shares within a second
 		now = now.Add(10 * time.Millisecond)
 		if d, changed := m.Share(c, now, m.Difficulty()); changed {

@@ -1,0 +1,279 @@
+package pool
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lode/pool/vardiff"
+	"lode/stratum"
+)
+
+// setClock gives a Proxy that bench made a clock that may be set while it serves.
+func setClock(p *Proxy) (advance func(time.Duration)) {
+	var now atomic.Int64
+	now.Store(p.now().UnixNano())
+	p.now = func() time.Time { return time.Unix(0, now.Load()) }
+	return func(d time.Duration) { now.Add(int64(d)) }
+}
+
+// submitted sends a share of the job in a notify line and returns the reply.
+func (m *quietMiner) submitted(notify string, nonce uint32) string {
+	m.t.Helper()
+	var job struct{ Params []any }
+	if err := json.Unmarshal([]byte(notify), &job); err != nil {
+		m.t.Fatal(err)
+	}
+	m.send(fmt.Sprintf(`{"id":"s%d","method":"mining.submit","params":["w",%q,"0000000000000000",%q,"%08x"]}`+"\n", nonce, job.Params[0], job.Params[7], nonce))
+	return m.until(fmt.Sprintf(`"id":"s%d"`, nonce))
+}
+
+// TestNobodyElse: what one session does a thousand times is nothing to the others, and
+// nothing of it stays.
+func TestNobodyElse(t *testing.T) {
+	for name, line := range map[string]func(i int) string{
+		"suggest_difficulty": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.suggest_difficulty","params":[%g]}`, 1e-9*float64(i+1))
+		},
+		"two in turn": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.suggest_difficulty","params":[%g]}`, []float64{1e-3, 1e-6}[i%2])
+		},
+		"suggest_target": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.suggest_target","params":["%08x%s"]}`, 0x100000+i, strings.Repeat("f", 56))
+		},
+		"minimum-difficulty": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":%g}]}`, 1e-9*float64(i+1))
+		},
+		"passwords": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.authorize","params":["w","d=%g"]}`, 1e-9*float64(i+1))
+		},
+		"names": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.authorize","params":["w%d",""]}`, i)
+		},
+		"masks": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"%08x"}]}`, i<<13)
+		},
+		"subscribe":            func(int) string { return `{"id":1,"method":"mining.subscribe","params":[]}` },
+		"extranonce.subscribe": func(int) string { return `{"id":1,"method":"mining.extranonce.subscribe","params":[]}` },
+		"unknown jobs": func(i int) string {
+			return fmt.Sprintf(`{"id":1,"method":"mining.submit","params":["w","%x","0000000000000000","00000000","00000000"]}`, i)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
+			advance := setClock(p)
+			dial := serveBench(t, p)
+			p.news(0, offer{work: quietWork(p, *now), place: p.home})
+			honest, hostile := dial(), []*quietMiner{dial(), dial()}
+			honest.login()
+			notify := honest.until("mining.notify")
+			var reading sync.WaitGroup
+			for _, m := range hostile {
+				m.login()
+				reading.Go(func() { // what it is sent it may well read
+					for {
+						line, err := m.r.ReadString('\n')
+						if err != nil || strings.Contains(line, "the end") {
+							return
+						}
+					}
+				})
+			}
+			jobs := p.jobs.made()
+			for i := range 1200 {
+				m := hostile[i%len(hostile)]
+				m.send(line(i) + "\n")
+				if i%100 == 99 {
+					advance(25 * time.Second)
+				}
+			}
+			for _, m := range hostile {
+				m.send(`{"id":"the end","method":"mining.ping"}` + "\n")
+			}
+			reading.Wait()
+			if made := p.jobs.made(); made != jobs {
+				t.Errorf("%d jobs were made", made-jobs)
+			}
+			j := p.jobs.latest()
+			j.mu.Lock()
+			if n := len(j.variants); n > editions {
+				t.Errorf("%d variants of the job, want at most %d", n, editions)
+			}
+			j.mu.Unlock()
+			if reply := honest.submitted(notify, 1); !strings.Contains(reply, "true") {
+				t.Errorf("the honest miner's share: %s", reply)
+			}
+			honest.silent()
+		})
+	}
+}
+
+// TestSameWish: a wish that is repeated, as some devices do, changes nothing and is
+// answered with nothing but the reply; changed ones are granted 20 s apart.
+func TestSameWish(t *testing.T) {
+	p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
+	advance := setClock(p)
+	dial := serveBench(t, p)
+	p.news(0, offer{work: quietWork(p, *now), place: p.home})
+	m := dial()
+	m.login()
+	m.until("mining.notify")
+	wish := func(d float64) {
+		m.send(fmt.Sprintf(`{"method":"mining.suggest_difficulty","params":[%g]}`+"\n", d))
+	}
+	wish(1e-5)
+	if line := m.until("set_difficulty"); !strings.Contains(line, "0.00001]") {
+		t.Errorf("wished for 1e-5, got %s", line)
+	}
+	m.until("mining.notify")
+	for range 10 {
+		advance(30 * time.Second)
+		wish(1e-5)
+		m.silent()
+	}
+	wish(1e-4)
+	if line := m.until("set_difficulty"); !strings.Contains(line, "0.0001]") {
+		t.Errorf("wished for 1e-4, got %s", line)
+	}
+	m.until("mining.notify")
+	for i := range 100 {
+		wish(1e-5 * float64(i+1))
+	}
+	m.silent()
+	advance(21 * time.Second)
+	wish(2e-3)
+	if line := m.until("set_difficulty"); !strings.Contains(line, "0.002]") {
+		t.Errorf("wished for 2e-3, got %s", line)
+	}
+}
+
+// TestEditions: a new difficulty comes with a job that is other work under another id,
+// and each share is judged by what its own edition was sent with.
+func TestEditions(t *testing.T) {
+	for _, kind := range []string{"pool", "node"} {
+		t.Run(kind, func(t *testing.T) {
+			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
+			advance := setClock(p)
+			dial := serveBench(t, p)
+			if kind == "pool" {
+				p.news(0, offer{work: quietWork(p, *now), place: p.home})
+			} else {
+				notify(t, p, templateReply(0))
+				p.jobs.latest().place = p.home
+			}
+			m := dial()
+			m.login()
+			lines := []string{m.until("mining.notify")}
+			for i := 1; i < editions; i++ {
+				advance(20 * time.Second)
+				m.send(fmt.Sprintf(`{"method":"mining.suggest_difficulty","params":[%g]}`+"\n", 1e-3*float64(1+i%2)))
+				m.until("set_difficulty")
+				lines = append(lines, m.until("mining.notify"))
+				if i > 1 {
+					continue
+				}
+				// This share was easy enough for what it was sent with.
+				if reply := m.submitted(lines[0], 1); !strings.Contains(reply, "true") {
+					t.Errorf("share of the job before: %s", reply)
+				}
+				if reply := m.submitted(lines[1], 2); !strings.Contains(reply, "[23,") {
+					t.Errorf("too easy for the edition that it is for: %s", reply)
+				}
+			}
+			seen := map[string]bool{}
+			for i, line := range lines {
+				var job struct{ Params []any }
+				if err := json.Unmarshal([]byte(line), &job); err != nil {
+					t.Fatal(err)
+				}
+				id, body := fmt.Sprint(job.Params[0]), fmt.Sprint(job.Params[2:8])
+				if seen[id] || seen[body] || job.Params[8] != false && i > 0 {
+					t.Errorf("edition %d: %s", i, line)
+				}
+				seen[id], seen[body] = true, true
+			}
+			// There are no more of them: the wish waits for the next job.
+			advance(20 * time.Second)
+			m.send(`{"method":"mining.suggest_difficulty","params":[0.007]}` + "\n")
+			m.silent()
+			p.publishing.Lock()
+			p.broadcast(p.jobs.add(p.now(), p.jobs.latest().again(p.now()), false))
+			p.publishing.Unlock()
+			m.until(`set_difficulty","params":[0.007]`)
+			m.until("mining.notify")
+		})
+	}
+}
+
+func TestJobKeys(t *testing.T) {
+	for _, number := range []uint64{1, 2, 35, 1 << 32, 1<<32 + 12345} {
+		for edition := range editions {
+			key := keyOf(number, edition)
+			got, ok := parseKey(key.id())
+			if !ok || got != key || got.number() != number || got.edition() != edition || len(key.id()) > 16 {
+				t.Errorf("job %d, edition %d: id %s is %d (%v)", number, edition, key.id(), got, ok)
+			}
+		}
+	}
+	for _, id := range []string{"", "0", "01", "A", "1 ", "1.5", "-1", "zzzzzzzzzzzzz", strings.Repeat("1", 64), "\x00", "é"} {
+		if key, ok := parseKey(id); ok {
+			t.Errorf("%q is job %d", id, key)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { parseKey("no such job") }); n > 0 {
+		t.Errorf("%v allocations for an id that is none", n)
+	}
+}
+
+// TestBlockInAnyCase: no bookkeeping keeps a hash from being a block.
+func TestBlockInAnyCase(t *testing.T) {
+	v := vectors(t)[2]
+	for name, change := range map[string]func(p *Proxy, s *session, in *stratum.Share){
+		"the difficulty is not known":        func(p *Proxy, s *session, _ *stratum.Share) { s.vardiff = vardiff.New(p.vardiff, p.now(), 1e12, 0) },
+		"the worker is not of this session":  func(_ *Proxy, s *session, in *stratum.Share) { in.Worker, s.workers = "x", nil },
+		"there is no upstream":               func(p *Proxy, _ *session, _ *stratum.Share) { p.working.Store(false) },
+		"the job was replaced, and replaced": func(p *Proxy, _ *session, _ *stratum.Share) { replace(t, p, v, 500) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := bench(t, Config{})
+			j := inject(t, p, &v.job, v.mask, true)
+			j.place = p.home
+			s := loggedIn(p, 1e-9)
+			s.lease.Extranonce = unhex(t, v.e1)
+			in := v.share
+			in.Worker, in.JobID, in.Extranonce2 = "w", j.key(0).id(), unhex(t, v.e2)
+			change(p, s, &in)
+			if in.Worker == "x" {
+				p.strayShare(s, &in)
+			} else {
+				p.submitBatch(s, []*stratum.Submission{{Share: in}})
+			}
+			if b := p.keeper.Blocks(); len(b) != 1 || b[0].Hash != v.hash || b[0].Finder != in.Worker {
+				t.Errorf("blocks %+v", b)
+			}
+			// Once more is not one more: there is a bound on blocks for one tip.
+			for range 2 * candidatesPerTip {
+				p.strayShare(s, &in)
+				p.submitBatch(s, []*stratum.Submission{{Share: in}})
+			}
+			if p.foundCount > 1 {
+				t.Errorf("the block was counted %d times", p.foundCount)
+			}
+		})
+	}
+}
+
+// replace retires the present job and many after it.
+func replace(t *testing.T, p *Proxy, v vector, times int) {
+	next := v.job
+	for i := range times {
+		binary.LittleEndian.PutUint32(next.PrevBlock[:], uint32(i))
+		inject(t, p, &next, v.mask, true)
+	}
+}
