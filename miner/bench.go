@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
@@ -195,18 +197,15 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		err = sleep(ctx, o.Time/benchSamples)
 		rates = append(rates, float64(e.Stats().Hashes-before)/time.Since(begin).Seconds())
 	}
-	if err == nil { // apart from the samples, for looking at the clock takes time too
-		e.timed.Store(true)
-		err = sleep(ctx, max(o.Time/5, 100*time.Millisecond))
-	}
 	cancel()
 	if err = errors.Join(err, <-done); err != nil {
 		return result, err
 	}
 	slices.Sort(rates)
 	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
-	for _, w := range e.workers {
-		cycles := fast(w.cycles)
+	// Apart from the samples, for looking at the clock takes time too.
+	for _, cycles := range e.timedBatches(ctx, max(o.Time/5, 100*time.Millisecond)) {
+		cycles := fast(cycles)
 		if cycles == 0 { // a busy machine never let this thread run
 			result.CyclesPerHash = 0
 			break
@@ -214,6 +213,41 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		result.CyclesPerHash += cycles / float64(threads)
 	}
 	return result, nil
+}
+
+// timedBatches lets the threads of an engine that has ended go on for d, and returns
+// the cycles a hash of each batch, by thread.
+func (e *Engine) timedBatches(ctx context.Context, d time.Duration) [][]float64 {
+	release := reserveProcs(len(e.workers))
+	defer release()
+	places, leave := e.options.places()
+	defer leave()
+	all := make([][]float64, len(e.workers))
+	var threads sync.WaitGroup
+	begin := time.Now()
+	for i, w := range e.workers {
+		threads.Go(func() {
+			runtime.LockOSThread() // for good, as in worker.run
+			e.options.placeThread(places[i])
+			w.begin(e.last)
+			for time.Since(begin) < d && ctx.Err() == nil {
+				all[i] = append(all[i], w.timedBatch())
+			}
+		})
+	}
+	threads.Wait()
+	return all
+}
+
+// timedBatch does a batch and returns the cycles a hash.
+func (w *worker) timedBatch() float64 {
+	var hashes int
+	cycles := limits.Cycles(func() float64 {
+		begin := time.Now()
+		hashes = w.batch()
+		return time.Since(begin).Seconds()
+	})
+	return cycles / float64(hashes)
 }
 
 // fast is a figure that few batches stay below: the very least one is often of a batch

@@ -4,3 +4,5 @@ package miner
 
 // cgroupQuota: there are no control groups here.
 func cgroupQuota(string) float64 { return 0 }
+
+func cgroupThrottling(string) (periods, throttled uint64, ok bool) { return 0, 0, false }

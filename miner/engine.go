@@ -31,14 +31,17 @@ type Engine struct {
 	// current is what threads hash; nil when idle or paused.
 	current atomic.Pointer[assignment]
 	stopped atomic.Bool
-	timed   atomic.Bool   // by benchmarks: see worker.timedBatch
 	duty    atomic.Uint64 // bits of a float64
+	active  atomic.Int32  // threads that hash; those from here on wait
+	epoch   time.Time     // of clock
 
 	mu     sync.Mutex
 	last   *assignment // the work that was set last, even if taken back since
 	idle   bool        // no work
 	paused bool
 	since  time.Time
+	wanted float64 // the duty that was set
+	room   room    // what the system leaves of it
 }
 
 // assignment is a work that was given to an engine. Threads tell by its address
@@ -76,7 +79,7 @@ func New(o Options) (*Engine, error) {
 
 func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {
 	if o.Threads == 0 {
-		o.Threads = AvailableCPUs()
+		o.Threads = o.availableThreads()
 	}
 	if o.Duty == 0 {
 		o.Duty = 1
@@ -84,7 +87,10 @@ func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {
 	if o.HitBuffer == 0 {
 		o.HitBuffer = 1024
 	}
-	e := &Engine{options: o, kernels: pair, nonces: nonces, hits: make(chan Hit, o.HitBuffer), idle: true}
+	e := &Engine{
+		options: o, kernels: pair, nonces: nonces, hits: make(chan Hit, o.HitBuffer), idle: true,
+		epoch: time.Now(), room: wholeRoom,
+	}
 	e.SetDuty(o.Duty)
 	for i := range o.Threads {
 		e.workers = append(e.workers, newWorker(e, i))
@@ -100,11 +106,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	release := reserveProcs(len(e.workers))
 	defer release()
+	places, leave := e.options.places()
+	defer leave()
 	var threads sync.WaitGroup
-	for _, w := range e.workers {
-		threads.Go(w.run)
+	for i, w := range e.workers {
+		threads.Go(func() { w.run(places[i]) })
 	}
-	<-ctx.Done()
+	e.watch(ctx)
 	e.stopped.Store(true)
 	e.wakeAll()
 	threads.Wait()
@@ -134,12 +142,19 @@ func (e *Engine) SetPaused(paused bool) {
 // SetDuty sets the share of time that the threads hash; values outside 0 < duty ≤ 1
 // are brought inside.
 func (e *Engine) SetDuty(duty float64) {
-	const least = 0.001
-	if !(duty >= least) {
-		duty = least
+	if !(duty >= leastDuty) {
+		duty = leastDuty
 	}
-	e.duty.Store(math.Float64bits(min(duty, 1)))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.wanted = min(duty, 1)
+	e.fit()
 }
+
+const leastDuty = 0.001
+
+// clock is the time since the engine was made; never 0.
+func (e *Engine) clock() time.Duration { return time.Since(e.epoch) + 1 }
 
 // publish tells the threads what to hash; mu is held.
 func (e *Engine) publish() {
@@ -179,8 +194,23 @@ func (e *Engine) Stats() Stats {
 		s.Hashes += w.hashes.Load()
 		s.Hits += w.hitCount.Load()
 		s.Dropped += w.dropped.Load()
+		s.Yielded.Count += w.giving.count.Load()
+		s.Yielded.Away += time.Duration(w.giving.away.Load())
+		s.Yielded.Parked += time.Duration(w.giving.parked.Load())
+		s.Yielded.CPU += w.cpuTime()
 	}
+	s.Yielded.P50, s.Yielded.P99 = quantile(e.workers, 0.5), quantile(e.workers, 0.99)
 	return s
+}
+
+// cpuTime is what the thread used so far.
+func (w *worker) cpuTime() time.Duration {
+	if tid := w.tid.Load(); tid != 0 {
+		if t := timeOfThread(tid); t > 0 {
+			return t
+		}
+	}
+	return time.Duration(w.cpu.Load())
 }
 
 // usesRolling says whether the rolling kernel is the one for a work: below four

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -15,7 +16,12 @@ import (
 	"lode/miner/internal/scan"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if cpu := os.Getenv(busyEnv); cpu != "" {
+		busy(cpu)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // start runs an engine until the test ends.
 func start(t *testing.T, e *Engine) {

@@ -59,8 +59,12 @@ type Options struct {
 	Threads int    // 0: as many as cpus are available (affinity and cgroup quota)
 	Kernel  string // "": calibrate and take the fastest
 	Pin     bool   // pin each thread to one cpu
-	Nice    int    // niceness of the hashing threads, 0…19
-	Idle    bool   // SCHED_IDLE for the hashing threads
+	// OneACore puts at most one thread on each core, and binds it to it.
+	OneACore bool
+	Nice     int  // niceness of the hashing threads, 0…19
+	Idle     bool // SCHED_IDLE for the hashing threads
+	// Sense lets threads sleep while others want their cores; see YieldBy.
+	Sense bool
 	// Duty is the share of time that the threads hash, 0 < Duty ≤ 1; 0 means 1.
 	Duty float64
 	// HitBuffer is the capacity of Hits; 0 means 1024. Hits that find it full are
@@ -78,6 +82,7 @@ type Stats struct {
 	Dropped uint64 // hits that nobody took in time
 	Kernel  string
 	Threads int
+	Yielded Yielded
 	// WorkSince is the time since which work has been there; zero: idle or paused.
 	WorkSince time.Time
 }

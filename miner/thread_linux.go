@@ -2,6 +2,7 @@ package miner
 
 import (
 	"log/slog"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,9 +11,9 @@ import (
 const schedIdle = 5
 
 // placeThread gives the calling thread, which is locked to its goroutine, the
-// priority and the cpu of the options. What the system refuses is logged and does
+// priority of the options and its cpus. What the system refuses is logged and does
 // not stop the hashing.
-func (o *Options) placeThread(index int) {
+func (o *Options) placeThread(p place) {
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -31,29 +32,45 @@ func (o *Options) placeThread(index int) {
 			log.Warn("SCHED_IDLE of a hashing thread not set", "error", err)
 		}
 	}
-	if o.Pin {
-		if err := pinThread(index); err != nil {
-			log.Warn("hashing thread not pinned", "error", err)
+	if o.Sense {
+		// Without this the kernel adds 50 µs to each sleep; see prctl(2).
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	}
+	if len(p.cpus) > 0 {
+		var set unix.CPUSet
+		for _, cpu := range p.cpus {
+			set.Set(cpu)
+		}
+		// It may have been unplugged since: then the kernel chooses.
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			log.Warn("hashing thread not pinned", "cpus", p.cpus, "error", err)
 		}
 	}
 }
 
-// pinThread binds the calling thread to the index-th cpu that it may use.
-func pinThread(index int) error {
-	var allowed unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return err
+func threadID() int32 { return int32(unix.Gettid()) }
+
+// threadTime is the cpu time of the calling thread.
+func threadTime() time.Duration { return clockTime(unix.CLOCK_THREAD_CPUTIME_ID) }
+
+// timeOfThread is the cpu time of a thread of this process; 0: it is gone.
+func timeOfThread(tid int32) time.Duration {
+	// CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED of the kernel's posix-timers_types.h: what
+	// pthread_getcpuclockid(3) returns.
+	return clockTime(^tid<<3 | 4 | 2)
+}
+
+func clockTime(id int32) time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(id, &t); err != nil {
+		return 0
 	}
-	index %= allowed.Count()
-	for cpu := 0; ; cpu++ {
-		if !allowed.IsSet(cpu) {
-			continue
-		}
-		if index == 0 {
-			var one unix.CPUSet
-			one.Set(cpu)
-			return unix.SchedSetaffinity(0, &one)
-		}
-		index--
-	}
+	return time.Duration(t.Nano())
+}
+
+// sleepThread lets the calling thread sleep, which takes less than a sleep of the
+// goroutine: nobody else has to wake it up.
+func sleepThread(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &t, nil) // a signal ends it early
 }

@@ -2,9 +2,20 @@
 
 package miner
 
+import "time"
+
 // placeThread: priorities and pinning of threads are for Linux only.
-func (o *Options) placeThread(int) {
-	if o.Log != nil && (o.Nice > 0 || o.Idle || o.Pin) {
+func (o *Options) placeThread(place) {
+	if o.Log != nil && (o.Nice > 0 || o.Idle || o.Pin || o.OneACore) {
 		o.Log.Warn("niceness, SCHED_IDLE and pinning of threads are not supported on this system")
 	}
 }
+
+func threadID() int32 { return 0 }
+
+// threadTime: without a clock of the thread, nobody is ever seen to take its cpu.
+func threadTime() time.Duration { return 0 }
+
+func timeOfThread(int32) time.Duration { return 0 }
+
+func sleepThread(d time.Duration) { time.Sleep(d) }

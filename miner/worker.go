@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lode/miner/internal/limits"
 	"lode/miner/internal/scan"
 )
 
@@ -27,7 +26,12 @@ type worker struct {
 	scanners   [2]scan.Scanner // plain, rolling
 	owed       time.Duration   // rest that the duty cycle still asks for
 
-	cycles []float64 // a hash, of the batches that were timed
+	mark  time.Duration // the engine's clock when the last batch ended; 0: unknown
+	sense *sense        // nil: it does not look out for others
+	tid   atomic.Int32  // of the thread, for its clock; 0: it does not run
+	cpu   atomic.Int64  // its cpu time at the end, nanoseconds
+
+	giving giving
 
 	_        [64]byte // the counters have cache lines of their own
 	hashes   atomic.Uint64
@@ -38,6 +42,9 @@ type worker struct {
 
 func newWorker(e *Engine, index int) *worker {
 	w := &worker{engine: e, index: index, wake: make(chan struct{}, 1)}
+	if e.options.Sense {
+		w.sense = new(sense)
+	}
 	w.cursor.midstates = scan.NewMidstates()
 	w.scanners[0] = e.kernels.plain.New()
 	states := e.kernels.plain.States
@@ -49,28 +56,57 @@ func newWorker(e *Engine, index int) *worker {
 	return w
 }
 
-// run hashes until the engine stops.
-func (w *worker) run() {
+// run hashes until the engine stops, on one of these cpus.
+func (w *worker) run(place place) {
 	// The thread keeps its priority and cpu: it is not unlocked, so that the
 	// runtime ends it with the goroutine.
 	runtime.LockOSThread()
-	w.engine.options.placeThread(w.index)
+	w.engine.options.placeThread(place)
+	w.tid.Store(threadID())
+	if w.sense != nil {
+		w.sense.alone, w.sense.core = place.alone, place.shared
+	}
 	for !w.engine.stopped.Load() {
 		a := w.engine.current.Load()
 		if a != nil && a != w.assignment {
 			w.begin(a)
+			w.mark = 0
 		}
-		if a == nil || w.cursor.done {
+		if a == nil || w.cursor.done || w.index >= int(w.engine.active.Load()) {
 			<-w.wake
+			w.mark = 0
 			continue
 		}
-		if w.engine.timed.Load() {
-			w.timedBatch()
-		} else {
-			w.batch()
-		}
+		w.step()
+	}
+	w.cpu.Store(int64(threadTime()))
+	w.tid.Store(0)
+}
+
+// step does a batch, and what there is to do between two: rest and heed others.
+func (w *worker) step() {
+	duty := w.duty()
+	timed := duty < 1 || w.sense != nil
+	if timed && w.mark == 0 {
+		w.resume()
+	}
+	hashes := w.batch()
+	if !timed {
+		w.mark = 0
+		return
+	}
+	now := w.engine.clock()
+	worked := now - w.mark
+	w.mark = now
+	if w.sense != nil {
+		worked = w.heed(worked, hashes)
+	}
+	if duty < 1 && w.rest(worked, duty) {
+		w.mark = 0
 	}
 }
+
+func (w *worker) duty() float64 { return math.Float64frombits(w.engine.duty.Load()) }
 
 // begin turns to the first point of a work.
 func (w *worker) begin(a *assignment) {
@@ -89,11 +125,6 @@ func (w *worker) begin(a *assignment) {
 
 // batch hashes for a fraction of a millisecond and says how many hashes that were.
 func (w *worker) batch() int {
-	duty := math.Float64frombits(w.engine.duty.Load())
-	var begin time.Time
-	if duty < 1 {
-		begin = time.Now()
-	}
 	c := &w.cursor
 	states := len(c.job.States)
 	count := w.kernel.Batch / states / w.kernel.Nonces * w.kernel.Nonces
@@ -105,34 +136,21 @@ func (w *worker) batch() int {
 	if c.advance(uint64(count)) {
 		w.scanner.Reset(&c.job)
 	}
-	if duty < 1 {
-		w.rest(time.Since(begin), duty)
-	}
 	return count * states
 }
 
-// timedBatch is a batch for benchmarks.
-func (w *worker) timedBatch() {
-	var hashes int
-	cycles := limits.Cycles(func() float64 {
-		begin := time.Now()
-		hashes = w.batch()
-		return time.Since(begin).Seconds()
-	})
-	w.cycles = append(w.cycles, cycles/float64(hashes))
-}
-
 // rest sleeps for the share of time that the duty cycle leaves free, in pieces
-// that are long enough to be worth a sleep.
-func (w *worker) rest(worked time.Duration, duty float64) {
+// that are long enough to be worth a sleep. It says whether it slept.
+func (w *worker) rest(worked time.Duration, duty float64) bool {
 	const piece = 5 * time.Millisecond
 	w.owed += time.Duration(float64(worked) * (1 - duty) / duty)
 	if w.owed < piece {
-		return
+		return false
 	}
 	begin := time.Now()
 	time.Sleep(w.owed)
 	w.owed = max(w.owed-time.Since(begin), -4*piece) // it slept longer: a credit, but a bounded one
+	return true
 }
 
 // check hashes a candidate again and reports it if it is a hit.

@@ -1,0 +1,123 @@
+// Package yield decides when a hashing thread gives its cpu to others, from nothing
+// but how long its own batches of hashes and its own sleeps took.
+//
+// On a free core a batch takes always the same time. Sensor compares: a batch that
+// took longer was either off the cpu for a while (somebody else ran there, or the
+// host of a virtual machine gave the core away) or slowed down (somebody runs on the
+// other thread of the core). Governor turns this into parks, in which the thread
+// sleeps; the sleep is a probe itself, since a thread of SCHED_IDLE that wakes up on
+// a busy cpu has to wait. Quota fits the threads to a limit of a control group.
+//
+// All are pure: samples in, decisions out.
+package yield
+
+import "time"
+
+// LossLeast is how long a thread is off the cpu in one batch for somebody to have wanted
+// it; less is an interrupt or a thread of the kernel.
+const LossLeast = 50 * time.Microsecond
+
+const (
+	// aside is the shortest park: long enough for whoever waits to be seen running
+	// afterwards, short enough to cost nothing when nobody does.
+	aside = 50 * time.Microsecond
+	// late is how much later than asked a thread wakes up where others run. A timer
+	// and a core that slept make tens of microseconds.
+	late = 250 * time.Microsecond
+	// earned is for how long a thread is on the cpu before an aside that finds nobody
+	// costs no more than a hundredth of it; suspected: while somebody seems to be there
+	// it may cost ten times that.
+	earned    = 100 * aside
+	suspected = 10 * aside
+	// Asides that find somebody count for somebody who stays, those that find nobody
+	// against it. Who computes is found by all of them, or by two of three where the
+	// kernel lets a thread that wakes up go first. Who serves and leaves gaps is found
+	// by few, by chance, and its gaps are what there is to harvest.
+	found, missed    = 1, 0.75
+	certain, topmost = 3, 6
+	// firstPark and mostPark bound the longer parks.
+	firstPark = 200 * time.Microsecond
+	mostPark  = 100 * time.Millisecond
+	// slowLeast is how long batches have to be slow before the thread parks.
+	slowLeast = time.Millisecond
+)
+
+// Governor decides for one thread. The zero value is ready.
+type Governor struct {
+	ran  time.Duration // on the cpu since the last aside
+	slow time.Duration // for how long batches have been slow
+
+	state   state
+	opinion float64       // that somebody stays: 0 to topmost
+	length  time.Duration // of the last longer park
+}
+
+type state uint8
+
+const (
+	running state = iota
+	stepped       // in an aside
+	parked        // in a longer park for somebody on this cpu
+	waiting       // in a park for somebody on the core's other thread
+	probing       // running one batch after that
+)
+
+// Batch takes what was seen of a batch: how long it ran, how long the thread was off
+// the cpu, and whether it was slow. It returns for how long to park; 0: go on.
+func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration) {
+	g.ran += ran
+	if slow {
+		g.slow += ran
+		if g.slow >= slowLeast || g.state == probing {
+			g.length = min(max(2*g.length, slowLeast), mostPark)
+			g.state = waiting
+			return g.length
+		}
+	} else {
+		g.slow = 0
+		if g.state == probing {
+			g.length /= 2
+		}
+	}
+	g.state = running
+	due := time.Duration(earned)
+	if g.opinion >= certain {
+		due = suspected
+	}
+	if off >= LossLeast && g.ran >= due {
+		return g.step()
+	}
+	return 0
+}
+
+func (g *Governor) step() time.Duration {
+	g.state, g.ran = stepped, 0
+	return aside
+}
+
+// Woke takes how much later than asked the thread ran again after a park. It returns
+// for how long to park once more; 0: hash.
+func (g *Governor) Woke(after time.Duration) (park time.Duration) {
+	was := g.state
+	g.state = running
+	switch {
+	case was == waiting:
+		g.state = probing
+	case was == parked && after < late:
+	case was == parked:
+		// Perhaps the cpu was free for most of the park: only asides can tell.
+		return g.step()
+	case after < late:
+		g.opinion = max(0, g.opinion-missed)
+		g.length /= 2
+	default:
+		g.opinion = min(topmost, g.opinion+found)
+		if g.opinion < certain {
+			return g.step()
+		}
+		g.length = min(max(2*g.length, firstPark), mostPark)
+		g.state = parked
+		return g.length
+	}
+	return 0
+}

@@ -1,0 +1,74 @@
+package miner
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"lode/miner/internal/yield"
+)
+
+// room is what the system leaves of what an engine was asked for.
+type room struct {
+	cpus  float64 // share of the cpus that there were at the start
+	quota float64 // share of the time that the control group pays for
+}
+
+var wholeRoom = room{1, 1}
+
+// watchEvery is how often the room is looked at.
+const watchEvery = time.Second
+
+// fit tells the threads how many of them hash, and how much of the time; mu is held.
+func (e *Engine) fit() {
+	threads := len(e.workers)
+	if threads == 0 {
+		threads = e.options.Threads // while the engine is made
+	}
+	active := max(1, int(math.Ceil(float64(threads)*e.room.cpus-1e-9)))
+	active, share := yield.Spread(active, e.room.quota)
+	e.duty.Store(math.Float64bits(max(leastDuty, e.wanted*share)))
+	if e.active.Swap(int32(active)) != int32(active) {
+		e.wakeAll()
+	}
+}
+
+// watch fits the threads to the room there is until ctx ends: cpus may be unplugged or
+// taken out of the process' set, and a control group may stop threads that use more
+// than its quota.
+func (e *Engine) watch(ctx context.Context) {
+	if !e.options.Sense {
+		<-ctx.Done()
+		return
+	}
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	first := len(allowedCPUs())
+	threads := len(e.workers)
+	var quota yield.Quota
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		next := wholeRoom
+		// Who asked for more threads than cpus knows why.
+		if now := len(allowedCPUs()); now > 0 && first > 0 && threads <= first {
+			next.cpus = min(1, float64(now)/float64(threads))
+		}
+		if periods, throttled, ok := cgroupThrottling("/"); ok {
+			next.quota = quota.Sample(periods, throttled)
+		}
+		e.setRoom(next)
+	}
+}
+
+func (e *Engine) setRoom(r room) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.room != r {
+		e.room = r
+		e.fit()
+	}
+}

@@ -1,0 +1,115 @@
+package miner
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// allowedCPUs are those of the calling thread's affinity mask, which leaves out what
+// is unplugged or not in the process' cpuset. Threads that are pinned must not ask.
+func allowedCPUs() []int {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil
+	}
+	var list []int
+	for cpu := 0; len(list) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			list = append(list, cpu)
+		}
+	}
+	return list
+}
+
+func usableCores() cores { return readCores("/", allowedCPUs()) }
+
+// readCores sorts cpus into cores, as the kernel's Documentation/admin-guide/cputopology.rst
+// and, for cpus of two kinds, /sys/devices/cpu_atom tell. root is "/" except in tests.
+func readCores(root string, allowed []int) cores {
+	var all, slow cores
+	read := func(parts ...string) []int {
+		text, err := os.ReadFile(filepath.Join(append([]string{root, "sys/devices"}, parts...)...))
+		if err != nil {
+			return nil
+		}
+		return parseCPUList(string(text))
+	}
+	little := read("cpu_atom", "cpus")
+	seen := make(map[int]bool)
+	for _, cpu := range allowed {
+		if seen[cpu] {
+			continue
+		}
+		core := []int{}
+		for _, c := range read("system/cpu", fmt.Sprintf("cpu%d", cpu), "topology/thread_siblings_list") {
+			if slices.Contains(allowed, c) && !seen[c] {
+				core = append(core, c)
+			}
+		}
+		if !slices.Contains(core, cpu) {
+			core = []int{cpu}
+		}
+		for _, c := range core {
+			seen[c] = true
+		}
+		if slices.Contains(little, cpu) {
+			slow = append(slow, core)
+		} else {
+			all = append(all, core)
+		}
+	}
+	return append(all, slow...)
+}
+
+// maxCPU bounds what a list of cpus may name: the size of an affinity mask.
+const maxCPU = 8192
+
+// parseCPUList reads a list as "0-3,8". What makes no sense is left out.
+func parseCPUList(text string) (cpus []int) {
+	for part := range strings.SplitSeq(strings.TrimSpace(text), ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		first, err := strconv.Atoi(from)
+		last := first
+		if isRange && err == nil {
+			last, err = strconv.Atoi(to)
+		}
+		if err != nil || first < 0 || last >= maxCPU {
+			continue
+		}
+		for cpu := first; cpu <= last; cpu++ {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus
+}
+
+// claims are cpus that threads of this process are pinned to: names of sockets, which
+// only one process of a network namespace can have, and which end with it.
+type claims struct{ sockets []int }
+
+// take claims a cpu; false: another process has it.
+func (c *claims) take(cpu int) bool {
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true // nobody can tell
+	}
+	err = unix.Bind(socket, &unix.SockaddrUnix{Name: fmt.Sprintf("@lode/cpu/%d", cpu)})
+	if err != nil {
+		unix.Close(socket)
+		return err != unix.EADDRINUSE
+	}
+	c.sockets = append(c.sockets, socket)
+	return true
+}
+
+func (c *claims) leave() {
+	for _, socket := range c.sockets {
+		unix.Close(socket)
+	}
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package miner
+
+// Without a way to ask, all cpus are cores of their own.
+
+func allowedCPUs() []int { return nil }
+
+func usableCores() cores { return nil }
+
+type claims struct{}
+
+func (*claims) take(int) bool { return true }
+
+func (*claims) leave() {}
