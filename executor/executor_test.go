@@ -111,7 +111,7 @@ func TestLifeOfAMiner(t *testing.T) {
 				t.Errorf("report of %d bytes", n)
 			}
 		}
-		if o := w.engine.options; o.Threads != 3 || math.Abs(o.Duty-2.5/3) > 1e-9 || o.Nice != 19 {
+		if o := w.engine.options; o.Threads != 3 || math.Abs(o.Duty-2.5/3) > 1e-9 || o.Nice != 19 || !o.Sense {
 			t.Errorf("engine %+v", o)
 		}
 

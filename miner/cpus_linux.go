@@ -149,3 +149,25 @@ func field(text []byte, name string) uint64 {
 	}
 	return 0
 }
+
+// describeGroup reads the control groups' part of a Host.
+func describeGroup(root string) (h Host) {
+	h.Quota = cgroupQuota(root)
+	for _, group := range cpuGroups(root) {
+		file := "cpu.weight"
+		if group.version == 1 {
+			file = "cpu.shares"
+		}
+		// The root group has no weight, and what is not mounted has no files.
+		weight, err := os.ReadFile(filepath.Join(group.folder, file))
+		if err != nil {
+			continue
+		}
+		h.Cgroup = group.version
+		h.Weight, _ = strconv.ParseUint(strings.TrimSpace(string(weight)), 10, 64)
+		idle, err := os.ReadFile(filepath.Join(group.folder, "cpu.idle"))
+		h.IdleGroup = err == nil && strings.TrimSpace(string(idle)) == "1"
+		return h
+	}
+	return h
+}

@@ -190,6 +190,7 @@ func (e *Engine) Stats() Stats {
 	rolling := e.last == nil || e.usesRolling(e.last.work)
 	e.mu.Unlock()
 	s.Kernel = e.kernels.name(rolling)
+	s.Idle = true
 	for _, w := range e.workers {
 		s.Hashes += w.hashes.Load()
 		s.Hits += w.hitCount.Load()
@@ -198,6 +199,7 @@ func (e *Engine) Stats() Stats {
 		s.Yielded.Away += time.Duration(w.giving.away.Load())
 		s.Yielded.Parked += time.Duration(w.giving.parked.Load())
 		s.Yielded.CPU += w.cpuTime()
+		s.Idle = s.Idle && w.idle.Load()
 	}
 	s.Yielded.P50, s.Yielded.P99 = quantile(e.workers, 0.5), quantile(e.workers, 0.99)
 	return s

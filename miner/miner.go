@@ -83,6 +83,8 @@ type Stats struct {
 	Kernel  string
 	Threads int
 	Yielded Yielded
+	// Idle says that all threads are of SCHED_IDLE.
+	Idle bool
 	// WorkSince is the time since which work has been there; zero: idle or paused.
 	WorkSince time.Time
 }

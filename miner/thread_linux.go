@@ -12,8 +12,8 @@ const schedIdle = 5
 
 // placeThread gives the calling thread, which is locked to its goroutine, the
 // priority of the options and its cpus. What the system refuses is logged and does
-// not stop the hashing.
-func (o *Options) placeThread(p place) {
+// not stop the hashing. It says whether the thread is of SCHED_IDLE.
+func (o *Options) placeThread(p place) (idle bool) {
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -30,6 +30,8 @@ func (o *Options) placeThread(p place) {
 		attr.Nice = int32(o.Nice)
 		if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
 			log.Warn("SCHED_IDLE of a hashing thread not set", "error", err)
+		} else {
+			idle = true
 		}
 	}
 	if o.Sense {
@@ -46,6 +48,7 @@ func (o *Options) placeThread(p place) {
 			log.Warn("hashing thread not pinned", "cpus", p.cpus, "error", err)
 		}
 	}
+	return idle
 }
 
 func threadID() int32 { return int32(unix.Gettid()) }

@@ -53,6 +53,46 @@ func TestThreadsHaveTheirPriority(t *testing.T) {
 	}
 }
 
+func TestDescribeGroup(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  Host
+	}{
+		"none": {nil, Host{}},
+		"version 2": {map[string]string{
+			"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.weight": "1\n", "sys/fs/cgroup/a/b/cpu.idle": "1\n",
+			"sys/fs/cgroup/a/b/cpu.max": "150000 100000\n", "sys/fs/cgroup/a/cpu.weight": "100\n",
+		}, Host{Cgroup: 2, Weight: 1, IdleGroup: true, Quota: 1.5}},
+		"version 1 beside version 2 without a controller": {map[string]string{
+			"proc/self/cgroup":                   "1:cpu:/m\n0::/\n",
+			"sys/fs/cgroup/cpu/m/cpu.shares":     "10\n",
+			"sys/fs/cgroup/unified/cgroup.procs": "",
+		}, Host{Cgroup: 1, Weight: 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := describeGroup(system(t, c.files)); got != c.want {
+				t.Errorf("%+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestThrottling(t *testing.T) {
+	files := map[string]string{
+		"proc/self/cgroup":          "0::/a/b\n",
+		"sys/fs/cgroup/a/cpu.max":   "150000 100000\n",
+		"sys/fs/cgroup/a/cpu.stat":  "usage_usec 5\nnr_periods 70\nnr_throttled 7\nthrottled_usec 1\n",
+		"sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+	}
+	if periods, throttled, ok := cgroupThrottling(system(t, files)); periods != 70 || throttled != 7 || !ok {
+		t.Errorf("%d, %d, %v", periods, throttled, ok)
+	}
+	delete(files, "sys/fs/cgroup/a/cpu.max")
+	if _, _, ok := cgroupThrottling(system(t, files)); ok {
+		t.Error("a group without a quota is throttled")
+	}
+}
+
 func TestCgroupQuota(t *testing.T) {
 	for _, c := range []struct {
 		name  string

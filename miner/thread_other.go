@@ -5,10 +5,11 @@ package miner
 import "time"
 
 // placeThread: priorities and pinning of threads are for Linux only.
-func (o *Options) placeThread(place) {
+func (o *Options) placeThread(place) (idle bool) {
 	if o.Log != nil && (o.Nice > 0 || o.Idle || o.Pin || o.OneACore) {
 		o.Log.Warn("niceness, SCHED_IDLE and pinning of threads are not supported on this system")
 	}
+	return false
 }
 
 func threadID() int32 { return 0 }

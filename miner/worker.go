@@ -31,6 +31,7 @@ type worker struct {
 	tid   atomic.Int32  // of the thread, for its clock; 0: it does not run
 	cpu   atomic.Int64  // its cpu time at the end, nanoseconds
 
+	idle   atomic.Bool // of SCHED_IDLE
 	giving giving
 
 	_        [64]byte // the counters have cache lines of their own
@@ -61,7 +62,7 @@ func (w *worker) run(place place) {
 	// The thread keeps its priority and cpu: it is not unlocked, so that the
 	// runtime ends it with the goroutine.
 	runtime.LockOSThread()
-	w.engine.options.placeThread(place)
+	w.idle.Store(w.engine.options.placeThread(place))
 	w.tid.Store(threadID())
 	if w.sense != nil {
 		w.sense.alone, w.sense.core = place.alone, place.shared

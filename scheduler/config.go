@@ -74,6 +74,12 @@ type Config struct {
 	HoldBackCPUs float64
 	// Kernel that miners are to use; "": they choose.
 	Kernel string
+	// Yield is how miners give cpus to others: none, nice, idle or sense; "": sense.
+	Yield string
+	// OneACore lets miners have one thread a core.
+	OneACore bool
+	// OnlyRevocable takes nothing but revocable resources for miners.
+	OnlyRevocable bool
 	// ReportInterval is the mean time between reports of a task. 0: DefaultReportInterval.
 	ReportInterval time.Duration
 	// Revocable takes revocable resources too.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"lode/scheduler/api"
 )
 
 // metrics are those of one scheduler; most are read from the core when asked for.
@@ -84,6 +86,25 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			stale += t.Shares.Stale
 		}
 	}
+	var given api.Yielded
+	for _, t := range status.Tasks {
+		if t.Miner == nil || t.Miner.Yielded == nil {
+			continue
+		}
+		y := t.Miner.Yielded
+		given.Count += y.Count
+		given.Away += y.Away
+		given.Parked += y.Parked
+		given.CPU += y.CPU
+		gauge("lode_yield_p99_seconds", "Upper bound of how long a thread of a miner goes on after somebody wants its cpu.",
+			y.P99, "task", t.ID, "agent", t.Hostname)
+		gauge("lode_parked_share", "Share of the time of a miner's threads in which others had the core.",
+			y.Share(), "task", t.ID, "agent", t.Hostname)
+	}
+	gauge("lode_cores_given", "Times that running miners gave a core to somebody.", float64(given.Count))
+	gauge("lode_core_seconds", "Time of the running miners' threads.", given.CPU, "use", "harvested")
+	gauge("lode_core_seconds", "Time of the running miners' threads.", given.Away, "use", "away")
+	gauge("lode_core_seconds", "Time of the running miners' threads.", given.Parked, "use", "parked")
 	for k, n := range tasks {
 		gauge("lode_tasks", "Tasks that have not ended.", n, "kind", k[0], "state", k[1])
 	}

@@ -259,6 +259,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
+		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),

@@ -23,7 +23,10 @@ type mineCmd struct {
 	PasswordFile     string   `help:"File whose first line is the password." placeholder:"FILE"`
 	Threads          int      `help:"Hashing threads; 0: one for each cpu that this process may use." default:"0"`
 	Kernel           string   `help:"SHA-256d kernel, see lode bench; default: the fastest." placeholder:"NAME"`
-	Nice             int      `help:"Niceness of the hashing threads, 0 to 19." default:"0"`
+	Pin              bool     `help:"Pin each thread to a cpu, one thread a core first, keeping off those of other processes of lode."`
+	Yield            string   `help:"How threads give their cpus to others: none, nice, idle (SCHED_IDLE) or sense (SCHED_IDLE, and they sleep while others want the core)." enum:"none,nice,idle,sense" default:"sense"`
+	SMT              string   `name:"smt" help:"use: a thread on every cpu; avoid: one on each core, whose other cpu is left alone." enum:"use,avoid" default:"use"`
+	Nice             *int     `help:"Niceness of the hashing threads, 0 to 19, instead of --yield." placeholder:"N"`
 	Difficulty       float64  `help:"Share difficulty to suggest to the pool; 0: none." default:"0"`
 	NoVersionRolling bool     `help:"Do not ask for version rolling (BIP 310)."`
 
@@ -44,7 +47,14 @@ func (cmd *mineCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	engine, err := miner.New(miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Nice: cmd.Nice, Log: env.log})
+	o := miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Pin: cmd.Pin, OneACore: cmd.SMT == "avoid", Log: env.log}
+	if err := o.YieldBy(cmd.Yield); err != nil {
+		return &usageError{err}
+	}
+	if cmd.Nice != nil {
+		o.Nice, o.Idle, o.Sense = *cmd.Nice, false, false
+	}
+	engine, err := miner.New(o)
 	if err != nil {
 		return &usageError{err}
 	}

@@ -52,7 +52,10 @@ type schedulerCmd struct {
 	HoldBackCPUs     float64       `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
 	MaxMiners        int           `help:"Most miner tasks; 0: no limit." default:"0"`
 	Revocable        bool          `help:"Take revocable resources too."`
+	OnlyRevocable    bool          `help:"Take nothing but revocable resources for miners."`
 	Kernel           string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
+	Yield            string        `help:"How miners give cpus to others: none, nice, idle or sense; default: sense." enum:",none,nice,idle,sense" default:""`
+	SMT              string        `name:"smt" help:"use: miners have a thread for every cpu; avoid: one for each core." enum:"use,avoid" default:"use"`
 	ReportInterval   time.Duration `help:"Mean time between reports of a task." default:"3s"`
 	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
 }
@@ -76,7 +79,8 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
 		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
-		Revocable: cmd.Revocable, Kernel: cmd.Kernel, ReportInterval: cmd.ReportInterval,
+		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable,
+		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
 	}
 	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {

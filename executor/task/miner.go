@@ -1,8 +1,10 @@
 package task
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -11,8 +13,8 @@ import (
 	"lode/miner"
 )
 
-// niceness of the hashing threads: whoever else wants the cpu has it.
-const niceness = 19
+// defaultYield is how threads give cpus to others unless the task says otherwise.
+const defaultYield = "sense"
 
 // minRateInterval is the shortest time over which a hashrate is measured: threads
 // count batch by batch.
@@ -33,11 +35,16 @@ type Miner struct {
 // NewMiner chooses a kernel and prepares the threads.
 func NewMiner(spec *message.MinerTask, env Env) (*Miner, error) {
 	threads, duty := mining.Threads(env.CPUsMilli)
+	if cores := miner.DescribeHost().Cores; spec.OneACore && cores > 0 && cores < threads {
+		threads, duty = cores, 1
+	}
 	m := &Miner{threads: threads, lastTime: time.Now()}
 	env.Hide(spec.Password)
-	engine, err := env.NewEngine(miner.Options{
-		Threads: threads, Kernel: spec.Kernel, Nice: niceness, Duty: duty,
-	})
+	options := miner.Options{Threads: threads, Kernel: spec.Kernel, OneACore: spec.OneACore, Duty: duty, Log: env.Log}
+	if err := options.YieldBy(cmp.Or(spec.Yield, defaultYield)); err != nil {
+		return nil, err
+	}
+	engine, err := env.NewEngine(options)
 	if err != nil {
 		return nil, fmt.Errorf("start the hashing engine with %d threads: %w", threads, err)
 	}
@@ -103,10 +110,31 @@ func (m *Miner) Report(r *message.Report) {
 		ProxiesEpoch: epoch,
 		Error:        shorten(s.LastErr, 200),
 	}
+	y := s.Engine.Yielded
+	report.Yielded = &message.Yielded{
+		Count: y.Count, AwayUs: micros(y.Away), ParkedUs: micros(y.Parked), CpuUs: micros(y.CPU),
+		P50Us: micros(y.P50), P99Us: micros(y.P99),
+	}
+	report.Host = hostOf(s.Engine.Idle)
 	if !s.JobSince.IsZero() {
 		report.State = "mining"
 		report.JobAgeMs = now.Sub(s.JobSince).Milliseconds()
 	}
 	r.Shares = &message.Shares{Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: s.Accounted}
 	r.Detail = &message.Report_Miner{Miner: report}
+}
+
+func micros(d time.Duration) uint64 { return uint64(d.Microseconds()) }
+
+// hostOf says by what rules the threads share the machine.
+func hostOf(idle bool) *message.Host {
+	h := miner.DescribeHost()
+	policy := "other"
+	if idle {
+		policy = "idle"
+	}
+	return &message.Host{
+		Cpus: uint32(h.CPUs), Cores: uint32(h.Cores), Cgroup: uint32(h.Cgroup), Weight: uint32(min(h.Weight, math.MaxUint32)),
+		IdleGroup: h.IdleGroup, QuotaMilli: uint32(min(h.Quota*1000, math.MaxUint32)), Policy: policy,
+	}
 }

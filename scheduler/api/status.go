@@ -83,6 +83,9 @@ type MinerDetail struct {
 	Proxy  string  `json:"proxy"` // host:port connected to
 	JobAge float64 `json:"job_age_seconds"`
 	Error  string  `json:"error,omitempty"`
+	// Yielded and Host are not told by executors of before.
+	Yielded *Yielded `json:"yielded,omitempty"`
+	Host    *Host    `json:"host,omitempty"`
 }
 
 // ProxyDetail is what only proxies report.

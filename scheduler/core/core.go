@@ -68,6 +68,9 @@ type Settings struct {
 	MinBlockInterval time.Duration
 	ReportInterval   time.Duration
 	Kernel           string
+	Yield            string // "": the executor's default
+	OneACore         bool
+	OnlyRevocable    bool
 
 	ProxyGrace   time.Duration
 	HoldBackCPUs float64

@@ -77,6 +77,8 @@ func (c *Core) describe(t *Task) *message.Task {
 	if t.Kind == KindMiner {
 		m.Kind = &message.Task_Miner{Miner: &message.MinerTask{
 			Kernel:   c.set.Kernel,
+			Yield:    c.set.Yield,
+			OneACore: c.set.OneACore,
 			User:     t.ID,
 			Password: message.WorkerPassword(c.state.WorkerKey, t.ID),
 			Proxies:  c.proxyList(),
@@ -109,6 +111,9 @@ func (c *Core) spec(kind string) string {
 		}
 	} else {
 		fmt.Fprintf(h, "%q", c.set.Kernel)
+		if c.set.Yield != "" || c.set.OneACore { // else as it was before there were these
+			fmt.Fprintf(h, " %q %v", c.set.Yield, c.set.OneACore)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

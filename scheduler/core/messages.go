@@ -86,6 +86,7 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 		report.Miner = &api.MinerDetail{
 			State: limit(d.State, 40), Hashes: d.Hashes, Proxy: limit(d.Proxy, 260),
 			JobAge: float64(d.JobAgeMs) / 1000, Error: limit(d.Error, 300),
+			Yielded: yielded(d.Yielded), Host: host(d.Host),
 		}
 		r.knownEpoch = max(r.knownEpoch, d.ProxiesEpoch)
 	case m.GetProxy() != nil && t.Kind == KindProxy:

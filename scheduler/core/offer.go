@@ -213,7 +213,14 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		return nil, "no cpus are left"
 	}
 	reason = fmt.Sprintf("its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
-	for _, revocable := range []bool{false, true} {
+	// Revocable ones first: the kernel gives them the least weight.
+	for _, revocable := range []bool{true, false} {
+		if !revocable && c.set.OnlyRevocable {
+			if len(launches) == 0 {
+				reason = "its cpus are not revocable (--only-revocable)"
+			}
+			break
+		}
 		cpus := inv.sum("cpus", revocable)
 		if !revocable {
 			cpus -= toMilli(c.set.HoldBackCPUs)
@@ -308,6 +315,7 @@ func reasonClass(reason string) string {
 		{"a miner needs", "miner_does_not_fit"},
 		{"no cpus", "no_cpus"},
 		{"its cpus are held back", "held_back"},
+		{"its cpus are not revocable", "not_revocable"},
 		{"there are", "enough_miners"},
 		{"tasks of before", "reconciling"},
 	} {

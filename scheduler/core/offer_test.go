@@ -50,6 +50,10 @@ func TestOfferDecisions(t *testing.T) {
 		{name: "and revocable ones apart", before: func(s *script) { s.c.set.Revocable = true; s.mining() }, resources: []mesos.Resource{
 			scalar("cpus", 2, ""), reserved(scalar("cpus", 3, ""), "mining"), revocable(scalar("cpus", 1, "")), scalar("mem", 4096, ""),
 		}, launches: []string{"miner-S9-2", "miner-S9-3"}},
+		{name: "of these alone", before: func(s *script) { s.c.set.Revocable, s.c.set.OnlyRevocable = true, true; s.mining() }, resources: []mesos.Resource{
+			scalar("cpus", 2, ""), revocable(scalar("cpus", 1, "")), scalar("mem", 4096, ""),
+		}, launches: []string{"miner-S9-2"}},
+		{name: "only revocable", before: func(s *script) { s.c.set.Revocable, s.c.set.OnlyRevocable = true, true; s.mining() }, want: "declined: its cpus are not revocable"},
 		{name: "no memory", before: func(s *script) { s.mining() }, resources: []mesos.Resource{scalar("cpus", 2, ""), scalar("mem", 127, "")}, want: "declined: a miner needs 128 MB"},
 		{name: "held back", before: func(s *script) { s.mining(); s.c.set.HoldBackCPUs = 4 }, want: "declined: its cpus are held back"},
 		{name: "enough miners", before: func(s *script) { s.c.set.MaxMiners = 1; s.mining("S1") }, want: "declined: there are 1 miners"},
