@@ -10,12 +10,15 @@ import (
 )
 
 // handle turns what the driver says into events of the core. It returns when the
-// event is queued; with two of them when all is done that follows from it, so that
+// event is queued; with some of them when all is done that follows from it, so that
 // the driver does not subscribe again meanwhile: ERROR may end the scheduler, and
 // without the id that SUBSCRIBED brings the master would make another framework.
 func (s *Scheduler) handle(e driver.Event) {
 	event := translate(e)
 	if event == nil {
+		if e.Mesos == nil {
+			return
+		}
 		switch t := e.Mesos.GetType(); t {
 		case scheduler.Event_HEARTBEAT, scheduler.Event_RESCIND_INVERSE_OFFER: // each of those was answered at once
 		default:
@@ -25,7 +28,7 @@ func (s *Scheduler) handle(e driver.Event) {
 	}
 	q := queued{event: event}
 	switch event.(type) {
-	case core.Error, core.Subscribed:
+	case core.Error, core.Subscribed, core.Offers: // and not more offers than can be looked at
 		q.done = make(chan struct{})
 	}
 	if s.enqueue(q) && q.done != nil {
@@ -39,18 +42,19 @@ func (s *Scheduler) handle(e driver.Event) {
 // translate returns nil for what the core needs not know: heartbeats, inverse offers
 // that are taken back, and events that a newer Mesos may have.
 func translate(e driver.Event) core.Event {
-	if e.Mesos == nil {
-		reason := ""
-		if e.Lost != nil {
-			reason = e.Lost.Error()
-		}
-		return core.Disconnected{Reason: reason}
+	switch {
+	case e.Lost != nil:
+		return core.Disconnected{Reason: e.Lost.Error()}
+	case e.Refused != nil:
+		return core.Refused{Session: e.Session, Tasks: launched(e.Refused), Unsure: e.Unsure}
+	case e.Mesos == nil:
+		return nil
 	}
 	m := e.Mesos
 	switch m.Type {
 	case scheduler.Event_SUBSCRIBED:
 		if m.Subscribed != nil && m.Subscribed.FrameworkID != nil {
-			return core.Subscribed{FrameworkID: m.Subscribed.FrameworkID.Value, Master: e.Master}
+			return core.Subscribed{FrameworkID: m.Subscribed.FrameworkID.Value, Master: e.Master, Session: e.Session}
 		}
 	case scheduler.Event_OFFERS:
 		if m.Offers != nil {
@@ -88,6 +92,16 @@ func translate(e driver.Event) core.Event {
 		}
 	}
 	return nil
+}
+
+// launched are the ids of the tasks that an ACCEPT launches.
+func launched(call *scheduler.Call) (ids []string) {
+	for _, o := range call.GetAccept().GetOperations() {
+		for _, t := range o.GetLaunch().GetTaskInfos() {
+			ids = append(ids, t.TaskID.Value)
+		}
+	}
+	return ids
 }
 
 // progress tells those who watch.

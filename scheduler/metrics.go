@@ -52,11 +52,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counters := c.s.core.Counters()
 	declined, launched, ended := clone(counters.OffersDeclined), clone(counters.Launched), clone(counters.Ended)
 	refused := clone(counters.Refused)
-	latencies := c.s.core.TakeLatencies()
 	c.s.mu.Unlock()
-	for _, l := range latencies {
-		c.s.metrics.launch.Observe(l.Seconds())
-	}
 
 	gauge := func(name, help string, v float64, labels ...string) {
 		emit(ch, prometheus.GaugeValue, name, help, v, labels)
@@ -132,6 +128,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range ended {
 		counter("lode_scheduler_ended_total", "Tasks ended.", n, "state", state)
 	}
+	gauge("lode_scheduler_calls_waiting", "Calls that wait to be sent to the master.", float64(c.s.driver.Waiting()))
 	counter("lode_scheduler_updates_total", "Status updates received.", counters.Updates)
 	counter("lode_scheduler_acknowledged_total", "Status updates acknowledged.", counters.Acknowledged)
 	counter("lode_scheduler_orphans_total", "Unknown tasks killed.", counters.Orphans)

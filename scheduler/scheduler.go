@@ -34,6 +34,7 @@ import (
 	"lode/scheduler/core"
 	"lode/scheduler/driver"
 	"lode/scheduler/store"
+	"lode/seldom"
 )
 
 // Errors of New and Run that a caller may want to tell apart.
@@ -95,7 +96,7 @@ type queued struct {
 func New(config Config) (s *Scheduler, err error) {
 	config = config.withDefaults()
 	s = &Scheduler{
-		config: config, log: config.Logger, events: make(chan queued, 1024), stopped: make(chan struct{}),
+		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, 1024), stopped: make(chan struct{}),
 		started: time.Now(), history: history.New(),
 	}
 	defer func() {
@@ -347,7 +348,11 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 		for _, q := range batch {
 			actions = append(actions, s.core.Step(time.Now(), q.event)...)
 		}
+		latencies := s.core.TakeLatencies() // whether anybody asks for metrics or not
 		s.mu.Unlock()
+		for _, l := range latencies {
+			s.metrics.launch.Observe(l.Seconds())
+		}
 		var err error
 		if results, err = s.perform(ctx, actions, wg); err != nil {
 			return err
@@ -383,15 +388,20 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 		}
 	}
 	var send []*scheduler.Call
+	session := uint64(0) // of the calls in send
 	flush := func() {
 		if len(send) > 0 {
-			s.driver.Send(send)
+			s.driver.Send(session, send, 0)
 			send = nil
 		}
 	}
 	for _, a := range actions {
 		switch a := a.(type) {
 		case core.Call:
+			if a.Session != session {
+				flush()
+				session = a.Session
+			}
 			send = append(send, a.Call)
 		case core.Notice:
 			s.log.Log(ctx, a.Level, a.Text, a.Attrs...)

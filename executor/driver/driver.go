@@ -18,13 +18,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/executor"
+
+	"lode/mesoswire"
+	"lode/seldom"
 )
 
 // Handler gets the events of the agent, one after another, from the goroutine
@@ -62,7 +64,7 @@ const (
 	// registrationTimeout bounds the first subscription of a framework that
 	// does not checkpoint: the default of the agent's --executor_registration_timeout.
 	registrationTimeout = time.Minute
-	// callTimeout bounds one HTTP exchange, and the wait for SUBSCRIBE's header.
+	// callTimeout bounds one HTTP exchange.
 	callTimeout = 15 * time.Second
 	// ackTimeout is how long an update may be unacknowledged, though the agent
 	// took it, before the stream is suspected to be half-open and replaced. It
@@ -70,7 +72,7 @@ const (
 	ackTimeout, ackTimeoutMax = 30 * time.Second, 10 * time.Minute
 	// heartbeatInterval is how long the calls' connection may be idle.
 	heartbeatInterval = 5 * time.Minute
-	// greetingTimeout is how long the first event of a stream may take.
+	// greetingTimeout is how long a subscription may take, up to its first event.
 	greetingTimeout = 30 * time.Second
 	// stableStream is how long a stream has to last for the next one to be opened
 	// without a pause.
@@ -96,8 +98,8 @@ type Driver struct {
 
 	mu         sync.Mutex
 	connected  bool
-	cancel     context.CancelCauseFunc // ends the current stream
-	finish     chan struct{}           // closed by Finish
+	stream     *mesoswire.Stream // nil: there is none
+	finish     chan struct{}     // closed by Finish
 	finishing  bool
 	finishTime time.Duration
 }
@@ -118,7 +120,7 @@ func New(cfg Config, handler Handler) (*Driver, error) {
 		cfg.Logger.Warn("the authentication token stays visible in /proc to processes of the same user", "error", cfg.TokenExposed)
 	}
 	return &Driver{
-		cfg: cfg, handler: handler, client: c, log: cfg.Logger,
+		cfg: cfg, handler: handler, client: c, log: slog.New(seldom.Handler(cfg.Logger.Handler())),
 		out:    outbox{wake: make(chan struct{}, 1)},
 		finish: make(chan struct{}),
 	}, nil
@@ -231,7 +233,7 @@ func ended(ctx context.Context, err error) error {
 }
 
 // subscribe tries until a stream is open or the deadline has passed.
-func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*subscription, error) {
+func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*mesoswire.Stream, error) {
 	began := time.Now()
 	for retry := newBackoff(d.cfg); ; {
 		s, err := d.open(ctx)
@@ -241,18 +243,16 @@ func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*subscripti
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		var refusal *statusError
-		if errors.As(err, &refusal) {
-			switch refusal.kind() {
-			case forgotten:
-				return nil, fmt.Errorf("%w: %w", ErrForgotten, err)
-			case unauthorized, unsubscribed: // a 403 for SUBSCRIBE is about the token's claims
-				return nil, fmt.Errorf("%w: %w", ErrUnauthorized, err)
-			case invalid:
-				return nil, fmt.Errorf("subscribe: %w", err)
-			}
+		kind := kindOf(err)
+		switch kind {
+		case forgotten:
+			return nil, fmt.Errorf("%w: %w", ErrForgotten, err)
+		case unauthorized, unsubscribed: // a 403 for SUBSCRIBE is about the token's claims
+			return nil, fmt.Errorf("%w: %w", ErrUnauthorized, err)
+		case invalid:
+			return nil, fmt.Errorf("subscribe: %w", err)
 		}
-		pause := retry.next(refusal != nil)
+		pause := retry.next(kind != unanswered)
 		if time.Now().Add(pause).After(deadline) {
 			return nil, fmt.Errorf("%w: no subscription within %v: %w", ErrRecoveryTimeout, time.Since(began).Round(time.Second), err)
 		}
@@ -263,25 +263,17 @@ func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*subscripti
 	}
 }
 
-type subscription struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	stream *stream
-}
-
-func (d *Driver) open(ctx context.Context) (*subscription, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (d *Driver) open(ctx context.Context) (*mesoswire.Stream, error) {
 	snapshot := d.out.snapshot()
 	s, err := d.client.subscribe(ctx, snapshot.tasks, snapshot.updates)
 	if err != nil {
-		cancel(err)
 		return nil, err
 	}
 	d.out.markSent(snapshot.updates, time.Now())
 	d.mu.Lock()
-	d.cancel = cancel
+	d.stream = s
 	d.mu.Unlock()
-	return &subscription{ctx: ctx, cancel: cancel, stream: s}, nil
+	return s, nil
 }
 
 // resubscribe is the cause of a stream that this side ended on purpose.
@@ -293,10 +285,10 @@ func (r *resubscribe) Error() string { return "stream given up: " + r.reason }
 func (d *Driver) kick(reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cancel != nil {
+	if d.stream != nil {
 		d.connected = false
-		d.cancel(&resubscribe{reason})
-		d.cancel = nil
+		d.stream.Abort(&resubscribe{reason})
+		d.stream = nil
 	}
 }
 
@@ -304,7 +296,7 @@ func (d *Driver) setConnected(on bool) {
 	d.mu.Lock()
 	d.connected = on
 	if !on {
-		d.cancel = nil
+		d.stream = nil
 	}
 	d.mu.Unlock()
 	d.out.signal()
@@ -317,34 +309,30 @@ func (d *Driver) isConnected() bool {
 }
 
 // follow dispatches the events of one stream until it ends.
-func (d *Driver) follow(s *subscription) error {
-	defer s.cancel(nil)
+func (d *Driver) follow(s *mesoswire.Stream) error {
+	defer s.Close()
 	defer d.setConnected(false)
-	stop := context.AfterFunc(s.ctx, s.stream.close)
-	defer s.stream.close()
-	defer stop()
-	// An agent greets at once. Its heartbeats are optional (Mesos < 1.10 has none),
-	// so that later silence says something only after the first one.
-	watchdog := time.AfterFunc(greetingTimeout, func() { d.kick("the stream is silent") })
-	defer watchdog.Stop()
 	heartbeats := false
 	for {
-		event, err := s.stream.next()
-		if err != nil {
-			var bad *eventError
-			if errors.As(err, &bad) {
-				d.log.Warn("event of the agent cannot be decoded, ignored", "error", err)
-				continue
-			}
-			if cause := context.Cause(s.ctx); cause != nil {
-				return cause
-			}
+		record, err := s.Next()
+		switch {
+		case errors.Is(err, mesoswire.ErrSilent):
+			return &resubscribe{err.Error()}
+		case err != nil:
 			return err
 		}
-		watchdog.Stop()
+		event, err := decodeEvent(record)
+		if err != nil {
+			d.log.Warn("event of the agent cannot be decoded, ignored", "error", err)
+			continue
+		}
+		// An agent greets at once. Its heartbeats are optional (Mesos < 1.10 has none),
+		// so that later silence says something only after the first one.
 		heartbeats = heartbeats || event.GetType() == executor.Event_HEARTBEAT
 		if heartbeats {
-			watchdog.Reset(silenceLimit)
+			s.Alive(silenceLimit)
+		} else {
+			s.Alive(0)
 		}
 		d.dispatch(event)
 	}
@@ -403,10 +391,4 @@ func sleep(ctx context.Context, t time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// transport is the http.RoundTripper for an agent.
-type transport interface {
-	http.RoundTripper
-	CloseIdleConnections()
 }

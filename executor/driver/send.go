@@ -2,7 +2,6 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -143,30 +142,28 @@ func (s *sender) call(ctx context.Context, now time.Time) (time.Duration, error)
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
-	var refusal *statusError
-	if errors.As(err, &refusal) {
-		switch refusal.kind() {
-		case forgotten:
-			return 0, fmt.Errorf("%w: %w", ErrForgotten, err)
-		case unauthorized:
-			return 0, fmt.Errorf("%w: %w", ErrUnauthorized, err)
-		case unsubscribed:
-			s.kick(refusal.Error())
-			return time.Minute, nil
-		case invalid:
-			switch {
-			case status != nil:
-				s.log.Error("the agent refuses an update, it is given up", "error", err,
-					"task", status.TaskID.Value, "state", status.GetState().String())
-				s.out.drop(status.UUID)
-			case message != nil:
-				s.log.Error("the agent refuses a framework message, it is given up", "error", err)
-				s.out.popMessage(message)
-			default:
-				s.noBeat = true
-			}
-			return 0, nil
+	refusal := kindOf(err)
+	switch refusal {
+	case forgotten:
+		return 0, fmt.Errorf("%w: %w", ErrForgotten, err)
+	case unauthorized:
+		return 0, fmt.Errorf("%w: %w", ErrUnauthorized, err)
+	case unsubscribed:
+		s.kick(err.Error())
+		return time.Minute, nil
+	case invalid:
+		switch {
+		case status != nil:
+			s.log.Error("the agent refuses an update, it is given up", "error", err,
+				"task", status.TaskID.Value, "state", status.GetState().String())
+			s.out.drop(status.UUID)
+		case message != nil:
+			s.log.Error("the agent refuses a framework message, it is given up", "error", err)
+			s.out.popMessage(message)
+		default:
+			s.noBeat = true
 		}
+		return 0, nil
 	}
 	// The agent is restarting (503, 404, refused connection) or the network is
 	// bad: the same call again, soon. Messages wait, too: newer ones replace them.
@@ -174,7 +171,7 @@ func (s *sender) call(ctx context.Context, now time.Time) (time.Duration, error)
 		s.failing = now
 	}
 	s.log.Debug("call failed, trying again", "type", call.Type.String(), "error", err)
-	if refusal == nil && time.Since(s.failing) > refusedLimit {
+	if refusal == unanswered && time.Since(s.failing) > refusedLimit {
 		s.failing = time.Time{}
 		s.kick("calls fail: " + err.Error())
 		return time.Minute, nil

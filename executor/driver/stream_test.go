@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -58,6 +59,9 @@ func TestUnknownAndBrokenEventsAreIgnored(t *testing.T) {
 		agent.Send(&executor.Event{Type: executor.Event_KILL})
 		agent.Send(&executor.Event{Type: executor.Event_ACKNOWLEDGED})
 		agent.SendRaw(fakeagent.Record([]byte{0xff, 0xff, 0xff}))
+		// These end a process that decodes them as they are.
+		agent.SendRaw(fakeagent.Record([]byte("\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f12345")))
+		agent.SendRaw(fakeagent.Record(bytes.Repeat([]byte{0xc3, 0x0c}, 4<<20)))
 		agent.SendRaw(fakeagent.Record(nil))
 		agent.Message([]byte("still there"))
 		d.expect(t, "message still there")

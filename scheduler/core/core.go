@@ -197,6 +197,8 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.failure(e)
 	case Error:
 		c.refused(e.Message)
+	case Refused:
+		c.acceptRefused(e)
 	case Tick:
 		c.tick()
 	case Submitted:

@@ -39,6 +39,13 @@ type (
 	Failure struct{ AgentID, ExecutorID string }
 	// Error is the ERROR event, the last of its stream.
 	Error struct{ Message string }
+	// Refused says that the ACCEPT that launches Tasks had no effect or, if Unsure,
+	// that nobody knows whether it had one. Its offers are declined.
+	Refused struct {
+		Session uint64
+		Tasks   []string
+		Unsure  bool
+	}
 	// Tick comes about once a second.
 	Tick struct{}
 	// Stored is the result of a StoreBlock action; Err "": the block is on disk.
@@ -71,6 +78,7 @@ func (Update) event()        {}
 func (Message) event()       {}
 func (Failure) event()       {}
 func (Error) event()         {}
+func (Refused) event()       {}
 func (Tick) event()          {}
 func (Stored) event()        {}
 func (Submitted) event()     {}

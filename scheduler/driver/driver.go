@@ -3,12 +3,14 @@
 // subscription is lost.
 //
 //	d, err := driver.New(driver.Config{…})
-//	err = d.Run(ctx)       // until ctx ends or it makes no sense to go on
-//	d.Send(calls)          // from any goroutine
+//	err = d.Run(ctx)             // until ctx ends or it makes no sense to go on
+//	d.Send(session, calls, 0)    // from any goroutine
 //
-// It uses mesos-go's types, HTTP client and protobuf codec, and does itself what
-// mesos-go v0.0.11 gets wrong: redirects (one client for each subscription), what
-// counts as a lost subscription, deadlines, heartbeats, retries and large frames.
+// No master is trusted to behave: each step up to the first event of a subscription
+// has a deadline, all masters are asked at the same time who leads, and one that
+// neither answers nor sends anything is left as soon as another one leads. A master
+// that is slow, but whose events come, is waited for. See package mesoswire for what
+// is below, and queue for the order of calls.
 package driver
 
 import (
@@ -26,6 +28,8 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/seldom"
 )
 
 // Errors that end Run.
@@ -51,29 +55,49 @@ type Config struct {
 	Principal, Secret string
 	// Subscribe makes the SUBSCRIBE call, anew for each attempt.
 	Subscribe func() *scheduler.Call
-	// Handle is called with what happens, one event at a time.
+	// Handle is called with what happens. Events of the stream come one at a time, in
+	// their order; those about calls may come at the same time.
 	Handle func(Event)
 	Logger *slog.Logger
 	// Rand drives the jitter of pauses; nil: a random one.
 	Rand func() float64
 
-	// CallTimeout bounds every call but the subscription itself. 0: 10 s.
+	// SubscribeTimeout bounds an attempt to subscribe, from the connection to the
+	// first event. It is doubled, up to six times its value, while all that is wrong
+	// is that a master takes longer. 0: 20 s.
+	SubscribeTimeout time.Duration
+	// AskTimeout bounds the question who leads. 0: 5 s.
+	AskTimeout time.Duration
+	// CallTimeout is after how long without an answer the connection for calls is
+	// replaced; it is doubled each time, up to ten times its value. The subscription
+	// goes on: only silence of its stream ends it. 0: 60 s.
 	CallTimeout time.Duration
 	// HeartbeatsMissed is after how many silent intervals a stream counts as dead.
 	// 0: 5 (docs/scheduler-http-api.md).
 	HeartbeatsMissed int
+	// LeaderCheck is the time between two looks at who leads, while there is a
+	// subscription and more than one master. 0: 3 s.
+	LeaderCheck time.Duration
 	// BackoffFirst and BackoffMost bound the pause between attempts to subscribe. 0: 500 ms and 15 s.
 	BackoffFirst, BackoffMost time.Duration
 }
 
-// Event is something that happened to the subscription.
+// Event is something that happened to the subscription or to a call.
 type Event struct {
-	// Mesos is an event of the stream; nil: the subscription ended, or an attempt
-	// to subscribe failed, for the reason in Lost.
+	// Session is the number of the subscription; 0: there is none.
+	Session uint64
+	// Mesos is an event of the stream.
 	Mesos *scheduler.Event
-	Lost  error
-	// Master is host:port of the master, with a SUBSCRIBED event.
+	// Lost is why the subscription ended, or an attempt to subscribe failed.
+	Lost error
+	// Master is host:port of the master, with events of the stream.
 	Master string
+	// Sent is a call that is on its way to the master now (KILL and ACCEPT only).
+	Sent *scheduler.Call
+	// Refused is an ACCEPT that had no effect, or of which nobody knows whether it
+	// had one (Unsure). Its offers are declined already.
+	Refused *scheduler.Call
+	Unsure  bool
 }
 
 // Driver is one scheduler's link to Mesos.
@@ -83,8 +107,14 @@ type Driver struct {
 
 	finishing atomic.Bool // the end of the stream is wanted
 
-	mu      sync.Mutex
-	session *session // that calls go to; nil: none
+	// Of the goroutine that runs Run:
+	failed   map[string]bool // masters at which the last attempts failed
+	patience time.Duration   // for the next attempt to subscribe
+
+	mu       sync.Mutex
+	session  *session // that calls go to; nil: none
+	sessions uint64   // number of the newest
+	stored   uint64   // as Stored said
 }
 
 // New checks the configuration.
@@ -100,17 +130,19 @@ func New(config Config) (*Driver, error) {
 		}
 	}
 	config.Masters = masters
-	if config.CallTimeout == 0 {
-		config.CallTimeout = 10 * time.Second
+	set := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
 	}
-	if config.HeartbeatsMissed == 0 {
+	set(&config.SubscribeTimeout, 20*time.Second)
+	set(&config.AskTimeout, 5*time.Second)
+	set(&config.CallTimeout, time.Minute)
+	set(&config.LeaderCheck, 3*time.Second)
+	set(&config.BackoffFirst, 500*time.Millisecond)
+	set(&config.BackoffMost, 15*time.Second)
+	if config.HeartbeatsMissed <= 0 {
 		config.HeartbeatsMissed = 5
-	}
-	if config.BackoffFirst == 0 {
-		config.BackoffFirst = 500 * time.Millisecond
-	}
-	if config.BackoffMost == 0 {
-		config.BackoffMost = 15 * time.Second
 	}
 	if config.Rand == nil {
 		config.Rand = rand.Float64
@@ -118,7 +150,10 @@ func New(config Config) (*Driver, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{config: config, log: config.Logger}, nil
+	return &Driver{
+		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())),
+		failed: make(map[string]bool), patience: config.SubscribeTimeout,
+	}, nil
 }
 
 // MasterURL completes and checks the URL of a master: http and port 5050 are
@@ -152,13 +187,11 @@ func MasterURL(s string) (string, error) {
 // change.
 func (d *Driver) Run(ctx context.Context) error {
 	pause := d.config.BackoffFirst
-	hint := ""
 	for {
-		s, err := d.connect(ctx, hint)
+		s, err := d.connect(ctx)
 		if err == nil {
 			opened := time.Now()
-			err = d.serve(ctx, s)
-			hint = s.leader
+			err = s.serve(ctx)
 			// A stream that ends as soon as it is open, each time, is no success: every
 			// subscription makes the master offer anew and answer for every task.
 			if time.Since(opened) >= d.config.BackoffMost {
@@ -180,58 +213,99 @@ func (d *Driver) Run(ctx context.Context) error {
 		wait := time.Duration(float64(pause) * (0.5 + 0.5*d.config.Rand()))
 		d.log.Warn("no subscription at a Mesos master; trying again", "error", err, "in", wait.Round(time.Millisecond))
 		pause = min(2*pause, d.config.BackoffMost)
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, wait) {
 			return ctx.Err()
-		case <-time.After(wait):
 		}
 	}
 }
 
-// Send queues calls for the current subscription and returns at once. They are sent
-// in order, one at a time. Without a subscription they are dropped: whoever made
-// them starts over with the next SUBSCRIBED event anyway.
-func (d *Driver) Send(calls []*scheduler.Call) {
-	d.mu.Lock()
-	s := d.session
-	d.mu.Unlock()
-	if s != nil {
-		s.enqueue(calls)
+// Send queues calls for a subscription and returns at once. Those of another
+// subscription than the current one are dropped: whoever made them starts over with
+// the next SUBSCRIBED event anyway. A call that must not be sent before something is
+// stored waits until Stored is told of after, or more; which calls those are is the
+// driver's affair (see queue).
+func (d *Driver) Send(session uint64, calls []*scheduler.Call, after uint64) {
+	if s := d.current(); s != nil && s.number == session {
+		s.queue.add(calls, after)
 	}
 }
 
-// Flush waits until the calls that were queued so far are sent or lost.
-func (d *Driver) Flush(ctx context.Context) error {
+// Stored says that everything up to number n is stored.
+func (d *Driver) Stored(n uint64) {
 	d.mu.Lock()
+	d.stored = max(d.stored, n)
 	s := d.session
 	d.mu.Unlock()
+	if s != nil {
+		s.queue.stored(n)
+	}
+}
+
+// Waiting is how many calls wait to be sent.
+func (d *Driver) Waiting() int {
+	if s := d.current(); s != nil {
+		return s.queue.len()
+	}
+	return 0
+}
+
+// Flush waits until the calls that were queued so far are answered or lost.
+func (d *Driver) Flush(ctx context.Context) error {
+	s := d.current()
 	if s == nil {
 		return errNoSubscription
 	}
-	return s.flush(ctx)
+	return s.queue.flush(ctx)
 }
 
 // Finish sends a last call, such as TEARDOWN, and makes Run return nil when the
 // stream ends. A master ends it before it answers a TEARDOWN, so that a stream that
 // ended means success as well.
 func (d *Driver) Finish(ctx context.Context, call *scheduler.Call) error {
-	d.mu.Lock()
-	s := d.session
-	d.mu.Unlock()
+	s := d.current()
 	if s == nil {
 		return errNoSubscription
 	}
 	d.finishing.Store(true)
-	s.enqueue([]*scheduler.Call{call})
-	err := s.flush(ctx)
-	if err != nil && s.wasSent() {
+	s.queue.clear()
+	s.queue.add([]*scheduler.Call{call}, 0)
+	err := s.queue.flush(ctx)
+	if err != nil && s.queue.len() == 0 { // it was on its way
 		return ctx.Err()
 	}
 	return err
 }
 
-func (d *Driver) setSession(s *session) {
+func (d *Driver) current() *session {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.session
+}
+
+// begin makes s the subscription that calls go to.
+func (d *Driver) begin(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sessions++
+	s.number = d.sessions
+	s.queue.stored(d.stored)
 	d.session = s
-	d.mu.Unlock()
+}
+
+func (d *Driver) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.session = nil
+}
+
+// sleep waits for t and says whether ctx still lives.
+func sleep(ctx context.Context, t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }

@@ -1,117 +1,298 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"lode/mesoswire"
 )
 
-// mostRedirects is how many masters in a row may send us to another one before that
-// counts as a loop.
-const mostRedirects = 5
+const (
+	// mostRedirects is how many masters in a row may send us to another one before
+	// that counts as a loop.
+	mostRedirects = 5
+	// askGrace is how long the answers of other masters are waited for once one has
+	// named a leader.
+	askGrace = 250 * time.Millisecond
+)
 
 // redirect is a master's word that another one leads.
 type redirect struct{ to string }
 
 func (r *redirect) Error() string { return "master says that the leader is " + r.to }
 
-// connect subscribes at the leading master. It tries hint, the leader of before,
-// then every master of the list; each may point to another one.
-func (d *Driver) connect(ctx context.Context, hint string) (*session, error) {
+// answer is what a master says about who leads; leader "": nothing.
+type answer struct {
+	master, leader string
+	err            error
+}
+
+// ask asks masters at the same time who leads. The channel is closed after the last
+// answer; ctx ends the questions.
+func (d *Driver) ask(ctx context.Context, masters []string) <-chan answer {
+	answers := make(chan answer, len(masters))
+	var wg sync.WaitGroup
+	for _, m := range masters {
+		wg.Go(func() {
+			leader, err := d.askLeader(ctx, m)
+			answers <- answer{m, leader, err}
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(answers)
+	}()
+	return answers
+}
+
+// candidate is a master that may lead.
+type candidate struct {
+	url   string
+	named []string // masters that name it
+	order int
+}
+
+// candidates are ordered by how many masters name them. A single one that lies, or
+// is confused, is believed last.
+type candidates struct {
+	d     *Driver
+	all   []*candidate
+	tried map[string]bool
+}
+
+func (c *candidates) add(a answer) {
+	to := a.leader
+	if to == "" {
+		to = a.master // too old for the question, or a stand-in: the subscription itself will tell
+	}
+	for _, known := range c.all {
+		if known.url == to {
+			known.named = append(known.named, a.master)
+			return
+		}
+	}
+	c.all = append(c.all, &candidate{url: to, named: []string{a.master}, order: slices.Index(c.d.config.Masters, to)})
+}
+
+// next is the best one that was not tried; nil: there is none.
+func (c *candidates) next() *candidate {
+	var left []*candidate
+	for _, k := range c.all {
+		if !c.tried[k.url] {
+			left = append(left, k)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	failed := func(k *candidate) int {
+		if c.d.failed[k.url] {
+			return 1
+		}
+		return 0
+	}
+	return slices.MinFunc(left, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(len(b.named), len(a.named)), cmp.Compare(failed(a), failed(b)), cmp.Compare(a.order, b.order))
+	})
+}
+
+// connect subscribes at the leading master. All masters of the list are asked at the
+// same time, so that a silent one costs nothing while another one answers.
+func (d *Driver) connect(ctx context.Context) (*session, error) {
+	askCtx, stop := context.WithCancel(ctx)
+	answers := d.ask(askCtx, d.config.Masters)
+	defer func() {
+		stop()
+		for range answers { // they end at once
+		}
+	}()
+	c := &candidates{d: d, tried: make(map[string]bool)}
 	var errs []error
-	candidates := slices.Clone(d.config.Masters)
-	if hint != "" && !slices.Contains(candidates, hint) {
-		candidates = append(candidates, hint)
-	}
-	if i := slices.Index(candidates, hint); i > 0 {
-		candidates = append([]string{hint}, slices.Delete(candidates, i, i+1)...)
-	}
-	for _, master := range candidates {
-		s, err := d.follow(ctx, master)
-		if err == nil {
-			return s, nil
+	var fatal error
+	open := answers
+	var settled <-chan time.Time
+	ready := false
+	for {
+		if k := c.next(); k != nil && (ready || open == nil) {
+			s, err := d.follow(ctx, k, c.tried)
+			if err == nil {
+				return s, nil
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if fatal == nil && (errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrRejected)) {
+				fatal = err // but only if no other one takes us
+			}
+			errs = append(errs, err)
+			continue
+		} else if k != nil && settled == nil {
+			settled = time.After(askGrace)
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrRejected) {
-			return nil, err
+		if open == nil {
+			return nil, d.noLeader(errs, fatal)
 		}
-		errs = append(errs, err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-settled:
+			ready = true
+		case a, ok := <-open:
+			switch {
+			case !ok:
+				open = nil
+			case a.err != nil:
+				errs = append(errs, a.err)
+			default:
+				c.add(a)
+			}
+		}
 	}
-	if len(errs) == 1 {
-		return nil, errs[0]
+}
+
+// noLeader makes one line of what went wrong, and gives masters that are just slow
+// more time at the next attempt.
+func (d *Driver) noLeader(errs []error, fatal error) error {
+	if fatal != nil {
+		return fatal
 	}
 	lines := make([]string, len(errs))
 	for i, err := range errs {
 		lines[i] = err.Error()
+		if errors.Is(err, mesoswire.ErrSilent) {
+			d.patience = min(2*d.patience, 6*d.config.SubscribeTimeout)
+		}
 	}
-	return nil, errors.New(strings.Join(lines, "; "))
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.New(strings.Join(lines, "; "))
 }
 
-// follow subscribes at master or at whom it names as the leader.
-//
-// A client that is redirected in mid-subscription would send its later calls to the
-// wrong master, so the leader is asked for first (GET /redirect), and each hop is a
-// client of its own.
-func (d *Driver) follow(ctx context.Context, master string) (*session, error) {
-	at := master
-	if leader, err := d.askLeader(ctx, master); err != nil {
-		return nil, err
-	} else if leader != "" {
-		at = leader
-	}
+// follow subscribes at a candidate or at whom that names as the leader.
+func (d *Driver) follow(ctx context.Context, k *candidate, tried map[string]bool) (*session, error) {
+	at := k.url
 	for range mostRedirects {
-		s, err := d.subscribe(ctx, at)
+		tried[at] = true
+		s, err := d.subscribe(ctx, at, k.named)
 		var to *redirect
 		switch {
 		case err == nil:
+			clear(d.failed)
+			d.patience = d.config.SubscribeTimeout
 			return s, nil
+		case ctx.Err() != nil:
+			return nil, err
 		case errors.As(err, &to):
 			at = to.to
-		case at != master && ctx.Err() == nil && !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrRejected):
-			// The leader may be named by a name that is unknown here, while the URL
-			// that we were given is another way to the very same master.
-			s, direct := d.subscribe(ctx, master)
+			continue
+		}
+		d.failed[at] = true
+		if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrRejected) || errors.Is(err, mesoswire.ErrSilent) {
+			return nil, err
+		}
+		// The leader may be named by a name that is unknown here, while the URL that
+		// we were given is another way to the very same master.
+		for _, master := range k.named {
+			if tried[master] {
+				continue
+			}
+			tried[master] = true
+			s, direct := d.subscribe(ctx, master, nil)
 			if direct == nil {
 				return s, nil
 			}
-			if errors.As(direct, &to) {
-				return nil, err
+			if !errors.As(direct, &to) {
+				err = errors.Join(err, direct)
 			}
-			return nil, errors.Join(err, direct)
-		default:
-			return nil, err
 		}
+		return nil, oneLine(err)
 	}
-	return nil, fmt.Errorf("master %s: redirected %d times, at last to %s: the masters do not agree who leads", master, mostRedirects, at)
+	d.failed[k.url] = true
+	return nil, fmt.Errorf("master %s: redirected %d times, at last to %s: the masters do not agree who leads", k.url, mostRedirects, at)
+}
+
+// oneLine keeps what Join made from being several lines.
+func oneLine(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 1 {
+		var texts []string
+		for _, e := range joined.Unwrap() {
+			texts = append(texts, e.Error())
+		}
+		return errors.New(strings.Join(texts, "; "))
+	}
+	return err
 }
 
 // askLeader asks a master who leads; "": it does not say.
 func (d *Driver) askLeader(ctx context.Context, master string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.config.AskTimeout)
 	defer cancel()
-	client := newHTTPClient(d.config.RootCAs, d.config.CallTimeout)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, master+"/redirect", nil)
+	client, err := mesoswire.NewClient(mesoswire.Config{
+		URL: master + "/redirect", TLS: d.tls(), Proxy: http.ProxyFromEnvironment, Timeout: d.config.AskTimeout,
+	})
 	if err != nil {
-		return "", fmt.Errorf("ask master %s for the leader: %w", master, err)
+		return "", err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("ask master %s for the leader: %w", master, trimURL(err))
-	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	defer client.Close()
+	code, location, err := client.Ask(ctx)
 	switch {
-	case resp.StatusCode == http.StatusServiceUnavailable:
+	case err != nil:
+		return "", fmt.Errorf("ask master %s for the leader: %w", master, err)
+	case code == http.StatusServiceUnavailable:
 		return "", fmt.Errorf("master %s knows no leader yet (503)", master)
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return redirectTarget(master, resp.Header.Get("Location"))
+	case code >= 300 && code < 400:
+		return redirectTarget(master, location)
 	}
-	return "", nil // too old for it, or a stand-in: the subscription itself will tell
+	return "", nil
+}
+
+// elsewhere looks whether another master leads than the one at whose URL we are. It
+// returns the other one's URL, or "".
+//
+// While events come (settled) ours is left only if it does not answer and the other
+// one confirms that it leads. Before that, most masters have to name the other one.
+func (d *Driver) elsewhere(ctx context.Context, at string, settled bool) string {
+	masters := d.config.Masters
+	if !slices.Contains(masters, at) {
+		masters = append(slices.Clone(masters), at)
+	}
+	votes := make(map[string]int)
+	confirmed := make(map[string]bool)
+	answered := false
+	for a := range d.ask(ctx, masters) {
+		if a.err != nil {
+			continue
+		}
+		answered = answered || a.master == at
+		votes[a.leader]++
+		confirmed[a.leader] = confirmed[a.leader] || a.master == a.leader
+	}
+	if ctx.Err() != nil || settled && answered {
+		return ""
+	}
+	for leader, n := range votes {
+		switch {
+		case leader == "" || leader == at:
+		case !settled && n > votes[at] && n > len(d.config.Masters)/2:
+			return leader
+		case settled && !confirmed[leader]:
+			if says, err := d.askLeader(ctx, leader); err == nil && says == leader {
+				return leader
+			}
+		case settled:
+			return leader
+		}
+	}
+	return ""
 }
 
 // redirectTarget reads a Location, which Mesos sends without a scheme
@@ -130,13 +311,4 @@ func redirectTarget(from, location string) (string, error) {
 		return "", fmt.Errorf("master %s redirects to %s, without TLS: that is not followed", from, location)
 	}
 	return u.Scheme + "://" + u.Host, nil
-}
-
-// trimURL takes method and URL off an error of net/http: they are said already.
-func trimURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }

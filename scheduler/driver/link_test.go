@@ -28,6 +28,8 @@ type link struct {
 	events chan driver.Event
 	result chan error
 	stop   context.CancelFunc
+
+	session uint64 // of the event that next returned last
 }
 
 func start(t *testing.T, change func(*driver.Config), masters ...string) *link {
@@ -69,10 +71,29 @@ func (l *link) next() *scheduler.Event {
 		select {
 		case e := <-l.events:
 			if e.Mesos != nil {
+				l.session = e.Session
 				return e.Mesos
 			}
 		case <-time.After(patience):
 			l.t.Fatal("no event")
+		}
+	}
+}
+
+// send queues calls for the subscription of the last event.
+func (l *link) send(calls ...*scheduler.Call) { l.d.Send(l.session, calls, 0) }
+
+// about waits for an event about a call that was refused.
+func (l *link) about() driver.Event {
+	l.t.Helper()
+	for {
+		select {
+		case e := <-l.events:
+			if e.Refused != nil {
+				return e
+			}
+		case <-time.After(patience):
+			l.t.Fatal("no event about a call")
 		}
 	}
 }
@@ -83,7 +104,7 @@ func (l *link) lost() error {
 	for {
 		select {
 		case e := <-l.events:
-			if e.Mesos == nil {
+			if e.Lost != nil {
 				return e.Lost
 			}
 		case <-time.After(patience):

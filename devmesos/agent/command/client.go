@@ -1,37 +1,43 @@
 package command
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	executorapi "github.com/mesos/mesos-go/api/v1/lib/executor"
 
-	"lode/devmesos/internal/wire"
+	"lode/mesoswire"
 )
 
 const (
-	callPatience = 5 * time.Second // for the answer to an update
-	maxRecord    = 64 << 20
+	callPatience      = 5 * time.Second // for the answer to an update
+	subscribePatience = 30 * time.Second
 )
 
 // errUnknown says that the agent knows nothing of this executor, and never will.
 var errUnknown = errors.New("the agent does not know this executor")
 
-// client speaks the agent's executor API, in protobuf.
+// client speaks the agent's executor API.
 type client struct {
-	endpoint, framework, executor, token string
+	framework, executor string
 
-	http   *http.Client
+	wire   *mesoswire.Client
 	inputs chan input
+}
+
+func newClient(endpoint, framework, executor, token string) (*client, error) {
+	config := mesoswire.Config{URL: "http://" + endpoint + "/api/v1/executor", MaxRecord: 64 << 20} // proxies are for the task
+	if token != "" {
+		config.Authorization = "Bearer " + token
+	}
+	wire, err := mesoswire.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return &client{framework: framework, executor: executor, wire: wire, inputs: make(chan input)}, nil
 }
 
 // input is an event of a subscription, or with an error its end.
@@ -46,81 +52,40 @@ func (c *client) subscribe(ctx context.Context, call *executorapi.Call_Subscribe
 	c.inputs <- input{err: err}
 }
 
+var decoder = mesoswire.NewDecoder(new(executorapi.Event))
+
 func (c *client) stream(ctx context.Context, call *executorapi.Call) error {
-	answer, err := c.post(ctx, call)
+	s, err := c.wire.Subscribe(ctx, c.signed(call), subscribePatience)
 	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		err := refused(answer)
-		if answer.StatusCode == http.StatusBadRequest {
+		var status *mesoswire.StatusError
+		if errors.As(err, &status) && status.Code == http.StatusBadRequest {
 			err = errors.Join(errUnknown, err)
 		}
 		return err
 	}
-	for in := bufio.NewReader(answer.Body); ; {
+	defer s.Close()
+	for {
 		event := new(executorapi.Event)
-		record, err := readRecord(in)
+		record, err := s.Next()
 		if err == nil {
-			err = wire.Protobuf.Unmarshal(record, event)
+			err = decoder.Decode(record, event)
 		}
 		if err != nil {
 			return err
 		}
+		s.Alive(0)
 		c.inputs <- input{event: event}
 	}
-}
-
-// readRecord reads a RecordIO record: its length in decimal digits, a newline, its bytes.
-func readRecord(in *bufio.Reader) ([]byte, error) {
-	line, err := in.ReadString('\n')
-	if err != nil {
-		return nil, err
-	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(line, "\n"), 10, 31)
-	if err != nil || n > maxRecord {
-		return nil, fmt.Errorf("%q is no length of a record", line)
-	}
-	record := make([]byte, n)
-	_, err = io.ReadFull(in, record)
-	return record, err
 }
 
 // update sends an update and waits until the agent has taken it.
 func (c *client) update(update executorapi.Call_Update) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callPatience)
 	defer cancel()
-	answer, err := c.post(ctx, &executorapi.Call{Type: executorapi.Call_UPDATE, Update: &update})
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusAccepted {
-		return refused(answer)
-	}
-	return nil
+	return c.wire.Call(ctx, c.signed(&executorapi.Call{Type: executorapi.Call_UPDATE, Update: &update}))
 }
 
-func (c *client) post(ctx context.Context, call *executorapi.Call) (*http.Response, error) {
+func (c *client) signed(call *executorapi.Call) *executorapi.Call {
 	call.FrameworkID, call.ExecutorID = mesos.FrameworkID{Value: c.framework}, mesos.ExecutorID{Value: c.executor}
-	body, err := wire.Protobuf.Marshal(call)
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.endpoint+"/api/v1/executor", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", wire.Protobuf.MediaType())
-	request.Header.Set("Accept", wire.Protobuf.MediaType())
-	if c.token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	return c.http.Do(request)
-}
-
-func refused(answer *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1024)) // whatever of it there is
-	return fmt.Errorf("%s: %s", answer.Status, bytes.TrimSpace(text))
+	return call
 }

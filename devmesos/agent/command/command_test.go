@@ -1,9 +1,6 @@
 package command
 
 import (
-	"bufio"
-	"bytes"
-	"strings"
 	"testing"
 	"time"
 
@@ -49,20 +46,4 @@ func TestReadDuration(t *testing.T) {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
-}
-
-func FuzzReadRecord(f *testing.F) {
-	for _, s := range []string{"3\nabc", "0\n", "3\nab", "-1\n", "x\n", "99999999999\n", "3"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		record, err := readRecord(bufio.NewReader(bytes.NewReader(stream)))
-		if err != nil {
-			return
-		}
-		head, rest, _ := strings.Cut(string(stream), "\n")
-		if !strings.HasPrefix(rest, string(record)) || strings.Trim(head, "0123456789") != "" {
-			t.Errorf("%q gives %q", stream, record)
-		}
-	})
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"runtime"
 	"time"
@@ -40,15 +39,7 @@ func run(log *slog.Logger) error {
 
 func newExecutor(log *slog.Logger) (*executor, error) {
 	x := &executor{
-		log: log,
-		api: &client{
-			endpoint:  os.Getenv("MESOS_AGENT_ENDPOINT"),
-			framework: os.Getenv("MESOS_FRAMEWORK_ID"),
-			executor:  os.Getenv("MESOS_EXECUTOR_ID"),
-			token:     os.Getenv(tokenVariable),
-			http:      &http.Client{Transport: new(http.Transport)}, // proxies are for the task
-			inputs:    make(chan input),
-		},
+		log:         log,
 		exited:      make(chan exit, 1),
 		grace:       5 * time.Second,
 		leave:       newAlarm(),
@@ -57,11 +48,17 @@ func newExecutor(log *slog.Logger) (*executor, error) {
 		resubscribe: newAlarm(),
 		giveUp:      newAlarm(),
 	}
+	endpoint, framework, executor := os.Getenv("MESOS_AGENT_ENDPOINT"), os.Getenv("MESOS_FRAMEWORK_ID"), os.Getenv("MESOS_EXECUTOR_ID")
+	token := os.Getenv(tokenVariable)
 	if err := os.Unsetenv(tokenVariable); err != nil {
 		return nil, err
 	}
-	if x.api.endpoint == "" || x.api.framework == "" || x.api.executor == "" {
+	if endpoint == "" || framework == "" || executor == "" {
 		return nil, errors.New("MESOS_AGENT_ENDPOINT, MESOS_FRAMEWORK_ID and MESOS_EXECUTOR_ID have to be set")
+	}
+	var err error
+	if x.api, err = newClient(endpoint, framework, executor, token); err != nil {
+		return nil, err
 	}
 	for name, to := range map[string]*time.Duration{
 		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": &x.grace,
