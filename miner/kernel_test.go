@@ -130,7 +130,7 @@ func TestNoPlaceForCalibrations(t *testing.T) {
 }
 
 func TestForcedKernel(t *testing.T) {
-	for _, k := range Kernels() {
+	for _, k := range scan.Kernels() {
 		e, err := New(Options{Threads: 1, Kernel: k.Name})
 		if (err == nil) != (k.Missing == "") {
 			t.Errorf("kernel %s, missing %q: %v", k.Name, k.Missing, err)
@@ -144,7 +144,7 @@ func TestForcedKernel(t *testing.T) {
 		w := easyWork(12)
 		w.VersionMask = 0
 		e.SetWork(w)
-		if got, plain := e.Stats().Kernel, strings.TrimSuffix(k.Name, "-roll"); got != plain {
+		if got, plain := e.Stats().Kernel, k.Plain(); got != plain {
 			t.Errorf("kernel %s was forced, %s is used for a fixed version", k.Name, got)
 		}
 	}

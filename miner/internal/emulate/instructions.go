@@ -63,6 +63,17 @@ var scalar = map[string]action{
 		}
 		m.write(o[0], 1, v)
 	},
+	"CMOVQEQ": func(m *Machine, o []operand) {
+		if v := m.read(o[0], 8); m.zero { // it reads in any case
+			m.write(o[1], 8, v)
+		}
+	},
+	"BYTE": func(_ *Machine, o []operand) {
+		const nop = 0x90
+		if o[0].value != nop {
+			panic(fault("a byte of code other than NOP is not known"))
+		}
+	},
 	"JMP": func(m *Machine, _ []operand) { m.jump(true) },
 	"JNZ": func(m *Machine, _ []operand) { m.jump(!m.zero) },
 	"JNE": func(m *Machine, _ []operand) { m.jump(!m.zero) },

@@ -12,6 +12,7 @@ var vectors = map[string]action{
 	"VMOVDQU":   move(false),
 	"VMOVD":     func(m *Machine, o []operand) { m.moveLow(o, 4) },
 	"VMOVQ":     func(m *Machine, o []operand) { m.moveLow(o, 8) },
+	"VMOVSD":    func(m *Machine, o []operand) { m.moveLow(o, 8) }, // from or to memory
 	"VPBROADCASTD": func(m *Machine, o []operand) {
 		word := uint32(0)
 		if o[0].kind == vectorRegister {
@@ -25,6 +26,10 @@ var vectors = map[string]action{
 		}
 		m.vectors[o[1].number] = v
 	},
+	"VPUNPCKLDQ":  interleave(4, 0),
+	"VPUNPCKHDQ":  interleave(4, 8),
+	"VPUNPCKLQDQ": interleave(8, 0),
+	"VPUNPCKHQDQ": interleave(8, 8),
 	"VPSHUFB": func(m *Machine, o []operand) {
 		var v, control vector
 		copy(control[:], m.at(o[0], o[2].bytes))
@@ -47,6 +52,7 @@ var vectors = map[string]action{
 		m.masks[o[2].number] = result
 	},
 	"KMOVW": func(m *Machine, o []operand) { m.write(o[1], 2, m.read(o[0], 2)) },
+	"KMOVB": func(m *Machine, o []operand) { m.write(o[1], 1, m.read(o[0], 1)) },
 	"VMOVMSKPS": func(m *Machine, o []operand) {
 		result := uint64(0)
 		for i := range o[0].bytes / 4 {
@@ -167,4 +173,20 @@ func (m *Machine) setLow(o operand, q [4]uint32) {
 func (m *Machine) setQuad(o operand, q [4]uint32) {
 	m.vectors[o.number] = vector{}
 	m.setLow(o, q)
+}
+
+// interleave takes elements of n bytes in turn from the second and the first operand,
+// from byte on of each 16 bytes.
+func interleave(n, from int) action {
+	return func(m *Machine, o []operand) {
+		var v, second vector
+		copy(second[:], m.at(o[0], o[2].bytes))
+		first := m.vectors[o[1].number]
+		for i := 0; i < o[2].bytes; i += 2 * n {
+			source := i&^15 + from + i&15/2
+			copy(v[i:], first[source:source+n])
+			copy(v[i+n:], second[source:source+n])
+		}
+		m.vectors[o[2].number] = v
+	}
 }

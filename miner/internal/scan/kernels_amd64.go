@@ -10,7 +10,7 @@ import (
 )
 
 func platformKernels() []Kernel {
-	return slices.Concat(avx512Kernels(), shaniKernels(), avx2Kernels())
+	return slices.Concat(avx512Kernels(), hybridKernels(), shaniKernels(), avx2Kernels())
 }
 
 // missing names the features that the processor or the system lacks.

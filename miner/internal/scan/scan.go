@@ -14,10 +14,13 @@
 // its message schedule once for a nonce and uses it for every midstate.
 package scan
 
+import "strings"
+
 // All of these stand here, and not beside what they make, because go generate
 // passes over files of other platforms.
 //
 //go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s
+//go:generate go -C _asm run ./hybrid -out ../hybrid_amd64.s
 //go:generate go -C _asm run ./shani -out ../shani_amd64.s
 //go:generate go -C _asm run ./avx2 -out ../avx2_amd64.s
 //go:generate go -C _asm run ./arm64 -out ../sha2_arm64.s
@@ -29,6 +32,9 @@ type Kernel struct {
 	// Revision changes whenever the kernel's code changes in a way that can move
 	// its speed, so that stored calibrations are dropped.
 	Revision int
+	// Partner is the kernel for fixed versions where it is not called as this one
+	// without "-roll".
+	Partner string
 	// Rolling kernels share a message schedule between the midstates of a job.
 	Rolling bool
 	// Nonces is the number of nonces that a Scan call takes, or divides it.
@@ -46,11 +52,14 @@ type Kernel struct {
 	Missing string
 }
 
-// Plain returns the name of the kernel of the same family that does not roll.
+// Plain returns the name of the kernel that goes with this one where versions are
+// fixed: of the same family, unless that has none.
 func (k *Kernel) Plain() string {
-	const suffix = "-roll"
-	if k.Rolling && len(k.Name) > len(suffix) {
-		return k.Name[:len(k.Name)-len(suffix)]
+	switch {
+	case k.Partner != "":
+		return k.Partner
+	case k.Rolling:
+		return strings.TrimSuffix(k.Name, "-roll")
 	}
 	return k.Name
 }

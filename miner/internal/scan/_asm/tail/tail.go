@@ -77,10 +77,15 @@ var DigestPadding = map[int]uint32{
 	8: fips180.Pad, 9: 0, 10: 0, 11: 0, 12: 0, 13: 0, 14: 0, 15: fips180.DigestBits,
 }
 
-// DigestWord is W[t] of a digest's message for t from 24 to 31, where it still
-// contains padding, and from 32.
+// DigestWord is W[t] of a digest's message for t from 16; up to 31 it contains
+// padding.
 func DigestWord(t int) Sum {
-	s := Sum{Sigma1: true}
+	var s Sum
+	if v, ok := DigestPadding[t-2]; ok {
+		s.Constant = fips180.Sigma1(v)
+	} else {
+		s.Sigma1 = true
+	}
 	for _, u := range []int{t - 16, t - 7} {
 		if v, ok := DigestPadding[u]; ok {
 			s.Constant += v
