@@ -4,7 +4,9 @@ GO      ?= go
 BIN     := bin
 # Static binaries: agents run the executor on whatever they have.
 export CGO_ENABLED ?= 0
-LDFLAGS := -s -w
+# The version is the tag, or the commit's place after it.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X lode/version.tag=$(VERSION)
 TOOL    := $(GO) tool -modfile=tools/go.mod
 # Arguments for `make run`, e.g. make run ARGS="--blocks 2".
 ARGS    ?=
@@ -26,6 +28,18 @@ build: ## Build bin/lode, bin/lode-executor and bin/btcd.
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lode ./cmd/lode
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lode-executor ./cmd/lode-executor
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/btcd github.com/btcsuite/btcd
+
+PREFIX  ?= /usr/local
+.PHONY: install
+install: build ## Install both programs below PREFIX (/usr/local) of DESTDIR.
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BIN)/lode $(BIN)/lode-executor $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: dist
+dist: export VERSION := $(VERSION)
+dist: export LDFLAGS := $(LDFLAGS)
+dist: ## Write tarballs, packages, images, SBOMs and checksums to dist/.
+	GO="$(GO)" TOOL="$(TOOL)" deploy/dist.sh
 
 .PHONY: run
 run: build ## Mine on a development cluster on this machine: lode dev $(ARGS).
@@ -96,4 +110,4 @@ conformance: ## Check a Mesos cluster: make conformance MASTER=http://host:5050
 
 .PHONY: clean
 clean: ## Remove what make built.
-	rm -rf $(BIN) coverage.out
+	rm -rf $(BIN) dist coverage.out

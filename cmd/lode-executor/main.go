@@ -11,13 +11,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"lode/executor"
 	"lode/executor/boundlog"
 	"lode/executor/driver"
 	"lode/message"
+	"lode/version"
 )
 
 // maxLog bounds the log of one run, in bytes: nothing rotates a sandbox.
@@ -32,7 +32,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		if len(args) == 1 && args[0] == "--version" {
-			fmt.Fprintf(stdout, "lode-executor %s, message version %d\n", version(), message.Version)
+			fmt.Fprintf(stdout, "lode-executor %s, message version %d\n", version.String(), message.Version)
 			return 0
 		}
 		fmt.Fprintf(stderr, "lode-executor: unexpected argument %q: Mesos agents start this program, without arguments\n", args[0])
@@ -46,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	out := boundlog.NewWriter(stderr, maxLog)
 	out.Hide(cfg.Token)
 	log := slog.New(boundlog.NewHandler(slog.NewTextHandler(out, nil), boundlog.Limits{}))
-	log.Info("lode-executor starts", "version", version(), "framework", cfg.FrameworkID, "executor", cfg.ExecutorID,
+	log.Info("lode-executor starts", "version", version.String(), "framework", cfg.FrameworkID, "executor", cfg.ExecutorID,
 		"agent", cfg.AgentEndpoint, "checkpoint", cfg.Checkpoint)
 
 	ctx, end := context.WithCancelCause(context.Background())
@@ -74,11 +74,4 @@ func run(args []string, stdout, stderr io.Writer) int {
 		log.Error("lode-executor ends", "error", err)
 	}
 	return 1
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

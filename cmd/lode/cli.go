@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"lode/version"
 )
 
 // cli lists the subcommands. A flag's value is taken from the command line, else
@@ -26,6 +27,12 @@ type cli struct {
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Help      helpCmd      `cmd:"" help:"Show the help of a command: lode help proxy."`
+
+	Completion completionCmd `cmd:"" help:"Write a script that completes commands and flags in a shell."`
+	Reference  referenceCmd  `cmd:"" hidden:"" help:"Write the reference of all flags."`
+
+	ShowVersion kong.VersionFlag `name:"version" short:"V" env:"-" help:"Print the version."`
 }
 
 type logFlags struct {
@@ -84,6 +91,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		kong.Exit(func(code int) { panic(exitStatus(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ValueFormatter(describeValue),
+		kong.Vars{"version": "lode " + version.String()},
 	)
 	if err != nil {
 		return err
@@ -96,7 +104,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return usagef("%w (see lode --help)", err)
 	}
 	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn)}
-	return kctx.Run(env)
+	return kctx.Run(env, parser)
 }
 
 func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
@@ -113,12 +121,18 @@ func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
 type versionCmd struct{}
 
 func (versionCmd) Run(env *environment) error {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	_, err := fmt.Fprintf(env.stdout, "lode %s\n", version)
+	_, err := fmt.Fprintln(env.stdout, "lode", version.String())
 	return err
+}
+
+// helpCmd is `lode help`.
+type helpCmd struct {
+	Command []string `arg:"" optional:"" help:"The command, if not lode itself."`
+}
+
+// Run is called by kong.
+func (cmd *helpCmd) Run(env *environment) error {
+	return execute(env.ctx, append(cmd.Command, "--help"), env.stdout, env.stderr)
 }
 
 // describeValue adds to a flag's help what the placeholder hides: the default, and
