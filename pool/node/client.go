@@ -25,8 +25,16 @@ import (
 	"time"
 )
 
-// maxReply bounds a reply; a template of full blocks is below 10 MB.
-const maxReply = 64 << 20
+// Bounds of replies. A template of a full block has 13 MB at worst: 4 MB of weight in
+// hexadecimal, and 16,000 transactions with 250 bytes of names each. All else is small.
+const (
+	maxTemplate = 24 << 20
+	maxReply    = 1 << 20
+	maxHeader   = 64 << 10
+	// bodyTimeout bounds the time from the header of a reply to its end: that of a
+	// longpoll has no other bound.
+	bodyTimeout = 30 * time.Second
+)
 
 // Core closes idle connections after 30 s; ours are given up before that, so that a
 // request never meets a connection that the node is just closing.
@@ -69,6 +77,7 @@ type client struct {
 	credentials Credentials
 	http        *http.Client // without timeout: contexts bound the calls
 	lastID      atomic.Uint64
+	bodyTimeout time.Duration
 
 	mu             sync.Mutex // guards the rest
 	loaded         bool
@@ -84,6 +93,7 @@ func newClient(address string, credentials Credentials, roots *x509.CertPool) *c
 	return &client{
 		url:         address,
 		credentials: credentials,
+		bodyTimeout: bodyTimeout,
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         dialer.DialContext,
@@ -91,6 +101,9 @@ func newClient(address string, credentials Credentials, roots *x509.CertPool) *c
 				TLSHandshakeTimeout: 5 * time.Second,
 				IdleConnTimeout:     idleTimeout,
 				MaxIdleConnsPerHost: 4,
+				// A few kilobytes could stand for gigabytes.
+				DisableCompression:     true,
+				MaxResponseHeaderBytes: maxHeader,
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -175,7 +188,9 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	if err != nil {
 		return httpReply{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	callCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	request, err := http.NewRequestWithContext(callCtx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return httpReply{}, err
 	}
@@ -190,23 +205,39 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	if err != nil {
 		return httpReply{}, transportError(ctx, err)
 	}
+	late := time.AfterFunc(c.bodyTimeout, cancel)
+	defer late.Stop()
 	defer func() { _ = response.Body.Close() }()
-	text, err := readBody(response)
+	most := int64(maxReply)
+	if method == templateMethod {
+		most = maxTemplate
+	}
+	text, err := readBody(response, most)
+	if err != nil && callCtx.Err() != nil && ctx.Err() == nil {
+		return httpReply{}, fmt.Errorf("%w: its reply did not end within %v", ErrUnreachable, c.bodyTimeout)
+	}
 	if err != nil {
 		return httpReply{}, transportError(ctx, err)
-	}
-	if len(text) > maxReply {
-		return httpReply{}, fmt.Errorf("reply above %d MiB", maxReply>>20)
 	}
 	return httpReply{response.StatusCode, text, user}, nil
 }
 
-// readBody reads one byte more than is allowed at most. A template is megabytes: where
-// its length is known, it is read to where it stays.
-func readBody(response *http.Response) ([]byte, error) {
+// readBody reads a body of at most that many bytes. A template is megabytes: where its
+// length is known, it is read to where it stays.
+func readBody(response *http.Response, most int64) ([]byte, error) {
 	length := response.ContentLength
-	if length < 0 || length > maxReply {
-		return io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, fmt.Errorf("a reply in encoding %.20q, which was not asked for", encoding)
+	}
+	if length > most {
+		return nil, fmt.Errorf("a reply of %d bytes, at most %d are taken", length, most)
+	}
+	if length < 0 {
+		text, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+		if err == nil && int64(len(text)) > most {
+			err = fmt.Errorf("a reply of more than %d bytes", most)
+		}
+		return text, err
 	}
 	text := make([]byte, length)
 	_, err := io.ReadFull(response.Body, text)

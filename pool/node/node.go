@@ -26,6 +26,8 @@ const (
 	submitTimeout   = 60 * time.Second
 )
 
+const templateMethod = "getblocktemplate"
+
 // Options of a Node.
 type Options struct {
 	URL string // http://host:port or https://host:port
@@ -175,7 +177,7 @@ func (n *Node) checkSignet(ctx context.Context) error {
 		Challenge string `json:"signet_challenge"`
 	}
 	request := map[string]any{"rules": []string{"segwit", "signet"}}
-	if err := n.rpc.call(ctx, "getblocktemplate", []any{request}, &info); err != nil {
+	if err := n.rpc.call(ctx, templateMethod, []any{request}, &info); err != nil {
 		return err
 	}
 	if info.Challenge == "51" {
@@ -210,8 +212,7 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 	if longPollID != "" {
 		request["longpollid"] = longPollID
 	}
-	const method = "getblocktemplate"
-	reply, err := c.exchange(ctx, method, []any{request})
+	reply, err := c.exchange(ctx, templateMethod, []any{request})
 	if err != nil {
 		return nil, err
 	}
@@ -221,18 +222,31 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 			return nil, fmt.Errorf("node %s: %w", n.URL(), err)
 		}
 		if t != nil {
-			return t, nil
+			return t, n.checkTime(t)
 		}
 	}
 	var raw json.RawMessage
-	if err := c.decode(method, reply, &raw); err != nil {
+	if err := c.decode(templateMethod, reply, &raw); err != nil {
 		return nil, err
 	}
 	t, err := template.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.URL(), err)
 	}
-	return t, nil
+	return t, n.checkTime(t)
+}
+
+// maxAhead is how far a block's time may be ahead of a node's clock.
+const maxAhead = 2 * time.Hour
+
+// checkTime refuses a template whose blocks all nodes would refuse for their time.
+func (n *Node) checkTime(t *template.Template) error {
+	least := time.Unix(int64(t.MinTime), 0)
+	if ahead := time.Until(least); ahead > maxAhead {
+		return fmt.Errorf("node %s: blocks of its template must be of %s or later, %v ahead of this machine's clock, and nodes take 2 h: check the clocks",
+			n.URL(), least.UTC().Format(time.RFC3339), ahead.Round(time.Second))
+	}
+	return nil
 }
 
 // BestBlock is the hash of the tip.

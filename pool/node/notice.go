@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/go-zeromq/zmq4"
+
+	"lode/pool/node/zmtp"
 )
 
 // Pace of the notice channels.
@@ -18,6 +19,8 @@ const (
 	noticeRetryMin = time.Second
 	noticeRetryMax = 30 * time.Second
 	pingInterval   = 20 * time.Second
+	// maxNotice bounds a message of btcd's websocket: a notice has a hash and two numbers.
+	maxNotice = 1 << 20
 )
 
 // listen keeps the node's notice channel open: ZMQ where configured, the websocket
@@ -45,7 +48,7 @@ func (n *Node) listen(ctx context.Context) {
 
 func (n *Node) listenOnce(ctx context.Context) error {
 	if n.zmq != "" {
-		return n.listenZMQ(ctx)
+		return zmtp.Subscribe(ctx, n.zmq, "hashblock", func([][]byte) { n.Notify() })
 	}
 	id, err := n.Identify(ctx)
 	if err != nil {
@@ -80,7 +83,7 @@ func (n *Node) listenWebsocket(ctx context.Context) error {
 		return fmt.Errorf("websocket of %s: %w", n.URL(), transportError(ctx, err))
 	}
 	defer func() { _ = conn.CloseNow() }()
-	conn.SetReadLimit(maxReply)
+	conn.SetReadLimit(maxNotice)
 	request := []byte(`{"jsonrpc":"1.0","id":1,"method":"notifyblocks","params":[]}`)
 	if err := conn.Write(ctx, websocket.MessageText, request); err != nil {
 		return fmt.Errorf("websocket of %s: %w", n.URL(), err)
@@ -111,29 +114,6 @@ func (n *Node) listenWebsocket(ctx context.Context) error {
 			Method string `json:"method"`
 		}
 		if json.Unmarshal(text, &message) == nil && (message.Method == "blockconnected" || message.Method == "blockdisconnected") {
-			n.Notify()
-		}
-	}
-}
-
-// listenZMQ subscribes to Core's hashblock and reads until the link fails.
-func (n *Node) listenZMQ(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	socket := zmq4.NewSub(ctx, zmq4.WithDialerMaxRetries(0), zmq4.WithDialerTimeout(5*time.Second))
-	defer func() { _ = socket.Close() }()
-	if err := socket.Dial(n.zmq); err != nil {
-		return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
-	}
-	if err := socket.SetOption(zmq4.OptionSubscribe, "hashblock"); err != nil {
-		return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
-	}
-	for {
-		message, err := socket.Recv()
-		if err != nil {
-			return fmt.Errorf("ZMQ publisher %s: %w", n.zmq, err)
-		}
-		if len(message.Frames) >= 2 && string(message.Frames[0]) == "hashblock" {
 			n.Notify()
 		}
 	}

@@ -94,7 +94,7 @@ func (n *Node) Propose(ctx context.Context, block []byte) (reason string, err er
 	}
 	var word *string
 	request := map[string]any{"mode": "proposal", "data": hex.EncodeToString(block), "rules": id.rules}
-	if err := n.rpc.call(ctx, "getblocktemplate", []any{request}, &word); err != nil {
+	if err := n.rpc.call(ctx, templateMethod, []any{request}, &word); err != nil {
 		return "", err
 	}
 	if word == nil {

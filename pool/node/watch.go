@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
+	"golang.org/x/time/rate"
 
 	"lode/pool/template"
 )
@@ -19,6 +20,13 @@ const (
 	retryMin        = 250 * time.Millisecond
 	retryMax        = 8 * time.Second
 	longPollPause   = time.Second // after a longpoll that failed
+	// A node, or what stands in front of it, may have news all the time: templates are
+	// asked for askBurst times at once at most and each askInterval after that; longpolls
+	// that answer at once are paced, too.
+	askBurst         = 4
+	askInterval      = 500 * time.Millisecond
+	longPollBurst    = 2
+	longPollInterval = 2 * time.Second
 	// patience is how many polls in a row may fail before the node counts as lost:
 	// a node that connects a block may answer late.
 	patience = 2
@@ -58,6 +66,11 @@ func (n *Node) Watch(ctx context.Context, events Events) {
 	w.run(ctx)
 }
 
+// pace lets something happen burst times at once, and each interval after that.
+func pace(burst int, interval time.Duration) *rate.Limiter {
+	return rate.NewLimiter(rate.Every(interval), burst)
+}
+
 type watcher struct {
 	node     *Node
 	events   Events
@@ -69,7 +82,8 @@ type watcher struct {
 
 func (w *watcher) run(ctx context.Context) {
 	pause := retryMin
-	for ctx.Err() == nil {
+	turn := pace(askBurst, askInterval)
+	for turn.Wait(ctx) == nil {
 		t, err := w.node.Template(ctx)
 		if ctx.Err() != nil {
 			return
@@ -199,6 +213,7 @@ func (w *watcher) early(ctx context.Context, tip chainhash.Hash) {
 // longPoll keeps one longpoll open, never a second one: with Core each of them
 // occupies one of few RPC threads until the next block, even when we are gone.
 func (w *watcher) longPoll(ctx context.Context) {
+	turn := pace(longPollBurst, longPollInterval)
 	for {
 		var id string
 		select {
@@ -206,7 +221,7 @@ func (w *watcher) longPoll(ctx context.Context) {
 			return
 		case id = <-w.pollFrom:
 		}
-		for id != "" {
+		for id != "" && turn.Wait(ctx) == nil {
 			t, err := w.node.template(ctx, w.node.polls, id)
 			if err != nil {
 				w.node.log.Debug("longpoll failed", "error", err)

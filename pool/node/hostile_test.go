@@ -1,0 +1,220 @@
+package node
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lode/pool/template"
+)
+
+// restlessNode has news all the time.
+type restlessNode struct {
+	*httptest.Server
+	templates atomic.Int64 // times it was asked for one
+	all       atomic.Int64 // requests
+	flaps     bool         // two nodes behind a balancer: tip and height change with each question
+	eager     bool         // a longpoll answers at once
+	mintime   func() int64
+}
+
+func startRestlessNode(t *testing.T) *restlessNode {
+	n := &restlessNode{mintime: func() int64 { return time.Now().Unix() - 3600 }}
+	n.Server = httptest.NewServer(http.HandlerFunc(n.serve))
+	t.Cleanup(n.Close)
+	return n
+}
+
+func (n *restlessNode) serve(w http.ResponseWriter, r *http.Request) {
+	var request struct {
+		Method string
+		Params []json.RawMessage
+	}
+	if json.NewDecoder(r.Body).Decode(&request) != nil {
+		return
+	}
+	turn := n.all.Add(1)
+	tip, height := strings.Repeat("0b", 32), 500
+	if n.flaps && turn%2 == 0 {
+		tip, height = strings.Repeat("0c", 32), 501
+	}
+	var result any
+	switch request.Method {
+	case "getblockhash":
+		result = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+	case "getnetworkinfo":
+		result = map[string]any{"subversion": "/Satoshi:28.1.0/"}
+	case "getbestblockhash":
+		result = tip
+	case "getblocktemplate":
+		n.templates.Add(1)
+		if strings.Contains(string(request.Params[0]), "longpollid") && !n.eager {
+			<-r.Context().Done()
+			return
+		}
+		result = map[string]any{
+			"version": 0x20000000, "previousblockhash": tip, "transactions": []any{}, "coinbasevalue": 5_000_000_000 + turn,
+			"bits": "207fffff", "height": height, "curtime": time.Now().Unix(), "mintime": n.mintime(), "longpollid": fmt.Sprint(turn),
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
+}
+
+// TestRestlessNode: whatever a node does, it is asked for templates about twice a second
+// at most, once the first few are spent.
+func TestRestlessNode(t *testing.T) {
+	for name, change := range map[string]func(n *restlessNode){
+		"a longpoll that answers at once":             func(n *restlessNode) { n.eager = true },
+		"two nodes behind a balancer":                 func(n *restlessNode) { n.flaps = true },
+		"both":                                        func(n *restlessNode) { n.eager, n.flaps = true, true },
+		"notices without end":                         func(*restlessNode) {},
+		"notices without end, and early empty blocks": func(*restlessNode) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			up := startRestlessNode(t)
+			change(up)
+			n, err := New(Options{URL: up.URL, EmptyFirst: strings.HasSuffix(name, "blocks")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			const seconds = 4
+			ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
+			defer cancel()
+			var noise sync.WaitGroup
+			if strings.HasPrefix(name, "notices") {
+				noise.Go(func() {
+					for ctx.Err() == nil {
+						n.Notify()
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			got := 0
+			n.Watch(ctx, Events{Template: func(*template.Template) { got++ }, Lost: func(error) {}})
+			noise.Wait()
+			const most = askBurst + longPollBurst + 5*seconds/2 + 1
+			if asked := up.templates.Load(); got == 0 || asked > most {
+				t.Errorf("%d templates were asked for in %d s, at most %d are; %d were delivered", asked, seconds, most, got)
+			}
+			if asked := up.all.Load(); asked > 4*most {
+				t.Errorf("%d questions in %d s", asked, seconds)
+			}
+		})
+	}
+}
+
+// allocated is how much f allocates, in bytes.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestHostileReplies: a reply costs bounded memory and time, and the error says what was
+// wrong with it.
+func TestHostileReplies(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	for range 64 {
+		_, _ = z.Write(make([]byte, 1<<20))
+	}
+	_ = z.Close()
+	endless := func(w io.Writer, text string) {
+		for {
+			if _, err := io.WriteString(w, text); err != nil {
+				return
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		serve http.HandlerFunc
+		err   string
+		most  uint64 // MiB
+	}{
+		"a gzip bomb": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(bomb.Bytes())
+		}, "encoding \"gzip\"", 1},
+		"a terabyte, it says": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1099511627776")
+			_, _ = w.Write([]byte("{"))
+		}, "1099511627776 bytes", 1},
+		"no end": {func(w http.ResponseWriter, _ *http.Request) { endless(w, strings.Repeat(" ", 1<<16)) }, "more than", 8},
+		"no end of the header": {func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			defer func() { _ = conn.Close() }()
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n")
+			endless(conn, "A: "+strings.Repeat("b", 1000)+"\r\n")
+		}, "header", 2},
+		"a byte a moment": {func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				_, _ = w.Write([]byte(" "))
+				w.(http.Flusher).Flush()
+				time.Sleep(10 * time.Millisecond)
+			}
+		}, "did not end within", 2},
+		"ends early": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("{"))
+		}, "EOF", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(c.serve)
+			defer server.Close()
+			n, err := New(Options{URL: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			n.rpc.bodyTimeout = 200 * time.Millisecond
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			cost := allocated(func() { _, err = n.BestBlock(ctx) })
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%v, want %q", err, c.err)
+			}
+			if errors.Is(err, context.Canceled) {
+				t.Error("the caller did not cancel it")
+			}
+			if cost > c.most<<20 {
+				t.Errorf("it cost %d bytes of memory, at most %d MiB", cost, c.most)
+			}
+		})
+	}
+}
+
+// TestFarFuture: a template whose blocks all nodes would refuse is none.
+func TestFarFuture(t *testing.T) {
+	for ahead, ok := range map[time.Duration]bool{-time.Hour: true, maxAhead - time.Minute: true, maxAhead + time.Minute: false, 100_000 * time.Hour: false} {
+		up := startRestlessNode(t)
+		up.mintime = func() int64 { return time.Now().Add(ahead).Unix() }
+		n, err := New(Options{URL: up.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.Template(t.Context())
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "check the clocks") {
+			t.Errorf("mintime %v ahead: %v", ahead, err)
+		}
+		n.Close()
+	}
+}
