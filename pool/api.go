@@ -133,18 +133,14 @@ func (p *Proxy) apiUpstreams() []apiUpstream {
 	for i, s := range p.sources {
 		u := &list[i]
 		u.URL, u.Kind = s.url(), "node"
-		u.Up, u.Active = p.failover.up[i], i == p.failover.active
-		if p.failover.known[i] {
-			since := p.failover.since[i].UTC()
+		state := p.arbiter.State(i)
+		u.Up, u.Active, u.Height, u.Error = state.Up, state.Active, state.Height, state.Why
+		if state.Known {
+			since := state.Since.UTC()
 			u.Since = &since
 		}
-		if o := p.offers[i]; o.work != nil {
-			u.Height = o.work.height
-			if !u.Up {
-				u.Error = "it is behind another node"
-			}
-		} else if o.err != nil {
-			u.Error = o.err.Error()
+		if state.Err != nil {
+			u.Error = state.Err.Error()
 		}
 		if pool, ok := s.(*poolSource); ok {
 			u.Kind = "pool"

@@ -104,12 +104,13 @@ func TestQuietUpstream(t *testing.T) {
 	dial := serveBench(t, p)
 	second := func() { // what tick does
 		p.publishing.Lock()
-		p.choose(-1)
+		p.choose()
 		p.refresh(*now)
 		p.publishing.Unlock()
 		p.sendAway(*now)
 	}
-	p.news(0, offer{work: quietWork(p, *now), place: p.home})
+	up := &report{p, 0}
+	up.work(quietWork(p, *now), nil)
 	m := dial()
 	m.login()
 	first := m.until("mining.notify")
@@ -135,7 +136,7 @@ func TestQuietUpstream(t *testing.T) {
 	if reply := share(1); !strings.Contains(reply, "true") {
 		t.Errorf("share: %s", reply)
 	}
-	p.news(0, offer{err: errors.New("gone")})
+	up.lost(errors.New("gone"))
 	*now = now.Add(staleWork)
 	second()
 	if reply := share(2); !strings.Contains(reply, "true") {
@@ -166,7 +167,7 @@ func TestQuietUpstream(t *testing.T) {
 	if reply := late.until(`"id":1`); !strings.Contains(reply, "No work") {
 		t.Errorf("a miner came in without work: %s", reply)
 	}
-	p.news(0, offer{work: quietWork(p, *now), place: p.home})
+	up.work(quietWork(p, *now), nil)
 	back := dial()
 	back.login()
 	back.until("mining.notify")

@@ -69,7 +69,7 @@ func TestNobodyElse(t *testing.T) {
 			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
 			advance := setClock(p)
 			dial := serveBench(t, p)
-			p.news(0, offer{work: quietWork(p, *now), place: p.home})
+			(&report{p, 0}).work(quietWork(p, *now), nil)
 			honest, hostile := dial(), []*quietMiner{dial(), dial()}
 			honest.login()
 			notify := honest.until("mining.notify")
@@ -120,7 +120,7 @@ func TestSameWish(t *testing.T) {
 	p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
 	advance := setClock(p)
 	dial := serveBench(t, p)
-	p.news(0, offer{work: quietWork(p, *now), place: p.home})
+	(&report{p, 0}).work(quietWork(p, *now), nil)
 	m := dial()
 	m.login()
 	m.until("mining.notify")
@@ -162,7 +162,7 @@ func TestEditions(t *testing.T) {
 			advance := setClock(p)
 			dial := serveBench(t, p)
 			if kind == "pool" {
-				p.news(0, offer{work: quietWork(p, *now), place: p.home})
+				(&report{p, 0}).work(quietWork(p, *now), nil)
 			} else {
 				notify(t, p, templateReply(0))
 				p.jobs.latest().place = p.home

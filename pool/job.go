@@ -229,12 +229,18 @@ func (w *work) again(now time.Time) *work {
 		return &next
 	}
 	// The editions have taken the next seconds.
-	if behind := now.Sub(w.since) / time.Second; behind >= editions {
-		next.time += uint32(behind)
-		next.since = w.since.Add(behind * time.Second)
-		return &next
+	behind := now.Sub(w.since) / time.Second
+	if behind < editions {
+		return nil
 	}
-	return nil
+	next.time += uint32(min(behind, 1<<20))
+	next.since = w.since.Add(behind * time.Second)
+	if w.maxTime > 0 {
+		if next.time = min(next.time, w.maxTime-editions+1); next.time < w.time+editions {
+			return nil
+		}
+	}
+	return &next
 }
 
 // get finds a job and its edition by the id; nil: it is not known, or not any more.
@@ -262,11 +268,10 @@ func (s *jobs) lastNumber() uint64 {
 	return s.last
 }
 
-// capDifficulty lowers a difficulty to what a pool asks for: no share that it would
-// take may be withheld.
+// capDifficulty lowers a difficulty to what a pool asks for.
 func (w *work) capDifficulty(d float64) float64 {
 	if w.pool != nil {
-		return min(d, w.pool.difficulty)
+		return w.pool.capDifficulty(d)
 	}
 	return d
 }

@@ -24,6 +24,20 @@ type poolWork struct {
 	target     stratum.Target // strict: what the pool surely takes
 }
 
+const (
+	// poolTimeRoom is how far strict pools let a share be ahead of its job, in seconds.
+	poolTimeRoom = 600
+	// maxHaste is how much more shares than vardiff aims at a pool's low difficulty may
+	// make a miner send.
+	maxHaste = 16
+)
+
+// capDifficulty lowers a difficulty to what the pool asks for, so that no share that it
+// would take is withheld; but not to where miners would drown in their shares.
+func (w *poolWork) capDifficulty(d float64) float64 {
+	return min(d, max(w.difficulty, d/maxHaste))
+}
+
 // fill completes a downstream job; size is that of the whole extranonce.
 func (w *poolWork) fill(j *stratum.Job, size int) error {
 	a := &w.assignment
@@ -69,12 +83,8 @@ type poolCounts struct {
 
 // Limits of what is suffered from a pool.
 const (
-	// refusalTime is for how long a pool may refuse all shares, refusalCount of them
-	// at least, before another upstream is tried.
-	refusalTime  = time.Minute
-	refusalCount = 10
-	// distrustTime is for how long a pool is left alone that did what no honest one does.
-	distrustTime = 5 * time.Minute
+	// takeInterval is the least time between two looks at its jobs.
+	takeInterval = 20 * time.Millisecond
 	// retryTime is for how long a share without an answer is kept, to be sent again if
 	// the pool resumes the session; retryBlockTime is that of a block. At most
 	// retryLimit are kept.
@@ -93,17 +103,14 @@ type poolSource struct {
 	client *stratum.Client
 	counts poolCounts
 
-	mu       sync.Mutex // guards the rest
-	place    *place
-	e1       string // extranonce1 that place is for
-	e2size   int
-	lastGood time.Time // last share accepted, or the first one sent
-	refused  int       // shares in a row
-	distrust time.Time // until then no work is taken
-	why      error
-	unknown  time.Time // since when jobs are on a block that our node does not know
-	retries  []*flight // without an answer, oldest first
-	blocks   int       // shares that are blocks, without an answer
+	report reporter // set by run
+
+	mu      sync.Mutex // guards the rest
+	place   *place
+	e1      string // extranonce1 that place is for
+	e2size  int
+	retries []*flight // without an answer, oldest first
+	blocks  int       // shares that are blocks, without an answer
 }
 
 func newPoolSource(p *Proxy, index int, u Upstream) (*poolSource, error) {
@@ -135,39 +142,42 @@ func (s *poolSource) url() string { return s.shown }
 func (s *poolSource) notify()     {} // a pool tells by itself
 
 func (s *poolSource) run(ctx context.Context, report reporter) {
+	s.report = report
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { _ = s.client.Run(ctx) }) // its error is that of ctx
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
-	var last *stratum.Assignment // nil: nothing to be had, or not wanted
-	known := false               // whether anything was reported
+	known := false // whether anything was reported
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case a := <-s.client.Assignments():
+			known = true
 			if a.Job == nil {
-				last, known = nil, true
 				report.lost(s.reason())
 				continue
 			}
-			last = &a
-			s.take(ctx, last, report)
+			s.take(&a)
 			s.sendAgain()
-			known = true
+			sleep(ctx, takeInterval)
 		case <-look.C:
 			s.expire()
-			switch err := s.client.State().Err; {
-			case last == nil && !known && err != nil:
+			if err := s.client.State().Err; !known && err != nil {
 				known = true
 				report.lost(s.reason())
-			case last != nil && s.over():
-				s.take(ctx, last, report)
-			case last != nil:
-				s.lookAgain(ctx, last, report)
 			}
 		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
@@ -178,79 +188,18 @@ func (s *poolSource) reason() error {
 	return fmt.Errorf("%s: the connection was lost", s.shown)
 }
 
-// take passes an assignment on, if it can be trusted.
-func (s *poolSource) take(ctx context.Context, a *stratum.Assignment, report reporter) {
-	err := s.judge(ctx, a)
-	var w *work
-	var where *place
-	if err == nil {
-		w, where, err = s.make(a)
+// take passes an assignment on.
+func (s *poolSource) take(a *stratum.Assignment) {
+	if err := checkPayout(s.p, s.expect, a); err != nil {
+		s.report.condemned(fmt.Errorf("%s: %w", s.shown, err))
+		return
 	}
+	w, where, err := s.make(a)
 	if err != nil {
-		report.lost(fmt.Errorf("%s: %w", s.shown, err))
+		s.report.lost(fmt.Errorf("%s: %w", s.shown, err))
 		return
 	}
-	report.work(w, where)
-}
-
-// lookAgain judges an assignment that was passed on once more: our node may have come
-// to know better.
-func (s *poolSource) lookAgain(ctx context.Context, a *stratum.Assignment, report reporter) {
-	s.mu.Lock()
-	left := s.why != nil
-	s.mu.Unlock()
-	if left {
-		return
-	}
-	if err := s.judge(ctx, a); err != nil {
-		report.lost(fmt.Errorf("%s: %w", s.shown, err))
-	}
-}
-
-// judge says why an assignment is not to be worked on.
-func (s *poolSource) judge(ctx context.Context, a *stratum.Assignment) error {
-	if err := s.trusted(); err != nil {
-		return err
-	}
-	err := s.verify(ctx, a)
-	if errors.Is(err, errViolation) {
-		s.p.log.Error("pool is not trusted any more", "upstream", s.shown, "error", err, "for", distrustTime)
-		s.doubt(err)
-	}
-	return err
-}
-
-// doubt takes no work from the pool for a while.
-func (s *poolSource) doubt(err error) {
-	s.mu.Lock()
-	s.distrust, s.why, s.refused = time.Now().Add(distrustTime), err, 0
-	s.mu.Unlock()
-}
-
-func (s *poolSource) trusted() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Now().Before(s.distrust) {
-		return s.why
-	}
-	if s.refused >= refusalCount && time.Since(s.lastGood) > refusalTime {
-		s.why = fmt.Errorf("it refused the last %d shares", s.refused)
-		s.distrust, s.refused = time.Now().Add(distrustTime), 0
-		return s.why
-	}
-	return nil
-}
-
-// over reports whether the time of distrust has just ended.
-func (s *poolSource) over() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if s.why == nil || now.Before(s.distrust) {
-		return false
-	}
-	s.why, s.lastGood, s.unknown = nil, now, time.Time{}
-	return true
+	s.report.work(w, where)
 }
 
 func (s *poolSource) make(a *stratum.Assignment) (*work, *place, error) {
@@ -266,7 +215,7 @@ func (s *poolSource) make(a *stratum.Assignment) (*work, *place, error) {
 		source: s.index, prev: a.Job.PrevBlock, bits: a.Job.Bits, network: network,
 		networkDifficulty: float64(network.Difficulty()),
 		version:           a.Job.Version, mask: a.VersionMask & s.p.mask(),
-		time: a.Job.Time, minTime: a.Job.Time, since: time.Now(), clean: a.Job.Clean,
+		time: a.Job.Time, minTime: a.Job.Time, maxTime: a.Job.Time + poolTimeRoom, since: time.Now(), clean: a.Job.Clean,
 		pool: &poolWork{from: s, assignment: *a, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()},
 	}
 	if height, ok := coinbaseHeight(a.Job.Coinbase1); ok {
@@ -302,14 +251,11 @@ func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
 
 // submit sends a share to the pool and counts its answer.
 func (s *poolSource) submit(f *flight) {
-	s.mu.Lock()
-	if s.lastGood.IsZero() {
-		s.lastGood = time.Now()
-	}
 	if f.block != "" && !f.again {
+		s.mu.Lock()
 		s.blocks++
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	err := s.client.SubmitAsync(f.assignment, f.extranonce2, f.ntime, f.nonce, f.version, func(err error) { s.answered(f, err) })
 	if err != nil {
 		s.unanswered(f, err)
@@ -429,9 +375,7 @@ func (s *poolSource) answered(f *flight, err error) {
 	switch {
 	case refusal == nil:
 		s.counts.Accepted.Add(1)
-		s.mu.Lock()
-		s.refused, s.lastGood = 0, time.Now()
-		s.mu.Unlock()
+		s.report.share(true)
 		s.end(f, "accepted")
 		return
 	case refusal.Code == stratum.CodeStale:
@@ -441,9 +385,7 @@ func (s *poolSource) answered(f *flight, err error) {
 	}
 	s.p.log.Info("pool refused a share", "upstream", s.shown, "code", refusal.Code, "reason", refusal.Text)
 	s.end(f, "refused: "+refusal.Error())
-	s.mu.Lock()
-	s.refused++
-	s.mu.Unlock()
+	s.report.share(false)
 }
 
 // check tries the pool out: see Check.

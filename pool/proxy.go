@@ -21,6 +21,7 @@ import (
 	"lode/pool/node"
 	"lode/pool/space"
 	"lode/pool/template"
+	"lode/pool/upstream"
 	"lode/pool/vardiff"
 	"lode/stratum"
 )
@@ -45,8 +46,6 @@ const (
 	sessionTicks     = 5
 	certificateTicks = 60
 	drainTime        = 5 * time.Second
-	// lagPatience is how long a node may be behind another before that is preferred.
-	lagPatience = 10 * time.Second
 	// staleWork is how long miners go on with the last work when no upstream is left.
 	// After that their shares are stale, and nothing is sent to them: Stratum has no
 	// pause, but miners take a minute or two of silence for the end of the connection,
@@ -81,12 +80,14 @@ type Proxy struct {
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
 
+	questions chan upstream.Question // of the arbiter
+	again     *time.Timer            // when the arbiter is to decide again
+
 	publishing sync.Mutex // orders publish; held before stateMu
 	sentAt     time.Time  // of the last broadcast; guarded by publishing
 
 	stateMu   sync.Mutex // guards the rest but found*
-	failover  *failover
-	offers    []offer // of the sources
+	arbiter   *upstream.Arbiter
 	idleSince time.Time
 	network   string
 	lastError string
@@ -158,7 +159,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("pool-proxy: %w", err)
 	}
 	p.stateMu.Lock()
-	p.failover.started = p.now()
+	p.arbiter.Start(p.now())
 	p.stateMu.Unlock()
 	// What looks after blocks goes on while miners are said goodbye to.
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -166,6 +167,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { p.keeper.Run(inner) })
 	background.Go(func() { p.tick(inner) })
+	background.Go(func() { p.answerLoop(inner) })
 	saved := make(chan struct{})
 	go func() {
 		defer close(saved)
@@ -228,8 +230,6 @@ func (p *Proxy) prepare() error {
 	// shares for them.
 	first := uint64(binary.BigEndian.Uint32(random[4:]))
 	p.jobs = newJobs(instance, first, p.coinbaseOptions)
-	p.failover = newFailover(len(p.sources), p.now(), max(p.config.HoldDown, 0), startPatience)
-	p.offers = make([]offer, len(p.sources))
 	p.server = stratum.NewServer(stratum.ServerOptions{
 		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
 		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,
@@ -279,6 +279,9 @@ func (p *Proxy) sameNetwork(name string) error {
 	if p.network == "" {
 		p.network = name
 	}
+	p.arbiter.OnChain(upstream.Chain{
+		Steady: name == "mainnet" || name == "signet", Easy: name == "testnet3" || name == "testnet4",
+	})
 	if p.network != name {
 		return fmt.Errorf("it is on %s, another upstream on %s: all must be on one network", name, p.network)
 	}
@@ -298,10 +301,15 @@ func (p *Proxy) tick(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.again.C:
+			p.publishing.Lock()
+			p.choose()
+			p.publishing.Unlock()
+			continue
 		case <-ticker.C:
 		}
 		p.publishing.Lock()
-		p.choose(-1)
+		p.choose()
 		now := p.now()
 		p.refresh(now)
 		p.publishing.Unlock()

@@ -20,12 +20,12 @@ type source interface {
 	notify()
 }
 
-// reporter takes news of a source, one at a time.
+// reporter takes news of a source: see report.
 type reporter interface {
-	// work is new work, with the extranonce space to search it in (nil: our own).
 	work(w *work, where *place)
-	// lost tells that there is no work any more, and why.
 	lost(err error)
+	condemned(err error)
+	share(accepted bool)
 }
 
 // nodeSource gives work by getblocktemplate.
@@ -37,13 +37,19 @@ type nodeSource struct {
 	// again when the node was lost.
 	script  []byte
 	network node.Network
-	// top is the height of the newest template; 0: the node was away.
-	top int64
+	// top is the height of the newest template; 0: the node was away. restored is when
+	// it was given blocks.
+	top      int64
+	restored time.Time
 }
 
 // restoreTimeout bounds how long a node that came back is given blocks before it is
 // mined for.
 const restoreTimeout = 10 * time.Second
+
+// restoreInterval is the least time between two attempts with a node that was not away:
+// behind a balancer there may be two.
+const restoreInterval = 30 * time.Second
 
 func (s *nodeSource) url() string { return "node:" + s.node.URL() }
 func (s *nodeSource) notify()     { s.node.Notify() }
@@ -71,11 +77,12 @@ func (s *nodeSource) run(ctx context.Context, report reporter) {
 // returns its template after that. It does so when the node was away or its chain has
 // become shorter: work on what is left of it would compete with our own blocks.
 func (s *nodeSource) restore(ctx context.Context, t *template.Template) *template.Template {
-	again := s.top == 0 || t.Height < s.top
+	again := s.top == 0 || t.Height < s.top && time.Since(s.restored) > restoreInterval
 	s.top = t.Height
 	if !again {
 		return t
 	}
+	s.restored = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	took, err := s.p.keeper.Restore(ctx, slices.Index(s.p.nodes, s.node), t.Height)
@@ -162,5 +169,6 @@ func (p *Proxy) makeSources() error {
 			return fmt.Errorf("upstream %d: unknown kind %.20q: want node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port", i+1, scheme)
 		}
 	}
+	p.prepareArbiter()
 	return nil
 }

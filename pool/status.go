@@ -81,7 +81,7 @@ func (p *Proxy) Status() Status {
 	s.Listen, s.ListenTLS, s.HTTP, s.Network, s.LastError = p.listen, p.listenTLS, p.http, p.network, p.lastError
 	s.Ready = p.working.Load()
 	s.Connections = int(p.server.Stats().Ready.Load())
-	if i := p.failover.active; i >= 0 && p.failover.up[i] {
+	if i := p.arbiter.Active(); i >= 0 {
 		s.Upstream, s.LastError = p.sources[i].url(), ""
 	}
 	if j := p.jobs.latest(); j != nil {

@@ -50,7 +50,7 @@ func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) 
 		prev: from.PrevBlock, bits: from.Bits, network: network, networkDifficulty: float64(network.Difficulty()),
 		version: from.Version &^ mask, mask: mask, time: from.Time, minTime: from.Time - 100,
 		pool: &poolWork{
-			from:       &poolSource{client: client, p: p, lastGood: p.now()},
+			from:       &poolSource{client: client, p: p},
 			assignment: stratum.Assignment{Job: from, Extranonce1: nil, Extranonce2Size: 0},
 			target:     stratum.Target{}, // nothing is forwarded
 		},

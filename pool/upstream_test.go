@@ -250,3 +250,37 @@ func TestEmptyFirst(t *testing.T) {
 		t.Errorf("a late share for the early job: %v", err)
 	}
 }
+
+// TestFloodingPool: a pool that sends jobs without end costs miners a paced flow, and
+// they get the last one.
+func TestFloodingPool(t *testing.T) {
+	node, up := startFakeNode(t), startFakePool(t)
+	up.notify(poolJob("1", node, nil))
+	p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
+	m := p.miner("rig.1")
+	if _, err := m.job(anyJob); err != nil {
+		t.Fatal(err)
+	}
+	const seconds = 3
+	start := time.Now()
+	last, sent := "", 0
+	for ; time.Since(start) < seconds*time.Second; sent++ {
+		last = fmt.Sprintf("%08x", uint32(time.Now().Unix())+uint32(sent%50))
+		up.notify(poolJob(fmt.Sprint("j", sent), node, func(job []any) {
+			job[7] = last
+			if sent%2 == 0 { // another tip
+				job[1] = strings.Repeat(fmt.Sprintf("%08x", sent), 8)
+			}
+		}))
+	}
+	up.notify(poolJob("last", node, func(job []any) { job[7] = last }))
+	if _, err := m.job(func(j *minerJob) bool { return fmt.Sprintf("%08x", j.Time) == last }); err != nil {
+		t.Fatalf("the last job did not come: %v", err)
+	}
+	took := time.Since(start)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if most := 5 + int(2*took/time.Second); len(m.jobs) > most {
+		t.Errorf("%d jobs in %v of the pool's %d, at most %d are wanted", len(m.jobs), took, sent, most)
+	}
+}

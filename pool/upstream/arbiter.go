@@ -1,0 +1,401 @@
+// Package upstream decides which of several sources of work – Bitcoin nodes, other
+// people's pools – is mined for. It does no I/O and reads no clock.
+//
+// An Arbiter is told what the sources give and say, and answers with a Decision: for
+// whom to mine, whether the miners need a job, what is to be asked. What it goes by:
+//
+//   - The first source of the list that gives work is mined for. One that comes back is
+//     preferred when it has been back for the hold-down.
+//   - Nobody is taken to a lower height, unless nothing else has come for a long time.
+//   - Nodes are our own: one node that is ahead shows that a source is behind. A pool's
+//     word for its height counts half.
+//   - A pool that contradicts a node on the same tip is left for a while. A tip that our
+//     node does not know is most probably one that it has yet to hear of: the node is no
+//     witness, before it is as high itself and a second one agrees.
+//   - Whatever sources do, miners get a paced flow of jobs.
+package upstream
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+// Kind is what a source is.
+type Kind uint8
+
+// Kinds.
+const (
+	Node Kind = iota // our own
+	Pool             // somebody else's
+)
+
+// Work is what a source gives, as far as it is judged by.
+type Work struct {
+	Tip           chainhash.Hash // the block that is built on
+	Height        int64          // of the block that is to be found; 0: unknown
+	Bits          uint32
+	Time, MinTime uint32 // unix seconds; MinTime of nodes alone
+	Made          any    // a pointer to what the caller makes jobs of
+}
+
+// Options of an Arbiter.
+type Options struct {
+	Kinds []Kind // best source first
+	// HoldDown is how long a better source must be back before it is preferred.
+	HoldDown time.Duration
+	// StartPatience is how long after the start a better source is waited for.
+	StartPatience time.Duration
+}
+
+// What is suffered, and for how long.
+const (
+	// nodePatience and poolPatience are how long the source that is mined for may be
+	// behind another: blocks do not reach everybody at once.
+	nodePatience = 10 * time.Second
+	poolPatience = 30 * time.Second
+	// stuckTime is after which one pool's word is enough against a source whose tip has
+	// not moved, if the pool is two blocks ahead at least: e^-3 of blocks take as long.
+	stuckTime = 30 * time.Minute
+	// floorTime is for how long no source is mined for that is lower than the last one.
+	floorTime = 10 * time.Minute
+	// fallPatience is how long a source must say that its chain became shorter: behind a
+	// balancer two nodes may take turns.
+	fallPatience = 5 * time.Second
+	// strangeTime is how long a pool may be on a block against which there are two
+	// witnesses.
+	strangeTime = 30 * time.Second
+	// distrustTime is for how long a source is left alone that did what no honest one does.
+	distrustTime = 5 * time.Minute
+	// A pool that refuses all shares for refusalTime, refusalCount at least, is left.
+	refusalTime  = time.Minute
+	refusalCount = 10
+)
+
+// Arbiter decides. It is not for several goroutines at once.
+type Arbiter struct {
+	o       Options
+	started time.Time
+	sources []source
+	active  int // -1: none
+	chain   Chain
+
+	floor   floor
+	pace    pace
+	sent    Work        // what was published last
+	sentFor int         // the source that it was of; -1: nothing was published yet
+	asked   []time.Time // the last question to each source
+	notes   []Note
+}
+
+// source is what is known of one.
+type source struct {
+	kind  Kind
+	known bool  // it has given work once, or said that it has none
+	has   *Work // nil: nothing
+	err   error // why
+	moved time.Time
+	// other is a lower chain, or (of a node) another one as high, that it speaks of
+	// now, and otherSince since when.
+	other      *Work
+	otherSince time.Time
+
+	up      bool // it can be mined for
+	changed time.Time
+	why     string    // what is against it, if it gives work
+	behind  time.Time // since when others are ahead; zero: none is
+
+	distrust time.Time // until then it is left alone
+	reason   error
+	good     time.Time // the last share that it took, or the first that it refused
+	refused  int       // shares in a row
+
+	strange strange
+}
+
+// floor is the height below which nothing is mined.
+type floor struct {
+	height int64
+	source int // whose height it is; its own word may lower it
+	at     time.Time
+}
+
+// Note is something that people should know.
+type Note struct {
+	Source int
+	Text   string
+	Err    error
+}
+
+// Decision is what is to be done.
+type Decision struct {
+	Active int // source to mine for; -1: none
+	// Publish: miners are to get Work of the active source, Switched: it is another
+	// source than before.
+	Publish, Switched bool
+	Work              Work
+	// Again is when to decide once more, if nothing else happens; zero: not.
+	Again time.Time
+	Ask   []Question
+	Notes []Note
+}
+
+// New makes an Arbiter.
+func New(now time.Time, o Options) *Arbiter {
+	a := &Arbiter{
+		o: o, started: now, active: -1, sentFor: -1,
+		sources: make([]source, len(o.Kinds)), asked: make([]time.Time, len(o.Kinds)),
+	}
+	for i, kind := range o.Kinds {
+		a.sources[i].kind = kind
+	}
+	return a
+}
+
+// Start sets the time from which StartPatience runs.
+func (a *Arbiter) Start(now time.Time) { a.started = now }
+
+// Chain is what the rules of the network say of bits.
+type Chain struct {
+	Steady bool // they change each 2016 blocks only, by a factor of 4 at most
+	Easy   bool // blocks that come late may have those of difficulty 1
+}
+
+// OnChain tells what the rules of the network are. It is to be called when that is known.
+func (a *Arbiter) OnChain(c Chain) { a.chain = c }
+
+// Give tells of a source's work.
+func (a *Arbiter) Give(now time.Time, i int, w Work) {
+	s := &a.sources[i]
+	s.known, s.err = true, nil
+	if s.has != nil && s.fell(&w) {
+		if s.other == nil {
+			s.otherSince = now
+		}
+		s.other = &w
+		return
+	}
+	s.accept(now, w)
+}
+
+// fell reports whether work means that the source has left its chain.
+func (s *source) fell(w *Work) bool {
+	if w.Height == 0 || s.has.Height == 0 {
+		return false
+	}
+	// A pool must be followed where it goes on the same height: it refuses the rest.
+	return w.Height < s.has.Height || w.Height == s.has.Height && w.Tip != s.has.Tip && s.kind == Node
+}
+
+func (s *source) accept(now time.Time, w Work) {
+	if s.has == nil || s.has.Tip != w.Tip {
+		s.moved = now
+	}
+	s.has, s.other = &w, nil
+}
+
+// Lose tells that a source gives no work any more, and why.
+func (a *Arbiter) Lose(_ time.Time, i int, err error) {
+	s := &a.sources[i]
+	if s.err == nil || s.err.Error() != err.Error() {
+		a.note(i, "upstream gives no work", err)
+	}
+	s.known, s.has, s.other, s.err = true, nil, nil, err
+}
+
+// Condemn leaves a source alone that did what no honest one does.
+func (a *Arbiter) Condemn(now time.Time, i int, err error) {
+	s := &a.sources[i]
+	a.note(i, "upstream is not trusted for "+distrustTime.String(), err)
+	s.known, s.distrust, s.reason, s.refused = true, now.Add(distrustTime), err, 0
+	s.strange = strange{}
+	if a.floor.source == i {
+		a.floor = floor{} // its word was worth nothing
+	}
+}
+
+// Share tells of a pool's answer to a share.
+func (a *Arbiter) Share(now time.Time, i int, accepted bool) {
+	s := &a.sources[i]
+	switch {
+	case accepted:
+		s.refused, s.good = 0, now
+	case s.refused == 0 && s.good.IsZero():
+		s.good = now
+		fallthrough
+	default:
+		s.refused++
+	}
+}
+
+func (a *Arbiter) note(i int, text string, err error) {
+	a.notes = append(a.notes, Note{i, text, err})
+}
+
+// Decide says what is to be done now. It is to be called after each piece of news, and
+// from time to time.
+func (a *Arbiter) Decide(now time.Time) Decision {
+	for i := range a.sources {
+		s := &a.sources[i]
+		if s.other != nil && now.Sub(s.otherSince) >= fallPatience {
+			if a.floor.source == i {
+				a.floor.height = min(a.floor.height, s.other.Height)
+			}
+			s.accept(now, *s.other)
+		}
+		a.trust(now, i)
+	}
+	d := Decision{Ask: a.questions(now)}
+	for i := range a.sources {
+		s := &a.sources[i]
+		why := a.against(now, i)
+		up := why == "" && s.has != nil
+		if up != s.up || s.changed.IsZero() && s.known {
+			s.up, s.changed = up, now
+		}
+		if s.why = why; s.has == nil {
+			s.why = ""
+		}
+	}
+	a.active = a.choose(now)
+	d.Active = a.active
+	if a.active >= 0 {
+		a.publish(now, &d)
+	}
+	d.Notes, a.notes = a.notes, nil
+	return d
+}
+
+// against is what speaks against mining for a source; "": nothing does.
+func (a *Arbiter) against(now time.Time, i int) string {
+	s := &a.sources[i]
+	if s.has == nil {
+		s.behind = time.Time{}
+		return "it gives no work"
+	}
+	if now.Before(s.distrust) {
+		return s.reason.Error()
+	}
+	lead, behind := a.lead(now, i)
+	if !behind {
+		s.behind = time.Time{}
+	} else {
+		if s.behind.IsZero() {
+			s.behind = now
+		}
+		patience := nodePatience
+		if s.kind == Pool {
+			patience = poolPatience
+		}
+		if i != a.active || now.Sub(s.behind) >= patience {
+			return fmt.Sprintf("it is %d blocks behind another upstream", lead)
+		}
+	}
+	if f := a.floor; s.has.Height > 0 && s.has.Height < f.height && i != f.source && now.Sub(f.at) < floorTime && a.credible(f.source) {
+		return fmt.Sprintf("it is at height %d, and %d was mined already", s.has.Height, f.height)
+	}
+	return ""
+}
+
+// lead is by how many blocks others are ahead of a source; behind: that is certain.
+func (a *Arbiter) lead(now time.Time, i int) (lead int64, behind bool) {
+	s := &a.sources[i]
+	if s.has.Height == 0 {
+		return 0, false
+	}
+	votes := 0
+	for j := range a.sources {
+		o := &a.sources[j]
+		if j == i || o.has == nil || o.has.Height <= s.has.Height || now.Before(o.distrust) || !a.credible(j) {
+			continue
+		}
+		lead = max(lead, o.has.Height-s.has.Height)
+		if votes++; o.kind == Node {
+			votes++
+		}
+	}
+	return lead, votes >= 2 || votes == 1 && lead >= 2 && now.Sub(s.moved) >= stuckTime
+}
+
+// choose returns the source to mine for, -1 if there is none.
+func (a *Arbiter) choose(now time.Time) int {
+	if a.active >= 0 && a.sources[a.active].up {
+		for i := range a.active {
+			s := &a.sources[i]
+			if s.up && now.Sub(s.changed) >= a.o.HoldDown && !a.lower(i, a.active) {
+				return i
+			}
+		}
+		return a.active
+	}
+	best := -1
+	for i := range a.sources {
+		s := &a.sources[i]
+		if s.up && (best < 0 || a.lower(best, i)) {
+			best = i
+		}
+		if best < 0 && !s.known && now.Sub(a.started) < a.o.StartPatience {
+			return -1 // it may still connect
+		}
+	}
+	return best
+}
+
+// lower reports whether one source is lower than another, by a word that counts: that of
+// a pool does not count against our own node.
+func (a *Arbiter) lower(i, j int) bool {
+	mine, other := &a.sources[i], &a.sources[j]
+	return mine.has.Height > 0 && mine.has.Height < other.has.Height && a.credible(j) && (mine.kind == Pool || other.kind == Node)
+}
+
+// credible reports whether the height that a source names may count: nothing speaks
+// against it yet.
+func (a *Arbiter) credible(i int) bool {
+	if a.sources[i].kind == Node {
+		return true
+	}
+	_, doubted := a.witnesses(i)
+	return !doubted
+}
+
+// publish says whether the miners are to get the active source's work.
+func (a *Arbiter) publish(now time.Time, d *Decision) {
+	s := &a.sources[a.active]
+	if h := s.has.Height; h > 0 && (h >= a.floor.height || a.floor.source == a.active || now.Sub(a.floor.at) >= floorTime) {
+		a.floor = floor{h, a.active, now}
+	}
+	d.Switched = a.sentFor != a.active
+	if !d.Switched && s.has.Made == a.sent.Made {
+		return
+	}
+	if at := a.pace.next(now); at.After(now) {
+		d.Again = at
+		return
+	}
+	a.pace.take(now)
+	a.sent, a.sentFor = *s.has, a.active
+	d.Publish, d.Work = true, *s.has
+}
+
+// State is what is thought of one source.
+type State struct {
+	Known, Up, Active bool
+	Since             time.Time // of the last change of Up
+	Height            int64
+	Err               error  // why it gives no work
+	Why               string // what else speaks against it; "": nothing
+}
+
+// State tells of one source.
+func (a *Arbiter) State(i int) State {
+	s := &a.sources[i]
+	st := State{Known: s.known, Up: s.up, Active: i == a.active, Since: s.changed, Err: s.err, Why: s.why}
+	if s.has != nil {
+		st.Height = s.has.Height
+	}
+	return st
+}
+
+// Active is the source that is mined for; -1: none.
+func (a *Arbiter) Active() int { return a.active }
