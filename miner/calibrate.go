@@ -7,80 +7,141 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
 
+	"lode/miner/internal/limits"
 	"lode/miner/internal/scan"
 )
 
-// A calibration is the outcome of timing the kernels on one machine.
+// A calibration is what is known of the kernels on one machine.
 type calibration struct {
-	Plain string `json:"plain"`
-	Roll  string `json:"roll"`
-	// NanosecondsPerHash of the kernels that were timed, for the curious.
-	NanosecondsPerHash map[string]float64 `json:"nanoseconds_per_hash"`
+	// Machine is the digest that the file stands for; see machineID.
+	Machine string `json:"machine"`
+	Plain   string `json:"plain"`
+	Roll    string `json:"roll"`
+	// Runs is how often the best kernels were told from the others.
+	Runs int `json:"runs"`
+	// CyclesPerHash is the least that was found of each kernel; nanoseconds where there
+	// is no clock of the core.
+	CyclesPerHash map[string]float64 `json:"cycles_per_hash"`
 }
 
-// Time spent on one candidate: the best of rounds, each as long as sample. Short,
-// since each start of a miner on a new machine waits for it.
-const (
-	calibrationRounds = 3
-	calibrationSample = time.Millisecond
-)
+// settled is the number of runs after which there are no more. One may meet a core
+// whose other half is busy all the while, which slows each kernel down by another
+// factor.
+const settled = 4
 
-// calibrate times all kernels that pass their self-test. The portable kernels are
-// timed only when there is no other.
-func calibrate(all []scan.Kernel, log *slog.Logger) (kernelPair, calibration, error) {
-	var trials []*trial
-	have := make(map[bool]bool) // by Rolling
+// merge adds what a run has found. Whatever disturbs it makes a kernel dearer, so the
+// least cost of all runs is the true one.
+func (c calibration) merge(found calibration, all []scan.Kernel) (kernelPair, calibration) {
+	costs := maps.Clone(found.CyclesPerHash)
+	for name, cost := range c.CyclesPerHash {
+		if now, ok := costs[name]; !ok || cost < now {
+			costs[name] = cost
+		}
+	}
+	merged := calibration{Machine: found.Machine, Plain: found.Plain, Roll: found.Roll, Runs: c.Runs + found.Runs, CyclesPerHash: costs}
+	for _, rolling := range []bool{false, true} {
+		var names []string
+		var costOf []float64
+		for _, k := range all {
+			if cost, ok := costs[k.Name]; ok && k.Rolling == rolling && k.Missing == "" {
+				names, costOf = append(names, k.Name), append(costOf, cost)
+			}
+		}
+		switch {
+		case len(names) == 0:
+		case rolling:
+			merged.Roll = names[preferred(costOf)]
+		default:
+			merged.Plain = names[preferred(costOf)]
+		}
+	}
+	pair, err := merged.pair(all)
+	if err != nil { // a kernel of the past; what was found now can be used
+		pair, _ = found.pair(all)
+		return pair, found
+	}
+	return pair, merged
+}
+
+// The search for the best kernel of those that roll versions, and of those that do not,
+// ends after so much time of the cpu or of the clock: each start of a miner on a new
+// machine waits for both.
+const calibrationCPU, calibrationTime = 50 * time.Millisecond, 250 * time.Millisecond
+
+// calibrate measures all kernels that pass their self-test. The portable kernels are
+// measured only when there is no other. crowded: as they are when both cpus of a core
+// hash.
+func calibrate(all []scan.Kernel, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
+	var groups [2][]*trial // that do not roll, and that do
 	for i := range all {
 		k := &all[i]
-		if k.Missing != "" || have[k.Rolling] && k.Fallback {
+		group := &groups[0]
+		if k.Rolling {
+			group = &groups[1]
+		}
+		if k.Missing != "" || len(*group) > 0 && k.Fallback {
 			continue
 		}
 		if err := k.Verify(); err != nil {
 			log.Error("kernel failed its self-test", "kernel", k.Name, "error", err)
 			continue
 		}
-		have[k.Rolling] = true
-		trials = append(trials, newTrial(k))
+		*group = append(*group, newTrial(k))
 	}
-	if !have[false] || !have[true] {
+	if len(groups[0]) == 0 || len(groups[1]) == 0 {
 		return kernelPair{}, calibration{}, errNoKernel
 	}
-	// All in turn, several times: what else runs on the machine may hold up one kernel
-	// for some milliseconds, and the choice is kept for a long time.
-	for range calibrationRounds {
-		for _, t := range trials {
-			t.run()
-		}
-	}
-	found := calibration{NanosecondsPerHash: make(map[string]float64)}
+	found := calibration{CyclesPerHash: make(map[string]float64), Runs: 1}
 	var pair kernelPair
-	for _, t := range trials {
-		found.NanosecondsPerHash[t.kernel.Name] = t.nanoseconds
-		best := &pair.plain
-		if t.kernel.Rolling {
-			best = &pair.roll
+	done := make(chan struct{})
+	go func() { // its thread ends with it, and may be pinned
+		defer close(done)
+		runtime.LockOSThread()
+		beside, leave := crowd(crowded)
+		defer leave()
+		for i, best := range []**scan.Kernel{&pair.plain, &pair.roll} {
+			group := groups[i]
+			begin, cpu := time.Now(), cpuClock()
+			c := choose(len(group), func(i int) float64 {
+				beside.run(group[i].kernel)
+				return group[i].cost()
+			}, func() bool {
+				return cpuClock()-cpu < calibrationCPU && time.Since(begin) < calibrationTime
+			})
+			*best = group[c.best].kernel
+			if !c.sure {
+				found.Runs = 0
+			}
+			for i, t := range group {
+				if c.agreed(i) {
+					found.CyclesPerHash[t.kernel.Name] = c.costs[i]
+				}
+			}
 		}
-		if *best == nil || t.nanoseconds < found.NanosecondsPerHash[(*best).Name] {
-			*best = t.kernel
-		}
-	}
+	}()
+	<-done
 	found.Plain, found.Roll = pair.plain.Name, pair.roll.Name
 	return pair, found, nil
 }
 
-// trial is the timing of one kernel.
+// trial is the measurement of one kernel.
 type trial struct {
-	kernel      *scan.Kernel
-	scanner     scan.Scanner
-	nonce       uint32
-	nanoseconds float64 // least a hash, 0: not run yet
+	kernel  *scan.Kernel
+	scanner scan.Scanner
+	nonce   uint32
 }
 
 func newTrial(k *scan.Kernel) *trial {
@@ -89,39 +150,178 @@ func newTrial(k *scan.Kernel) *trial {
 	return t
 }
 
-func (t *trial) run() {
-	count := t.kernel.Batch / t.kernel.States
-	hashes := 0
-	begin := time.Now()
-	for time.Since(begin) < calibrationSample {
-		t.scanner.Scan(t.nonce, count)
-		t.nonce += uint32(count)
-		hashes += count * t.kernel.States
+// batch hashes once and says how long that took, in seconds, and how many hashes it
+// was. Time in which others had the cpu does not count.
+func (t *trial) batch() (seconds float64, hashes int) {
+	count := t.kernel.Batch / t.kernel.States / t.kernel.Nonces * t.kernel.Nonces
+	begin := cpuClock()
+	t.scanner.Scan(t.nonce, count)
+	t.nonce += uint32(count)
+	return (cpuClock() - begin).Seconds(), count * t.kernel.States
+}
+
+// epoch is of the clock where threads have none of their own.
+var epoch = time.Now()
+
+// cpuClock is the cpu time of the calling thread.
+func cpuClock() time.Duration {
+	if t := threadTime(); t > 0 {
+		return t
 	}
-	if ns := float64(time.Since(begin)) / float64(hashes); t.nanoseconds == 0 || ns < t.nanoseconds {
-		t.nanoseconds = ns
+	return time.Since(epoch)
+}
+
+// cost is the cycles a hash of one batch, by the clock right before and after it, or
+// nanoseconds where there is no such clock.
+func (t *trial) cost() float64 {
+	var seconds float64
+	var hashes int
+	cycles := limits.Cycles(func() float64 {
+		seconds, hashes = t.batch()
+		return seconds
+	})
+	if hashes == 0 { // there is no clock
+		seconds, hashes = t.batch()
+	}
+	if cycles == 0 {
+		cycles = seconds * 1e9
+	}
+	return cycles / float64(hashes)
+}
+
+// companion runs the kernel that is being measured on the other cpu of the core.
+type companion struct {
+	kernel atomic.Pointer[scan.Kernel]
+	ended  atomic.Bool
+}
+
+// crowd pins the calling thread, if wanted and possible, to a core with two cpus whose
+// other one runs what it is told, until leave is called.
+func crowd(wanted bool) (c *companion, leave func()) {
+	c = new(companion)
+	if !wanted {
+		return c, func() {}
+	}
+	for _, cpus := range usableCores() {
+		if len(cpus) < 2 {
+			continue
+		}
+		o := new(Options)
+		o.placeThread(place{cpus: cpus[:1]})
+		var thread sync.WaitGroup
+		thread.Go(func() {
+			runtime.LockOSThread()
+			o.placeThread(place{cpus: cpus[1:2]})
+			c.loop()
+		})
+		return c, func() {
+			c.ended.Store(true)
+			thread.Wait()
+		}
+	}
+	return c, func() {}
+}
+
+func (c *companion) run(k *scan.Kernel) { c.kernel.Store(k) }
+
+func (c *companion) loop() {
+	var t *trial
+	for !c.ended.Load() {
+		k := c.kernel.Load()
+		if k == nil {
+			continue
+		}
+		if t == nil || t.kernel != k {
+			t = newTrial(k)
+		}
+		t.batch()
 	}
 }
 
-// calibrationStore keeps one calibration in a file that stands for this kind of
-// processor and these kernels. An empty path keeps nothing.
-type calibrationStore struct{ path string }
+// crowded says whether the engine's threads share cores with each other.
+func (o *Options) crowded() bool {
+	all := usableCores()
+	threads := o.Threads
+	if threads == 0 {
+		threads = o.availableThreads()
+	}
+	return !o.OneACore && all.smt() && threads > len(all)
+}
+
+const (
+	// contradiction is by how much a kernel is slower, on a free core, than it was
+	// measured, or faster, when the measurement is not believed any more.
+	contradiction = 1.15
+	// contradictions is how often in a row.
+	contradictions = 6
+)
+
+// contradicted says whether a kernel that needs this many cycles was measured wrong, in
+// a way that could have led to another choice.
+func (c *calibration) contradicted(kernel *scan.Kernel, cycles float64, all []scan.Kernel) bool {
+	measured, ok := c.CyclesPerHash[kernel.Name]
+	if !ok {
+		return false
+	}
+	rival := slices.ContainsFunc(all, func(k scan.Kernel) bool {
+		cost, ok := c.CyclesPerHash[k.Name]
+		return ok && k.Rolling == kernel.Rolling && k.Name != kernel.Name && cost < max(cycles, contradiction*contradiction*measured)
+	})
+	return rival && (cycles > contradiction*measured || contradiction*cycles < measured)
+}
+
+// calibrationStore keeps one calibration in a file that stands for one machine, its
+// processor, microcode and kernels, and one build of this program. An empty path keeps
+// nothing.
+type calibrationStore struct{ path, machine string }
 
 // userCalibrations is the store in the user's cache folder; where there is no such
 // folder (no HOME, as in a bare container) nothing is kept.
-func userCalibrations(all []scan.Kernel) calibrationStore {
+func userCalibrations(all []scan.Kernel, crowded bool) calibrationStore {
 	folder, err := os.UserCacheDir()
 	if err != nil {
 		return calibrationStore{}
 	}
+	id := machineID("/", all, crowded)
+	return calibrationStore{filepath.Join(folder, "lode", "kernels-"+id[:16]+".json"), id}
+}
+
+// machineID is a digest of everything that a calibration depends on. root is "/" except
+// in tests.
+func machineID(root string, all []scan.Kernel, crowded bool) string {
 	id := sha256.New()
 	c := &cpuid.CPU
-	fmt.Fprintln(id, runtime.GOARCH, c.VendorString, c.BrandName, c.Family, c.Model, c.Stepping, c.FeatureSet())
+	fmt.Fprintln(id, runtime.GOARCH, c.VendorString, c.BrandName, c.Family, c.Model, c.Stepping, c.FeatureSet(), crowded)
 	for _, k := range all {
 		fmt.Fprintln(id, k.Name, k.Revision, k.Missing)
 	}
-	name := "kernels-" + hex.EncodeToString(id.Sum(nil)[:8]) + ".json"
-	return calibrationStore{filepath.Join(folder, "lode", name)}
+	// Homes and images are shared between machines: there are many of this kind.
+	name, err := os.ReadFile(filepath.Join(root, "etc/machine-id"))
+	if err != nil {
+		host, _ := os.Hostname()
+		name = []byte(host)
+	}
+	fmt.Fprintf(id, "%q %q\n", name, microcode(root))
+	if build, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range build.Settings {
+			if s.Key == "vcs.revision" || s.Key == "vcs.modified" {
+				fmt.Fprintln(id, s.Key, s.Value)
+			}
+		}
+	}
+	return hex.EncodeToString(id.Sum(nil))
+}
+
+// microcode is what /proc/cpuinfo says of the first processor, or nothing.
+func microcode(root string) string {
+	text, _ := os.ReadFile(filepath.Join(root, "proc/cpuinfo"))
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(name) == "microcode" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 func (s calibrationStore) load() (c calibration, ok bool) {
@@ -132,13 +332,14 @@ func (s calibrationStore) load() (c calibration, ok bool) {
 	if err != nil {
 		return c, false
 	}
-	return c, json.Unmarshal(text, &c) == nil
+	return c, json.Unmarshal(text, &c) == nil && c.Machine == s.machine
 }
 
 func (s calibrationStore) save(c calibration) error {
 	if s.path == "" {
 		return nil
 	}
+	c.Machine = s.machine
 	text, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {
 		return err

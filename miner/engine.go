@@ -26,6 +26,7 @@ type Engine struct {
 	nonces  uint64 // number of nonces, less than 2^32 in tests
 	workers []*worker
 	hits    chan Hit
+	belief  *belief // nil: the kernels were given
 	started atomic.Bool
 
 	// current is what threads hash; nil when idle or paused.
@@ -64,17 +65,22 @@ func New(o Options) (*Engine, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	all := scan.Kernels()
-	var pair kernelPair
-	var err error
 	if o.Kernel != "" {
-		pair, err = kernelNamed(o.Kernel, all)
-	} else {
-		pair, err = fastestKernels(all, userCalibrations(all), log)
+		pair, err := kernelNamed(o.Kernel, all)
+		if err != nil {
+			return nil, fmt.Errorf("miner: %w", err)
+		}
+		return newEngine(o, pair, allNonces), nil
 	}
+	crowded := o.crowded()
+	store := userCalibrations(all, crowded)
+	pair, found, err := fastestKernels(all, store, crowded, log)
 	if err != nil {
 		return nil, fmt.Errorf("miner: %w", err)
 	}
-	return newEngine(o, pair, allNonces), nil
+	e := newEngine(o, pair, allNonces)
+	e.belief = &belief{all: all, calibration: found, store: store, crowded: crowded, log: log}
+	return e, nil
 }
 
 func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {

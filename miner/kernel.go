@@ -64,22 +64,32 @@ func usableKernel(name string, all []scan.Kernel) (*scan.Kernel, error) {
 	return nil, fmt.Errorf("no kernel is called %q here: there are %s", name, strings.Join(names, ", "))
 }
 
-// fastestKernels returns the pair that this machine is fastest with: what an
-// earlier calibration stored, else what one finds now.
-func fastestKernels(all []scan.Kernel, store calibrationStore, log *slog.Logger) (kernelPair, error) {
-	if stored, ok := store.load(); ok {
+// fastestKernels returns the pair that this machine is fastest with: what earlier
+// calibrations stored, with what one finds now while they have not settled.
+func fastestKernels(all []scan.Kernel, store calibrationStore, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
+	stored, ok := store.load()
+	if !ok {
+		stored = calibration{}
+	}
+	if stored.Runs >= settled {
 		if pair, err := stored.pair(all); err == nil {
-			return pair, nil
+			return pair, stored, nil
 		}
 	}
-	pair, found, err := calibrate(all, log)
+	return measureKernels(all, stored, store, crowded, log)
+}
+
+// measureKernels calibrates and stores what is known then.
+func measureKernels(all []scan.Kernel, known calibration, store calibrationStore, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
+	_, found, err := calibrate(all, crowded, log)
 	if err != nil {
-		return pair, err
+		return kernelPair{}, found, err
 	}
-	if err := store.save(found); err != nil {
+	pair, merged := known.merge(found, all)
+	if err := store.save(merged); err != nil {
 		log.Debug("kernel calibration not stored", "error", err)
 	}
-	return pair, nil
+	return pair, merged, nil
 }
 
 func (c calibration) pair(all []scan.Kernel) (kernelPair, error) {

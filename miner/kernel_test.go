@@ -38,7 +38,7 @@ func withLiars() []scan.Kernel {
 
 func TestWrongKernelIsNeverUsed(t *testing.T) {
 	var log bytes.Buffer
-	pair, found, err := calibrate(withLiars(), slog.New(slog.NewTextHandler(&log, nil)))
+	pair, found, err := calibrate(withLiars(), false, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 	if strings.Count(log.String(), "kernel failed its self-test") != 2 {
 		t.Errorf("the log does not say so:\n%s", &log)
 	}
-	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || len(found.NanosecondsPerHash) == 0 {
+	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || len(found.CyclesPerHash) == 0 {
 		t.Errorf("calibration %+v", found)
 	}
 	for _, name := range []string{"liar", "liar-roll", "absent", "no-such-kernel"} {
@@ -59,18 +59,18 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 		}
 	}
 	// Nor when an earlier calibration says so.
-	store := calibrationStore{filepath.Join(t.TempDir(), "kernels.json")}
-	if err := store.save(calibration{Plain: "liar", Roll: "liar-roll"}); err != nil {
+	store := calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}
+	if err := store.save(calibration{Plain: "liar", Roll: "liar-roll", Runs: settled}); err != nil {
 		t.Fatal(err)
 	}
-	pair, err = fastestKernels(withLiars(), store, slog.New(slog.DiscardHandler))
+	pair, _, err = fastestKernels(withLiars(), store, false, slog.New(slog.DiscardHandler))
 	if err != nil || pair.plain.Name == "liar" || pair.roll.Name == "liar-roll" {
 		t.Errorf("stored calibration: %v, %s and %s", err, pair.plain.Name, pair.roll.Name)
 	}
 }
 
 func TestNoKernelAtAll(t *testing.T) {
-	if _, _, err := calibrate(withLiars()[:3], slog.New(slog.DiscardHandler)); err == nil {
+	if _, _, err := calibrate(withLiars()[:3], false, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("calibration accepted kernels that are wrong")
 	}
 }
@@ -80,12 +80,12 @@ func TestCalibrationIsStored(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", folder)
 	t.Setenv("HOME", folder)
 	all := scan.Kernels()
-	store := userCalibrations(all)
+	store := userCalibrations(all, false)
 	if _, ok := store.load(); ok {
 		t.Fatal("an empty folder has a calibration")
 	}
 	log := slog.New(slog.DiscardHandler)
-	first, err := fastestKernels(all, store, log)
+	first, _, err := fastestKernels(all, store, false, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,17 +93,28 @@ func TestCalibrationIsStored(t *testing.T) {
 	if !ok || stored.Plain != first.plain.Name || stored.Roll != first.roll.Name {
 		t.Fatalf("stored: %v %+v", ok, stored)
 	}
-	// What is stored is what is used, fastest or not.
-	if err := store.save(calibration{Plain: "portable", Roll: "portable-roll"}); err != nil {
+	// What has settled is what is used, fastest or not.
+	if err := store.save(calibration{Plain: "portable", Roll: "portable-roll", Runs: settled}); err != nil {
 		t.Fatal(err)
 	}
 	e, err := New(Options{Threads: 1})
 	if err != nil || e.Stats().Kernel != "portable-roll" {
 		t.Errorf("New: %v, kernel %s", err, e.Stats().Kernel)
 	}
+	// A file of another machine, which somebody copied here.
+	text, err := os.ReadFile(store.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := (calibrationStore{store.path, "another"}).load(); ok {
+		t.Error("a file of another machine is believed")
+	}
+	if !bytes.Contains(text, []byte(store.machine)) {
+		t.Errorf("the file does not say which machine it is of:\n%s", text)
+	}
 	// Kernels of another revision are another machine, as it were.
 	all[0].Revision++
-	if other := userCalibrations(all); other.path == store.path {
+	if other := userCalibrations(all, false); other.path == store.path {
 		t.Error("a new revision of a kernel does not change the file")
 	}
 	// Rubbish is no calibration.
@@ -156,4 +167,105 @@ func TestOptionsOutOfRange(t *testing.T) {
 			t.Errorf("options %+v were accepted", o)
 		}
 	}
+}
+
+func TestMachineID(t *testing.T) {
+	all := scan.Kernels()
+	id := func(files map[string]string, crowded bool) string { return machineID(system(t, files), all, crowded) }
+	files := map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "processor\t: 0\nmicrocode\t: 0x1\n\nprocessor\t: 1\nmicrocode\t: 0x2\n"}
+	first := id(files, false)
+	if id(files, false) != first {
+		t.Error("the same machine has two names")
+	}
+	for name, other := range map[string]string{
+		"both cpus of a core": id(files, true),
+		"another machine":     id(map[string]string{"etc/machine-id": "2\n", "proc/cpuinfo": files["proc/cpuinfo"]}, false),
+		"another microcode":   id(map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "microcode\t: 0x3\n"}, false),
+		"nothing is told":     id(nil, false),
+	} {
+		if other == first {
+			t.Errorf("%s: the same name", name)
+		}
+	}
+}
+
+// A stored calibration that the threads' own rate contradicts is measured again.
+func TestContradictedCalibration(t *testing.T) {
+	all := scan.Kernels()
+	pair := portablePair(t)
+	stored := calibration{Plain: "portable", Roll: "portable-roll", CyclesPerHash: map[string]float64{"portable-roll": 100, "other-roll": 110}}
+	with := append([]scan.Kernel{{Name: "other-roll", Rolling: true, Missing: "nowhere"}}, all...)
+	for _, c := range []struct {
+		cycles float64
+		want   bool
+	}{{86, true}, {88, false}, {100, false}, {114, false}, {116, true}, {300, true}} {
+		if got := stored.contradicted(pair.roll, c.cycles, with); got != c.want {
+			t.Errorf("%v cycles where 100 were measured: contradicted %v", c.cycles, got)
+		}
+	}
+	if stored.contradicted(pair.roll, 300, all) {
+		t.Error("contradicted though there is no other kernel")
+	}
+	b := &belief{all: all, calibration: stored, store: calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}, log: slog.New(slog.DiscardHandler)}
+	b.calibration.CyclesPerHash["portable-roll"] = 1e-3
+	b.calibration.CyclesPerHash[all[0].Name] = 1e-3
+	for i := range all { // whichever this machine has
+		if all[i].Rolling {
+			b.calibration.CyclesPerHash[all[i].Name] = 1e-3
+		}
+	}
+	for i := range contradictions {
+		if _, ok := b.store.load(); ok {
+			t.Errorf("measured again after %d looks", i)
+		}
+		b.look(pair.roll, 1e6)
+	}
+	if _, ok := b.store.load(); !ok || b.calibration.CyclesPerHash["portable-roll"] == 1e-3 {
+		t.Errorf("not measured again: %+v", b.calibration)
+	}
+}
+
+// A first run beside a busy neighbour on the same core makes all kernels dearer, but
+// not all by the same factor.
+func TestCalibrationsAreMerged(t *testing.T) {
+	scanner := func() scan.Scanner { return liar{} }
+	kernel := func(name string, rolling bool) scan.Kernel {
+		return scan.Kernel{Name: name, Rolling: rolling, Nonces: 1, States: 1, Batch: 64, New: scanner}
+	}
+	all := []scan.Kernel{kernel("four", false), kernel("two", false), kernel("roll", true)}
+	busy := calibration{Plain: "two", Roll: "roll", Runs: 1, CyclesPerHash: map[string]float64{"four": 139, "two": 131, "roll": 97}}
+	free := calibration{Plain: "four", Roll: "roll", Runs: 1, CyclesPerHash: map[string]float64{"four": 101, "two": 119, "roll": 80}}
+	unsure := calibration{Plain: "two", Roll: "roll", CyclesPerHash: map[string]float64{"two": 125}}
+	for name, c := range map[string]struct {
+		runs []calibration
+		want string
+		sure int
+	}{
+		"one":                     {[]calibration{busy}, "two", 1},
+		"a better one":            {[]calibration{busy, free}, "four", 2},
+		"the other way round":     {[]calibration{free, busy}, "four", 2},
+		"and one that knows less": {[]calibration{free, unsure}, "four", 1},
+	} {
+		var known calibration
+		for _, run := range c.runs {
+			_, known = known.merge(run, verified(all))
+		}
+		if known.Plain != c.want || known.Runs != c.sure {
+			t.Errorf("%s: %+v", name, known)
+		}
+	}
+}
+
+// verified gives kernels the code of one that works.
+func verified(all []scan.Kernel) []scan.Kernel {
+	for i := range all {
+		for _, k := range scan.Kernels() {
+			if k.Fallback && k.Rolling == all[i].Rolling {
+				name := all[i].Name
+				all[i] = k
+				all[i].Name = name
+			}
+		}
+	}
+	return all
 }

@@ -46,6 +46,7 @@ func (e *Engine) watch(ctx context.Context) {
 	first := len(allowedCPUs())
 	threads := len(e.workers)
 	var quota yield.Quota
+	looks := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,6 +62,9 @@ func (e *Engine) watch(ctx context.Context) {
 			next.quota = quota.Sample(periods, throttled)
 		}
 		e.setRoom(next)
+		if looks++; e.belief != nil && looks%beliefEvery == 0 {
+			e.belief.look(e.fastest())
+		}
 	}
 }
 

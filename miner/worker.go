@@ -31,7 +31,8 @@ type worker struct {
 	tid   atomic.Int32  // of the thread, for its clock; 0: it does not run
 	cpu   atomic.Int64  // its cpu time at the end, nanoseconds
 
-	idle   atomic.Bool // of SCHED_IDLE
+	idle   atomic.Bool   // of SCHED_IDLE
+	floor  atomic.Uint64 // nanoseconds a hash on a free core, bits of a float64; 0: not known
 	giving giving
 
 	_        [64]byte // the counters have cache lines of their own

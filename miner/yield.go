@@ -2,6 +2,7 @@ package miner
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -160,6 +161,7 @@ func (w *worker) readClock() (away time.Duration) {
 	cpu := threadTime()
 	away = (w.mark - s.wallAt) - (cpu - s.cpuAt)
 	s.wallAt, s.cpuAt, s.batches = w.mark, cpu, 0
+	w.floor.Store(math.Float64bits(s.sensor.Floor()))
 	return max(away, 0)
 }
 
