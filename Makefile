@@ -98,6 +98,10 @@ bench: build ## Measure the miner on this machine, then run the Go benchmarks.
 	$(BIN)/lode bench
 	$(GO) test -run '^$$' -bench . -benchmem ./miner/... ./stratum/... ./pool/...
 
+.PHONY: hostile
+hostile: ## Attack a pool-proxy in every way that lode load knows; its miners must not feel it.
+	LODE_TEST_ATTACKERS=200 $(GO) test ./load/fakenode -run TestProxyBearsAttacks -count=1 -v
+
 .PHONY: cover
 cover: ## Write coverage.out and print the total.
 	$(GO) test -coverprofile=coverage.out ./...

@@ -19,6 +19,8 @@ import (
 const (
 	// perAddress is how many connections one source address has: a pool bounds them.
 	perAddress = 500
+	// attackersPerAddress is the same for attackers: they come from many.
+	attackersPerAddress = 50
 	// loginTimeout bounds the way from the first packet to the first job.
 	loginTimeout = 30 * time.Second
 )
@@ -29,6 +31,7 @@ const (
 	miners = iota
 	slowReaders
 	garbage
+	firstAttack // and so on, one for each
 )
 
 // source is the address that connection i of a kind comes from. Where the pool is
@@ -38,6 +41,9 @@ func source(target netip.Addr, kind, i int) net.Addr {
 		return nil
 	}
 	group := i / perAddress
+	if kind >= firstAttack {
+		group = i / attackersPerAddress
+	}
 	return &net.TCPAddr{IP: net.IPv4(127, byte(kind), byte(group/254), byte(group%254+1))}
 }
 
@@ -62,9 +68,28 @@ func newDialer(target netip.AddrPort, host string, secure bool, ca []byte) (*dia
 	return d, nil
 }
 
-// connect makes a connection that is cut, not closed in order, at its end: thousands
-// of ports would otherwise stay taken for a minute.
+// connect makes a connection, with TLS if that is spoken.
 func (d *dialer) connect(ctx context.Context, kind, i int) (net.Conn, error) {
+	conn, err := d.plain(ctx, kind, i)
+	if err != nil || d.tls == nil {
+		return conn, err
+	}
+	secure := tls.Client(conn, d.tls)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return secure, nil
+}
+
+// handshake begins TLS on a connection.
+func (d *dialer) handshake(ctx context.Context, conn net.Conn) error {
+	return tls.Client(conn, d.tls).HandshakeContext(ctx)
+}
+
+// plain makes a TCP connection that is cut, not closed in order, at its end: thousands
+// of ports would otherwise stay taken for a minute.
+func (d *dialer) plain(ctx context.Context, kind, i int) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: loginTimeout, LocalAddr: source(d.target.Addr(), kind, i)}
 	conn, err := dialer.DialContext(ctx, "tcp", d.target.String())
 	if err != nil {
@@ -76,15 +101,7 @@ func (d *dialer) connect(ctx context.Context, kind, i int) (net.Conn, error) {
 			_ = tcp.SetReadBuffer(4096)
 		}
 	}
-	if d.tls == nil {
-		return conn, nil
-	}
-	secure := tls.Client(conn, d.tls)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
-	}
-	return secure, nil
+	return conn, nil
 }
 
 // reason is an error of the network as a table of errors lists it: without addresses.

@@ -41,16 +41,33 @@ func (h *hostile) report() *Hostile {
 // start keeps the wanted number of connections open until ctx ends. misbehave
 // returns when the pool has cut the connection.
 func (h *hostile) start(ctx context.Context, wg *sync.WaitGroup, r *run, kind int, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
+	wg.Go(func() { h.run(ctx, r, kind, nil, misbehave) })
+}
+
+// run is start that returns when all have ended. first is how long each waits at the
+// beginning; nil: not at all.
+func (h *hostile) run(ctx context.Context, r *run, kind int, first func() time.Duration, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
+	h.each(ctx, func(i int) {
+		if first != nil {
+			sleep(ctx, min(first(), time.Second))
+		}
+		for ctx.Err() == nil {
+			h.one(ctx, r, kind, i, misbehave)
+			// A pool may have to bear many of them, but not each many times a second.
+			sleep(ctx, time.Second+rand.N(time.Second))
+		}
+	})
+}
+
+// each runs f for all of them and waits.
+func (h *hostile) each(ctx context.Context, f func(i int)) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for i := range h.wanted {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				h.one(ctx, r, kind, i, misbehave)
-				select { // a pool may have to bear many of them, but not each many times a second
-				case <-ctx.Done():
-				case <-time.After(time.Second + rand.N(time.Second)):
-				}
-			}
-		})
+		if ctx.Err() != nil {
+			return
+		}
+		wg.Go(func() { f(i) })
 	}
 }
 

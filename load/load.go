@@ -49,6 +49,16 @@ type Options struct {
 
 	SlowReaders int // miners beside the others that do not read what they are sent
 	Garbage     int // connections beside the others that send what is no Stratum
+	// Hostile are attacks by name (see Attacks), "all" for all. Attackers of them are at
+	// work, one kind after the other for Duration each, with a Duration without any between;
+	// AttackRate is their misdeeds per second, all of a kind together; 0: 10 and 1,000.
+	// API is host:port of the pool's HTTP API; "": it is left alone.
+	Hostile    []string
+	Attackers  int
+	AttackRate float64
+	API        string
+	// MaxRatio is how many times the p99 of a submit may be that without attackers; 0: 2.
+	MaxRatio float64
 	// StormSize miners at a time cut their connection and connect again, every
 	// StormInterval. 0: none.
 	StormSize     int
@@ -86,6 +96,9 @@ func (o *Options) setDefaults() {
 	set(&o.Opening, 256)
 	set(&o.Duration, 30*time.Second)
 	set(&o.MaxHashes, 1<<26)
+	set(&o.Attackers, 10)
+	set(&o.AttackRate, 1000)
+	set(&o.MaxRatio, 2)
 	set(&o.Grace, 5*time.Second)
 	set(&o.Drain, 3*time.Second)
 	if o.Progress == nil {
@@ -118,10 +131,13 @@ func (o Options) Check() error {
 	bad := func(option, format string, args ...any) error {
 		return &OptionError{option, fmt.Sprintf(format, args...)}
 	}
-	_, _, err := stratum.ParseURL(o.Pool)
+	_, secure, err := stratum.ParseURL(o.Pool)
+	_, attackErr := parseAttacks(o.Hostile, secure, o.API != "")
 	switch {
 	case err != nil:
 		return bad("Pool", "%v", err)
+	case attackErr != nil:
+		return bad("Hostile", "%v", attackErr)
 	case o.User == "":
 		return bad("User", "a user is needed")
 	case o.Connections < 1 || o.Connections > maxConnections:
@@ -136,6 +152,14 @@ func (o Options) Check() error {
 		return bad("Difficulty", "difficulty %v: want a number above 0", float64(o.Difficulty))
 	case o.SlowReaders < 0 || o.Garbage < 0 || o.SlowReaders > maxConnections || o.Garbage > maxConnections:
 		return bad("Garbage", "%d slow readers, %d garbage connections: want 0 to %d", o.SlowReaders, o.Garbage, maxConnections)
+	case o.Attackers < 1 || o.Attackers > maxConnections:
+		return bad("Attackers", "%d attackers: want 1 to %d", o.Attackers, maxConnections)
+	case !(o.AttackRate > 0 && o.AttackRate <= maxShares):
+		return bad("AttackRate", "%v misdeeds a second: want above 0, to %d", o.AttackRate, maxShares)
+	case !(o.MaxRatio >= 1):
+		return bad("MaxRatio", "a ratio of %v: want 1 or more", o.MaxRatio)
+	case len(o.Hostile) > 0 && o.Shares == 0:
+		return bad("Shares", "what miners feel of attacks shows in their shares: want some")
 	case o.StormSize < 0 || o.StormSize > o.Connections:
 		return bad("StormSize", "a storm of %d: want 0 to the %d connections", o.StormSize, o.Connections)
 	case o.StormSize > 0 && o.StormInterval < 100*time.Millisecond:
@@ -153,6 +177,8 @@ func (o *Options) checkRemote(addr netip.Addr) error {
 		return &OptionError{"AllowRemote", fmt.Sprintf("the pool's address %v is not this machine; load on somebody else's pool is an attack, so this must be allowed explicitly", addr)}
 	case o.Shares > maxRemoteShares:
 		return &OptionError{"Shares", fmt.Sprintf("%v shares a second: against another machine at most %d", o.Shares, maxRemoteShares)}
+	case len(o.Hostile) > 0 && (o.Attackers > maxRemoteHostile || o.AttackRate > maxRemoteHostile):
+		return &OptionError{"Attackers", fmt.Sprintf("against another machine at most %d attackers, and misdeeds a second", maxRemoteHostile)}
 	case o.SlowReaders > maxRemoteHostile || o.Garbage > maxRemoteHostile:
 		return &OptionError{"Garbage", fmt.Sprintf("against another machine at most %d slow readers and garbage connections each", maxRemoteHostile)}
 	case o.Opening > maxRemoteOpening || o.StormSize > maxRemoteOpening:

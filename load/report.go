@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -34,6 +35,7 @@ type Report struct {
 	Storms      *Storms     `json:"storms,omitempty"`
 	SlowReaders *Hostile    `json:"slow_readers,omitempty"`
 	Garbage     *Hostile    `json:"garbage,omitempty"`
+	Trials      []Trial     `json:"trials,omitempty"` // where there were attackers
 	Series      []Second    `json:"series,omitempty"`
 	Notes       []string    `json:"notes,omitempty"`
 
@@ -185,7 +187,7 @@ func (r *run) fill(report *Report) {
 		Wanted: len(r.slots), AtEnd: r.atEnd.mining, Failed: r.failed.Load(), Lost: r.lost.Load(), Errors: maps.Clone(r.errors),
 		Connect: r.connected.latency(), Login: r.loggedIn.latency(), FirstJob: r.firstJob.latency(),
 	}
-	report.Series, report.Notes = r.series, r.notes
+	report.Series, report.Notes, report.Trials = r.series, r.notes, r.tried
 }
 
 // advise says in words what makes numbers of a report mean less than they seem to.
@@ -242,7 +244,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if err := r.writeLatencies(w); err != nil {
+	if err := errors.Join(r.writeLatencies(w), r.writeTrials(w)); err != nil {
 		return err
 	}
 	for _, n := range r.Notes {

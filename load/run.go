@@ -36,6 +36,8 @@ type run struct {
 	connected, loggedIn, firstJob             histogram
 	spread, submit, lag, stormBack, stormLast histogram
 	second                                    atomic.Pointer[histogram] // submit latencies of this second
+	window                                    atomic.Pointer[histogram] // the same of a trial; nil: there is none now
+	attacks                                   []Attack
 	ramped, measured                          time.Duration
 	atEnd                                     stock
 
@@ -43,6 +45,7 @@ type run struct {
 	errors map[string]int
 	series []Second
 	notes  []string
+	tried  []Trial
 }
 
 // Phase is what a run is doing.
@@ -112,7 +115,7 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 	if err := opts.checkRemote(target.Addr()); err != nil {
 		return nil, err
 	}
-	if err := raiseFileLimit(uint64(opts.Connections + opts.SlowReaders + opts.Garbage + 64)); err != nil {
+	if err := raiseFileLimit(uint64(opts.Connections + opts.SlowReaders + opts.Garbage + opts.Attackers + 64)); err != nil {
 		return nil, err
 	}
 	d, err := newDialer(target, host, secure, opts.CA)
@@ -120,6 +123,9 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 		return nil, err
 	}
 	r := &run{opts: opts, dialer: d, login: newLogin(&opts), opening: make(chan struct{}, opts.Opening)}
+	if r.attacks, err = parseAttacks(opts.Hostile, secure, opts.API != ""); err != nil {
+		return nil, &OptionError{"Hostile", err.Error()}
+	}
 	r.broadcasts = newBroadcasts(opts.Origin, &r.spread)
 	r.second.Store(new(histogram))
 	r.slow.wanted, r.garbage.wanted = opts.SlowReaders, opts.Garbage
@@ -250,10 +256,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // measure is the time that the report is about.
 func (r *run) measure(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Duration)
-	defer cancel()
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel()
 	begin := time.Now()
 	defer func() { r.measured = time.Since(begin) }()
 	r.broadcasts.begin(begin.UnixNano())
@@ -268,15 +274,28 @@ func (r *run) measure(ctx context.Context) {
 	if r.opts.StormSize > 0 {
 		wg.Go(func() { r.storms(ctx) })
 	}
+	of := r.opts.Duration
+	if n := len(r.attacks); n > 0 {
+		of += time.Duration(n) * (min(onset, r.opts.Duration) + 2*r.opts.Duration + min(recovery, r.opts.Duration))
+	}
+	over := make(chan struct{})
+	wg.Go(func() {
+		defer close(over)
+		if len(r.attacks) > 0 {
+			r.trials(ctx)
+		} else {
+			sleep(ctx, of)
+		}
+	})
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for n := 1; ; n++ {
 		select {
-		case <-ctx.Done():
+		case <-over:
 			return
 		case <-ticker.C:
 		}
-		r.progress(Measuring, time.Since(begin), r.opts.Duration)
+		r.progress(Measuring, time.Since(begin), of)
 		if n%4 == 0 {
 			r.everySecond(time.Since(begin))
 		}
@@ -371,6 +390,9 @@ func (r *run) pending() bool {
 func (r *run) answered(took time.Duration) {
 	r.submit.record(took)
 	r.second.Load().record(took)
+	if h := r.window.Load(); h != nil {
+		h.record(took)
+	}
 }
 
 func (r *run) progress(phase Phase, done, of time.Duration) {

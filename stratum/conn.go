@@ -46,7 +46,7 @@ type Conn struct {
 
 func newConn(s *Server, base net.Conn) *Conn {
 	c := &Conn{server: s, id: s.lastID.Add(1), base: base, conn: base, remote: base.RemoteAddr(), readyAt: -1}
-	c.tokens = float64(s.opts.MessageBurst)
+	c.tokens, c.light, c.refilled = float64(s.opts.MessageBurst), lightBurst*s.opts.LightRate, s.now()
 	return c
 }
 

@@ -211,6 +211,9 @@ func (c *Conn) judge() {
 	}
 	for i := range l.waiting {
 		s := &l.submits[i]
+		if s.Verdict == nil {
+			c.light++ // it is what the server is for
+		}
 		c.reply(s.id, falseOnError, s.Verdict)
 	}
 	l.waiting = 0
@@ -395,9 +398,7 @@ func (c *Conn) pause(d time.Duration) {
 		return
 	}
 	c.uncork()
-	for end := time.Now().Add(d); time.Now().Before(end) && !c.ending.Load(); {
-		time.Sleep(min(time.Until(end), 100*time.Millisecond))
-	}
+	c.rest(d)
 	c.cork()
 	if due, reason := c.deadline(); reason == ErrHandshakeTimeout && c.server.now() >= due {
 		c.Close(reason)

@@ -30,7 +30,9 @@ type gate struct {
 // visitor is what is known of an address.
 type visitor struct {
 	conns   int
-	miners  int       // of them logged in
+	miners  int     // of them logged in
+	fresh   float64 // connections that may be made, at a time
+	freshAt time.Time
 	pending list.List // *Conn, the others, oldest first
 
 	most   int // miners at once within memory
@@ -55,6 +57,8 @@ type entry struct {
 const (
 	// maxIdleVisitors bounds the memory that an attacker with many addresses can fill.
 	maxIdleVisitors = 1 << 16
+	// sweepInterval is the time until what need not be remembered is forgotten.
+	sweepInterval = time.Minute
 	// memory is how long it is remembered that an address has miners.
 	memory = time.Hour
 	// narrow is how many connections that have not logged in a banned address may have
@@ -62,6 +66,9 @@ const (
 	narrow = 8
 	// freeGuesses are the refused logins at once of an address without miners.
 	freeGuesses = 10
+	// freshBurst is how many times as many connections as an address may have it can make
+	// at once.
+	freshBurst = 10
 	// maxGuessWait is the longest time that a login waits for its turn.
 	maxGuessWait = 15 * time.Second
 )
@@ -124,11 +131,13 @@ func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, er
 	banned := v != nil && now.Before(v.bannedUntil)
 	switch {
 	case v == nil:
-		v = &visitor{guesses: freeGuesses}
+		v = &visitor{guesses: freeGuesses, fresh: freshBurst*float64(g.limits.PerAddress) - 1, freshAt: now}
 		g.visitors[ip] = v
 		g.idle++
 	case banned && v.known(now) == 0:
 		return nil, ErrBanned
+	case !g.connects(v, now):
+		return nil, ErrTooManyConns
 	case over(v.conns, g.limits.PerAddress), banned && v.pending.Len() >= narrow:
 		if victim = oldest(&v.pending); victim == nil {
 			return nil, ErrTooManyConns
@@ -142,6 +151,28 @@ func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, er
 	c.gate.visitor = v
 	c.gate.inVisitor = v.pending.PushBack(c)
 	return victim, nil
+}
+
+// connects counts a new connection of an address: ten times as many as it may have can be
+// made at once, and as many each second. Where somebody mines, his neighbours do not use
+// that up for him.
+func (g *gate) connects(v *visitor, now time.Time) bool {
+	if g.limits.PerAddress <= 0 {
+		return true
+	}
+	g.refresh(v, now)
+	if v.fresh < 1 {
+		return v.known(now) > 0
+	}
+	v.fresh--
+	return true
+}
+
+func (g *gate) refresh(v *visitor, now time.Time) (full bool) {
+	most := float64(g.limits.PerAddress)
+	v.fresh = min(v.fresh+now.Sub(v.freshAt).Seconds()*most, freshBurst*most)
+	v.freshAt = now
+	return most <= 0 || v.fresh >= freshBurst*most
 }
 
 func oldest(l *list.List) *Conn {
@@ -253,7 +284,7 @@ func (g *gate) tidy(ip netip.Addr, v *visitor, now time.Time) {
 	if g.visitors[ip] != v {
 		return
 	}
-	if g.idle > maxIdleVisitors && now.Sub(g.swept) > time.Second {
+	if since := now.Sub(g.swept); g.idle > maxIdleVisitors && since > time.Second || since > sweepInterval {
 		g.swept = now
 		for ip, v := range g.visitors {
 			if v.conns == 0 && g.forgettable(v, now) {
@@ -273,7 +304,7 @@ func (g *gate) forgettable(v *visitor, now time.Time) bool {
 	if g.limits.GuessTime > 0 {
 		guesses, _ = g.guesses(v, now)
 	}
-	return g.points(v, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses
+	return g.points(v, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses && g.refresh(v, now)
 }
 
 func (g *gate) exempt(ip netip.Addr) bool {

@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -424,4 +425,77 @@ func TestExempt(t *testing.T) {
 				t.Error("another network is exempt, too")
 			}
 		})
+}
+
+// Who sends much waits when all together send much; who sends little, or shares that
+// are accepted, does not.
+func TestSharedRate(t *testing.T) {
+	inBubble(t, ServerOptions{Limits: Limits{SharedRate: 100, MessageBurst: 1 << 20, MessageRate: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		p.submit = func(_ *Conn, s *Share) error {
+			if s.Nonce == 0 {
+				return errJobNotFound
+			}
+			return nil
+		}
+		bad := strings.Replace(submitLine, "10015793", "00000000", 1)
+		for range 100 {
+			conn := stay(t, l, "192.0.2.1")
+			go func() {
+				for {
+					if _, err := io.WriteString(conn, bad); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		conn := l.dial("192.0.2.2")
+		r := bufio.NewReader(conn)
+		answer := func(line, want string) (took time.Duration) {
+			sent := time.Now()
+			io.WriteString(conn, line)
+			if got, err := r.ReadString('\n'); err != nil || strings.TrimSpace(got) != want {
+				t.Fatalf("%s, %v", got, err)
+			}
+			return time.Since(sent)
+		}
+		answer(subscribeLine, subscribeReply)
+		answer(authorizeLine, authorizeReply)
+		time.Sleep(time.Minute)
+		before := s.Stats().Lines.Load()
+		const shares = 1000
+		for range shares {
+			if took := answer(submitLine, submitReply); took > 0 {
+				t.Fatalf("a share took %v", took)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		others := float64(s.Stats().Lines.Load()-before) - shares
+		if others < 5000 || others > 7000 { // in 10 s 5 a second each, 100 of all
+			t.Errorf("%.0f messages of the others", others)
+		}
+		conn.Close()
+	})
+}
+
+// An address where nobody mines cannot connect without end.
+func TestConnectRate(t *testing.T) {
+	inBubble(t, ServerOptions{Limits: Limits{PerAddress: 10}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		flood := func(from string, d time.Duration) uint64 {
+			before := s.Stats().Accepted.Load()
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				l.dial(from).Close()
+			}
+			synctest.Wait()
+			return s.Stats().Accepted.Load() - before
+		}
+		if n := flood("192.0.2.1", 10*time.Second); n < 190 || n > 210 {
+			t.Errorf("%d connections in 10 s", n)
+		}
+		stay(t, l, "192.0.2.2")
+		if n := flood("192.0.2.2", time.Second); n < 900 {
+			t.Errorf("%d of 1,000 connections where somebody mines", n)
+		}
+	})
 }

@@ -33,6 +33,7 @@ type input struct {
 	isReady   bool    // subscribed and authorized
 	greeted   bool    // a first line was seen
 	tokens    float64 // messages that may be taken before waiting
+	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
 	held      int64 // bytes of memory counted by hold
@@ -273,30 +274,70 @@ func (c *Conn) throttle() (err error) {
 	if o.MessageRate <= 0 || o.MessageBurst <= 0 {
 		return nil
 	}
-	if c.tokens < 1 {
+	if c.tokens < 1 || c.light < 1 {
 		c.refill()
 	}
+	wait := time.Duration(0)
 	if c.tokens < 1 {
+		wait = time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second)) + time.Microsecond
+	}
+	if c.light < 1 && o.LightRate > 0 && o.SharedRate > 0 {
+		wait = max(wait, c.server.shared.take(1-c.light, o.SharedRate, c.server.now()))
+		c.light = 1
+	}
+	if wait > 0 {
 		c.server.stats.Throttled.Add(1)
 		c.judge()
 		c.uncork()
-		err = c.hold()
-		for err == nil && c.tokens < 1 && !c.ending.Load() {
-			time.Sleep(min(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second))+time.Microsecond, 100*time.Millisecond))
+		if err = c.hold(); err == nil {
+			c.rest(wait)
 			c.refill()
 		}
 		c.unhold()
 		c.cork()
 	}
 	c.tokens--
+	c.light--
 	return err
 }
+
+// rest sleeps, or until the connection ends.
+func (c *Conn) rest(d time.Duration) {
+	for end := time.Now().Add(d); !c.ending.Load(); {
+		left := time.Until(end)
+		if left <= 0 {
+			return
+		}
+		time.Sleep(min(left, 100*time.Millisecond))
+	}
+}
+
+// shared is the bucket of all connections together.
+type shared struct {
+	mu     sync.Mutex // guards the rest
+	tokens float64    // at a time; below 0: some wait for theirs
+	at     instant
+}
+
+// take takes n tokens, of which there are rate a second and at most those of a second
+// at once; it says how long to wait for them.
+func (s *shared) take(n, rate float64, now instant) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens = min(s.tokens+time.Duration(now-s.at).Seconds()*rate, rate) - n
+	s.at = now
+	return time.Duration(max(-s.tokens, 0) / rate * float64(time.Second))
+}
+
+// lightBurst is how many seconds' worth of LightRate a connection may send at once.
+const lightBurst = 8
 
 func (c *Conn) refill() {
 	o := &c.server.opts
 	now := c.server.now()
 	elapsed := time.Duration(now - c.refilled).Seconds()
 	c.tokens = min(c.tokens+elapsed*o.MessageRate, float64(o.MessageBurst))
+	c.light = min(c.light+elapsed*o.LightRate, lightBurst*o.LightRate)
 	c.refilled = now
 }
 
@@ -314,7 +355,9 @@ func (c *Conn) charge(bytes int, before uint64) {
 	c.mu.Lock()
 	out := c.queued - before
 	c.mu.Unlock()
-	c.tokens -= otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken
+	cost := otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken
+	c.tokens -= cost
+	c.light -= cost
 }
 
 // maxGarbage lines are answered before the connection is closed.

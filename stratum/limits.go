@@ -57,6 +57,11 @@ type Limits struct {
 	// MessageBurst: an aggregator that logs in with its names, or hands in what it kept
 	// over a short loss of the line.
 	MessageBurst int `name:"message-burst" default:"1000" placeholder:"N" help:"Messages of one connection at once."`
+	// LightRate: honest miners send one share in four seconds, and log in with six messages
+	// at most.
+	LightRate float64 `name:"light-rate" default:"5" placeholder:"N" help:"Messages per second, and eight times as many at once, that each connection may send whatever others do. Shares that are accepted do not count."`
+	// SharedRate: a tenth of what two processors take apart.
+	SharedRate float64 `name:"shared-rate" default:"10000" placeholder:"N" help:"Messages per second beyond --limit-light-rate, of all connections together; who sends them when there are more is read more slowly."`
 	// Names: most miners have one, aggregators one for each machine behind them.
 	Names int `name:"names" default:"256" placeholder:"N" help:"Worker names of one connection."`
 	// NameBytes: 256 names of 64 bytes.
@@ -147,7 +152,9 @@ func (l *Limits) Check() error {
 	if l.LineLength < minLineLength {
 		return fmt.Errorf("limit line-length: want %d or more", minLineLength)
 	}
-	for name, f := range map[string]float64{"message-rate": l.MessageRate, "ban-score": l.BanScore} {
+	for name, f := range map[string]float64{
+		"message-rate": l.MessageRate, "light-rate": l.LightRate, "shared-rate": l.SharedRate, "ban-score": l.BanScore,
+	} {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			return fmt.Errorf("limit %s: want a number, or 0 for no limit", name)
 		}

@@ -68,6 +68,7 @@ type Server struct {
 	versionMask  atomic.Uint32
 	jobIDs       jobIDs
 	gate         gate
+	shared       shared
 	transactions transactions
 	lastID       atomic.Uint64
 	cleanEpoch   atomic.Uint64 // counts broadcasts of clean jobs

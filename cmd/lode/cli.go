@@ -26,6 +26,7 @@ type cli struct {
 	Load      loadCmd      `cmd:"" help:"Put load on a Stratum pool and measure it."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
+	DevNode   devNodeCmd   `cmd:"" help:"Run a fake Bitcoin node with full blocks, to put load on a pool-proxy."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Help      helpCmd      `cmd:"" help:"Show the help of a command: lode help proxy."`
 

@@ -33,8 +33,14 @@ type loadCmd struct {
 	Shares      float64       `help:"Shares per second of all miners together; 0: none." default:"20" placeholder:"RATE"`
 	Difficulty  float64       `help:"Share difficulty to ask the pool for; 0: none." default:"0.000001" placeholder:"D"`
 
-	SlowReaders      int    `help:"Further miners that do not read what they are sent." default:"0" placeholder:"N"`
-	Garbage          int    `help:"Further connections that send what is no Stratum." default:"0" placeholder:"N"`
+	SlowReaders int      `help:"Further miners that do not read what they are sent." default:"0" placeholder:"N"`
+	Garbage     int      `help:"Further connections that send what is no Stratum." default:"0" placeholder:"N"`
+	Hostile     []string `help:"Attacks by name, or all: see below. Attackers of each kind are at work one after the other, each for --duration, with a --duration without any between; if miners feel them, the exit code is 1." placeholder:"NAME"`
+	Attackers   int      `help:"Attackers of each kind." default:"10" placeholder:"N"`
+	AttackRate  float64  `help:"What they do, times per second, all of a kind together." default:"1000" placeholder:"RATE"`
+	API         string   `name:"pool-api" help:"The pool's HTTP API, for attacks on it." placeholder:"HOST:PORT"`
+	MaxRatio    float64  `help:"How many times the p99 of a submit may be that without attackers." default:"2" placeholder:"X"`
+
 	Storm            string `help:"Reconnect storms: every INTERVAL, N miners lose their connection at once and come back, such as 500@10s." placeholder:"N@INTERVAL"`
 	NoVersionRolling bool   `help:"Do not ask for version rolling (BIP 310)."`
 
@@ -45,12 +51,20 @@ type loadCmd struct {
 
 // Help is shown by lode load --help.
 func (loadCmd) Help() string {
+	var list strings.Builder
+	for _, a := range load.Attacks() {
+		fmt.Fprintf(&list, "\n  %-13s %s", a.Name, a.Help)
+	}
 	return `Connects many miners to a Stratum v1 pool, has them submit real shares, and measures connecting, the way of new jobs to all miners, submitting, and shares refused without a reason. Exits with 1 if there were any of those, or no miner got work.
 
   lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 1000 --shares 200
   lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 10000 --ramp 30s --shares 2000 --storm 1000@20s --garbage 20 --slow-readers 20 --plot load.svg
+  lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 1000 --shares 250 --duration 10s --hostile all --attackers 500
 
-Latencies of jobs need new blocks in that time: on a test network shares that are blocks make them (see lode proxy --min-block-interval). Shares are solved by this machine's CPUs, so the pool must give a low difficulty; if it does not, that is said, and none are sent. Load on a pool whose owner has not agreed is an attack: only pools on this machine are loaded, unless --i-may-load-this-pool.`
+Latencies of jobs need new blocks in that time: on a test network shares that are blocks make them (see lode proxy --min-block-interval). Shares are solved by this machine's CPUs, so the pool must give a low difficulty; if it does not, that is said, and none are sent. Load on a pool whose owner has not agreed is an attack: only pools on this machine are loaded, unless --i-may-load-this-pool.
+
+Attacks (--hostile):
+` + list.String()[1:]
 }
 
 // Run is called by kong.
@@ -76,7 +90,7 @@ func (cmd *loadCmd) Run(env *environment) error {
 		return context.Canceled
 	case err != nil:
 		return err
-	case report.Shares.FalseRejects > 0 || report.Connections.AtEnd == 0:
+	case report.Felt() || report.Shares.FalseRejects > 0 || report.Connections.AtEnd == 0:
 		return exitStatus(1)
 	}
 	return nil
@@ -103,6 +117,7 @@ func (cmd *loadCmd) options() (load.Options, error) {
 		Connections: cmd.Connections, Ramp: cmd.Ramp, Opening: cmd.Opening, Duration: cmd.Duration,
 		Shares: cmd.Shares, Difficulty: stratum.Difficulty(cmd.Difficulty), NoVersionRolling: cmd.NoVersionRolling,
 		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
+		Hostile: cmd.Hostile, Attackers: cmd.Attackers, AttackRate: cmd.AttackRate, API: cmd.API, MaxRatio: cmd.MaxRatio,
 	}
 	for _, f := range []struct {
 		name string
@@ -150,6 +165,7 @@ func (cmd *loadCmd) explain(bad *load.OptionError) error {
 		"Pool": "--pool", "User": "--user", "Connections": "--connections", "Opening": "--opening", "Duration": "--duration", "Shares": "--shares",
 		"Difficulty": "--difficulty", "Garbage": "--garbage, --slow-readers", "StormSize": "--storm", "StormInterval": "--storm",
 		"CA": "--pool-ca", "AllowRemote": "--i-may-load-this-pool",
+		"Hostile": "--hostile", "Attackers": "--attackers", "AttackRate": "--attack-rate", "MaxRatio": "--max-ratio",
 	}[bad.Option]
 	return usagef("%s: %w", flag, bad)
 }

@@ -1,0 +1,147 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lode/stratum"
+)
+
+// Each attack is carried out, and a pool that bears it passes.
+func TestAttacks(t *testing.T) {
+	p := startPool(t, tiny, stratum.ServerOptions{Limits: stratum.Limits{GuessTime: 10 * time.Millisecond}})
+	defer p.blocks(300 * time.Millisecond)()
+	report := mustRun(t, Options{
+		Pool: p.url, Connections: 10, Duration: 70 * time.Millisecond, Shares: 300,
+		Hostile: []string{"all"}, Attackers: 5, AttackRate: 300, MaxRatio: 1e6, // what is measured here is no latency
+	})
+	var want []string
+	for _, a := range Attacks() {
+		if !a.secure && !a.api {
+			want = append(want, a.Name)
+		}
+	}
+	var got []string
+	for _, x := range report.Trials {
+		got = append(got, x.Attack)
+		if x.Attackers.Wanted != 5 || x.Attackers.Opened == 0 || len(x.Felt) > 0 || x.Accepted == 0 {
+			t.Errorf("%s: attackers %+v, felt %q, %d accepted", x.Attack, x.Attackers, x.Felt, x.Accepted)
+		}
+	}
+	if !slices.Equal(got, want) || report.Felt() {
+		t.Errorf("attacks %q, want %q; felt %v", got, want, report.Felt())
+	}
+	if p.server.Stats().Garbage.Load() == 0 || p.suggested.Load() == 0 {
+		t.Error("attacks have not reached the pool")
+	}
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil || !strings.Contains(table.String(), "miners felt") {
+		t.Errorf("table %s, %v", &table, err)
+	}
+}
+
+// What a pool does to its miners while attackers are there is told.
+func TestAttacksAreFelt(t *testing.T) {
+	if source(netip.MustParseAddr("127.0.0.1"), firstAttack, 0) == nil {
+		t.Skip("on this system attackers have no address of their own to know them by")
+	}
+	for name, c := range map[string]struct {
+		prepare func(p *testPool)
+		want    string
+	}{
+		"false rejects": {func(p *testPool) {
+			p.lie = func(*stratum.Share) error {
+				if p.server.Stats().Connections.Load() > 6 {
+					return &stratum.Error{Code: stratum.CodeLowDifficulty, Text: "busy"}
+				}
+				return nil
+			}
+		}, "false rejects"},
+		"slow": {func(p *testPool) {
+			p.lie = func(*stratum.Share) error {
+				if p.server.Stats().Connections.Load() > 6 {
+					time.Sleep(100 * time.Millisecond)
+				}
+				return nil
+			}
+		}, "p99 of a submit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPool(t, tiny, stratum.ServerOptions{})
+			c.prepare(p)
+			report := mustRun(t, Options{
+				Pool: p.url, Connections: 5, Duration: 500 * time.Millisecond, Shares: 100, Hostile: []string{"silent"}, Attackers: 5, AttackRate: 100,
+			})
+			if len(report.Trials) != 1 || !report.Felt() || !strings.Contains(strings.Join(report.Trials[0].Felt, ", "), c.want) {
+				t.Errorf("trials %+v, want %q felt", report.Trials, c.want)
+			}
+		})
+	}
+}
+
+func TestJudgeTrial(t *testing.T) {
+	quiet := Trial{Submit: Latency{P99: 20 * time.Millisecond}, Accepted: 10}
+	slower := Trial{Submit: Latency{P99: 40 * time.Millisecond}}
+	for name, c := range map[string]struct {
+		trial         Trial
+		before, after Trial
+		felt          int
+	}{
+		"nothing":              {Trial{Accepted: 9, Submit: Latency{P99: 39 * time.Millisecond}}, quiet, quiet, 0},
+		"slow":                 {Trial{Accepted: 9, Submit: Latency{P99: 41 * time.Millisecond}}, quiet, quiet, 1},
+		"slow before":          {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}}, slower, quiet, 0},
+		"slow after":           {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}}, quiet, slower, 0},
+		"quick, but not so":    {Trial{Accepted: 9, Submit: Latency{P99: 9 * time.Millisecond}}, Trial{Submit: Latency{P99: time.Microsecond}}, Trial{}, 0},
+		"refused":              {Trial{Accepted: 9, FalseRejects: 1}, quiet, quiet, 1},
+		"unanswered":           {Trial{Accepted: 9, Unanswered: 1}, quiet, quiet, 1},
+		"lost":                 {Trial{Accepted: 9, Lost: 1}, quiet, quiet, 1},
+		"nobody could mine":    {Trial{Lost: 2}, quiet, quiet, 2},
+		"few could":            {Trial{}, Trial{Accepted: 9}, quiet, 0},
+		"nobody mined, anyhow": {Trial{Submit: Latency{P99: time.Second}}, Trial{}, Trial{}, 0},
+	} {
+		c.trial.judge(&c.before, &c.after, 2)
+		if len(c.trial.Felt) != c.felt {
+			t.Errorf("%s: felt %q", name, c.trial.Felt)
+		}
+	}
+}
+
+func TestAttackNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		names       []string
+		secure, api bool
+		want        int
+	}{
+		"none":            {nil, true, true, 0},
+		"all":             {[]string{"all"}, true, true, len(attacks)},
+		"all, no TLS":     {[]string{"all"}, false, true, len(attacks) - 1},
+		"all, no API":     {[]string{"all"}, true, false, len(attacks) - 2},
+		"two":             {[]string{"deaf", "guess"}, false, false, 2},
+		"unknown":         {[]string{"deaf", "dumb"}, false, false, -1},
+		"TLS, not spoken": {[]string{"handshake"}, false, false, -1},
+		"API, not named":  {[]string{"api-notify"}, false, false, -1},
+	} {
+		list, err := parseAttacks(c.names, c.secure, c.api)
+		if len(list) != max(c.want, 0) || (err != nil) != (c.want < 0) {
+			t.Errorf("%s: %d attacks, %v", name, len(list), err)
+		}
+	}
+}
+
+// Where attackers are stopped early, what was tried until then is told.
+func TestAttacksEndEarly(t *testing.T) {
+	p := startPool(t, tiny, stratum.ServerOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	report, err := Run(ctx, Options{
+		Pool: p.url, User: "me", Connections: 2, Duration: 200 * time.Millisecond, Shares: 50, Hostile: []string{"ping", "churn", "deaf", "silent"},
+	})
+	if err == nil || report == nil || len(report.Trials) == 0 || len(report.Trials) > 3 {
+		t.Errorf("report %+v, %v", report, err)
+	}
+}

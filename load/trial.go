@@ -1,0 +1,144 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+)
+
+// Trial is a stretch of the measured time with one kind of attackers at work. Whether
+// miners felt them is judged against stretches without, before and after.
+type Trial struct {
+	Attack       string        `json:"attack"`
+	Submit       Latency       `json:"submit"`
+	Undisturbed  time.Duration `json:"-"`                // the greater p99 of a submit before and after
+	Ratio        float64       `json:"submit_p99_ratio"` // of the two
+	Accepted     int64         `json:"accepted"`
+	FalseRejects int64         `json:"false_rejects"`
+	Unanswered   int64         `json:"unanswered"`
+	Lost         int64         `json:"lost_connections"` // of miners
+	Felt         []string      `json:"felt,omitempty"`   // what miners felt; none: nothing
+	Attackers    *Hostile      `json:"attackers"`
+}
+
+const (
+	// onset is how long attackers are at work before what they do is measured, recovery
+	// how long nothing is measured after they have gone; neither is longer than a trial.
+	onset    = 2 * time.Second
+	recovery = time.Second
+	// enough are the shares before and after that show that there should have been some.
+	enough = 20
+	// unfelt is a latency that no miner feels, whatever it is without attackers.
+	unfelt = 10 * time.Millisecond
+)
+
+// trials measures with one kind of attackers after the other, and without before and
+// after each: other programs on these machines come and go, too.
+func (r *run) trials(ctx context.Context) {
+	before, ok := r.trial(ctx, "")
+	for i := 0; ok && i < len(r.attacks); i++ {
+		a := &r.attacks[i]
+		h := new(hostile)
+		working, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { r.attackers(working, a, h, firstAttack+i, r.opts.Attackers, r.opts.AttackRate) })
+		sleep(ctx, min(onset, r.opts.Duration))
+		t, complete := r.trial(ctx, a.Name)
+		t.Attackers = h.report()
+		stop()
+		wg.Wait()
+		sleep(ctx, min(recovery, r.opts.Duration))
+		var after Trial
+		if after, ok = r.trial(ctx, ""); !complete {
+			return
+		}
+		t.judge(&before, &after, r.opts.MaxRatio)
+		r.addTrial(t)
+		before = after
+	}
+}
+
+func (r *run) addTrial(t Trial) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried = append(r.tried, t)
+}
+
+// trial measures for Duration; false: ctx ended before.
+func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
+	counts := func() Trial {
+		c := &r.shares
+		return Trial{
+			Accepted: c.accepted.Load(), FalseRejects: c.falseRejects.Load(), Unanswered: c.unanswered.Load(),
+			Lost: r.lost.Load() + r.failed.Load(),
+		}
+	}
+	before := counts()
+	h := new(histogram)
+	r.window.Store(h)
+	ok = sleep(ctx, r.opts.Duration)
+	r.window.Store(nil)
+	t = counts()
+	t.Attack, t.Submit = attack, h.latency()
+	t.Accepted -= before.Accepted
+	t.FalseRejects -= before.FalseRejects
+	t.Unanswered -= before.Unanswered
+	t.Lost -= before.Lost
+	return t, ok
+}
+
+// judge says what miners felt, against the times before and after.
+func (t *Trial) judge(before, after *Trial, maxRatio float64) {
+	felt := func(format string, args ...any) { t.Felt = append(t.Felt, fmt.Sprintf(format, args...)) }
+	t.Undisturbed = max(before.Submit.P99, after.Submit.P99)
+	if t.Undisturbed > 0 {
+		t.Ratio = float64(t.Submit.P99) / float64(t.Undisturbed)
+	}
+	if t.FalseRejects > 0 {
+		felt("%d false rejects", t.FalseRejects)
+	}
+	if t.Unanswered > 0 {
+		felt("%d shares without an answer", t.Unanswered)
+	}
+	if t.Lost > 0 {
+		felt("%d connections lost", t.Lost)
+	}
+	if t.Accepted == 0 && before.Accepted+after.Accepted >= enough {
+		felt("no share was accepted")
+	}
+	if limit := max(time.Duration(maxRatio*float64(t.Undisturbed)), unfelt); t.Undisturbed > 0 && t.Submit.P99 > limit {
+		felt("p99 of a submit %.1f ms, %.1f times that without attackers", ms(t.Submit.P99), t.Ratio)
+	}
+}
+
+// Felt reports whether miners felt any attack.
+func (r *Report) Felt() bool {
+	for _, t := range r.Trials {
+		if len(t.Felt) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Report) writeTrials(w io.Writer) error {
+	if len(r.Trials) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nattack\tattackers\topened\tcut off\trefused\tsubmits\tp50 ms\tp99 ms\twithout\tratio\tminers felt")
+	for _, x := range r.Trials {
+		felt := strings.Join(x.Felt, ", ")
+		if felt == "" {
+			felt = "nothing"
+		}
+		a := x.Attackers
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n",
+			x.Attack, a.Wanted, a.Opened, a.CutOff, a.Refused, x.Submit.Count, ms(x.Submit.P50), ms(x.Submit.P99), ms(x.Undisturbed), x.Ratio, felt)
+	}
+	return t.Flush()
+}
