@@ -88,7 +88,7 @@ func emulatedHybrid(t testing.TB) hybridFunctions {
 				address(buffer), address(mask), address(out)))
 		}
 	}
-	return hybridFunctions{rollAVX2: roll("hybridRollAVX2"), table: emulatedShani(t).table}
+	return hybridFunctions{roll("hybridRollAVX512"), roll("hybridRollAVX2"), emulatedShani(t).table}
 }
 
 // emulatedShani are those for the SHA extensions.
@@ -151,7 +151,7 @@ func emulatedAVX2(t testing.TB) avx2Functions {
 func emulatedKernels(t testing.TB) []Kernel {
 	kernels := slices.Concat(
 		avx512KernelsOf(emulatedAVX512(t), ""),
-		hybridKernelsOf(emulatedHybrid(t), ""),
+		hybridKernelsOf(emulatedHybrid(t), "", ""),
 		shaniKernelsOf(emulatedShani(t), ""),
 		avx2KernelsOf(emulatedAVX2(t), ""),
 	)

@@ -14,6 +14,9 @@ import (
 // in vectors at the same time; see _asm/hybrid.
 
 //go:noescape
+func hybridRollAVX512(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)
+
+//go:noescape
 func hybridRollAVX2(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)
 
 const (
@@ -40,17 +43,19 @@ type hybridRoll struct {
 
 // hybridFunctions are the assembly; tests put an emulation in their place.
 type hybridFunctions struct {
-	rollAVX2 hybridRollFunc
-	table    func(table *extensionTable, message *[4]uint32)
+	rollAVX512, rollAVX2 hybridRollFunc
+	table                func(table *extensionTable, message *[4]uint32)
 }
 
 func hybridKernels() []Kernel {
-	return hybridKernelsOf(hybridFunctions{hybridRollAVX2, shaniTable}, missing(cpuid.SHA, cpuid.AVX2))
+	return hybridKernelsOf(hybridFunctions{hybridRollAVX512, hybridRollAVX2, shaniTable},
+		missing(cpuid.SHA, cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX512DQ), missing(cpuid.SHA, cpuid.AVX2))
 }
 
-func hybridKernelsOf(f hybridFunctions, lacks string) []Kernel {
+func hybridKernelsOf(f hybridFunctions, lacksAVX512, lacksAVX2 string) []Kernel {
 	return []Kernel{
-		hybridRoll{name: "hybrid-avx2-roll", roll: f.rollAVX2, lead: 4, table: f.table}.kernel(1, lacks),
+		hybridRoll{name: "hybrid-roll", roll: f.rollAVX512, lead: 2, table: f.table}.kernel(1, lacksAVX512),
+		hybridRoll{name: "hybrid-avx2-roll", roll: f.rollAVX2, lead: 4, table: f.table}.kernel(1, lacksAVX2),
 	}
 }
 

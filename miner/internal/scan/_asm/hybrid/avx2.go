@@ -128,8 +128,8 @@ func (s *stream) digestWords(age int) {
 			s.store(high, halves(2+p))
 		}
 		for p := range 2 {
-			low, high := s.unpackPairs(s.load(halves(2*p)), halves(2*p+1))
-			for i, sum := range []*value{low, high} {
+			x, y := s.load(halves(2*p)), halves(2*p+1)
+			for i, sum := range []*value{s.unpackLowPairs(x, y), s.unpackHighPairs(x, y)} {
 				t := sumOrder[4*half+2*p+i]
 				s.store(s.add(sum, pool.at(-fips180.K[t])), ring(age, t))
 			}
@@ -238,7 +238,6 @@ func lastRounds(list []*hash, j int) []step {
 // nextRecord goes on to the next group: of the next nonce after the last version.
 func nextRecord() step {
 	return step{
-		fixed(func() { MOVQ(pRecord, pBefore) }),
 		fixed(func() { LEAQ(Mem{Base: pTable, Disp: tableSize}, spare) }),
 		fixed(func() { ADDQ(U32(recordSize), pRecord) }),
 		fixed(func() { CMPQ(pRecord, pEnd) }),
@@ -263,7 +262,8 @@ func shaAVX2() []instruction {
 	for i := range 2 {
 		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, from(4*i, digest))
 		if i == 0 {
-			steps = append([]step{nextRecord()}, steps...)
+			before := step{fixed(func() { MOVQ(pRecord, pBefore) })}
+			steps = append([]step{append(before, nextRecord()...)}, steps...)
 		}
 		list = append(list, place(steps, endFour+i*batch, endFour+(i+1)*batch)...)
 	}
@@ -287,9 +287,10 @@ func mids(base reg.Register, j int) func(i int) Mem {
 	return func(i int) Mem { return Mem{Base: base, Disp: recordMid + 32*(i+j)} }
 }
 
-// rollAVX2 writes the kernel.
-func rollAVX2() {
-	TEXT("hybridRollAVX2", NOSPLIT,
+// rollFunction begins a function. The work goes on after record previous, of the nonce of
+// the table.
+func rollFunction(name string) {
+	TEXT(name, NOSPLIT,
 		"func(records, end, previous *byte, table *byte, blocks int, buffer *byte, mask *uint32, out *byte)")
 	Pragma("noescape")
 	Load(Param("end"), pEnd)
@@ -300,7 +301,15 @@ func rollAVX2() {
 	Load(Param("mask"), pMask)
 	Load(Param("out"), pOut)
 	MOVQ(pRecord, pBefore)
-	kept(false)
+}
+
+// rollAVX2 writes the kernel.
+func rollAVX2() {
+	rollFunction("hybridRollAVX2")
+	for i, r := range pRoom {
+		MOVQ(buffer(bufRooms+8*i), r)
+	}
+	loadStates()
 
 	align()
 	Label("block")
@@ -315,30 +324,24 @@ func rollAVX2() {
 	DECQ(left)
 	JNZ(LabelRef("block"))
 
-	kept(true)
+	for i, r := range pRoom {
+		MOVQ(r, buffer(bufRooms+8*i))
+	}
+	saveStates()
 	VZEROUPPER()
 	RET()
 }
 
-// kept loads or saves what lasts from call to call.
-func kept(save bool) {
-	for i, r := range pRoom {
-		if m := buffer(bufRooms + 8*i); save {
-			MOVQ(r, m)
-		} else {
-			MOVQ(m, r)
-		}
-	}
+// eachState calls f for the registers of the hashes and where they are between calls.
+func eachState(f func(x reg.VecPhysical, m Mem)) {
 	for i, h := range hashes(0, 6) {
-		for half, x := range []reg.VecPhysical{h.abef, h.cdgh} {
-			if m := buffer(bufStates + 32*i + 16*half); save {
-				VMOVDQA(x, m)
-			} else {
-				VMOVDQA(m, x)
-			}
-		}
+		f(h.abef, buffer(bufStates+32*i))
+		f(h.cdgh, buffer(bufStates+32*i+16))
 	}
 }
+
+func loadStates() { eachState(func(x reg.VecPhysical, m Mem) { VMOVDQA(m, x) }) }
+func saveStates() { eachState(func(x reg.VecPhysical, m Mem) { VMOVDQA(x, m) }) }
 
 // cleanUppers puts a VZEROUPPER between vector code and the SHA instruction that
 // follows it.
@@ -376,17 +379,21 @@ func align() {
 	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
 }
 
-// rows holds constants, each in all eight lanes.
+// rows holds constants, a number of copies of each.
 type rows struct {
-	words []uint32
-	index map[uint32]int
+	name   string
+	copies int
+	words  []uint32
+	index  map[uint32]int
 }
 
-var pool = rows{index: map[uint32]int{}}
+func constantsOf(name string, copies int) *rows {
+	return &rows{name: name, copies: copies, index: map[uint32]int{}}
+}
 
-const poolName = "hybridPool"
+var pool = constantsOf("hybridPool", 8)
 
-// at is the row of a word.
+// at is the address of a word's copies.
 func (p *rows) at(v uint32) Mem {
 	i, ok := p.index[v]
 	if !ok {
@@ -394,14 +401,14 @@ func (p *rows) at(v uint32) Mem {
 		p.words = append(p.words, v)
 		p.index[v] = i
 	}
-	return Mem{Symbol: Symbol{Name: poolName, Static: true}, Base: reg.StaticBase, Disp: row * i}
+	return Mem{Symbol: Symbol{Name: p.name, Static: true}, Base: reg.StaticBase, Disp: 4 * p.copies * i}
 }
 
 func (p *rows) write() {
-	GLOBL(poolName, RODATA|NOPTR)
+	GLOBL(p.name, RODATA|NOPTR)
 	for i, v := range p.words {
-		for lane := range 8 {
-			DATA(row*i+4*lane, U32(v))
+		for j := range p.copies {
+			DATA(4*(p.copies*i+j), U32(v))
 		}
 	}
 }

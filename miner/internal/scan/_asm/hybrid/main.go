@@ -17,7 +17,9 @@ import (
 func main() {
 	ConstraintExpr("amd64,!purego")
 	constants()
+	rollAVX512()
 	rollAVX2()
 	pool.write()
+	single.write()
 	Generate()
 }

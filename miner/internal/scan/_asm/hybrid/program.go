@@ -67,16 +67,20 @@ func (s *stream) store(v Op, m Mem) {
 	})
 }
 
-// unpackWords interleaves the low and the high words of each half of a and b,
-// unpackPairs pairs of words.
+// unpackWords interleaves the low and the high words of each half of a and b.
 func (s *stream) unpackWords(a, b Op) (low, high *value) {
 	return s.do(other, func(in []Op, out Op) { VPUNPCKLDQ(in[1], in[0], out) }, a, b),
 		s.do(other, func(in []Op, out Op) { VPUNPCKHDQ(in[1], in[0], out) }, a, b)
 }
 
-func (s *stream) unpackPairs(a, b Op) (low, high *value) {
-	return s.do(other, func(in []Op, out Op) { VPUNPCKLQDQ(in[1], in[0], out) }, a, b),
-		s.do(other, func(in []Op, out Op) { VPUNPCKHQDQ(in[1], in[0], out) }, a, b)
+// unpackLowPairs joins the low halves of each half of a and b, unpackHighPairs the high
+// ones.
+func (s *stream) unpackLowPairs(a, b Op) *value {
+	return s.do(other, func(in []Op, out Op) { VPUNPCKLQDQ(in[1], in[0], out) }, a, b)
+}
+
+func (s *stream) unpackHighPairs(a, b Op) *value {
+	return s.do(other, func(in []Op, out Op) { VPUNPCKHQDQ(in[1], in[0], out) }, a, b)
 }
 
 // pieces cuts code where no value is alive.
@@ -122,19 +126,22 @@ func merge(lists ...[]instruction) []instruction {
 func lastUses(list []instruction) map[*value]int {
 	last := map[*value]int{}
 	for i, x := range list {
-		for _, in := range x.in {
-			if v, ok := in.(*value); ok {
-				last[v] = i
-			}
+		for _, v := range values(x) {
+			last[v] = i
 		}
 	}
 	return last
 }
 
 // dying are the values that instruction i uses and no later one.
-func dying(x instruction, last map[*value]int, i int) (list []*value) {
+func dying(x instruction, last map[*value]int, i int) []*value {
+	return slices.DeleteFunc(values(x), func(v *value) bool { return last[v] != i })
+}
+
+// values are the different ones that an instruction reads.
+func values(x instruction) (list []*value) {
 	for _, in := range x.in {
-		if v, ok := in.(*value); ok && last[v] == i && !slices.Contains(list, v) {
+		if v, ok := in.(*value); ok && !slices.Contains(list, v) {
 			list = append(list, v)
 		}
 	}
