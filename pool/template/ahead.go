@@ -41,7 +41,7 @@ func (r *reply) lookAhead(s *jsonscan.Scanner, depth int) *half {
 	go func() {
 		defer close(h.done)
 		s := jsonscan.New(text)
-		for s.More(len(h.list), ']') {
+		for s.More(h.n, ']') {
 			h.scanOne(&s, depth)
 		}
 		h.length = len(text) - len(s.Rest())
@@ -65,11 +65,11 @@ func (h *half) joins(s *jsonscan.Scanner, first *transactions) bool {
 		return false
 	}
 	h.wait()
-	if !h.good || first.txErr != nil || first.fees+h.fees > maxValue {
+	if !h.good || first.txErr != nil || first.fees+h.fees > maxValue || first.n+h.n > maxTxCount {
 		return false
 	}
 	first.list = append(first.list, h.list...)
-	first.fees += h.fees
+	first.n, first.fees = first.n+h.n, first.fees+h.fees
 	s.Skip(h.length)
 	return true
 }

@@ -13,6 +13,7 @@ import (
 
 	"lode/stratum"
 	"lode/stratum/jsonscan"
+	"lode/stratum/merkle"
 )
 
 // Limits of what a template may hold; a reply beyond them is refused.
@@ -21,6 +22,8 @@ const (
 	maxValue   = 21_000_000 * 100_000_000 // satoshis
 	maxTxCount = 100_000
 	maxAuxSize = 80
+	// maxMember bounds what else there is, as it stands in the reply, in bytes.
+	maxMember = 4 << 10
 )
 
 // Parse reads the result of getblocktemplate in the dialects of Bitcoin Core and btcd.
@@ -140,7 +143,7 @@ func (r *reply) scanTransactions(s *jsonscan.Scanner, depth int) {
 	}
 	half := r.lookAhead(s, depth)
 	defer half.wait()
-	for s.More(len(r.list), ']') {
+	for s.More(r.n, ']') {
 		if half.joins(s, &r.transactions) {
 			return
 		}
@@ -150,6 +153,7 @@ func (r *reply) scanTransactions(s *jsonscan.Scanner, depth int) {
 
 // transactions are those of a reply, in its order.
 type transactions struct {
+	n     int // elements that were read; list has the first maxTxCount
 	list  []Transaction
 	txErr error // what is wrong with the first that is faulty
 	fees  int64 // satoshis
@@ -159,12 +163,16 @@ type transactions struct {
 func (r *transactions) scanOne(s *jsonscan.Scanner, depth int) {
 	if r.list == nil {
 		// In full blocks transactions have more than 900 bytes on average.
-		r.list = make([]Transaction, 0, len(s.Rest())/900+1)
+		r.list = make([]Transaction, 0, min(len(s.Rest())/900, maxTxCount)+1)
+	}
+	r.n++
+	if r.txErr != nil || r.n > maxTxCount {
+		s.Value(depth + 1) // nothing will come of it: let it cost no memory
+		return
 	}
 	r.list = append(r.list, Transaction{})
-	err := r.scanTransaction(s, depth+1, &r.list[len(r.list)-1])
-	if err != nil && r.txErr == nil {
-		r.txErr = fmt.Errorf("transaction %d: %w", len(r.list), err)
+	if err := r.scanTransaction(s, depth+1, &r.list[len(r.list)-1]); err != nil {
+		r.txErr = fmt.Errorf("transaction %d: %w", r.n, err)
 	}
 }
 
@@ -278,8 +286,8 @@ func (r *reply) template() (*Template, error) {
 		return nil, errors.New("transactions are missing") // an empty block must not claim their fees
 	case r.txErr != nil:
 		return nil, r.txErr
-	case len(r.list) > maxTxCount:
-		return nil, fmt.Errorf("%d transactions", len(r.list))
+	case r.n > maxTxCount:
+		return nil, fmt.Errorf("%d transactions, at most %d are taken", r.n, maxTxCount)
 	case t.MaxTime > 0 && t.MaxTime < max(t.CurrentTime, t.MinTime):
 		return nil, fmt.Errorf("maxtime %d is before curtime %d or mintime %d", t.MaxTime, t.CurrentTime, t.MinTime)
 	case r.fees > t.CoinbaseValue:
@@ -352,8 +360,8 @@ func readText(name string, raw []byte) (string, error) {
 		return "", nil
 	}
 	content, ok := jsonscan.Text(raw)
-	if !ok {
-		return "", fmt.Errorf("%s %.24q is not a text", name, raw)
+	if !ok || len(raw) > maxMember {
+		return "", fmt.Errorf("%s %.24q is not a text of at most %d bytes", name, raw, maxMember)
 	}
 	return string(content), nil
 }
@@ -362,6 +370,9 @@ func readText(name string, raw []byte) (string, error) {
 func readList(name string, raw []byte) (list []string, err error) {
 	if jsonscan.IsNull(raw) {
 		return nil, nil
+	}
+	if len(raw) > maxMember {
+		return nil, fmt.Errorf("%s: %d bytes, at most %d are taken", name, len(raw), maxMember)
 	}
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -410,9 +421,10 @@ func checkRules(rules []string) error {
 	return nil
 }
 
-// commitmentScript finds the script of the witness commitment. Core sends the whole
-// script always, even before segwit is active; btcd sends the 32-byte commitment
-// alone, and only where a transaction has a witness.
+// commitmentScript is the script of the witness commitment. Core sends the whole script
+// always, even before segwit is active; btcd sends the 32-byte commitment alone, and only
+// where a transaction has a witness. What a node sends says that there is to be a
+// commitment; which one is made of the transactions.
 func (r *reply) commitmentScript(t *Template) ([]byte, error) {
 	witness := false
 	for i := range t.Transactions {
@@ -436,12 +448,26 @@ func (r *reply) commitmentScript(t *Template) ([]byte, error) {
 		}
 		return commitmentScript(witnessCommitment(t.Transactions)), nil
 	case err == nil && len(raw) == chainhash.HashSize:
-		return commitmentScript(chainhash.Hash(raw)), nil
+		raw = commitmentScript(chainhash.Hash(raw))
 	case err == nil && len(raw) >= commitmentSize && len(raw) <= 100 && string(raw[:len(commitmentPrefix)]) == commitmentPrefix:
-		return raw, nil
 	default:
 		return nil, fmt.Errorf("default_witness_commitment %.100q is neither a script nor a hash", text)
 	}
+	if ours := witnessCommitment(t.Transactions); string(raw[len(commitmentPrefix):commitmentSize]) != string(ours[:]) {
+		// Either the hashes are wrong, and all is lost, or the commitment is.
+		return commitmentScript(ours), t.checkHashes()
+	}
+	return raw, nil
+}
+
+// checkHashes compares the hashes of the transactions with their data.
+func (t *Template) checkHashes() error {
+	for i := range t.Transactions {
+		if tx := &t.Transactions[i]; tx.wtxid != nil && merkle.Double(tx.Append(nil)) != hashFromHex(tx.wtxid) {
+			return fmt.Errorf("default_witness_commitment is not that of the transactions: the data of transaction %d do not have the hash %.64s", i+1, tx.wtxid)
+		}
+	}
+	return nil
 }
 
 // auxBytes joins the blobs of coinbaseaux in the order of their names. Blobs that
@@ -449,6 +475,9 @@ func (r *reply) commitmentScript(t *Template) ([]byte, error) {
 func auxBytes(raw []byte) ([]byte, error) {
 	if jsonscan.IsNull(raw) {
 		return nil, nil
+	}
+	if len(raw) > maxMember {
+		return nil, fmt.Errorf("coinbaseaux: %d bytes, at most %d are taken", len(raw), maxMember)
 	}
 	var aux map[string]string
 	if err := json.Unmarshal(raw, &aux); err != nil {

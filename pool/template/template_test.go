@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +213,86 @@ func TestCommitmentWithoutHashes(t *testing.T) {
 	judge(t, assemble(t, tpl, options()), tpl)
 }
 
+// TestWrongCommitment: a node's commitment is not believed. One that does not fit the
+// transactions is replaced; where a hash is not that of its transaction, none is right.
+func TestWrongCommitment(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	txs := []*wire.MsgTx{randomTx(r, false), randomTx(r, true), randomTx(r, true)}
+	for name, c := range map[string]struct {
+		dialect string
+		change  func(members map[string]any)
+		refused bool
+	}{
+		"another script": {"core", func(m map[string]any) { m["default_witness_commitment"] = "6a24aa21a9ed" + strings.Repeat("ab", 32) }, false},
+		"another hash":   {"btcd", func(m map[string]any) { m["default_witness_commitment"] = strings.Repeat("ab", 32) }, false},
+		"something behind it": {"core", func(m map[string]any) {
+			m["default_witness_commitment"] = m["default_witness_commitment"].(string) + "04aabbccdd"
+		}, false},
+		"a wrong hash of a transaction": {"core", func(m map[string]any) {
+			m["transactions"].([]any)[1].(map[string]any)["hash"] = strings.Repeat("cd", 32)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var members map[string]any
+			if err := json.Unmarshal(reply(t, 500, txs, c.dialect), &members); err != nil {
+				t.Fatal(err)
+			}
+			c.change(members)
+			data, err := json.Marshal(members)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tpl, err := template.Parse(data)
+			if (err != nil) != c.refused {
+				t.Fatalf("refused: %v", err)
+			}
+			if err == nil {
+				judge(t, assemble(t, tpl, options()), tpl)
+			}
+		})
+	}
+}
+
+// TestBombs: what is no template costs no more memory than a few times its length.
+func TestBombs(t *testing.T) {
+	const size = 4 << 20
+	whole := string(reply(t, 500, nil, "core"))
+	list := func(element string) string {
+		return strings.Replace(whole, `"transactions":[]`, `"transactions":[`+strings.Repeat(element+",", size/len(element))+element+"]", 1)
+	}
+	member := func(name, value string) string {
+		return strings.TrimSuffix(whole, "}") + `,"` + name + `":` + value + "}"
+	}
+	for name, text := range map[string]string{
+		"empty transactions":   list("{}"),
+		"numbers":              list("1"),
+		"small transactions":   list(`{"data":"` + strings.Repeat("00", 10) + `","txid":"` + strings.Repeat("0", 64) + `"}`),
+		"rules":                member("rules", `[`+strings.Repeat(`"",`, size/3)+`""]`),
+		"mutable":              member("mutable", `[`+strings.Repeat(`"",`, size/3)+`""]`),
+		"longpollid":           member("longpollid", `"`+strings.Repeat("x", size)+`"`),
+		"workid":               member("workid", `"`+strings.Repeat("x", size)+`"`),
+		"commitment":           member("default_witness_commitment", `"`+strings.Repeat("00", size/2)+`"`),
+		"previous block":       member("previousblockhash", `"`+strings.Repeat("00", size/2)+`"`),
+		"aux":                  member("coinbaseaux", `{`+strings.Repeat(`"a":"",`, size/7)+`"b":""}`),
+		"deep":                 member("x", strings.Repeat("[", size)),
+		"all names, each long": member(strings.Repeat("n", size), "1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := []byte(text)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := template.Parse(data)
+			runtime.ReadMemStats(&after)
+			if valid := name == "all names, each long" || name == "small transactions"; (err == nil) != valid {
+				t.Errorf("refused: %v", err)
+			}
+			if cost := after.TotalAlloc - before.TotalAlloc; cost > 6*uint64(len(data)) {
+				t.Errorf("%d bytes cost %d of memory (%.100v)", len(data), cost, err)
+			}
+		})
+	}
+}
+
 // TestHeights has the vectors of BIP 34's push at the borders of its lengths.
 func TestHeights(t *testing.T) {
 	for height, want := range map[int64]string{
@@ -298,6 +379,28 @@ func TestScriptLength(t *testing.T) {
 	// 4 height, 1+40 extranonce, 1+40 tag, 1+8 instance: 95, and no room for the
 	// node's flags of 12 bytes, which are a wish only.
 	judge(t, assemble(t, tpl, o), tpl)
+	// Blobs of the node that fill the script to its last byte are taken, one byte more
+	// is not: the limit is the consensus rule's (bad-cb-length).
+	for size, want := range map[int]int{5: 100, 6: 95} {
+		var members map[string]any
+		if err := json.Unmarshal(reply(t, 840000, nil, "core"), &members); err != nil {
+			t.Fatal(err)
+		}
+		members["coinbaseaux"] = map[string]string{"flags": strings.Repeat("ab", size)}
+		data, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		full, err := template.Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := assemble(t, full, o)
+		judge(t, block, full)
+		if got := len(block.Transactions()[0].MsgTx().TxIn[0].SignatureScript); got != want {
+			t.Errorf("blobs of %d bytes: a script of %d bytes, want %d", size, got, want)
+		}
+	}
 	o.Tag = bytes.Repeat([]byte("t"), 41)
 	if _, err := template.New(tpl, o); err == nil {
 		t.Error("a tag of 41 bytes was taken")
