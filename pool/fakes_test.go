@@ -24,8 +24,12 @@ type fakeNode struct {
 	bits      string
 	version   uint32
 	submitted []string
-	fail      int // HTTP status to fail with, 0: none
-	hang      bool
+	// tipTime is that of the tip, unix seconds; 0: now. lateBits are those of blocks more
+	// than 1200 s after it; "": the same.
+	tipTime  int64
+	lateBits string
+	fail     int // HTTP status to fail with, 0: none
+	hang     bool
 	// submitDelay is how long submitblock takes.
 	submitDelay time.Duration
 	// slow holds templates back until it is closed; nil: no.
@@ -93,6 +97,13 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(n.fail)
 		return
 	}
+	tipTime, bits := n.tipTime, n.bits
+	if tipTime == 0 {
+		tipTime = time.Now().Unix()
+	}
+	if time.Now().Unix() > tipTime+1200 && n.lateBits != "" {
+		bits = n.lateBits
+	}
 	var result any
 	switch request.Method {
 	case "getblockhash":
@@ -108,7 +119,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		if _ = json.Unmarshal(request.Params[0], &hash); hash == n.prev {
 			result = map[string]any{
 				"confirmations": 1, "height": n.height - 1, "bits": n.bits, "version": n.version,
-				"time": time.Now().Unix(), "mediantime": time.Now().Unix() - 100,
+				"time": tipTime, "mediantime": time.Now().Unix() - 100,
 			}
 			break
 		}
@@ -121,7 +132,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	case "getblocktemplate":
 		result = map[string]any{
 			"version": n.version, "previousblockhash": n.prev, "transactions": []any{}, "coinbasevalue": 5_000_000_000,
-			"bits": n.bits, "height": n.height, "curtime": time.Now().Unix(), "mintime": time.Now().Unix() - 3600,
+			"bits": bits, "height": n.height, "curtime": time.Now().Unix(), "mintime": time.Now().Unix() - 3600,
 			"longpollid": n.prev + "1", "rules": []string{"csv", "!segwit"},
 		}
 	default:

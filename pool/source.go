@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
 	"lode/pool/node"
 	"lode/pool/template"
 )
@@ -41,6 +43,11 @@ type nodeSource struct {
 	// it was given blocks.
 	top      int64
 	restored time.Time
+	// tipTime is that of the block tip, on testnets; crossing asks for a template when
+	// their rule for late blocks begins to hold.
+	tip      chainhash.Hash
+	tipTime  uint32
+	crossing *time.Timer
 }
 
 // restoreTimeout bounds how long a node that came back is given blocks before it is
@@ -71,6 +78,9 @@ func (s *nodeSource) run(ctx context.Context, report reporter) {
 			report.lost(err)
 		},
 	})
+	if s.crossing != nil {
+		s.crossing.Stop()
+	}
 }
 
 // restore gives the node those of our blocks that it should have and has not, and
@@ -107,6 +117,7 @@ func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.
 			return nil, err
 		}
 	}
+	t = s.boundTime(ctx, t)
 	w, err := template.New(t, s.p.coinbaseOptions(s.script, ownExtranonceSize, make([]byte, instanceSize)))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)

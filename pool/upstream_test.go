@@ -284,3 +284,38 @@ func TestFloodingPool(t *testing.T) {
 		t.Errorf("%d jobs in %v of the pool's %d, at most %d are wanted", len(m.jobs), took, sent, most)
 	}
 }
+
+// TestCrossing: when the 20 minutes of a testnet are over miners get the new bits, and a
+// share whose time the old ones are wrong for is no block.
+func TestCrossing(t *testing.T) {
+	node := startFakeNode(t)
+	node.do(func() { node.tipTime, node.bits, node.lateBits = time.Now().Unix()-1200+2, "207ffffe", "207fffff" })
+	p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: "node:" + node.URL}}}))
+	m := p.miner("rig.1")
+	usual, err := m.job(anyJob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	late, err := m.job(func(j *minerJob) bool { return j.Bits == 0x207fffff })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("the new bits came after %v", took)
+	}
+	if usual.Bits != 0x207ffffe || usual.PrevBlock != late.PrevBlock {
+		t.Errorf("before: bits %08x, tip %v", usual.Bits, usual.PrevBlock)
+	}
+	for _, s := range []struct {
+		job  *minerJob
+		time int64
+		ok   bool
+	}{{usual, 1200, true}, {usual, 1201, false}, {late, 1201, true}, {late, 1200, false}} {
+		j := *s.job
+		node.do(func() { j.Time = uint32(node.tipTime + s.time) })
+		if err := m.submit(m.solve(&j, 0)); (err == nil) != s.ok {
+			t.Errorf("bits %08x, %d s after the tip: %v", j.Bits, s.time, err)
+		}
+	}
+}

@@ -218,3 +218,66 @@ func TestFarFuture(t *testing.T) {
 		n.Close()
 	}
 }
+
+// TestRules: a node is told the rules that are understood. Without segwit among them
+// Bitcoin Core refuses, and others leave out the transactions that have a witness.
+func TestRules(t *testing.T) {
+	for name, c := range map[string]struct{ genesis, want string }{
+		"mainnet": {"000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f", "segwit"},
+		"regtest": {"0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206", "segwit"},
+		"signet":  {"00000008819873e925422c1ff0f99f7cc9bbb232af63a077a480a3633bee1ef6", "segwit signet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var request struct {
+					Method string
+					Params []json.RawMessage
+				}
+				_ = json.NewDecoder(r.Body).Decode(&request)
+				var result any
+				switch request.Method {
+				case "getblockhash":
+					result = c.genesis
+				case "getnetworkinfo":
+					result = map[string]any{"subversion": "/Satoshi:28.1.0/"}
+				case "getblocktemplate":
+					var options struct {
+						Rules []string
+						Mode  string
+					}
+					_ = json.Unmarshal(request.Params[0], &options)
+					asked = append(asked, strings.Join(options.Rules, " "))
+					result = map[string]any{
+						"version": 0x20000000, "previousblockhash": strings.Repeat("0b", 32), "transactions": []any{}, "coinbasevalue": 5_000_000_000,
+						"bits": "1d00ffff", "height": 500, "curtime": time.Now().Unix(), "signet_challenge": "51", "rules": []string{"csv", "!segwit"},
+					}
+					if options.Mode == "proposal" {
+						result = nil
+					}
+				}
+				_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
+			}))
+			defer server.Close()
+			n, err := New(Options{URL: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			if _, err := n.Template(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := n.Propose(t.Context(), []byte{1}); err != nil {
+				t.Fatal(err)
+			}
+			for i, rules := range asked {
+				if rules != c.want && rules != "segwit signet" {
+					t.Errorf("question %d: rules %q, want %q", i+1, rules, c.want)
+				}
+			}
+			if len(asked) < 2 || asked[len(asked)-1] != c.want {
+				t.Errorf("rules %q, want %q", asked, c.want)
+			}
+		})
+	}
+}

@@ -31,6 +31,12 @@ func (n Network) steadyBits(height int64) bool {
 	return !n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest"
 }
 
+// EasyWhenLate reports whether a block at the height must be of the least difficulty if
+// it is 20 minutes later than the one before it.
+func (n Network) EasyWhenLate(height int64) bool {
+	return n.params != nil && n.params.ReduceMinDifficulty && n.Name != "regtest" && height%2016 != 0
+}
+
 // Networks are all that a proxy can mine on.
 func Networks() []Network {
 	return []Network{
