@@ -186,15 +186,19 @@ func TestResume(t *testing.T) {
 	if err := other.join("rig.1", m.session); err != nil || string(other.e1) == string(m.e1) {
 		t.Errorf("a session in use was taken over (%v)", err)
 	}
-	_ = m.conn.Close()
-	var back *miner
-	p.eventually("the session is resumed", func() bool {
-		back = dial(t, p.Status().Listen)
-		if err := back.login("rig.1", m.session); err != nil {
-			t.Fatal(err)
-		}
-		return string(back.e1) == string(m.e1)
-	})
+	// The old connection is half open, for all that the miner knows.
+	back := dial(t, p.Status().Listen)
+	if err := back.login("rig.1", m.session); err != nil {
+		t.Fatal(err)
+	}
+	if string(back.e1) != string(m.e1) {
+		t.Fatalf("extranonce1 %x, want that of the session: %x", back.e1, m.e1)
+	}
+	m.mu.Lock()
+	if err := m.wait(func() bool { return false }); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("the old connection: %v, want it closed", err)
+	}
+	m.mu.Unlock()
 	if err := back.submit(s); codeOf(err) != stratum.CodeDuplicate {
 		t.Errorf("the share of before: %v, want a duplicate", err)
 	}

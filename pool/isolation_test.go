@@ -277,3 +277,52 @@ func replace(t *testing.T, p *Proxy, v vector, times int) {
 		inject(t, p, &next, v.mask, true)
 	}
 }
+
+// TestResumedDifficulty: a session that is resumed goes on with its difficulty, and its
+// jobs are judged as they were sent, also where the old connection is not dead yet.
+func TestResumedDifficulty(t *testing.T) {
+	for name, closed := range map[string]bool{"closed": true, "half open": false} {
+		t.Run(name, func(t *testing.T) {
+			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
+			setClock(p)
+			dial := serveBench(t, p)
+			(&report{p, 0}).work(quietWork(p, *now), nil)
+			m := dial()
+			m.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["w","x"]}` + "\n")
+			var reply struct{ Result []json.RawMessage }
+			var pairs [][]string
+			if err := json.Unmarshal([]byte(m.until(`"id":1`)), &reply); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(reply.Result[0], &pairs); err != nil {
+				t.Fatal(err)
+			}
+			easy := m.until("mining.notify")
+			if r := m.submitted(easy, 1); !strings.Contains(r, "true") {
+				t.Fatalf("share: %s", r)
+			}
+			m.send(`{"method":"mining.suggest_difficulty","params":[0.25]}` + "\n")
+			m.until("mining.notify")
+			if closed {
+				_ = m.Close()
+				for p.place.Load().Leased() > 0 && p.server.Stats().Connections.Load() > 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			back := dial()
+			back.send(fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":["",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["w","x"]}`+"\n", pairs[0][1]))
+			if line := back.until(`"id":1`); !strings.Contains(line, string(reply.Result[1])) {
+				t.Errorf("not resumed: %s", line)
+			}
+			if line := back.until("set_difficulty"); !strings.Contains(line, "[0.25]") {
+				t.Errorf("difficulty %s, want 0.25", line)
+			}
+			if r := back.submitted(easy, 2); !strings.Contains(r, "true") {
+				t.Errorf("share of an easy job of before: %s", r)
+			}
+			if r := back.submitted(easy, 1); !strings.Contains(r, "[22,") {
+				t.Errorf("share of before once more: %s", r)
+			}
+		})
+	}
+}

@@ -19,7 +19,7 @@ import (
 // How long and how many jobs are remembered. A block candidate for a job that was
 // replaced is still worth its submission.
 const (
-	jobMemory = 10 * time.Minute
+	jobMemory = share.Memory
 	jobLimit  = 1024
 )
 
@@ -88,8 +88,8 @@ func parseKey(id string) (k jobKey, ok bool) {
 type job struct {
 	*work
 	number uint64
-	clean  bool // earlier jobs are worthless
-	seen   *share.Seen
+	clean  bool   // earlier jobs are worthless
+	tip    uint64 // how many clean jobs there have been
 	sent   time.Time
 	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
 	retired atomic.Int64
@@ -181,12 +181,12 @@ type jobs struct {
 	last     uint64
 	byNumber map[uint64]*job
 	order    []*job // oldest first
-	seen     *share.Seen
+	tip      uint64
 	current  *job // nil: none yet
 }
 
 func newJobs(instance []byte, first uint64, options func([]byte, int, []byte) template.Options) *jobs {
-	return &jobs{first: first, instance: instance, options: options, last: first, byNumber: make(map[uint64]*job), seen: new(share.Seen)}
+	return &jobs{first: first, instance: instance, options: options, last: first, byNumber: make(map[uint64]*job)}
 }
 
 // add makes the current job of w. clean retires all jobs before it.
@@ -204,12 +204,12 @@ func (s *jobs) add(now time.Time, w *work, clean bool) *job {
 		}
 	}
 	if clean {
-		s.seen = new(share.Seen)
+		s.tip++
 		for _, old := range s.order {
 			old.retired.CompareAndSwap(0, now.UnixNano())
 		}
 	}
-	j.seen = s.seen
+	j.tip = s.tip
 	s.byNumber[j.number] = j
 	s.order = append(s.order, j)
 	for len(s.order) > jobLimit || len(s.order) > 1 && now.Sub(s.order[0].sent) > jobMemory {

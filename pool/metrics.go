@@ -87,6 +87,7 @@ func (c collector) upstreams(counter, gauge emit) {
 	where := c.p.place.Load()
 	gauge(float64(where.Leased()), "extranonces_leased", "Extranonce1 values that are leased.")
 	gauge(float64(where.Capacity()), "extranonces_capacity", "Extranonce1 values that there are.")
+	counter(float64(c.p.turnedAway.Load()), "extranonces_refused_total", "Miners that were turned away because no extranonce1 value was free.")
 	counter(float64(c.p.jobs.made()), "jobs_total", "Jobs made since the start.")
 }
 

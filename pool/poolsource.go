@@ -236,11 +236,7 @@ func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
 	if prefix == 0 {
 		return nil, fmt.Errorf("its extranonce2 of %d bytes is too small to be shared among miners", a.Extranonce2Size)
 	}
-	hold := leaseTime
-	if prefix == 1 {
-		hold = smallLeaseTime
-	}
-	sp, err := space.New(a.Extranonce1, prefix, hold)
+	sp, err := space.New(a.Extranonce1, prefix, leaseTime)
 	if err != nil {
 		return nil, err
 	}

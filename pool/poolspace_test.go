@@ -1,8 +1,10 @@
 package pool_test
 
 import (
+	"bufio"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -72,6 +74,13 @@ func TestExhaustedSpace(t *testing.T) {
 		if err := m.join(fmt.Sprint("rig.", i), ""); err != nil {
 			t.Fatal(err)
 		}
+		j, err := m.job(anyJob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.submit(m.solve(j, 0)); err != nil {
+			t.Fatal(err)
+		}
 		if i == 0 {
 			first = m
 		}
@@ -86,6 +95,48 @@ func TestExhaustedSpace(t *testing.T) {
 		again := dial(t, p.Status().Listen)
 		return again.join("rig.0", first.session) == nil && string(again.e1) == string(first.e1)
 	})
+}
+
+// TestAnonymousConnects: connections that stay and never have a share, of one address or
+// of several, keep no miner out of a space of 256 places, or of 65,536.
+func TestAnonymousConnects(t *testing.T) {
+	for _, size := range []int{4, 8} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			node, up := startFakeNode(t), startFakePool(t)
+			up.e2size = size
+			up.notify(poolJob("1", node, nil))
+			p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
+			p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
+			for i := range 600 {
+				from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%3))}}
+				c, err := from.Dial("tcp", p.Status().Listen)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				if _, err := fmt.Fprintln(c, `{"id":1,"method":"mining.subscribe","params":[]}`); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := bufio.NewReader(c).ReadString('\n'); err != nil && i < 256 {
+					t.Fatal(err)
+				}
+			}
+			for i := range 3 {
+				m := dial(t, p.Status().Listen)
+				if err := m.join(fmt.Sprint("rig.", i), ""); err != nil {
+					t.Fatal(err)
+				}
+				j, err := m.job(anyJob)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := m.submit(m.solve(j, 0)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }
 
 // TestUpstreamExtranonce: the pool changes extranonce1 in mid-session. Who understands

@@ -19,6 +19,7 @@ import (
 	"lode/pool/blocks"
 	"lode/pool/journal"
 	"lode/pool/node"
+	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/template"
 	"lode/pool/upstream"
@@ -33,11 +34,9 @@ const (
 	ownExtranonceSize  = 4 + ownExtranonce2Size
 	// instanceSize: shard, 3 random bytes, job number.
 	instanceSize = 8
-	// leaseTime is how long a miner's extranonce1 is kept for its return.
-	leaseTime = 10 * time.Minute
-	// smallLeaseTime is that in a pool's space of 256 values: miners that come and go
-	// without resuming would use it up.
-	smallLeaseTime = time.Minute
+	// leaseTime is how long a miner's extranonce1 is kept for its return. Shares of a
+	// former holder must not count any more for the next.
+	leaseTime = share.Memory
 
 	defaultHoldDown = time.Minute
 	startPatience   = 2 * time.Second
@@ -77,6 +76,10 @@ type Proxy struct {
 	working  atomic.Bool // there is valid work
 	draining atomic.Bool
 	away     atomic.Bool // miners are sent away for want of work
+	// turnedAway counts miners that found no extranonce; turnAwayLogged is when that was
+	// logged, unix nanoseconds.
+	turnedAway     atomic.Uint64
+	turnAwayLogged atomic.Int64
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
 

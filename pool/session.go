@@ -2,9 +2,12 @@ package pool
 
 import (
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"lode/pool/accounts"
+	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/vardiff"
 	"lode/stratum"
@@ -15,33 +18,63 @@ type session struct {
 	conn *stratum.Conn
 
 	mu         sync.Mutex // guards the rest; never held together with another session's
-	place      *place     // the extranonce space that the lease is of
-	lease      space.Lease
-	e2size     int
+	holding               // place is nil: it has not subscribed
+	proven     bool       // it had a share accepted
 	authorized bool
 	workers    map[string]*accounts.Worker
 	wish       vardiff.Wish // heard before authorize
 	vardiff    vardiff.Miner
 	book       vardiff.Book
-	told       float64 // difficulty that the miner was told last
-	sent       jobKey  // of the job that the miner was sent last; 0: none
-	before     former  // what held before the last mining.set_extranonce
+	told       float64  // difficulty that the miner was told last
+	sent       jobKey   // of the job that the miner was sent last; 0: none
+	former     []former // what held before each mining.set_extranonce, newest first
+	restored   *past    // of the session that is resumed, until it authorizes
 }
+
+// holding is a search space of a miner: its extranonce1, the size of extranonce2, and
+// what was found in it.
+type holding struct {
+	place  *place
+	lease  *space.Lease
+	e2size int
+	seen   *share.Seen
+}
+
+// size is that of the whole extranonce. The caller holds mu.
+func (h *holding) size() int { return len(h.lease.Extranonce) + h.e2size }
 
 // former is the search space that a miner had for jobs before a number.
 type former struct {
-	until  uint64
-	place  *place
-	lease  space.Lease
-	e2size int
+	until uint64
+	holding
 }
 
+// maxFormer is how many former search spaces are remembered.
+const maxFormer = 4
+
 // space is the search space that the miner has for a job. The caller holds mu.
-func (s *session) space(number uint64) (where *place, extranonce1 []byte, e2size int) {
-	if number < s.before.until {
-		return s.before.place, s.before.lease.Extranonce, s.before.e2size
+func (s *session) space(number uint64) *holding {
+	at := &s.holding
+	for i := range s.former {
+		if number < s.former[i].until {
+			at = &s.former[i].holding
+		}
 	}
-	return s.place, s.lease.Extranonce, s.e2size
+	return at
+}
+
+// past is what a session leaves behind with its lease: the shares are for whoever gets
+// the value next, the rest for the connection that resumes it.
+type past struct {
+	seen    *share.Seen
+	vardiff vardiff.Miner
+	book    vardiff.Book
+	ready   bool // it had authorized
+}
+
+// past is that of the session. The caller holds mu.
+func (s *session) past() *past {
+	return &past{seen: s.seen, vardiff: s.vardiff, book: s.book, ready: s.authorized}
 }
 
 // place is an extranonce space with the size of extranonce2 that goes with it.
@@ -51,12 +84,10 @@ type place struct {
 	source int // upstream whose space it is; -1: our own, good for any node
 }
 
-// size is that of the whole extranonce. The caller holds mu.
-func (s *session) size() int { return len(s.lease.Extranonce) + s.e2size }
-
 var (
 	errNoWork     = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
 	errMoved      = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
+	errTaken      = errors.New("its extranonce went to another connection: it has not had a share, or its session was resumed")
 	errNotAllowed = &stratum.Error{Code: stratum.CodeUnauthorized, Text: "Unauthorized worker"}
 )
 
@@ -68,7 +99,7 @@ func (p *Proxy) Connected(c *stratum.Conn) error {
 
 func sessionOf(c *stratum.Conn) *session { return c.Data().(*session) }
 
-// Subscribe implements stratum.Handler: it leases an extranonce1.
+// Subscribe implements stratum.Handler: it assigns an extranonce1.
 func (p *Proxy) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription, error) {
 	if p.away.Load() {
 		c.Close(errNoWork)
@@ -76,25 +107,70 @@ func (p *Proxy) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription,
 	}
 	s := sessionOf(c)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.place == nil {
-		if err := p.settle(s, resume); err != nil {
+		if err := p.settle(s, space.Request{Resume: resume}); err != nil {
+			s.mu.Unlock()
 			return stratum.Subscription{}, err
 		}
 	}
-	return stratum.Subscription{SessionID: s.lease.ID, Extranonce1: s.lease.Extranonce, Extranonce2Size: s.e2size}, nil
+	subscription := stratum.Subscription{SessionID: s.lease.ID, Extranonce1: s.lease.Extranonce, Extranonce2Size: s.e2size}
+	lease := s.lease
+	s.mu.Unlock()
+	p.restore(s, lease)
+	return subscription, nil
 }
 
-// settle leases a place in the present space. The caller holds s.mu.
-func (p *Proxy) settle(s *session, resume string) error {
+// settle gives a session a place in the present space. The caller holds s.mu.
+func (p *Proxy) settle(s *session, r space.Request) error {
 	where := p.place.Load()
-	lease, err := where.Take(p.now(), resume)
+	r.Address, r.Holder, r.Taken = s.conn.Address(), s, func() { s.conn.Close(errTaken) }
+	lease, err := where.Take(p.now(), r)
 	if err != nil {
-		p.log.Warn("miner turned away", "address", s.conn.RemoteAddr().String(), "error", err)
+		p.turnAway(s, err)
 		return &stratum.Error{Code: stratum.CodeOther, Text: err.Error()}
 	}
-	s.place, s.lease, s.e2size = where, lease, where.e2size
+	s.holding = holding{place: where, lease: lease, e2size: where.e2size}
+	if past, _ := lease.Kept.(*past); past != nil {
+		s.seen = past.seen
+	} else {
+		s.seen = share.NewSeen(p.config.StaleGrace)
+	}
+	if s.proven {
+		lease.Prove(s.past())
+	}
 	return nil
+}
+
+// turnAwayLog is how often it is logged that miners are turned away.
+const turnAwayLog = 10 * time.Second
+
+// turnAway counts a miner that found no place.
+func (p *Proxy) turnAway(s *session, err error) {
+	n := p.turnedAway.Add(1)
+	now := p.now().UnixNano()
+	if last := p.turnAwayLogged.Load(); now-last >= int64(turnAwayLog) && p.turnAwayLogged.CompareAndSwap(last, now) {
+		p.log.Warn("miners are turned away", "address", s.conn.RemoteAddr().String(), "error", err, "so far", n)
+	}
+}
+
+// restore takes over the difficulty of the session that was resumed with a lease: shares
+// of its jobs may still come. The old connection may be there yet.
+func (p *Proxy) restore(s *session, lease *space.Lease) {
+	if !lease.Resumed {
+		return
+	}
+	was, _ := lease.Kept.(*past)
+	if former, _ := lease.Former.(*session); former != nil {
+		former.mu.Lock()
+		was = former.past()
+		former.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was == nil || s.authorized || s.lease != lease {
+		return
+	}
+	s.seen, s.restored = was.seen, was
 }
 
 // Authorize implements stratum.Handler.
@@ -125,6 +201,10 @@ func (p *Proxy) Authorized(c *stratum.Conn) {
 		s.authorized = true
 		start, least := p.startDifficulty(s)
 		s.vardiff = vardiff.New(p.vardiff, p.now(), start, least)
+		if r := s.restored; r != nil && r.ready {
+			s.vardiff, s.book = r.vardiff.Again(p.now()), r.book
+		}
+		s.restored = nil
 		s.vardiff.Suggest(p.vardiff, p.now(), s.wish)
 	}
 	j := p.jobs.latest()
@@ -235,7 +315,7 @@ func (p *Proxy) Disconnected(c *stratum.Conn, reason error) {
 		w.Disconnected()
 	}
 	if s.place != nil {
-		s.place.Release(p.now(), s.lease.ID)
+		s.lease.Release(p.now(), s.past())
 	}
 	if reason != nil {
 		p.log.Debug("miner left", "address", c.RemoteAddr().String(), "reason", reason)
@@ -251,22 +331,20 @@ func (p *Proxy) moveIfNeeded(s *session, next *job) (moved bool) {
 	if s.place == nil || s.place == where || where.source < 0 && p.fitsNode(s.size()) {
 		return false
 	}
-	old, oldID := s.place, s.lease.ID
-	before := former{place: s.place, lease: s.lease, e2size: s.e2size}
 	if !s.conn.WantsExtranonce() {
 		s.conn.Close(errMoved)
 		return false
 	}
-	s.place = nil
-	if err := p.settle(s, ""); err != nil {
-		s.place = old
+	before := former{holding: s.holding}
+	if err := p.settle(s, space.Request{Resume: before.lease.ID, Keep: true}); err != nil {
 		s.conn.Close(err)
 		return false
 	}
-	old.Release(p.now(), oldID)
+	before.lease.Release(p.now(), &past{seen: before.seen})
 	if next != nil {
 		before.until = next.number
-		s.before = before
+		s.former = slices.Insert(s.former, 0, before)
+		s.former = s.former[:min(len(s.former), maxFormer)]
 	}
 	return s.conn.SetExtranonce(s.lease.Extranonce, s.e2size)
 }

@@ -39,6 +39,8 @@ type attempt struct {
 	key         jobKey
 	v           *variant // nil: it failed before there was anything to hash
 	extranonce1 []byte
+	seen        *share.Seen
+	lost        bool // the extranonce is another miner's now
 	version     uint32
 	difficulty  float64 // what it is judged by
 
@@ -117,7 +119,7 @@ func (p *Proxy) strayShare(s *session, in *stratum.Share) {
 	p.admit(s, attempts)
 	tmp.hash(attempts)
 	if a := &attempts[0]; a.v != nil && a.j.network.MetBy(&a.hash) {
-		p.block(a)
+		p.block(p.now(), a)
 	}
 }
 
@@ -147,12 +149,22 @@ func (p *Proxy) submit(s *session, tmp *scratch, n int) {
 	changed := false
 	for i := range attempts {
 		if a := &attempts[i]; a.refusal == nil {
+			s.prove()
 			_, different := s.vardiff.Share(p.vardiff, now, a.difficulty)
 			changed = changed || different
 		}
 	}
 	if changed {
 		p.changeDifficulty(s)
+	}
+}
+
+// prove makes a session's lease its own, now that it had a share accepted. The caller
+// holds mu.
+func (s *session) prove() {
+	if !s.proven {
+		s.proven = true
+		s.lease.Prove(s.past())
 	}
 }
 
@@ -171,12 +183,15 @@ func (p *Proxy) admit(s *session, attempts []attempt) {
 	for i := range attempts {
 		a, in := &attempts[i], &spaces[i]
 		a.w, a.difficulty = s.workers[a.in.Worker], s.vardiff.Difficulty()
-		in.place, a.extranonce1, in.e2size = s.place, s.lease.Extranonce, s.e2size
-		if a.j != nil {
-			in.place, a.extranonce1, in.e2size = s.space(a.j.number)
-			if d := s.book.Difficulty(uint64(a.key)); d > 0 {
-				a.difficulty = d
-			}
+		if s.place == nil || a.j == nil {
+			in.place = s.place
+			continue
+		}
+		at := s.space(a.j.number)
+		in.place, in.e2size = at.place, at.e2size
+		a.extranonce1, a.seen, a.lost = at.lease.Extranonce, at.seen, at.lease.Lost()
+		if d := s.book.Difficulty(uint64(a.key)); d > 0 {
+			a.difficulty = d
 		}
 	}
 	s.mu.Unlock()
@@ -264,9 +279,13 @@ func (p *Proxy) judge(now time.Time, a *attempt) {
 	j := a.j
 	a.reached = share.Difficulty(&a.hash)
 	isBlock := j.network.MetBy(&a.hash)
-	fresh := isBlock && p.block(a)
+	fresh := isBlock && p.block(now, a)
 	if a.w == nil {
 		a.refuse(accounts.Malformed, errNotAllowed)
+		return
+	}
+	if a.lost {
+		a.refuse(accounts.Stale, errStale)
 		return
 	}
 	if !p.working.Load() {
@@ -282,7 +301,7 @@ func (p *Proxy) judge(now time.Time, a *attempt) {
 		return
 	}
 	if !isBlock {
-		fresh = j.seen.Add(&a.hash)
+		fresh = a.seen.Add(now, j.tip, &a.hash)
 	}
 	if !fresh {
 		a.refuse(accounts.Duplicate, errDuplicate)
@@ -310,8 +329,8 @@ func meets(hash *chainhash.Hash, reached, difficulty float64) bool {
 
 // block takes a hash that meets the network's target to the journal, and to the nodes or
 // the pool. fresh: it came for the first time.
-func (p *Proxy) block(a *attempt) (fresh bool) {
-	if !a.j.seen.Add(&a.hash) {
+func (p *Proxy) block(now time.Time, a *attempt) (fresh bool) {
+	if !a.seen.Add(now, a.j.tip, &a.hash) {
 		return false
 	}
 	if a.j.pool != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"pgregory.net/rapid"
 
 	"lode/pool/accounts"
+	"lode/pool/share"
+	"lode/pool/space"
 	"lode/pool/vardiff"
 	"lode/stratum"
 	"lode/stratum/merkle"
@@ -144,7 +147,7 @@ func judgeVector(t testing.TB, p *Proxy, j *job, v vector, difficulty float64, c
 	}
 	var tmp scratch
 	a := &tmp.attempts[0]
-	*a = attempt{in: &s, w: p.accounts.Worker("w"), j: j, extranonce1: e1, difficulty: difficulty}
+	*a = attempt{in: &s, w: p.accounts.Worker("w"), j: j, extranonce1: e1, difficulty: difficulty, seen: seenIn(p)}
 	a.check(len(e1) + len(s.Extranonce2))
 	tmp.hash(tmp.attempts[:1])
 	if a.v != nil {
@@ -152,6 +155,14 @@ func judgeVector(t testing.TB, p *Proxy, j *job, v vector, difficulty float64, c
 	}
 	return a.outcome, a.reached, a.refusal
 }
+
+// seenIn is the shares that judgeVector has met with a Proxy.
+func seenIn(p *Proxy) *share.Seen {
+	seen, _ := allSeen.LoadOrStore(p, share.NewSeen(0))
+	return seen.(*share.Seen)
+}
+
+var allSeen sync.Map
 
 func code(err error) int {
 	var e *stratum.Error
@@ -178,7 +189,7 @@ func TestVectors(t *testing.T) {
 				t.Errorf("other nonce: %v %v, want low difficulty", o, err)
 			}
 			hash, err := chainhash.NewHashFromStr(v.hash)
-			if err != nil || j.seen.Add(hash) {
+			if err != nil || seenIn(p).Add(p.now(), j.tip, hash) {
 				t.Errorf("hash %s was not met (%v)", v.hash, err)
 			}
 		})
@@ -301,11 +312,16 @@ func TestMayFind(t *testing.T) {
 
 // loggedIn is a session without a connection, whose difficulty does not change.
 func loggedIn(p *Proxy, difficulty float64) *session {
-	s := &session{
-		place: p.home, e2size: ownExtranonce2Size, authorized: true,
-		workers: map[string]*accounts.Worker{"w": p.accounts.Worker("w")},
+	lease, err := p.home.Take(p.now(), space.Request{})
+	if err != nil {
+		panic(err) // there are 2^24
 	}
-	s.lease.Extranonce = []byte{1, 2, 3, 4}
+	lease.Extranonce = []byte{1, 2, 3, 4}
+	s := &session{
+		holding:    holding{place: p.home, lease: lease, e2size: ownExtranonce2Size, seen: share.NewSeen(p.config.StaleGrace)},
+		authorized: true,
+		workers:    map[string]*accounts.Worker{"w": p.accounts.Worker("w")},
+	}
 	s.vardiff = vardiff.New(p.vardiff, p.now(), difficulty, 0)
 	return s
 }

@@ -56,6 +56,9 @@ func (c *Conn) ID() uint64 { return c.id }
 // RemoteAddr is the miner's address, as told by the balancer where there is one.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
+// Address is what limits go by: the miner's, or the /64 of an IPv6 one.
+func (c *Conn) Address() netip.Addr { return c.address }
+
 // SetData keeps what belongs to the connection; call it in Handler.Connected.
 func (c *Conn) SetData(data any) { c.data = data }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"pgregory.net/rapid"
@@ -46,19 +47,89 @@ func TestDifficultyExact(t *testing.T) {
 	})
 }
 
+// numbered is a hash that looks like work.
+func numbered(n uint32) *chainhash.Hash {
+	var h chainhash.Hash
+	binary.LittleEndian.PutUint32(h[3:], n)
+	return &h
+}
+
+// TestSeen: no share counts twice within Memory, or while its tip does; and then it is
+// forgotten.
 func TestSeen(t *testing.T) {
-	var s share.Seen
-	for i := range uint32(1000) {
-		var h chainhash.Hash
-		binary.LittleEndian.PutUint32(h[3:], i)
-		if !s.Add(&h) {
-			t.Fatalf("%d is not new", i)
-		}
-		if s.Add(&h) {
-			t.Fatalf("%d is new again", i)
+	const grace = 5 * time.Second
+	now := time.Unix(1_700_000_000, 0)
+	s := share.NewSeen(grace)
+	once := func(from, to uint32, tip uint64, want bool) {
+		t.Helper()
+		for n := from; n < to; n++ {
+			if s.Add(now, tip, numbered(n)) != want {
+				t.Fatalf("share %d is new: want %v", n, want)
+			}
 		}
 	}
-	if s.Len() != 1000 {
-		t.Errorf("%d hashes", s.Len())
+	once(0, 1000, 1, true)
+	once(0, 1000, 1, false)
+	now = now.Add(share.Memory - 1)
+	once(0, 1000, 1, false)
+	once(1000, 1100, 1, true)
+	now = now.Add(share.Memory - 2)
+	once(1000, 1100, 1, false)
+	// Another tip: shares of the one before are known for as long as they count.
+	now = now.Add(grace)
+	once(1100, 1200, 2, true)
+	once(1100, 1200, 2, false)
+	now = now.Add(grace - 1)
+	once(1200, 1201, 3, true)
+	once(1100, 1200, 2, false)
+	for tip := uint64(4); tip < 10; tip++ {
+		now = now.Add(time.Hour)
+		once(10000*uint32(tip), 10000*uint32(tip)+5000, tip, true)
+		if n := s.Len(); n > 11_000 {
+			t.Errorf("%d shares are remembered", n)
+		}
 	}
+	now = now.Add(time.Hour)
+	once(2_000_000, 2_000_001, 10, true)
+	now = now.Add(time.Hour)
+	once(0, 1, 11, true)
+	if n := s.Len(); n != 2 {
+		t.Errorf("%d shares are remembered, want 2", n)
+	}
+}
+
+// TestSeenProperties compares with a list of all that was found.
+func TestSeenProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Unix(1_700_000_000, 0)
+		grace := time.Duration(rapid.IntRange(0, 100).Draw(t, "grace")) * time.Second
+		s := share.NewSeen(grace)
+		type found struct {
+			at  time.Time
+			tip uint64
+		}
+		last := map[uint32]found{}
+		changed := []time.Time{{}} // when each tip came
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "seconds")) * time.Second)
+			if rapid.IntRange(0, 5).Draw(t, "block") == 0 {
+				changed = append(changed, now)
+			}
+			tip := uint64(len(changed) - 1)
+			n := rapid.Uint32Range(0, 50).Draw(t, "share")
+			isNew := s.Add(now, tip, numbered(n))
+			was, known := last[n]
+			// Its job may still be there if it was sent within Memory, and its tip counts.
+			counts := known && now.Sub(was.at) < share.Memory && (was.tip == tip || now.Sub(changed[was.tip+1]) < grace)
+			if counts && isNew {
+				t.Fatalf("share %d of %v ago counts again", n, now.Sub(was.at))
+			}
+			if !known && !isNew {
+				t.Fatalf("share %d is no duplicate", n)
+			}
+			if isNew {
+				last[n] = found{now, tip}
+			}
+		}
+	})
 }

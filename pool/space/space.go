@@ -1,57 +1,127 @@
 // Package space hands out extranonce1 values, so that no two miners ever search the
-// same work. A value stays leased for a while after its miner left, and goes back to
-// it if it returns with its session id.
+// same work.
+//
+// A value belongs to a connection, and is free again when that ends. When a share of its
+// miner was accepted (Lease.Prove) it is leased: it outlives the connection for a while,
+// and goes to the one that brings its session id, at once also if the old connection has
+// not been found dead yet. A space that is full takes back what is needed least: see
+// Space.victim. Connections that prove nothing keep nobody out.
 package space
 
 import (
+	"container/list"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// ErrFull is a space without a free value.
+// ErrFull is a space in which every value is with a miner that works.
 var ErrFull = errors.New("no extranonce is free: too many miners for the upstream's extranonce space")
+
+const (
+	// smallest is the size in bytes up to which a space hands out the value that was free
+	// for longest. Larger ones count, and are never near full.
+	smallest = 2
+	// An address is held to its part of a full space: 1/fraction of it.
+	fraction = 16
+	// patience is how long a connection without a share is left alone by those of
+	// addresses that have as many of them.
+	patience = 10 * time.Second
+	// samples of connections without a share are looked at to find an address with many.
+	samples = 16
+	// Leases without a connection that are kept in a large space: of one address, of all.
+	maxIdleAddress, maxIdle = 8192, 65536
+)
 
 // Space is a set of extranonce1 values with a common prefix.
 type Space struct {
 	prefix []byte
-	size   int           // bytes after the prefix, 1 to 4
-	hold   time.Duration // a lease outlives its miner so long
+	size   int           // bytes after the prefix, 0 to 4
+	hold   time.Duration // a lease outlives its connection so long
 
-	mu    sync.Mutex // guards the rest
-	next  uint32
-	byID  map[string]*lease
-	inUse map[uint32]*lease
-	idle  []*lease // released, oldest first; may hold leases that were resumed since
+	mu        sync.Mutex // guards the rest
+	next      uint32     // the next value that was never used, or in a large space is tried
+	unused    int        // such values, in a small space
+	freed     []freed    // oldest first, in a small space
+	used      map[uint32]*place
+	byID      map[string]*place
+	unproven  []*place // with a connection; place.at is the index
+	idle      *list.List
+	addresses map[netip.Addr]*address
 }
 
-type lease struct {
-	id       string
-	value    uint32
-	released time.Time // zero: a miner has it
+// freed is a value that can be handed out again.
+type freed struct {
+	value uint32
+	kept  any
 }
 
-// Lease is an extranonce1 and the session id that brings it back.
+// address is what an address has of the space, oldest first.
+type address struct{ unproven, idle *list.List }
+
+// place is a value that is not free. It is in one of three states: unproven with a
+// connection, proven with a connection, idle.
+type place struct {
+	id      string
+	value   uint32
+	kept    any
+	holder  *Lease // nil: idle
+	proven  bool
+	since   time.Time // taken or released
+	address netip.Addr
+	at      int           // in Space.unproven
+	mine    *list.Element // in the address's list of its state
+	element *list.Element // in Space.idle
+}
+
+// Request is what a miner asks for.
+type Request struct {
+	// Resume is a session id that is asked for again, "": none. Keep gives the session
+	// that id also if it is not known here: for a miner that comes from another space.
+	Resume string
+	Keep   bool
+	// Address is the miner's: full spaces are shared by address.
+	Address netip.Addr
+	// Holder stands for the connection. Taken is called when the place is given to
+	// another one, with no lock of the space: the connection is then to be closed.
+	Holder any
+	Taken  func()
+}
+
+// Lease is the tenure of an extranonce1 by one connection.
 type Lease struct {
-	ID         string
+	ID         string // brings it back
 	Extranonce []byte
+	Resumed    bool
+	// Kept is what the last miner that had the value left with it (Prove, Release).
+	Kept any
+	// Former is the Holder of a connection that was there when the session was resumed.
+	Former any
+
+	space *Space
+	place *place
+	taken func()
+	who   any
+	lost  atomic.Bool
 }
 
-// New makes a space of all values of size bytes (1 to 4) after prefix.
+// New makes a space of all values of size bytes (0 to 4) after prefix.
 func New(prefix []byte, size int, hold time.Duration) (*Space, error) {
-	if size < 1 || size > 4 {
-		return nil, fmt.Errorf("extranonce space of %d bytes, want 1 to 4", size)
+	if size < 0 || size > 4 {
+		return nil, fmt.Errorf("extranonce space of %d bytes, want 0 to 4", size)
 	}
 	s := &Space{
-		prefix: append([]byte(nil), prefix...),
-		size:   size,
-		hold:   hold,
-		byID:   make(map[string]*lease),
-		inUse:  make(map[uint32]*lease),
+		prefix: append([]byte(nil), prefix...), size: size, hold: hold,
+		used: make(map[uint32]*place), byID: make(map[string]*place),
+		idle: list.New(), addresses: make(map[netip.Addr]*address),
 	}
+	s.unused = s.Capacity()
 	// A random start keeps a restarted proxy from giving new miners the values
 	// that its predecessor gave to others, who may still send shares.
 	var start [4]byte
@@ -65,70 +135,253 @@ func (s *Space) Size() int { return len(s.prefix) + s.size }
 
 func (s *Space) mask() uint32 { return uint32(1<<(8*s.size) - 1) }
 
-// Capacity is how many leases there can be.
+// Capacity is how many values there are.
 func (s *Space) Capacity() int { return int(s.mask()) + 1 }
 
-// Take leases a value: that of the session resume, if it is known and its miner
-// gone, else a fresh one.
-func (s *Space) Take(now time.Time, resume string) (Lease, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expire(now)
-	if l := s.byID[resume]; l != nil && !l.released.IsZero() {
-		l.released = time.Time{}
-		return s.lease(l), nil
-	}
-	if len(s.inUse) >= s.Capacity() {
-		return Lease{}, ErrFull
-	}
-	for s.inUse[s.next&s.mask()] != nil {
-		s.next++
-	}
-	var id [8]byte
-	_, _ = rand.Read(id[:])
-	l := &lease{id: fmt.Sprintf("%x", id), value: s.next & s.mask()}
-	s.next++
-	s.byID[l.id], s.inUse[l.value] = l, l
-	return s.lease(l), nil
-}
-
-func (s *Space) lease(l *lease) Lease {
-	b := binary.BigEndian.AppendUint32(append([]byte(nil), s.prefix...), l.value<<(8*(4-s.size)))
-	return Lease{ID: l.id, Extranonce: b[:len(s.prefix)+s.size]}
-}
-
-// Release gives a value back; it stays reserved for its session for a while.
-func (s *Space) Release(now time.Time, id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l := s.byID[id]; l != nil && l.released.IsZero() {
-		l.released = now
-		s.idle = append(s.idle, l)
-	}
-	s.expire(now)
-}
-
-func (s *Space) expire(now time.Time) {
-	for len(s.idle) > 0 {
-		l := s.idle[0]
-		switch {
-		case l.released.IsZero() || s.byID[l.id] != l:
-			// resumed since, and perhaps released again: then it stands further back
-		case now.Sub(l.released) < s.hold:
-			return
-		default:
-			delete(s.byID, l.id)
-			delete(s.inUse, l.value)
-		}
-		s.idle = s.idle[1:]
-	}
-}
+// share is what a full space leaves an address before it must give way to itself.
+func (s *Space) share() int { return max(2, s.Capacity()/fraction) }
 
 // Leased is how many values are not free.
 func (s *Space) Leased() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.inUse)
+	return len(s.used)
+}
+
+// Take gives a connection a value: that of the session which it resumes, if that is
+// known, else another.
+func (s *Space) Take(now time.Time, r Request) (*Lease, error) {
+	s.mu.Lock()
+	s.expire(now)
+	l, loser, err := s.take(now, r)
+	s.mu.Unlock()
+	if loser != nil && loser.taken != nil {
+		loser.taken()
+	}
+	return l, err
+}
+
+func (s *Space) take(now time.Time, r Request) (l, loser *Lease, err error) {
+	if p := s.byID[r.Resume]; p != nil {
+		loser = p.holder
+		s.leave(p)
+		l = s.enter(p, now, r)
+		l.Resumed = true
+		if loser != nil {
+			loser.lost.Store(true)
+			l.Former = loser.who
+		}
+		return l, loser, nil
+	}
+	p := &place{id: newID(r)}
+	if value, ok := s.free(); ok {
+		p.value, p.kept = value.value, value.kept
+	} else {
+		v := s.victim(now, r.Address)
+		if v == nil {
+			return nil, nil, ErrFull
+		}
+		if loser = v.holder; loser != nil {
+			loser.lost.Store(true)
+		}
+		s.remove(v)
+		p.value, p.kept = v.value, v.kept
+	}
+	s.used[p.value], s.byID[p.id] = p, p
+	return s.enter(p, now, r), loser, nil
+}
+
+func newID(r Request) string {
+	if r.Keep && r.Resume != "" {
+		return r.Resume
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:])
+	return fmt.Sprintf("%x", id)
+}
+
+// free finds a free value.
+func (s *Space) free() (v freed, ok bool) {
+	switch {
+	case len(s.used) >= s.Capacity():
+		return v, false
+	case s.size > smallest:
+		for s.used[s.next&s.mask()] != nil {
+			s.next++
+		}
+	case s.unused == 0:
+		v = s.freed[0]
+		s.freed = s.freed[1:]
+		return v, true
+	default:
+		s.unused--
+	}
+	v.value = s.next & s.mask()
+	s.next++
+	return v, true
+}
+
+// victim is the place that a full space takes back for an address, nil: none. An address
+// that has more than its share gives way to itself. Then connections that have not had a
+// share go, if one address has many of them; then idle leases, the oldest first; then any
+// connection that has not had a share for a while.
+func (s *Space) victim(now time.Time, from netip.Addr) *place {
+	mine := address{list.New(), list.New()}
+	if a := s.addresses[from]; a != nil {
+		mine = *a
+	}
+	crowded := mine.unproven.Len() >= s.share()
+	most := s.most()
+	switch {
+	case mine.idle.Len() >= s.share(), crowded && mine.idle.Len() > 0:
+		return mine.idle.Front().Value.(*place)
+	case crowded:
+		return oldest(&mine)
+	case most != nil && most.unproven.Len() >= s.share():
+		return oldest(most)
+	case s.idle.Len() > 0:
+		return s.idle.Front().Value.(*place)
+	case most == nil, most.unproven.Len() <= mine.unproven.Len()+1 && now.Sub(oldest(most).since) < patience:
+		return nil
+	}
+	return oldest(most)
+}
+
+// most is an address with the most connections that have not had a share, among some; nil:
+// there are none.
+func (s *Space) most() (most *address) {
+	for range min(samples, len(s.unproven)) {
+		a := s.addresses[s.unproven[mathrand.IntN(len(s.unproven))].address]
+		if most == nil || a.unproven.Len() > most.unproven.Len() ||
+			a.unproven.Len() == most.unproven.Len() && oldest(a).since.Before(oldest(most).since) {
+			most = a
+		}
+	}
+	return most
+}
+
+// oldest is the connection of an address that has been without a share for longest.
+func oldest(a *address) *place { return a.unproven.Front().Value.(*place) }
+
+// enter gives a place, which is in no state, to a connection.
+func (s *Space) enter(p *place, now time.Time, r Request) *Lease {
+	value := binary.BigEndian.AppendUint32(append([]byte(nil), s.prefix...), uint32(uint64(p.value)<<(8*(4-s.size))))
+	l := &Lease{
+		ID: p.id, Extranonce: value[:len(s.prefix)+s.size], Kept: p.kept,
+		space: s, place: p, taken: r.Taken, who: r.Holder,
+	}
+	p.holder, p.since, p.address = l, now, r.Address
+	if !p.proven {
+		p.mine = s.of(p.address).unproven.PushBack(p)
+		p.at = len(s.unproven)
+		s.unproven = append(s.unproven, p)
+	}
+	return l
+}
+
+// leave takes a place out of its state.
+func (s *Space) leave(p *place) {
+	a := s.addresses[p.address]
+	switch {
+	case p.holder == nil:
+		a.idle.Remove(p.mine)
+		s.idle.Remove(p.element)
+	case !p.proven:
+		a.unproven.Remove(p.mine)
+		last := len(s.unproven) - 1
+		s.unproven[p.at] = s.unproven[last]
+		s.unproven[p.at].at = p.at
+		s.unproven[last] = nil
+		s.unproven = s.unproven[:last]
+	}
+	if a != nil && a.idle.Len() == 0 && a.unproven.Len() == 0 {
+		delete(s.addresses, p.address)
+	}
+	p.mine, p.element = nil, nil
+}
+
+// of is what an address has.
+func (s *Space) of(from netip.Addr) *address {
+	a := s.addresses[from]
+	if a == nil {
+		a = &address{list.New(), list.New()}
+		s.addresses[from] = a
+	}
+	return a
+}
+
+// remove ends a place; its value is neither free nor used then.
+func (s *Space) remove(p *place) {
+	s.leave(p)
+	delete(s.used, p.value)
+	delete(s.byID, p.id)
+	p.holder = nil // it has nothing to give back
+}
+
+// release makes a value free.
+func (s *Space) release(p *place, kept any) {
+	s.remove(p)
+	if s.size <= smallest {
+		s.freed = append(s.freed, freed{p.value, kept})
+	}
+}
+
+// expire frees what has been idle for too long.
+func (s *Space) expire(now time.Time) {
+	for s.idle.Len() > 0 {
+		p := s.idle.Front().Value.(*place)
+		if now.Sub(p.since) < s.hold {
+			return
+		}
+		s.release(p, nil) // no share of that time counts any more
+	}
+}
+
+// Lost reports whether the place was given to another connection: what this one finds
+// with it is no work of its own any more.
+func (l *Lease) Lost() bool { return l.lost.Load() }
+
+// Prove makes the lease outlive its connection; kept is left with the value for whoever
+// gets it next.
+func (l *Lease) Prove(kept any) {
+	s := l.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := l.place
+	if p.holder != l || p.proven {
+		return
+	}
+	s.leave(p)
+	p.proven, p.kept = true, kept
+}
+
+// Release ends the tenure, if it has not ended. A proven lease stays reserved for its
+// session for a while; kept is left with it.
+func (l *Lease) Release(now time.Time, kept any) {
+	s := l.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.expire(now)
+	p := l.place
+	if p.holder != l {
+		return
+	}
+	if !p.proven {
+		s.release(p, p.kept)
+		return
+	}
+	s.leave(p)
+	p.holder, p.since, p.kept = nil, now, kept
+	a := s.of(p.address)
+	p.mine, p.element = a.idle.PushBack(p), s.idle.PushBack(p)
+	if s.size > smallest {
+		if a.idle.Len() > maxIdleAddress {
+			s.release(a.idle.Front().Value.(*place), nil)
+		}
+		if s.idle.Len() > maxIdle {
+			s.release(s.idle.Front().Value.(*place), nil)
+		}
+	}
 }
 
 // Split says how many bytes of an upstream pool's extranonce2 of size bytes to take

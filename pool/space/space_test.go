@@ -2,6 +2,8 @@ package space_test
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -10,41 +12,289 @@ import (
 	"lode/pool/space"
 )
 
-func TestExhaustion(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	s, err := space.New([]byte{7}, 1, time.Minute)
+const hold = 10 * time.Minute
+
+var start = time.Unix(1_700_000_000, 0)
+
+// address is one of many.
+func address(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// miner is a connection with a place, or one that has lost it.
+type miner struct {
+	*space.Lease
+	taken int
+}
+
+func join(t testing.TB, s *space.Space, now time.Time, from int, resume string) (*miner, error) {
+	m := &miner{}
+	l, err := s.Take(now, space.Request{Resume: resume, Address: address(from), Holder: m, Taken: func() { m.taken++ }})
+	m.Lease = l
+	return m, err
+}
+
+func mustJoin(t testing.TB, s *space.Space, now time.Time, from int, resume string) *miner {
+	t.Helper()
+	m, err := join(t, s, now, from, resume)
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{}
-	var last space.Lease
-	for range 256 {
-		l, err := s.Take(now, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(l.Extranonce) != 2 || l.Extranonce[0] != 7 || seen[string(l.Extranonce)] {
-			t.Fatalf("extranonce %x", l.Extranonce)
-		}
-		seen[string(l.Extranonce)] = true
-		last = l
+	return m
+}
+
+func newSpace(t testing.TB, size int) *space.Space {
+	t.Helper()
+	s, err := space.New([]byte{7}, size, hold)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := s.Take(now, ""); !errors.Is(err, space.ErrFull) {
+	return s
+}
+
+// TestExhaustion: places of miners that work are not taken away; one that left has its
+// own for a while, unless it is needed.
+func TestExhaustion(t *testing.T) {
+	now := start
+	s := newSpace(t, 1)
+	seen := map[string]bool{}
+	miners := make([]*miner, 256)
+	for i := range miners {
+		m := mustJoin(t, s, now, i, "")
+		if e := m.Extranonce; len(e) != 2 || e[0] != 7 || seen[string(e)] {
+			t.Fatalf("extranonce %x", e)
+		}
+		seen[string(m.Extranonce)] = true
+		m.Prove(i)
+		miners[i] = m
+	}
+	if _, err := join(t, s, now, 1000, ""); !errors.Is(err, space.ErrFull) {
 		t.Fatalf("the 257th: %v", err)
 	}
-	if _, err := s.Take(now, last.ID); !errors.Is(err, space.ErrFull) {
-		t.Fatalf("a session in use was resumed: %v", err)
+	miners[3].Release(now, "three")
+	now = now.Add(time.Second)
+	miners[4].Release(now, "four")
+	if m := mustJoin(t, s, now.Add(hold-2*time.Second), 3, miners[3].ID); string(m.Extranonce) != string(miners[3].Extranonce) || !m.Resumed || m.Kept != "three" {
+		t.Errorf("resume: %+v", m.Lease)
+	} else {
+		m.Release(now, "three again")
 	}
-	s.Release(now, last.ID)
-	if _, err := s.Take(now.Add(59*time.Second), ""); !errors.Is(err, space.ErrFull) {
-		t.Fatalf("a lease was given away before its time: %v", err)
+	// The oldest goes to the newcomer, with what its miner left.
+	m := mustJoin(t, s, now, 1000, "")
+	if string(m.Extranonce) != string(miners[4].Extranonce) || m.Kept != "four" || m.Resumed || m.ID == miners[4].ID {
+		t.Errorf("the newcomer has %+v", m.Lease)
 	}
-	if l, err := s.Take(now.Add(59*time.Second), last.ID); err != nil || string(l.Extranonce) != string(last.Extranonce) {
-		t.Fatalf("resume: %x %v", l.Extranonce, err)
+	m.Prove("new")
+	if m := mustJoin(t, s, now, 4, miners[4].ID); string(m.Extranonce) != string(miners[3].Extranonce) {
+		t.Errorf("who comes back too late has %x", m.Extranonce)
 	}
-	s.Release(now.Add(time.Minute), last.ID)
-	if l, err := s.Take(now.Add(2*time.Minute), ""); err != nil || l.ID == last.ID {
-		t.Fatalf("after the lease: %v", err)
+	if s.Leased() != 256 {
+		t.Errorf("%d leased", s.Leased())
+	}
+}
+
+// TestStrangers: connections that prove nothing, however many, staying or leaving, keep
+// nobody out, and take nothing from those who work or have.
+func TestStrangers(t *testing.T) {
+	for name, c := range map[string]struct {
+		size      int
+		stay      bool
+		addresses int
+	}{
+		"one address, leaving, 1 byte":    {1, false, 1},
+		"one address, staying, 1 byte":    {1, true, 1},
+		"100 addresses, staying, 1 byte":  {1, true, 100},
+		"5000 addresses, staying, 1 byte": {1, true, 5000},
+		"one address, leaving, 2 bytes":   {2, false, 1},
+		"one address, staying, 2 bytes":   {2, true, 1},
+		"1000 addresses, staying, 2":      {2, true, 1000},
+		"one address, staying, 3 bytes":   {3, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := start
+			s := newSpace(t, c.size)
+			working := mustJoin(t, s, now, 1_000_000, "")
+			working.Prove(nil)
+			gone := mustJoin(t, s, now, 1_000_001, "")
+			gone.Prove(nil)
+			gone.Release(now, nil)
+			refused := 0
+			for i := range 65536 + 1000 {
+				now = now.Add(time.Millisecond)
+				m, err := join(t, s, now, i%c.addresses, "")
+				if err != nil {
+					refused++
+					continue
+				}
+				if !c.stay {
+					m.Release(now, nil)
+				}
+			}
+			if c.addresses == 1 && refused > 0 {
+				t.Errorf("%d of one address were refused: they give way to each other", refused)
+			}
+			if working.Lost() || working.taken > 0 {
+				t.Error("a working miner lost its place")
+			}
+			// Within a second a new miner is in, and is left to work.
+			var m *miner
+			for range 10 {
+				var err error
+				if m, err = join(t, s, now, 2_000_000, ""); err == nil {
+					break
+				}
+				now = now.Add(time.Second)
+			}
+			if m.Lease == nil {
+				t.Fatal("a new miner does not get in")
+			}
+			if c.addresses <= 100 {
+				for i := range 2000 {
+					_, _ = join(t, s, now.Add(time.Duration(i)*time.Millisecond), i%c.addresses, "")
+				}
+				if m.Lost() {
+					t.Error("a new miner was put out before it could show what it does")
+				}
+				if back := mustJoin(t, s, now, 1_000_001, gone.ID); c.addresses == 1 && string(back.Extranonce) != string(gone.Extranonce) {
+					t.Error("a miner that had left did not get its extranonce back")
+				}
+			}
+		})
+	}
+}
+
+// TestCheapShares: an address whose connections have a share accepted, leave and come
+// again, holds what a part of the space is and no more once it is full.
+func TestCheapShares(t *testing.T) {
+	now := start
+	s := newSpace(t, 1)
+	var honest []*miner
+	for i := range 100 {
+		m := mustJoin(t, s, now, 1000+i, "")
+		m.Prove(nil)
+		m.Release(now, nil)
+		honest = append(honest, m)
+	}
+	for range 10_000 {
+		m := mustJoin(t, s, now, 1, "")
+		m.Prove(nil)
+		m.Release(now, nil)
+	}
+	for i, m := range honest {
+		if back := mustJoin(t, s, now, 1000+i, m.ID); !back.Resumed {
+			t.Fatalf("miner %d lost its lease", i)
+		}
+	}
+}
+
+// TestFarm: many miners of one address that come back at once, without resuming, all get
+// in, and only their own old leases make room for them.
+func TestFarm(t *testing.T) {
+	now := start
+	s := newSpace(t, 1)
+	var other []*miner
+	for i := range 50 {
+		m := mustJoin(t, s, now, 1000+i, "")
+		m.Prove(nil)
+		other = append(other, m)
+	}
+	for range 3 { // power cuts
+		var farm []*miner
+		for range 200 {
+			farm = append(farm, mustJoin(t, s, now, 1, ""))
+		}
+		for i, m := range farm {
+			if m.Lost() {
+				t.Fatalf("miner %d of the farm was put out", i)
+			}
+			m.Prove(nil)
+		}
+		for _, m := range farm {
+			m.Release(now, nil)
+		}
+		now = now.Add(time.Minute)
+	}
+	for i, m := range other {
+		if m.Lost() {
+			t.Errorf("miner %d was put out", i)
+		}
+	}
+}
+
+// TestResume: the session goes over at once, and the old connection can neither use it
+// nor give it back.
+func TestResume(t *testing.T) {
+	for _, proven := range []bool{true, false} {
+		t.Run(fmt.Sprintf("proven %v", proven), func(t *testing.T) {
+			now := start
+			s := newSpace(t, 2)
+			old := mustJoin(t, s, now, 1, "")
+			if proven {
+				old.Prove("kept")
+			}
+			m := mustJoin(t, s, now, 2, old.ID)
+			if string(m.Extranonce) != string(old.Extranonce) || m.ID != old.ID || !m.Resumed || m.Former != any(old) || m.Kept == "kept" != proven {
+				t.Errorf("resumed %+v", m.Lease)
+			}
+			if !old.Lost() || old.taken != 1 || m.Lost() || m.taken != 0 {
+				t.Errorf("old: lost %v, told %d times", old.Lost(), old.taken)
+			}
+			old.Prove("x")
+			old.Release(now, "x")
+			other := mustJoin(t, s, now, 3, "")
+			if string(other.Extranonce) == string(m.Extranonce) || s.Leased() != 2 {
+				t.Errorf("the old connection gave back what was not its own")
+			}
+			m.Prove("new")
+			m.Release(now, "newer")
+			m.Release(now, "again")
+			if last := mustJoin(t, s, now.Add(hold-1), 2, m.ID); last.Kept != "newer" || !last.Resumed {
+				t.Errorf("at last %+v", last.Lease)
+			}
+		})
+	}
+	now := start
+	s := newSpace(t, 2)
+	if m := mustJoin(t, s, now, 1, "made up"); m.ID == "made up" || m.Resumed {
+		t.Errorf("a made-up session id was taken: %+v", m.Lease)
+	}
+	l, err := s.Take(now, space.Request{Resume: "moved", Keep: true})
+	if err != nil || l.ID != "moved" || l.Resumed {
+		t.Errorf("a session from another space: %+v, %v", l, err)
+	}
+	m := mustJoin(t, s, now, 1, "")
+	m.Prove(nil)
+	m.Release(now, nil)
+	if late := mustJoin(t, s, now.Add(hold), 1, m.ID); late.Resumed {
+		t.Error("a lease was kept for too long")
+	}
+	// What was not proven is free at once.
+	m = mustJoin(t, s, now, 1, "")
+	m.Release(now, nil)
+	if again := mustJoin(t, s, now, 1, m.ID); again.Resumed {
+		t.Error("a place without a share was kept")
+	}
+}
+
+// TestWholeExtranonce: a space of one place.
+func TestWholeExtranonce(t *testing.T) {
+	now := start
+	s := newSpace(t, 0)
+	m := mustJoin(t, s, now, 1, "")
+	if string(m.Extranonce) != "\x07" || s.Capacity() != 1 || s.Size() != 1 {
+		t.Errorf("extranonce %x of %d", m.Extranonce, s.Capacity())
+	}
+	if _, err := join(t, s, now, 2, ""); !errors.Is(err, space.ErrFull) {
+		t.Errorf("a second one: %v", err)
+	}
+	late := mustJoin(t, s, now.Add(time.Minute), 2, "")
+	if !m.Lost() {
+		t.Error("two have it")
+	}
+	late.Prove(nil)
+	if _, err := join(t, s, now.Add(time.Hour), 3, ""); !errors.Is(err, space.ErrFull) {
+		t.Errorf("beside one that works: %v", err)
 	}
 }
 
@@ -56,63 +306,87 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestNoOverlap: no value is ever with two miners, and none is given away while its
-// session may come back.
+// TestNoOverlap: no value is ever with two miners, whoever comes, goes, resumes, proves
+// itself and is put out; what was left with a value is there while its shares count.
 func TestNoOverlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const hold = time.Minute
-		now := time.Unix(1_700_000_000, 0)
+		now := start
 		s, err := space.New(nil, 1, hold)
 		if err != nil {
 			t.Fatal(err)
 		}
-		live := map[string]space.Lease{}     // by value
-		gone := map[string]time.Time{}       // by value, since when
-		released := map[string]space.Lease{} // by session
-		for range rapid.IntRange(1, 300).Draw(t, "steps") {
+		type tenant struct {
+			*miner
+			proven bool
+		}
+		type left struct {
+			what int
+			at   time.Time
+		}
+		var all []*tenant
+		remains := map[string]left{}
+		holders := map[string]*tenant{}
+		for step := range rapid.IntRange(1, 600).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "seconds")) * time.Second)
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
-			case 0:
-				l, err := s.Take(now, "")
+			pick := func() *tenant {
+				if len(all) == 0 {
+					return nil
+				}
+				return all[rapid.IntRange(0, len(all)-1).Draw(t, "which")]
+			}
+			switch what := rapid.IntRange(0, 9).Draw(t, "what"); what {
+			case 0, 1, 2, 3, 4, 5:
+				resume := ""
+				if m := pick(); m != nil && what == 0 {
+					resume = m.ID
+				}
+				m := &miner{}
+				l, err := s.Take(now, space.Request{Resume: resume, Address: address(rapid.IntRange(0, 3).Draw(t, "address")), Taken: func() { m.taken++ }})
 				if err != nil {
 					continue
 				}
+				m.Lease = l
 				value := string(l.Extranonce)
-				if _, ok := live[value]; ok {
-					t.Fatalf("%x is given twice", value)
+				if other := holders[value]; other != nil && (!other.Lost() || other.taken != 1) {
+					t.Fatalf("%x is with two miners", value)
 				}
-				if since, ok := gone[value]; ok && now.Sub(since) < hold {
-					t.Fatalf("%x was given away after %v", value, now.Sub(since))
+				if r, ok := remains[value]; ok && now.Sub(r.at) < hold && l.Kept != r.what {
+					t.Fatalf("%x: %v is left, want %d", value, l.Kept, r.what)
 				}
-				live[value] = l
-				delete(gone, value)
-			case 1:
-				for value, l := range live {
-					s.Release(now, l.ID)
-					delete(live, value)
-					gone[value] = now
-					released[l.ID] = l
-					break
+				holders[value] = &tenant{m, l.Resumed && l.Kept != nil}
+				all = append(all, holders[value])
+			case 6, 7:
+				if m := pick(); m != nil {
+					m.Prove(step)
+					if value := string(m.Extranonce); holders[value] == m && !m.Lost() && !m.proven {
+						m.proven = true
+						remains[value] = left{step, now.Add(1000 * time.Hour)}
+					}
 				}
-			case 2:
-				for id, old := range released {
-					value := string(old.Extranonce)
-					l, err := s.Take(now, id)
-					delete(released, id)
-					if err != nil {
-						break
+			default:
+				if m := pick(); m != nil {
+					m.Release(now, step)
+					if value := string(m.Extranonce); holders[value] == m && !m.Lost() {
+						delete(holders, value)
+						if m.proven {
+							remains[value] = left{step, now}
+						}
 					}
-					if _, ok := live[string(l.Extranonce)]; ok {
-						t.Fatalf("%x is given twice", l.Extranonce)
-					}
-					if since, ok := gone[value]; ok && now.Sub(since) < hold && string(l.Extranonce) != value {
-						t.Fatalf("session %s lost its value after %v", id, now.Sub(since))
-					}
-					live[string(l.Extranonce)] = l
-					delete(gone, string(l.Extranonce))
-					break
 				}
 			}
 		}
 	})
+}
+
+// BenchmarkTake is a connection that comes to a full space of 2 bytes.
+func BenchmarkTake(b *testing.B) {
+	s := newSpace(b, 2)
+	now := start
+	for i := range 65536 {
+		mustJoin(b, s, now, i%5000, "")
+	}
+	now = now.Add(time.Minute)
+	for i := 0; b.Loop(); i++ {
+		_, _ = join(b, s, now, i%5000, "") // most are refused when the first have been put out
+	}
 }

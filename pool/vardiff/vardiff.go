@@ -98,6 +98,13 @@ func New(c Config, now time.Time, start, least float64) Miner {
 	return m
 }
 
+// Again is the miner on another connection: what it does is judged anew, what is known of
+// it stays.
+func (m Miner) Again(now time.Time) Miner {
+	m.set(now, m.difficulty)
+	return m
+}
+
 // floor is the lowest difficulty that the miner may get.
 func (m *Miner) floor(c Config) float64 { return min(max(c.Min, m.least), c.Max) }
 
