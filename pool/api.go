@@ -11,6 +11,7 @@ import (
 
 	"lode/pool/accounts"
 	"lode/pool/api"
+	"lode/version"
 )
 
 // The API's answers. Rates are in H/s, difficulties pdiff, times RFC 3339.
@@ -64,6 +65,7 @@ type (
 func (p *Proxy) newAPI() *api.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{p})
+	version.Register(registry)
 	s := api.New()
 	s.Cheap("GET /healthz", p.serveHealth)
 	s.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))

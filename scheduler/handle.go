@@ -106,6 +106,12 @@ func launched(call *scheduler.Call) (ids []string) {
 
 // progress tells those who watch.
 func (s *Scheduler) progress(p core.Progress) {
+	switch EventType(p.Type) {
+	case EventReport:
+		s.tally.report(p.Task)
+	case EventEnded:
+		s.tally.ended(p.Ended.ID)
+	}
 	s.logProgress(p)
 	s.tell(Event{
 		Type: EventType(p.Type), FrameworkID: p.FrameworkID, Master: p.Master, Message: p.Message,

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lode/scheduler/api"
+	"lode/version"
 )
 
 // metrics are those of one scheduler; most are read from the core when asked for.
@@ -35,6 +36,7 @@ func newMetrics(s *Scheduler) *metrics {
 		}),
 	}
 	m.registry.MustRegister(m.persist, m.fetches, m.launch, &collector{s: s})
+	version.Register(m.registry)
 	return m
 }
 
@@ -73,39 +75,22 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge("lode_scheduler_suppressed", "Whether offers are suppressed because nothing is needed.", suppressed)
 
 	tasks := make(map[[2]string]float64)
-	var accepted, rejected, stale uint64
 	for _, t := range status.Tasks {
 		tasks[[2]string{t.Kind, t.State}]++
-		if t.Kind == "miner" {
-			accepted += t.Shares.Accepted
-			rejected += t.Shares.Rejected
-			stale += t.Shares.Stale
-		}
 	}
-	var given api.Yielded
-	for _, t := range status.Tasks {
-		if t.Miner == nil || t.Miner.Yielded == nil {
-			continue
-		}
-		y := t.Miner.Yielded
-		given.Count += y.Count
-		given.Away += y.Away
-		given.Parked += y.Parked
-		given.CPU += y.CPU
-		gauge("lode_yield_p99_seconds", "Upper bound of how long a thread of a miner goes on after somebody wants its cpu.",
-			y.P99, "task", t.ID, "agent", t.Hostname)
-		gauge("lode_parked_share", "Share of the time of a miner's threads in which others had the core.",
-			y.Share(), "task", t.ID, "agent", t.Hostname)
+	sums := c.s.tally.sums()
+	for outcome, n := range map[string]float64{"accepted": sums.accepted, "rejected": sums.rejected, "stale": sums.stale} {
+		emit(ch, prometheus.CounterValue, "lode_shares_total", "Shares of miners, by what became of them.", n, []string{"outcome", outcome})
 	}
-	gauge("lode_cores_given", "Times that running miners gave a core to somebody.", float64(given.Count))
-	gauge("lode_core_seconds", "Time of the running miners' threads.", given.CPU, "use", "harvested")
-	gauge("lode_core_seconds", "Time of the running miners' threads.", given.Away, "use", "away")
-	gauge("lode_core_seconds", "Time of the running miners' threads.", given.Parked, "use", "parked")
+	emit(ch, prometheus.CounterValue, "lode_share_difficulty_total", "Summed difficulty (pdiff) of accepted shares.", sums.difficulty, nil)
+	emit(ch, prometheus.CounterValue, "lode_hashes_total", "Hashes of miners.", sums.hashes, nil)
+	emit(ch, prometheus.CounterValue, "lode_cores_given_total", "Times that miners gave a core to somebody.", sums.given, nil)
+	for use, n := range map[string]float64{"harvested": sums.cpu, "away": sums.away, "parked": sums.parked} {
+		emit(ch, prometheus.CounterValue, "lode_core_seconds_total", "Time of the miners' threads.", n, []string{"use", use})
+	}
+	gauge("lode_yield_p99_seconds", "Greatest upper bound, over the running miners, of how long a thread goes on after somebody wants its cpu.", slowestYield(status))
 	for k, n := range tasks {
 		gauge("lode_tasks", "Tasks that have not ended.", n, "kind", k[0], "state", k[1])
-	}
-	for outcome, n := range map[string]uint64{"accepted": accepted, "rejected": rejected, "stale": stale} {
-		gauge("lode_shares", "Shares of the running miners since their start.", float64(n), "outcome", outcome)
 	}
 	blocks := map[string]float64{"submitted": 0, "confirmed": 0, "orphaned": 0}
 	for _, b := range status.Blocks {
@@ -125,6 +110,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range launched {
 		counter("lode_scheduler_launched_total", "Tasks launched.", n, "kind", kind)
 	}
+	for _, state := range endStates {
+		ended[state] += 0 // there from the start, so that the first end is a rise
+	}
 	for state, n := range ended {
 		counter("lode_scheduler_ended_total", "Tasks ended.", n, "state", state)
 	}
@@ -134,6 +122,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("lode_scheduler_orphans_total", "Unknown tasks killed.", counters.Orphans)
 	counter("lode_scheduler_messages_total", "Framework messages received.", counters.Messages)
 	counter("lode_scheduler_bad_messages_total", "Framework messages that made no sense.", counters.BadMessages)
+	if len(refused) == 0 {
+		refused["forged"] = 0
+	}
 	for kind, n := range refused {
 		counter("lode_scheduler_refused_messages_total", "Framework messages that were not believed.", n, "kind", kind)
 	}
@@ -146,6 +137,21 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter("lode_scheduler_subscriptions_total", "Subscriptions.", counters.Subscriptions)
 	counter("lode_scheduler_reconciliations_total", "Rounds of reconciliation.", counters.Reconciliations)
+}
+
+// endStates are those in which a task ends.
+var endStates = []string{
+	"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR",
+}
+
+func slowestYield(s api.Status) float64 {
+	slowest := 0.0
+	for _, t := range s.Tasks {
+		if t.Miner != nil && t.Miner.Yielded != nil {
+			slowest = max(slowest, t.Miner.Yielded.P99)
+		}
+	}
+	return slowest
 }
 
 // emit sends one metric; labels are names and values in turn.

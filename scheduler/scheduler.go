@@ -74,6 +74,7 @@ type Scheduler struct {
 	artifact api.Artifact
 	started  time.Time
 	history  *history.Recorder
+	tally    *tally
 
 	events  chan queued
 	stopped chan struct{} // closed when the loop has ended
@@ -95,9 +96,10 @@ type queued struct {
 // Run, or else Close, must be called afterwards.
 func New(config Config) (s *Scheduler, err error) {
 	config = config.withDefaults()
+	started := time.Now()
 	s = &Scheduler{
 		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, 1024), stopped: make(chan struct{}),
-		started: time.Now(), history: history.New(),
+		started: started, history: history.New(), tally: newTally(started),
 	}
 	defer func() {
 		if err != nil {

@@ -137,9 +137,14 @@ func TestProxyThenMiners(t *testing.T) {
 	if code, body := i.get("/healthz"); code != 200 {
 		t.Errorf("healthz: %d %s", code, body)
 	}
+	// What a step brought about is counted just after its status can be seen.
 	code, metrics := i.get("/metrics")
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(metrics, `outcome="stale"} 1`) && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+		code, metrics = i.get("/metrics")
+	}
 	for _, want := range []string{
-		"lode_hashrate 5e+06", `lode_tasks{kind="miner",state="TASK_RUNNING"} 1`, `lode_shares{outcome="stale"} 1`,
+		"lode_hashrate 5e+06", `lode_tasks{kind="miner",state="TASK_RUNNING"} 1`, `lode_shares_total{outcome="stale"} 1`,
 		"lode_scheduler_connected 1", "lode_scheduler_artifact_fetches_total 1", "lode_scheduler_launch_seconds_count 2",
 	} {
 		if code != 200 || !strings.Contains(metrics, want) {
