@@ -88,7 +88,12 @@ func emulatedHybrid(t testing.TB) hybridFunctions {
 				address(buffer), address(mask), address(out)))
 		}
 	}
-	return hybridFunctions{roll("hybridRollAVX512"), roll("hybridRollAVX2"), emulatedShani(t).table}
+	plain := func(record *hybridRecord, table *extensionTable, job *vectorRecord, blocks int, buffer *hybridPlainBuffer, mask *uint32, out *byte) {
+		m.Map(bytesOf((*hybridPlainMemory)(unsafe.Pointer(buffer)))) // its first field
+		call("hybridPlainAVX512", words(address(record), address(table), address(job), uint64(blocks),
+			address(buffer), address(mask), address(out)))
+	}
+	return hybridFunctions{roll("hybridRollAVX512"), roll("hybridRollAVX2"), plain, emulatedShani(t).table}
 }
 
 // emulatedShani are those for the SHA extensions.

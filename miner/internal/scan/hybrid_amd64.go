@@ -17,6 +17,9 @@ import (
 func hybridRollAVX512(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)
 
 //go:noescape
+func hybridPlainAVX512(record *hybridRecord, table *extensionTable, job *vectorRecord, blocks int, buffer *hybridPlainBuffer, mask *uint32, out *byte)
+
+//go:noescape
 func hybridRollAVX2(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)
 
 const (
@@ -44,24 +47,30 @@ type hybridRoll struct {
 // hybridFunctions are the assembly; tests put an emulation in their place.
 type hybridFunctions struct {
 	rollAVX512, rollAVX2 hybridRollFunc
+	plainAVX512          hybridPlainFunc
 	table                func(table *extensionTable, message *[4]uint32)
 }
 
 func hybridKernels() []Kernel {
-	return hybridKernelsOf(hybridFunctions{hybridRollAVX512, hybridRollAVX2, shaniTable},
+	return hybridKernelsOf(hybridFunctions{hybridRollAVX512, hybridRollAVX2, hybridPlainAVX512, shaniTable},
 		missing(cpuid.SHA, cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX512DQ), missing(cpuid.SHA, cpuid.AVX2))
 }
 
 func hybridKernelsOf(f hybridFunctions, lacksAVX512, lacksAVX2 string) []Kernel {
 	return []Kernel{
-		hybridRoll{name: "hybrid-roll", roll: f.rollAVX512, lead: 2, table: f.table}.kernel(1, lacksAVX512),
-		hybridRoll{name: "hybrid-avx2-roll", roll: f.rollAVX2, lead: 4, table: f.table}.kernel(1, lacksAVX2),
+		hybridRoll{name: "hybrid-roll", roll: f.rollAVX512, lead: 2, table: f.table}.kernel(1, "hybrid", lacksAVX512),
+		hybridRoll{name: "hybrid-avx2-roll", roll: f.rollAVX2, lead: 4, table: f.table}.kernel(1, "shani", lacksAVX2),
+		{
+			Name: "hybrid", Revision: 1,
+			Nonces: hybridLanes, States: 1, Batch: hybridPlainBatch, Missing: lacksAVX512,
+			New: func() Scanner { return newHybridPlainer(f.plainAVX512) },
+		},
 	}
 }
 
-func (x hybridRoll) kernel(revision int, missing string) Kernel {
+func (x hybridRoll) kernel(revision int, partner, missing string) Kernel {
 	return Kernel{
-		Name: x.name, Revision: revision, Rolling: true, Partner: "shani",
+		Name: x.name, Revision: revision, Rolling: true, Partner: partner,
 		Nonces: 1, States: hybridStates, Batch: hybridBatch, Missing: missing,
 		New: func() Scanner { return newHybridRoller(x) },
 	}
@@ -74,6 +83,14 @@ type hybridRecord struct {
 	// mid is the midstate and the constants of the rounds of the second hash that the
 	// words of the digest are for, in the order of hybridOrder.
 	mid [hybridLanes][8]uint32
+}
+
+func (r *hybridRecord) set(lane int, mid State, tail *[3]uint32) {
+	a := mid.afterRound3(tail)
+	r.round3[lane] = [8]uint32{a[5], a[4], a[1], a[0], a[7], a[6], a[3], a[2]}
+	for i, t := range hybridOrder {
+		r.mid[lane][i] = mid[t] + roundConstants[t]
+	}
 }
 
 // hybridOrder is how a digest lies in registers, its halves turned round.
@@ -126,12 +143,7 @@ func (s *hybridRoller) Reset(job *Job) {
 	}
 	for i := range s.groups() * hybridLanes {
 		mid := job.States[min(i, s.states-1)] // the last again in lanes that are left over
-		r := &m.records[i/hybridLanes]
-		a := mid.afterRound3(&job.Tail)
-		r.round3[i%hybridLanes] = [8]uint32{a[5], a[4], a[1], a[0], a[7], a[6], a[3], a[2]}
-		for j, t := range hybridOrder {
-			r.mid[i%hybridLanes][j] = mid[t] + roundConstants[t]
-		}
+		m.records[i/hybridLanes].set(i%hybridLanes, mid, &job.Tail)
 	}
 	copy(m.tail[:], job.Tail[:])
 	var kw [64]uint32

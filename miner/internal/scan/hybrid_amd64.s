@@ -24,6 +24,40 @@ DATA hybridPadding<>+24(SB)/4, $0x9bdc06a7
 DATA hybridPadding<>+28(SB)/4, $0xc19bf274
 GLOBL hybridPadding<>(SB), RODATA|NOPTR, $32
 
+DATA hybridSwap<>+0(SB)/1, $0x03
+DATA hybridSwap<>+1(SB)/1, $0x02
+DATA hybridSwap<>+2(SB)/1, $0x01
+DATA hybridSwap<>+3(SB)/1, $0x00
+DATA hybridSwap<>+4(SB)/1, $0x07
+DATA hybridSwap<>+5(SB)/1, $0x06
+DATA hybridSwap<>+6(SB)/1, $0x05
+DATA hybridSwap<>+7(SB)/1, $0x04
+DATA hybridSwap<>+8(SB)/1, $0x0b
+DATA hybridSwap<>+9(SB)/1, $0x0a
+DATA hybridSwap<>+10(SB)/1, $0x09
+DATA hybridSwap<>+11(SB)/1, $0x08
+DATA hybridSwap<>+12(SB)/1, $0x0f
+DATA hybridSwap<>+13(SB)/1, $0x0e
+DATA hybridSwap<>+14(SB)/1, $0x0d
+DATA hybridSwap<>+15(SB)/1, $0x0c
+DATA hybridSwap<>+16(SB)/1, $0x13
+DATA hybridSwap<>+17(SB)/1, $0x12
+DATA hybridSwap<>+18(SB)/1, $0x11
+DATA hybridSwap<>+19(SB)/1, $0x10
+DATA hybridSwap<>+20(SB)/1, $0x17
+DATA hybridSwap<>+21(SB)/1, $0x16
+DATA hybridSwap<>+22(SB)/1, $0x15
+DATA hybridSwap<>+23(SB)/1, $0x14
+DATA hybridSwap<>+24(SB)/1, $0x1b
+DATA hybridSwap<>+25(SB)/1, $0x1a
+DATA hybridSwap<>+26(SB)/1, $0x19
+DATA hybridSwap<>+27(SB)/1, $0x18
+DATA hybridSwap<>+28(SB)/1, $0x1f
+DATA hybridSwap<>+29(SB)/1, $0x1e
+DATA hybridSwap<>+30(SB)/1, $0x1d
+DATA hybridSwap<>+31(SB)/1, $0x1c
+GLOBL hybridSwap<>(SB), RODATA|NOPTR, $32
+
 // func hybridRollAVX512(records *byte, end *byte, previous *byte, table *byte, blocks int, buffer *byte, mask *uint32, out *byte)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512VL, CMOV, SHA
 TEXT ·hybridRollAVX512(SB), NOSPLIT, $0-64
@@ -118,15 +152,15 @@ block:
 	VPRORD         $0x19, Y28, Y30
 	VPRORD         $0x02, Y16, Y3
 	VPRORD         $0x0d, Y16, Y31
+	VPSHUFD        $0xb1, 1024(BX), X12
+	VPADDD         256(R14), X12, X12
+	VMOVDQA        X12, 512(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X12
 	VMOVSD         16(SI), X0
 	SHA256RNDS2    X0, X4, X5
 	SHA256RNDS2    X0, X6, X7
 	SHA256RNDS2    X0, X8, X9
 	SHA256RNDS2    X0, X10, X11
-	VPSHUFD        $0xb1, 1024(BX), X12
-	VPADDD         256(R14), X12, X12
-	VMOVDQA        X12, 512(BX)
-	VMOVDQA        hybridInitial<>+0(SB), X12
 	VMOVSD         24(SI), X0
 	SHA256RNDS2    X0, X5, X4
 	SHA256RNDS2    X0, X7, X6
@@ -141,6 +175,10 @@ block:
 	SHA256RNDS2    X0, X6, X7
 	SHA256RNDS2    X0, X8, X9
 	SHA256RNDS2    X0, X10, X11
+	VPSHUFD        $0xb1, 1056(BX), X14
+	VPADDD         288(R14), X14, X14
+	VMOVDQA        X14, 544(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X14
 	VPTERNLOGD     $0x96, Y17, Y1, Y27
 	VPTERNLOGD     $0xca, Y22, Y2, Y18
 	VPTERNLOGD     $0x96, Y24, Y23, Y30
@@ -160,10 +198,6 @@ block:
 	VPSRLD         $0x03, Y27, Y21
 	VPRORD         $0x06, Y23, Y22
 	VPRORD         $0x0b, Y23, Y27
-	VPSHUFD        $0xb1, 1056(BX), X14
-	VPADDD         288(R14), X14, X14
-	VMOVDQA        X14, 544(BX)
-	VMOVDQA        hybridInitial<>+0(SB), X14
 	VMOVSD         40(SI), X0
 	SHA256RNDS2    X0, X5, X4
 	SHA256RNDS2    X0, X7, X6
@@ -186,15 +220,15 @@ block:
 	VPRORD         $0x0d, Y31, Y29
 	VPRORD         $0x16, Y31, Y18
 	VPRORD         $0x07, Y3, Y17
+	VPSHUFD        $0xb1, 1072(BX), X15
+	VPADDD         304(R14), X15, X15
+	VMOVDQA        X15, 672(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X15
 	VMOVSD         48(SI), X0
 	SHA256RNDS2    X0, X4, X5
 	SHA256RNDS2    X0, X6, X7
 	SHA256RNDS2    X0, X8, X9
 	SHA256RNDS2    X0, X10, X11
-	VPSHUFD        $0xb1, 1072(BX), X15
-	VPADDD         304(R14), X15, X15
-	VMOVDQA        X15, 672(BX)
-	VMOVDQA        hybridInitial<>+16(SB), X15
 	VPTERNLOGD     $0x96, Y22, Y27, Y21
 	VPTERNLOGD     $0xe8, Y25, Y16, Y24
 	VPTERNLOGD     $0x96, Y1, Y29, Y18
@@ -217,6 +251,10 @@ block:
 	SHA256RNDS2    X0, X7, X6
 	SHA256RNDS2    X0, X9, X8
 	SHA256RNDS2    X0, X11, X10
+	VMOVSD         520(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         552(BX), X0
+	SHA256RNDS2    X0, X14, X15
 	VPTERNLOGD     $0x96, Y17, Y20, Y18
 	VPTERNLOGD     $0x96, Y24, Y22, Y1
 	VPTERNLOGD     $0xca, Y28, Y23, Y21
@@ -239,10 +277,6 @@ block:
 	VPRORD         $0x11, Y30, Y25
 	VPRORD         $0x13, Y30, Y17
 	VPSRLD         $0x0a, Y30, Y30
-	VMOVSD         520(BX), X0
-	SHA256RNDS2    X0, X12, X13
-	VMOVSD         552(BX), X0
-	SHA256RNDS2    X0, X14, X15
 	VMOVSD         64(SI), X0
 	SHA256RNDS2    X0, X4, X5
 	SHA256RNDS2    X0, X6, X7
@@ -297,15 +331,15 @@ block:
 	VPRORD         $0x06, Y30, Y23
 	VPRORD         $0x0b, Y30, Y2
 	VPRORD         $0x19, Y30, Y20
+	VMOVSD         512(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         544(BX), X0
+	SHA256RNDS2    X0, X14, X15
 	VMOVSD         80(SI), X0
 	SHA256RNDS2    X0, X4, X5
 	SHA256RNDS2    X0, X6, X7
 	SHA256RNDS2    X0, X8, X9
 	SHA256RNDS2    X0, X10, X11
-	VMOVSD         512(BX), X0
-	SHA256RNDS2    X0, X12, X13
-	VMOVSD         544(BX), X0
-	SHA256RNDS2    X0, X14, X15
 	VPTERNLOGD     $0x96, Y21, Y16, Y25
 	VPTERNLOGD     $0x96, Y18, Y19, Y28
 	VPTERNLOGD     $0xca, Y27, Y3, Y1
@@ -421,6 +455,9 @@ block:
 	SHA256RNDS2    X0, X6, X7
 	SHA256RNDS2    X0, X8, X9
 	SHA256RNDS2    X0, X10, X11
+	VMOVSD         hybridPadding<>+16(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
 	VPTERNLOGD     $0xe8, Y17, Y24, Y1
 	VPTERNLOGD     $0x96, Y28, Y3, Y16
 	VPTERNLOGD     $0x96, Y26, Y29, Y27
@@ -439,9 +476,6 @@ block:
 	VPRORD         $0x02, Y19, Y27
 	VPRORD         $0x0d, Y19, Y20
 	VPRORD         $0x16, Y19, Y16
-	VMOVSD         hybridPadding<>+16(SB), X0
-	SHA256RNDS2    X0, X12, X13
-	SHA256RNDS2    X0, X14, X15
 	VMOVSD         120(SI), X0
 	SHA256RNDS2    X0, X5, X4
 	SHA256RNDS2    X0, X7, X6
@@ -1985,13 +2019,2831 @@ block:
 	VPADDD.BCST    hybridWords<>+232(SB), Y26, Y18
 	VPTESTNMD.BCST (R10), Y18, K1
 	KMOVB          K1, (R11)
+	MOVQ           DI, R14
 	VMOVDQA        224(DI), X10
 	VPADDD         (SI), X10, X10
 	VMOVDQA        240(DI), X11
-	MOVQ           DI, R14
 	INCQ           R11
 	DECQ           R12
 	JNZ            block
+	VMOVDQA        X4, 13024(BX)
+	VMOVDQA        X5, 13040(BX)
+	VMOVDQA        X6, 13056(BX)
+	VMOVDQA        X7, 13072(BX)
+	VMOVDQA        X8, 13088(BX)
+	VMOVDQA        X9, 13104(BX)
+	VMOVDQA        X10, 13120(BX)
+	VMOVDQA        X11, 13136(BX)
+	VMOVDQA        X12, 13152(BX)
+	VMOVDQA        X13, 13168(BX)
+	VMOVDQA        X14, 13184(BX)
+	VMOVDQA        X15, 13200(BX)
+	VZEROUPPER
+	RET
+
+// func hybridPlainAVX512(record *byte, table *byte, job *byte, blocks int, buffer *byte, mask *uint32, out *byte)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512VL, SHA
+TEXT ·hybridPlainAVX512(SB), NOSPLIT, $0-56
+	MOVQ    record+0(FP), DI
+	MOVQ    table+8(FP), SI
+	MOVQ    job+16(FP), DX
+	MOVQ    blocks+24(FP), R12
+	MOVQ    buffer+32(FP), BX
+	MOVQ    mask+40(FP), R10
+	MOVQ    out+48(FP), R11
+	MOVQ    12960(BX), AX
+	MOVQ    12968(BX), CX
+	VMOVDQA 13024(BX), X4
+	VMOVDQA 13040(BX), X5
+	VMOVDQA 13056(BX), X6
+	VMOVDQA 13072(BX), X7
+	VMOVDQA 13088(BX), X8
+	VMOVDQA 13104(BX), X9
+	VMOVDQA 13120(BX), X10
+	VMOVDQA 13136(BX), X11
+	VMOVDQA 13152(BX), X12
+	VMOVDQA 13168(BX), X13
+	VMOVDQA 13184(BX), X14
+	VMOVDQA 13200(BX), X15
+	PCALIGN $0x40
+
+block:
+	VMOVDQA32      512(BX), Y31
+	VMOVDQA32      1792(BX), Y30
+	VPUNPCKLDQ     544(BX), Y31, Y29
+	VPUNPCKHDQ     544(BX), Y31, Y28
+	VPADDD.BCST    hybridWords<>+236(SB), Y30, Y27
+	VMOVDQA32      576(BX), Y26
+	VMOVDQA32      Y27, 1792(BX)
+	VPUNPCKLDQ     608(BX), Y26, Y25
+	VPUNPCKHDQ     608(BX), Y26, Y24
+	VPSHUFB        hybridSwap<>+0(SB), Y30, Y23
+	VPUNPCKLQDQ    Y25, Y29, Y22
+	VPADDD.BCST    hybridWords<>+0(SB), Y22, Y21
+	VMOVDQA32      Y23, 1376(BX)
+	VMOVDQA32      Y21, 128(BX)
+	VPUNPCKHQDQ    Y25, Y29, Y20
+	VPXORD         Y19, Y19, Y19
+	VPADDD.BCST    hybridWords<>+4(SB), Y20, Y18
+	VMOVDQA32      Y18, 160(BX)
+	VPUNPCKLDQ     Y23, Y19, Y17
+	VPUNPCKLQDQ    Y24, Y28, Y16
+	VPUNPCKHDQ     Y23, Y19, Y3
+	VPADDD.BCST    hybridWords<>+8(SB), Y16, Y2
+	VMOVDQA32      Y2, (BX)
+	VPUNPCKLQDQ    Y17, Y17, Y1
+	VPUNPCKHQDQ    Y24, Y28, Y31
+	VPADDD.BCST    hybridWords<>+12(SB), Y31, Y27
+	VMOVDQA32      Y1, (AX)
+	VMOVDQA32      Y27, 32(BX)
+	VMOVDQA32      640(BX), Y26
+	VPUNPCKHQDQ    Y17, Y17, Y30
+	VPUNPCKLDQ     672(BX), Y26, Y22
+	VPUNPCKHDQ     672(BX), Y26, Y21
+	VMOVDQA32      Y30, 32(AX)
+	VMOVDQA32      704(BX), Y29
+	VPUNPCKLQDQ    Y3, Y3, Y25
+	VPUNPCKLDQ     736(BX), Y29, Y20
+	VPUNPCKHDQ     736(BX), Y29, Y18
+	VMOVDQA32      Y25, 64(AX)
+	VPUNPCKLQDQ    Y20, Y22, Y19
+	VPADDD.BCST    hybridWords<>+16(SB), Y19, Y23
+	VPUNPCKHQDQ    Y3, Y3, Y16
+	VMOVDQA32      Y23, 192(BX)
+	VPUNPCKHQDQ    Y20, Y22, Y2
+	VMOVDQA32      Y16, 96(AX)
+	VPADDD.BCST    hybridWords<>+20(SB), Y2, Y28
+	VMOVDQA32      Y28, 224(BX)
+	VPBROADCASTD   100(DX), Y24
+	VPUNPCKLQDQ    Y18, Y21, Y31
+	VPADDD.BCST    hybridWords<>+24(SB), Y31, Y1
+	VMOVDQA32      Y24, 1280(BX)
+	VMOVDQA32      Y1, 64(BX)
+	VPBROADCASTD   104(DX), Y27
+	VPUNPCKHQDQ    Y18, Y21, Y17
+	VPADDD.BCST    hybridWords<>+28(SB), Y17, Y26
+	VMOVDQA32      Y27, 1312(BX)
+	VMOVDQA32      Y26, 96(BX)
+	VMOVDQA32      768(BX), Y30
+	VMOVDQA32      1376(BX), Y29
+	VPUNPCKLDQ     800(BX), Y30, Y25
+	VPUNPCKHDQ     800(BX), Y30, Y19
+	VMOVDQA32      832(BX), Y3
+	VPUNPCKLDQ     864(BX), Y3, Y23
+	VPUNPCKHDQ     864(BX), Y3, Y22
+	VPUNPCKLQDQ    Y23, Y25, Y20
+	VPUNPCKHQDQ    Y23, Y25, Y16
+	VPUNPCKLQDQ    Y22, Y19, Y2
+	VPUNPCKHQDQ    Y22, Y19, Y28
+	VMOVDQA32      896(BX), Y31
+	VPUNPCKLDQ     928(BX), Y31, Y24
+	VPUNPCKHDQ     928(BX), Y31, Y1
+	VMOVDQA32      960(BX), Y21
+	VPRORD         $0x07, Y29, Y18
+	VPRORD         $0x12, Y29, Y17
+	VPSRLD         $0x03, Y29, Y27
+	VMOVDQA        (DI), X4
+	VPADDD         16(CX), X4, X4
+	VMOVDQA        16(DI), X5
+	VMOVDQA        (DI), X6
+	VPADDD         48(CX), X6, X6
+	VMOVDQA        16(DI), X7
+	VMOVDQA        (DI), X8
+	VPADDD         80(CX), X8, X8
+	VMOVDQA        16(DI), X9
+	VMOVDQA        (DI), X10
+	VPADDD         112(CX), X10, X10
+	VMOVDQA        16(DI), X11
+	VMOVSD         16(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y18, Y17, Y27
+	VPADDD.BCST    92(DX), Y27, Y26
+	VMOVDQA32      Y26, 1344(BX)
+	VPADDD.BCST    hybridWords<>+44(SB), Y26, Y30
+	VPUNPCKLDQ     992(BX), Y21, Y3
+	VMOVDQA32      1376(BX), Y25
+	VPUNPCKHDQ     992(BX), Y21, Y23
+	VPUNPCKLQDQ    Y3, Y24, Y19
+	VPADDD.BCST    96(DX), Y25, Y22
+	VPUNPCKHQDQ    Y3, Y24, Y31
+	VPUNPCKLQDQ    Y23, Y1, Y29
+	VMOVDQA32      Y22, 1376(BX)
+	VPUNPCKHQDQ    Y23, Y1, Y18
+	VMOVDQA32      32(BX), Y17
+	VPADDD.BCST    hybridWords<>+48(SB), Y22, Y27
+	VPUNPCKLDQ     Y27, Y30, Y26
+	VPUNPCKHDQ     Y27, Y30, Y21
+	VMOVDQA32      Y26, 256(AX)
+	VPADDD.BCST    hybridWords<>+32(SB), Y19, Y25
+	VMOVDQA32      Y21, 288(AX)
+	VMOVDQA32      Y16, Y24
+	VMOVDQA32      1344(BX), Y3
+	VPRORD         $0x07, Y17, Y1
+	VPRORD         $0x12, Y17, Y23
+	VPSRLD         $0x03, Y17, Y22
+	VPRORD         $0x11, Y3, Y30
+	VPRORD         $0x06, Y16, Y27
+	VPRORD         $0x13, Y3, Y26
+	VPRORD         $0x0b, Y16, Y19
+	VPRORD         $0x19, Y16, Y21
+	VPSRLD         $0x0a, Y3, Y17
+	VMOVSD         24(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPSHUFD        $0xb1, 1024(BX), X12
+	VPADDD         256(DI), X12, X12
+	VMOVDQA        X12, 512(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X12
+	VPTERNLOGD     $0x96, Y1, Y23, Y22
+	VPTERNLOGD     $0xca, Y31, Y20, Y24
+	VPTERNLOGD     $0x96, Y27, Y19, Y21
+	VPADDD         (BX), Y22, Y3
+	VMOVDQA32      Y3, (BX)
+	VPADDD         Y3, Y25, Y1
+	VPADDD         Y24, Y1, Y23
+	VPADDD         Y21, Y23, Y27
+	VPADDD         Y29, Y27, Y19
+	VMOVDQA32      Y28, Y22
+	VMOVDQA32      1376(BX), Y25
+	VMOVDQA32      64(BX), Y1
+	VPRORD         $0x02, Y28, Y24
+	VPRORD         $0x0d, Y28, Y23
+	VPRORD         $0x16, Y28, Y21
+	VPRORD         $0x11, Y25, Y29
+	VMOVSD         32(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y30, Y26, Y17
+	VPTERNLOGD     $0xe8, Y18, Y2, Y22
+	VPTERNLOGD     $0x96, Y24, Y23, Y21
+	VPADDD.BCST    hybridWords<>+76(SB), Y17, Y30
+	VMOVDQA32      Y30, 1408(BX)
+	VPADDD.BCST    hybridWords<>+52(SB), Y30, Y26
+	VPADDD         Y22, Y21, Y24
+	VPADDD         Y24, Y27, Y23
+	VPADDD.BCST    hybridWords<>+40(SB), Y31, Y17
+	VMOVDQA32      Y19, Y30
+	VPRORD         $0x07, Y1, Y21
+	VPRORD         $0x13, Y25, Y22
+	VPRORD         $0x12, Y1, Y27
+	VPSRLD         $0x03, Y1, Y24
+	VPSRLD         $0x0a, Y25, Y31
+	VPRORD         $0x06, Y19, Y1
+	VPRORD         $0x0b, Y19, Y25
+	VMOVSD         40(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y21, Y27, Y24
+	VPTERNLOGD     $0x96, Y29, Y22, Y31
+	VPTERNLOGD     $0xca, Y20, Y16, Y30
+	VPADDD         32(BX), Y24, Y21
+	VPADDD.BCST    hybridWords<>+36(SB), Y21, Y27
+	VMOVDQA32      Y31, 1440(BX)
+	VMOVDQA32      Y27, 32(BX)
+	VPADDD.BCST    hybridWords<>+56(SB), Y31, Y29
+	VPADDD         Y27, Y17, Y22
+	VPUNPCKLDQ     Y29, Y26, Y24
+	VPADDD         Y30, Y22, Y21
+	VPUNPCKHDQ     Y29, Y26, Y31
+	VMOVDQA32      Y24, 320(AX)
+	VMOVDQA32      Y31, 352(AX)
+	VMOVDQA32      1408(BX), Y17
+	VMOVDQA32      Y23, Y22
+	VPRORD         $0x19, Y19, Y30
+	VPRORD         $0x11, Y17, Y26
+	VPRORD         $0x02, Y23, Y29
+	VPRORD         $0x13, Y17, Y24
+	VPRORD         $0x0d, Y23, Y31
+	VPSRLD         $0x0a, Y17, Y17
+	VPSHUFD        $0xb1, 1040(BX), X13
+	VPADDD         272(DI), X13, X13
+	VMOVDQA        X13, 640(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X13
+	VMOVSD         48(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y1, Y25, Y30
+	VPTERNLOGD     $0xe8, Y2, Y28, Y22
+	VPTERNLOGD     $0x96, Y26, Y24, Y17
+	VPADDD         Y30, Y21, Y1
+	VPADDD         Y18, Y1, Y25
+	VPADDD.BCST    hybridWords<>+240(SB), Y17, Y26
+	VMOVDQA32      96(BX), Y24
+	VMOVDQA32      Y26, 1472(BX)
+	VPADDD.BCST    hybridWords<>+64(SB), Y26, Y21
+	VMOVDQA32      1440(BX), Y30
+	VPRORD         $0x16, Y23, Y18
+	VPRORD         $0x07, Y24, Y17
+	VPRORD         $0x12, Y24, Y26
+	VPSRLD         $0x03, Y24, Y24
+	VMOVSD         56(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y29, Y31, Y18
+	VPTERNLOGD     $0x96, Y17, Y26, Y24
+	VPADDD         Y22, Y18, Y29
+	VPADDD         Y29, Y1, Y31
+	VPADDD         64(BX), Y24, Y17
+	VPADDD.BCST    hybridWords<>+44(SB), Y20, Y26
+	VMOVDQA32      Y25, Y18
+	VPRORD         $0x11, Y3, Y22
+	VPRORD         $0x11, Y30, Y1
+	VPRORD         $0x13, Y3, Y29
+	VPSRLD         $0x0a, Y3, Y24
+	VPRORD         $0x13, Y30, Y20
+	VPSRLD         $0x0a, Y30, Y3
+	VPRORD         $0x06, Y25, Y30
+	VPSHUFD        $0xb1, 1056(BX), X14
+	VPADDD         256(DI), X14, X14
+	VMOVDQA        X14, 544(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X14
+	VPTERNLOGD     $0x96, Y22, Y29, Y24
+	VPTERNLOGD     $0x96, Y1, Y20, Y3
+	VPTERNLOGD     $0xca, Y16, Y19, Y18
+	VPADDD         Y24, Y17, Y22
+	VMOVDQA32      Y22, 64(BX)
+	VPADDD         Y22, Y26, Y29
+	VPADDD.BCST    100(DX), Y3, Y1
+	VMOVDQA32      Y1, 1504(BX)
+	VPADDD         Y18, Y29, Y20
+	VPADDD.BCST    hybridWords<>+72(SB), Y1, Y17
+	VPUNPCKLDQ     Y17, Y21, Y24
+	VPUNPCKHDQ     Y17, Y21, Y26
+	VMOVDQA32      Y24, 384(AX)
+	VMOVDQA32      Y31, Y3
+	VMOVDQA32      Y26, 416(AX)
+	VMOVDQA32      1472(BX), Y29
+	VPRORD         $0x0b, Y25, Y18
+	VPRORD         $0x19, Y25, Y1
+	VPRORD         $0x02, Y31, Y21
+	VPRORD         $0x0d, Y31, Y17
+	VPRORD         $0x16, Y31, Y24
+	VPRORD         $0x11, Y29, Y26
+	VMOVSD         64(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y30, Y18, Y1
+	VPTERNLOGD     $0xe8, Y28, Y23, Y3
+	VPTERNLOGD     $0x96, Y21, Y17, Y24
+	VPADDD         Y1, Y20, Y30
+	VPADDD         Y2, Y30, Y18
+	VPADDD         Y3, Y24, Y21
+	VPADDD         Y21, Y30, Y17
+	VMOVDQA32      128(BX), Y20
+	VMOVDQA32      1504(BX), Y1
+	VPRORD         $0x13, Y29, Y2
+	VPSRLD         $0x0a, Y29, Y24
+	VPRORD         $0x07, Y20, Y3
+	VPRORD         $0x12, Y20, Y30
+	VPSRLD         $0x03, Y20, Y21
+	VPRORD         $0x11, Y27, Y29
+	VPRORD         $0x13, Y27, Y20
+	VPSRLD         $0x0a, Y27, Y27
+	VMOVSD         272(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         280(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         304(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         312(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPSHUFD        $0xb1, 1072(BX), X15
+	VPADDD         272(DI), X15, X15
+	VMOVDQA        X15, 672(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X15
+	VPTERNLOGD     $0x96, Y26, Y2, Y24
+	VPTERNLOGD     $0x96, Y3, Y30, Y21
+	VPTERNLOGD     $0x96, Y29, Y20, Y27
+	VPADDD.BCST    104(DX), Y24, Y26
+	VPADDD         96(BX), Y21, Y2
+	VMOVDQA32      Y26, 1536(BX)
+	VPADDD.BCST    hybridWords<>+80(SB), Y26, Y3
+	VPADDD         Y27, Y2, Y30
+	VMOVDQA32      Y30, 96(BX)
+	VPADDD.BCST    hybridWords<>+48(SB), Y16, Y29
+	VPADDD         Y30, Y29, Y20
+	VMOVDQA32      Y18, Y24
+	VPRORD         $0x11, Y1, Y21
+	VPRORD         $0x13, Y1, Y26
+	VPSRLD         $0x0a, Y1, Y2
+	VPRORD         $0x06, Y18, Y27
+	VPRORD         $0x0b, Y18, Y16
+	VPRORD         $0x19, Y18, Y29
+	VPRORD         $0x02, Y17, Y1
+	VPTERNLOGD     $0xca, Y19, Y25, Y24
+	VPTERNLOGD     $0x96, Y21, Y26, Y2
+	VPTERNLOGD     $0x96, Y27, Y16, Y29
+	VPADDD         Y24, Y20, Y21
+	VPADDD         1344(BX), Y2, Y26
+	VMOVDQA32      Y26, 1568(BX)
+	VPADDD         Y29, Y21, Y27
+	VPADDD         Y28, Y27, Y16
+	VPADDD.BCST    hybridWords<>+84(SB), Y26, Y20
+	VMOVDQA32      Y17, Y24
+	VPUNPCKLDQ     Y20, Y3, Y2
+	VPUNPCKHDQ     Y20, Y3, Y21
+	VMOVDQA32      Y2, 448(AX)
+	VMOVDQA32      Y21, 480(AX)
+	VMOVDQA32      160(BX), Y29
+	VMOVDQA32      1536(BX), Y28
+	VPRORD         $0x0d, Y17, Y26
+	VPRORD         $0x16, Y17, Y3
+	VPRORD         $0x07, Y29, Y20
+	VPRORD         $0x12, Y29, Y2
+	VPRORD         $0x11, Y28, Y21
+	VPSRLD         $0x03, Y29, Y29
+	VMOVSD         336(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         344(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         368(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         376(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VMOVSD         520(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         552(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0xe8, Y23, Y31, Y24
+	VPTERNLOGD     $0x96, Y1, Y26, Y3
+	VPTERNLOGD     $0x96, Y20, Y2, Y29
+	VPADDD         Y24, Y3, Y1
+	VPADDD         Y1, Y27, Y26
+	VPADDD         128(BX), Y29, Y20
+	VPADDD.BCST    hybridWords<>+52(SB), Y19, Y2
+	VMOVDQA32      Y16, Y3
+	VMOVDQA32      1568(BX), Y24
+	VPRORD         $0x13, Y28, Y27
+	VPRORD         $0x11, Y22, Y1
+	VPSRLD         $0x0a, Y28, Y29
+	VPRORD         $0x13, Y22, Y19
+	VPSRLD         $0x0a, Y22, Y28
+	VPRORD         $0x11, Y24, Y22
+	VPTERNLOGD     $0x96, Y21, Y27, Y29
+	VPTERNLOGD     $0x96, Y1, Y19, Y28
+	VPTERNLOGD     $0xca, Y25, Y18, Y3
+	VPADDD         1376(BX), Y29, Y21
+	VPADDD         Y28, Y20, Y27
+	VMOVDQA32      Y27, 128(BX)
+	VMOVDQA32      Y21, 1600(BX)
+	VPADDD         Y27, Y2, Y1
+	VPADDD.BCST    hybridWords<>+88(SB), Y21, Y19
+	VPADDD         Y3, Y1, Y29
+	VMOVDQA32      Y26, Y20
+	VPRORD         $0x06, Y16, Y28
+	VPRORD         $0x0b, Y16, Y2
+	VPRORD         $0x13, Y24, Y21
+	VPRORD         $0x19, Y16, Y1
+	VPSRLD         $0x0a, Y24, Y3
+	VPRORD         $0x02, Y26, Y24
+	VMOVSD         400(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         408(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         432(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         440(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y28, Y2, Y1
+	VPTERNLOGD     $0x96, Y22, Y21, Y3
+	VPTERNLOGD     $0xe8, Y31, Y17, Y20
+	VPADDD         Y1, Y29, Y28
+	VPADDD         Y23, Y28, Y2
+	VPADDD         1408(BX), Y3, Y22
+	VMOVDQA32      Y22, 1632(BX)
+	VPADDD.BCST    hybridWords<>+92(SB), Y22, Y21
+	VPUNPCKLDQ     Y21, Y19, Y29
+	VMOVDQA32      192(BX), Y1
+	VPUNPCKHDQ     Y21, Y19, Y23
+	VMOVDQA32      Y29, 512(AX)
+	VMOVDQA32      Y23, 544(AX)
+	VMOVDQA32      1600(BX), Y3
+	VPRORD         $0x0d, Y26, Y22
+	VPRORD         $0x16, Y26, Y19
+	VPRORD         $0x07, Y1, Y21
+	VPRORD         $0x12, Y1, Y29
+	VPSRLD         $0x03, Y1, Y23
+	VPRORD         $0x11, Y30, Y1
+	VMOVSD         648(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         680(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y24, Y22, Y19
+	VPTERNLOGD     $0x96, Y21, Y29, Y23
+	VPADDD         Y20, Y19, Y24
+	VPADDD         Y24, Y28, Y22
+	VPADDD         160(BX), Y23, Y21
+	VPADDD.BCST    hybridWords<>+56(SB), Y25, Y29
+	VMOVDQA32      Y2, Y19
+	VPRORD         $0x13, Y30, Y20
+	VPRORD         $0x11, Y3, Y28
+	VPSRLD         $0x0a, Y30, Y24
+	VPRORD         $0x13, Y3, Y23
+	VPSRLD         $0x0a, Y3, Y25
+	VPRORD         $0x06, Y2, Y30
+	VPRORD         $0x0b, Y2, Y3
+	VMOVSD         464(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         472(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         496(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         504(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y1, Y20, Y24
+	VPTERNLOGD     $0x96, Y28, Y23, Y25
+	VPTERNLOGD     $0xca, Y18, Y16, Y19
+	VPADDD         Y24, Y21, Y1
+	VMOVDQA32      Y1, 160(BX)
+	VPADDD         Y1, Y29, Y20
+	VPADDD         1440(BX), Y25, Y28
+	VPADDD         Y19, Y20, Y23
+	VMOVDQA32      Y28, 1664(BX)
+	VPADDD.BCST    hybridWords<>+96(SB), Y28, Y21
+	VMOVDQA32      1632(BX), Y24
+	VMOVDQA32      Y22, Y29
+	VPRORD         $0x19, Y2, Y25
+	VPRORD         $0x11, Y24, Y20
+	VPRORD         $0x13, Y24, Y19
+	VPRORD         $0x02, Y22, Y28
+	VPSRLD         $0x0a, Y24, Y24
+	VMOVSD         512(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         544(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y30, Y3, Y25
+	VPTERNLOGD     $0xe8, Y17, Y26, Y29
+	VPTERNLOGD     $0x96, Y20, Y19, Y24
+	VPADDD         Y25, Y23, Y30
+	VPADDD         Y31, Y30, Y3
+	VPADDD         1472(BX), Y24, Y20
+	VMOVDQA32      Y20, 1696(BX)
+	VMOVDQA32      224(BX), Y19
+	VPADDD.BCST    hybridWords<>+100(SB), Y20, Y23
+	VPUNPCKLDQ     Y23, Y21, Y25
+	VPUNPCKHDQ     Y23, Y21, Y31
+	VPRORD         $0x0d, Y22, Y24
+	VPRORD         $0x16, Y22, Y20
+	VPRORD         $0x07, Y19, Y21
+	VPRORD         $0x12, Y19, Y23
+	VPSRLD         $0x03, Y19, Y19
+	VMOVSD         528(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         536(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         560(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         568(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y28, Y24, Y20
+	VPTERNLOGD     $0x96, Y21, Y23, Y19
+	VPADDD         Y29, Y20, Y28
+	VPADDD         Y28, Y30, Y24
+	VPADDD         192(BX), Y19, Y21
+	VPADDD.BCST    hybridWords<>+60(SB), Y21, Y23
+	VMOVDQA32      Y25, 576(AX)
+	VMOVDQA32      Y31, 608(AX)
+	VMOVDQA32      1664(BX), Y20
+	VPADDD.BCST    hybridWords<>+64(SB), Y18, Y29
+	VMOVDQA32      Y3, Y30
+	VPRORD         $0x11, Y27, Y28
+	VPRORD         $0x13, Y27, Y19
+	VPSRLD         $0x0a, Y27, Y21
+	VPRORD         $0x11, Y20, Y25
+	VPRORD         $0x13, Y20, Y31
+	VPSRLD         $0x0a, Y20, Y18
+	VPRORD         $0x06, Y3, Y27
+	VPRORD         $0x0b, Y3, Y20
+	VPTERNLOGD     $0x96, Y28, Y19, Y21
+	VPTERNLOGD     $0xca, Y16, Y2, Y30
+	VPTERNLOGD     $0x96, Y25, Y31, Y18
+	VPADDD         Y21, Y23, Y28
+	VMOVDQA32      Y28, 192(BX)
+	VPADDD         Y28, Y29, Y19
+	VPADDD         Y30, Y19, Y25
+	VPADDD         1504(BX), Y18, Y31
+	VPADDD.BCST    hybridWords<>+244(SB), Y31, Y23
+	VMOVDQA32      Y23, 1728(BX)
+	VMOVDQA32      Y24, Y21
+	VPADDD.BCST    hybridWords<>+108(SB), Y23, Y29
+	VMOVDQA32      1696(BX), Y19
+	VPRORD         $0x19, Y3, Y30
+	VPRORD         $0x02, Y24, Y18
+	VPRORD         $0x0d, Y24, Y31
+	VPRORD         $0x16, Y24, Y23
+	VMOVSD         640(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         672(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VMOVSD         592(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         600(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         624(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         632(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y27, Y20, Y30
+	VPTERNLOGD     $0xe8, Y26, Y22, Y21
+	VPTERNLOGD     $0x96, Y18, Y31, Y23
+	VPADDD         Y30, Y25, Y27
+	VPADDD         Y17, Y27, Y20
+	VPADDD         Y21, Y23, Y18
+	VPADDD         Y18, Y27, Y31
+	VMOVDQA32      224(BX), Y25
+	VPADDD         (BX), Y25, Y30
+	VPADDD.BCST    hybridWords<>+68(SB), Y30, Y17
+	VPRORD         $0x11, Y19, Y23
+	VPRORD         $0x13, Y19, Y21
+	VPSRLD         $0x0a, Y19, Y27
+	VPRORD         $0x11, Y1, Y18
+	VPRORD         $0x13, Y1, Y25
+	VPSRLD         $0x0a, Y1, Y30
+	VPTERNLOGD     $0x96, Y23, Y21, Y27
+	VPTERNLOGD     $0x96, Y18, Y25, Y30
+	VPADDD         1536(BX), Y27, Y19
+	VPADDD.BCST    108(DX), Y19, Y1
+	VPADDD         Y30, Y17, Y23
+	VMOVDQA32      Y1, 1760(BX)
+	VMOVDQA32      Y23, 224(BX)
+	VPADDD.BCST    hybridWords<>+72(SB), Y16, Y21
+	VPADDD.BCST    hybridWords<>+112(SB), Y1, Y18
+	VPADDD         Y23, Y21, Y25
+	VMOVDQA32      Y20, Y27
+	VPUNPCKLDQ     Y18, Y29, Y19
+	VPUNPCKHDQ     Y18, Y29, Y17
+	VMOVDQA32      Y19, 640(AX)
+	VMOVDQA32      Y17, 672(AX)
+	VMOVDQA32      1728(BX), Y30
+	VMOVDQA32      Y31, Y16
+	VPRORD         $0x06, Y20, Y1
+	VPRORD         $0x0b, Y20, Y21
+	VPRORD         $0x19, Y20, Y29
+	VPRORD         $0x11, Y30, Y18
+	VPRORD         $0x13, Y30, Y19
+	VPRORD         $0x02, Y31, Y17
+	VMOVSD         hybridPadding<>+0(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VMOVSD         656(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         664(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         688(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         696(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0xca, Y2, Y3, Y27
+	VPTERNLOGD     $0x96, Y1, Y21, Y29
+	VPTERNLOGD     $0xe8, Y22, Y24, Y16
+	VPADDD         Y27, Y25, Y1
+	VPADDD         Y29, Y1, Y21
+	VPADDD         Y26, Y21, Y25
+	VMOVDQA32      32(BX), Y27
+	VPADDD.BCST    hybridWords<>+76(SB), Y27, Y1
+	VMOVDQA32      1312(BX), Y29
+	VPRORD         $0x0d, Y31, Y26
+	VPSRLD         $0x0a, Y30, Y27
+	VPRORD         $0x16, Y31, Y30
+	VPTERNLOGD     $0x96, Y17, Y26, Y30
+	VPTERNLOGD     $0x96, Y18, Y19, Y27
+	VPADDD         Y16, Y30, Y17
+	VPADDD         Y17, Y21, Y26
+	VPADDD         1568(BX), Y27, Y18
+	VPADDD         1280(BX), Y18, Y19
+	VPADDD.BCST    hybridWords<>+80(SB), Y2, Y30
+	VMOVDQA32      Y25, Y16
+	VPRORD         $0x11, Y28, Y21
+	VPRORD         $0x13, Y28, Y17
+	VPSRLD         $0x0a, Y28, Y27
+	VPRORD         $0x07, Y29, Y18
+	VPRORD         $0x12, Y29, Y2
+	VPSRLD         $0x03, Y29, Y28
+	VPRORD         $0x06, Y25, Y29
+	VMOVSD         hybridPadding<>+8(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y21, Y17, Y27
+	VPTERNLOGD     $0x96, Y18, Y2, Y28
+	VPTERNLOGD     $0xca, Y3, Y20, Y16
+	VPADDD         Y27, Y1, Y21
+	VMOVDQA32      Y21, 256(BX)
+	VPADDD         Y21, Y30, Y17
+	VPADDD         Y28, Y19, Y18
+	VPADDD         Y16, Y17, Y2
+	VMOVDQA32      Y18, 1280(BX)
+	VPADDD.BCST    hybridWords<>+116(SB), Y18, Y1
+	VMOVDQA32      1760(BX), Y27
+	VMOVDQA32      Y26, Y30
+	VPRORD         $0x0b, Y25, Y19
+	VPRORD         $0x19, Y25, Y28
+	VPRORD         $0x11, Y27, Y17
+	VPRORD         $0x13, Y27, Y16
+	VPRORD         $0x02, Y26, Y18
+	VPSRLD         $0x0a, Y27, Y27
+	VMOVSD         720(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         728(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         752(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         760(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VMOVSD         hybridPadding<>+16(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y29, Y19, Y28
+	VPTERNLOGD     $0xe8, Y24, Y31, Y30
+	VPTERNLOGD     $0x96, Y17, Y16, Y27
+	VPADDD         Y28, Y2, Y29
+	VPADDD         Y22, Y29, Y19
+	VPADDD         1600(BX), Y27, Y17
+	VMOVDQA32      64(BX), Y16
+	VPADDD         1312(BX), Y17, Y2
+	VMOVDQA32      1344(BX), Y28
+	VPRORD         $0x0d, Y26, Y22
+	VPRORD         $0x16, Y26, Y27
+	VPRORD         $0x11, Y23, Y17
+	VPTERNLOGD     $0x96, Y18, Y22, Y27
+	VPADDD         Y30, Y27, Y18
+	VPADDD         Y18, Y29, Y22
+	VPADDD.BCST    hybridWords<>+84(SB), Y3, Y27
+	VMOVDQA32      Y19, Y30
+	VPRORD         $0x13, Y23, Y29
+	VPSRLD         $0x0a, Y23, Y18
+	VPRORD         $0x07, Y28, Y3
+	VPRORD         $0x12, Y28, Y23
+	VPSRLD         $0x03, Y28, Y28
+	VMOVSD         784(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         792(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         816(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         824(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y17, Y29, Y18
+	VPTERNLOGD     $0xca, Y20, Y25, Y30
+	VPTERNLOGD     $0x96, Y3, Y23, Y28
+	VPADDD         Y18, Y16, Y17
+	VMOVDQA32      Y17, 288(BX)
+	VPADDD         Y17, Y27, Y29
+	VPADDD         Y30, Y29, Y3
+	VPADDD         Y28, Y2, Y23
+	VMOVDQA32      Y23, 1312(BX)
+	VPADDD.BCST    hybridWords<>+120(SB), Y23, Y16
+	VPUNPCKLDQ     Y16, Y1, Y18
+	VMOVDQA32      Y22, Y27
+	VPUNPCKHDQ     Y16, Y1, Y29
+	VMOVDQA32      Y18, 704(AX)
+	VMOVDQA32      Y29, 736(AX)
+	VPRORD         $0x06, Y19, Y30
+	VPRORD         $0x0b, Y19, Y2
+	VPRORD         $0x19, Y19, Y28
+	VPRORD         $0x02, Y22, Y23
+	VPRORD         $0x0d, Y22, Y1
+	VPRORD         $0x16, Y22, Y16
+	VMOVSD         hybridPadding<>+24(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y30, Y2, Y28
+	VPTERNLOGD     $0xe8, Y31, Y26, Y27
+	VPTERNLOGD     $0x96, Y23, Y1, Y16
+	VPADDD         Y28, Y3, Y18
+	VPADDD         Y24, Y18, Y29
+	VPADDD         Y27, Y16, Y30
+	VMOVDQA32      1280(BX), Y2
+	VPADDD         Y30, Y18, Y23
+	VMOVDQA32      96(BX), Y1
+	VPADDD.BCST    hybridWords<>+88(SB), Y20, Y3
+	VMOVDQA32      Y29, Y28
+	VMOVDQA32      1376(BX), Y24
+	VPRORD         $0x11, Y2, Y16
+	VPRORD         $0x11, Y21, Y27
+	VPRORD         $0x13, Y21, Y18
+	VPRORD         $0x13, Y2, Y30
+	VPSRLD         $0x0a, Y21, Y20
+	VPSRLD         $0x0a, Y2, Y21
+	VPRORD         $0x06, Y29, Y2
+	VMOVSD         848(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         856(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         880(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         888(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VMOVDQA        X12, 768(BX)
+	VMOVDQA        X13, 896(BX)
+	VPTERNLOGD     $0x96, Y27, Y18, Y20
+	VPTERNLOGD     $0x96, Y16, Y30, Y21
+	VPTERNLOGD     $0xca, Y25, Y19, Y28
+	VPADDD         Y20, Y1, Y27
+	VMOVDQA32      Y27, 320(BX)
+	VPADDD         1632(BX), Y21, Y18
+	VPADDD         Y27, Y3, Y16
+	VPADDD         1344(BX), Y18, Y30
+	VPADDD         Y28, Y16, Y1
+	VMOVDQA32      Y23, Y20
+	VPRORD         $0x0b, Y29, Y21
+	VPRORD         $0x07, Y24, Y3
+	VPRORD         $0x19, Y29, Y18
+	VPRORD         $0x12, Y24, Y16
+	VPSRLD         $0x03, Y24, Y28
+	VPRORD         $0x02, Y23, Y24
+	VMOVDQA        X14, 800(BX)
+	VMOVDQA        X15, 928(BX)
+	VPTERNLOGD     $0x96, Y2, Y21, Y18
+	VPTERNLOGD     $0x96, Y3, Y16, Y28
+	VPTERNLOGD     $0xe8, Y26, Y22, Y20
+	VPADDD         Y18, Y1, Y2
+	VPADDD         Y31, Y2, Y21
+	VPADDD         Y28, Y30, Y3
+	VMOVDQA32      Y3, 1344(BX)
+	VPADDD.BCST    hybridWords<>+124(SB), Y3, Y16
+	VMOVDQA32      1312(BX), Y1
+	VMOVDQA32      128(BX), Y18
+	VPRORD         $0x0d, Y23, Y31
+	VPRORD         $0x16, Y23, Y30
+	VPRORD         $0x11, Y17, Y28
+	VPRORD         $0x11, Y1, Y3
+	VMOVSD         912(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         920(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         944(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         952(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y24, Y31, Y30
+	VPADDD         Y20, Y30, Y24
+	VPADDD         Y24, Y2, Y31
+	VPADDD.BCST    hybridWords<>+92(SB), Y25, Y30
+	VMOVDQA32      Y21, Y20
+	VMOVDQA32      1408(BX), Y2
+	VPRORD         $0x13, Y17, Y24
+	VPSRLD         $0x0a, Y17, Y25
+	VPRORD         $0x13, Y1, Y17
+	VPSRLD         $0x0a, Y1, Y1
+	VPTERNLOGD     $0x96, Y28, Y24, Y25
+	VPTERNLOGD     $0x96, Y3, Y17, Y1
+	VPTERNLOGD     $0xca, Y19, Y29, Y20
+	VPADDD         Y25, Y18, Y28
+	VMOVDQA32      Y28, 352(BX)
+	VPADDD         Y28, Y30, Y24
+	VPADDD         1664(BX), Y1, Y3
+	VPADDD         1376(BX), Y3, Y17
+	VPADDD         Y20, Y24, Y18
+	VMOVDQA32      Y31, Y25
+	VPRORD         $0x06, Y21, Y30
+	VPRORD         $0x0b, Y21, Y1
+	VPRORD         $0x19, Y21, Y3
+	VPRORD         $0x07, Y2, Y24
+	VPRORD         $0x12, Y2, Y20
+	VPSRLD         $0x03, Y2, Y2
+	VPSHUFD        $0xb1, 1088(BX), X12
+	VPADDD         256(DI), X12, X12
+	VMOVDQA        X12, 576(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X12
+	VPTERNLOGD     $0x96, Y30, Y1, Y3
+	VPTERNLOGD     $0xe8, Y22, Y23, Y25
+	VPTERNLOGD     $0x96, Y24, Y20, Y2
+	VPADDD         Y3, Y18, Y30
+	VPADDD         Y26, Y30, Y1
+	VPADDD         Y2, Y17, Y24
+	VMOVDQA32      Y24, 1376(BX)
+	VPADDD.BCST    hybridWords<>+128(SB), Y24, Y20
+	VMOVDQA32      160(BX), Y18
+	VPUNPCKLDQ     Y20, Y16, Y3
+	VPUNPCKHDQ     Y20, Y16, Y26
+	VMOVDQA32      Y3, 768(AX)
+	VPRORD         $0x02, Y31, Y17
+	VPRORD         $0x0d, Y31, Y2
+	VPRORD         $0x16, Y31, Y24
+	VPRORD         $0x11, Y27, Y16
+	VPRORD         $0x13, Y27, Y20
+	VPSRLD         $0x0a, Y27, Y3
+	VMOVSD         976(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         984(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1008(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1016(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y17, Y2, Y24
+	VPTERNLOGD     $0x96, Y16, Y20, Y3
+	VPADDD         Y25, Y24, Y27
+	VPADDD         Y27, Y30, Y17
+	VPADDD         Y3, Y18, Y2
+	VMOVDQA32      Y2, 384(BX)
+	VMOVDQA32      Y26, 800(AX)
+	VPADDD.BCST    hybridWords<>+96(SB), Y19, Y16
+	VMOVDQA32      1344(BX), Y20
+	VPADDD         Y2, Y16, Y24
+	VMOVDQA32      Y1, Y25
+	VMOVDQA32      Y17, Y30
+	VMOVDQA32      1440(BX), Y27
+	VPRORD         $0x11, Y20, Y18
+	VPRORD         $0x13, Y20, Y3
+	VPRORD         $0x06, Y1, Y26
+	VPRORD         $0x0b, Y1, Y19
+	VPSRLD         $0x0a, Y20, Y16
+	VPRORD         $0x19, Y1, Y20
+	VPSHUFD        $0xb1, 1104(BX), X13
+	VPADDD         272(DI), X13, X13
+	VMOVDQA        X13, 704(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X13
+	VPTERNLOGD     $0xca, Y29, Y21, Y25
+	VPTERNLOGD     $0x96, Y26, Y19, Y20
+	VPTERNLOGD     $0x96, Y18, Y3, Y16
+	VPTERNLOGD     $0xe8, Y23, Y31, Y30
+	VPADDD         Y25, Y24, Y26
+	VPADDD         Y20, Y26, Y19
+	VPADDD         1696(BX), Y16, Y18
+	VPADDD         Y22, Y19, Y3
+	VPADDD         1408(BX), Y18, Y24
+	VMOVDQA32      192(BX), Y25
+	VPRORD         $0x02, Y17, Y26
+	VPRORD         $0x0d, Y17, Y20
+	VPRORD         $0x16, Y17, Y16
+	VPRORD         $0x07, Y27, Y22
+	VPRORD         $0x12, Y27, Y18
+	VPSRLD         $0x03, Y27, Y27
+	VMOVSD         1040(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1048(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1072(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1080(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y26, Y20, Y16
+	VPTERNLOGD     $0x96, Y22, Y18, Y27
+	VPADDD         Y30, Y16, Y26
+	VPADDD         Y26, Y19, Y20
+	VPADDD         Y27, Y24, Y22
+	VMOVDQA32      Y22, 1408(BX)
+	VPADDD.BCST    hybridWords<>+100(SB), Y29, Y18
+	VPADDD.BCST    hybridWords<>+132(SB), Y22, Y16
+	VMOVDQA32      1376(BX), Y30
+	VMOVDQA32      Y3, Y19
+	VPRORD         $0x11, Y28, Y26
+	VPRORD         $0x13, Y28, Y24
+	VPSRLD         $0x0a, Y28, Y27
+	VPRORD         $0x11, Y30, Y29
+	VPRORD         $0x06, Y3, Y22
+	VPRORD         $0x13, Y30, Y28
+	VPSRLD         $0x0a, Y30, Y30
+	VPSHUFD        $0xb1, 1120(BX), X14
+	VPADDD         256(DI), X14, X14
+	VMOVDQA        X14, 608(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X14
+	VPTERNLOGD     $0x96, Y26, Y24, Y27
+	VPTERNLOGD     $0xca, Y21, Y1, Y19
+	VPADDD         Y27, Y25, Y26
+	VMOVDQA32      Y26, 416(BX)
+	VPADDD         Y26, Y18, Y24
+	VPADDD         Y19, Y24, Y25
+	VMOVDQA32      Y20, Y27
+	VMOVDQA32      1472(BX), Y18
+	VPRORD         $0x0b, Y3, Y24
+	VPRORD         $0x19, Y3, Y19
+	VMOVSD         1104(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1112(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1136(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1144(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y22, Y24, Y19
+	VPTERNLOGD     $0x96, Y29, Y28, Y30
+	VPTERNLOGD     $0xe8, Y31, Y17, Y27
+	VPADDD         Y19, Y25, Y22
+	VPADDD         Y23, Y22, Y24
+	VPADDD         1728(BX), Y30, Y29
+	VPADDD         1440(BX), Y29, Y28
+	VMOVDQA32      224(BX), Y25
+	VPADDD.BCST    hybridWords<>+104(SB), Y25, Y19
+	VPRORD         $0x02, Y20, Y23
+	VPRORD         $0x0d, Y20, Y30
+	VPRORD         $0x16, Y20, Y29
+	VPRORD         $0x07, Y18, Y25
+	VPTERNLOGD     $0x96, Y23, Y30, Y29
+	VPADDD         Y27, Y29, Y23
+	VPADDD         Y23, Y22, Y30
+	VPADDD.BCST    hybridWords<>+108(SB), Y21, Y29
+	VMOVDQA32      Y24, Y27
+	VPRORD         $0x12, Y18, Y22
+	VPSRLD         $0x03, Y18, Y23
+	VPRORD         $0x11, Y2, Y21
+	VPRORD         $0x13, Y2, Y18
+	VPSRLD         $0x0a, Y2, Y2
+	VPTERNLOGD     $0x96, Y25, Y22, Y23
+	VPTERNLOGD     $0x96, Y21, Y18, Y2
+	VPTERNLOGD     $0xca, Y1, Y3, Y27
+	VPADDD         Y23, Y28, Y25
+	VPADDD         Y2, Y19, Y22
+	VMOVDQA32      Y25, 1440(BX)
+	VMOVDQA32      Y22, 448(BX)
+	VPADDD.BCST    hybridWords<>+136(SB), Y25, Y21
+	VPADDD         Y22, Y29, Y18
+	VPUNPCKLDQ     Y21, Y16, Y28
+	VPUNPCKHDQ     Y21, Y16, Y23
+	VPADDD         Y27, Y18, Y19
+	VMOVDQA32      Y28, 832(AX)
+	VMOVDQA32      Y23, 864(AX)
+	VMOVDQA32      1408(BX), Y2
+	VMOVDQA32      Y30, Y25
+	VPRORD         $0x06, Y24, Y29
+	VPRORD         $0x0b, Y24, Y16
+	VPRORD         $0x19, Y24, Y21
+	VPRORD         $0x11, Y2, Y18
+	VPRORD         $0x13, Y2, Y27
+	VPRORD         $0x02, Y30, Y28
+	VPRORD         $0x0d, Y30, Y23
+	VPSRLD         $0x0a, Y2, Y2
+	VPSHUFD        $0xb1, 1136(BX), X15
+	VPADDD         272(DI), X15, X15
+	VMOVDQA        X15, 736(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X15
+	VMOVSD         1168(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1176(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1200(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1208(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y29, Y16, Y21
+	VPTERNLOGD     $0xe8, Y17, Y20, Y25
+	VPTERNLOGD     $0x96, Y18, Y27, Y2
+	VPADDD         Y21, Y19, Y29
+	VPADDD         Y31, Y29, Y16
+	VPADDD         1760(BX), Y2, Y18
+	VMOVDQA32      (BX), Y27
+	VPADDD         1472(BX), Y18, Y19
+	VMOVDQA32      1504(BX), Y21
+	VPRORD         $0x16, Y30, Y31
+	VPRORD         $0x07, Y27, Y2
+	VPRORD         $0x12, Y27, Y18
+	VPSRLD         $0x03, Y27, Y27
+	VPTERNLOGD     $0x96, Y28, Y23, Y31
+	VPTERNLOGD     $0x96, Y2, Y18, Y27
+	VPADDD         Y25, Y31, Y28
+	VPADDD         Y28, Y29, Y23
+	VPADDD         256(BX), Y27, Y2
+	VPADDD.BCST    hybridWords<>+60(SB), Y2, Y18
+	VPADDD.BCST    hybridWords<>+112(SB), Y1, Y31
+	VMOVDQA32      Y16, Y25
+	VPRORD         $0x07, Y21, Y29
+	VPRORD         $0x12, Y21, Y28
+	VPRORD         $0x11, Y26, Y27
+	VPRORD         $0x13, Y26, Y2
+	VPSRLD         $0x03, Y21, Y1
+	VPSRLD         $0x0a, Y26, Y21
+	VPRORD         $0x06, Y16, Y26
+	VMOVSD         1232(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1240(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1264(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1272(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VMOVSD         584(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         616(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y29, Y28, Y1
+	VPTERNLOGD     $0x96, Y27, Y2, Y21
+	VPTERNLOGD     $0xca, Y3, Y24, Y25
+	VPADDD         Y21, Y18, Y29
+	VPADDD         Y1, Y19, Y28
+	VMOVDQA32      Y29, 480(BX)
+	VMOVDQA32      Y28, 1472(BX)
+	VPADDD         Y29, Y31, Y27
+	VPADDD.BCST    hybridWords<>+140(SB), Y28, Y2
+	VPADDD         Y25, Y27, Y18
+	VMOVDQA32      1440(BX), Y21
+	VMOVDQA32      Y23, Y19
+	VMOVDQA32      1536(BX), Y1
+	VPRORD         $0x0b, Y16, Y31
+	VPRORD         $0x11, Y21, Y28
+	VPRORD         $0x19, Y16, Y27
+	VPRORD         $0x13, Y21, Y25
+	VPSRLD         $0x0a, Y21, Y21
+	VPTERNLOGD     $0x96, Y26, Y31, Y27
+	VPTERNLOGD     $0x96, Y28, Y25, Y21
+	VPTERNLOGD     $0xe8, Y20, Y30, Y19
+	VPADDD         Y27, Y18, Y26
+	VPADDD         Y17, Y26, Y31
+	VPADDD         1280(BX), Y21, Y28
+	VPADDD         1504(BX), Y28, Y25
+	VMOVDQA32      32(BX), Y18
+	VPRORD         $0x02, Y23, Y27
+	VPRORD         $0x0d, Y23, Y17
+	VPRORD         $0x16, Y23, Y21
+	VPRORD         $0x07, Y1, Y28
+	VMOVSD         1296(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1304(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1328(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1336(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y27, Y17, Y21
+	VPADDD         Y19, Y21, Y27
+	VPADDD         Y27, Y26, Y17
+	VPRORD         $0x07, Y18, Y21
+	VPRORD         $0x12, Y1, Y19
+	VPRORD         $0x12, Y18, Y26
+	VPSRLD         $0x03, Y18, Y27
+	VPSRLD         $0x03, Y1, Y18
+	VPRORD         $0x11, Y22, Y1
+	VMOVSD         712(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         744(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y21, Y26, Y27
+	VPTERNLOGD     $0x96, Y28, Y19, Y18
+	VPADDD         (BX), Y27, Y21
+	VPADDD         288(BX), Y21, Y26
+	VPADDD         Y18, Y25, Y28
+	VMOVDQA32      Y28, 1504(BX)
+	VPADDD.BCST    hybridWords<>+144(SB), Y28, Y19
+	VPUNPCKLDQ     Y19, Y2, Y27
+	VPADDD.BCST    hybridWords<>+116(SB), Y3, Y21
+	VPUNPCKHDQ     Y19, Y2, Y25
+	VMOVDQA32      Y31, Y18
+	VMOVDQA32      Y27, 896(AX)
+	VMOVDQA32      Y25, 928(AX)
+	VPRORD         $0x13, Y22, Y28
+	VPSRLD         $0x0a, Y22, Y3
+	VPRORD         $0x06, Y31, Y2
+	VPRORD         $0x0b, Y31, Y19
+	VPRORD         $0x19, Y31, Y27
+	VPTERNLOGD     $0x96, Y1, Y28, Y3
+	VPTERNLOGD     $0xca, Y24, Y16, Y18
+	VPTERNLOGD     $0x96, Y2, Y19, Y27
+	VPADDD         Y3, Y26, Y25
+	VMOVDQA32      Y25, (BX)
+	VPADDD         Y25, Y21, Y22
+	VPADDD         Y18, Y22, Y1
+	VMOVDQA32      1472(BX), Y28
+	VPADDD         Y27, Y1, Y2
+	VPADDD         Y20, Y2, Y19
+	VMOVDQA32      Y17, Y26
+	VMOVDQA32      64(BX), Y3
+	VMOVDQA32      1568(BX), Y21
+	VPRORD         $0x11, Y28, Y22
+	VPRORD         $0x13, Y28, Y18
+	VPSRLD         $0x0a, Y28, Y1
+	VPRORD         $0x02, Y17, Y27
+	VPRORD         $0x0d, Y17, Y20
+	VPRORD         $0x16, Y17, Y28
+	VMOVSD         1360(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1368(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1392(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1400(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0xe8, Y30, Y23, Y26
+	VPTERNLOGD     $0x96, Y22, Y18, Y1
+	VPTERNLOGD     $0x96, Y27, Y20, Y28
+	VPADDD         1312(BX), Y1, Y22
+	VPADDD         Y26, Y28, Y18
+	VPADDD         1536(BX), Y22, Y27
+	VPADDD         Y18, Y2, Y20
+	VPRORD         $0x07, Y3, Y1
+	VPRORD         $0x07, Y21, Y28
+	VPRORD         $0x12, Y3, Y26
+	VPSRLD         $0x03, Y3, Y22
+	VPRORD         $0x12, Y21, Y2
+	VPSRLD         $0x03, Y21, Y18
+	VPRORD         $0x11, Y29, Y3
+	VPRORD         $0x13, Y29, Y21
+	VPSRLD         $0x0a, Y29, Y29
+	VMOVSD         576(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         608(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y1, Y26, Y22
+	VPTERNLOGD     $0x96, Y28, Y2, Y18
+	VPTERNLOGD     $0x96, Y3, Y21, Y29
+	VPADDD         32(BX), Y22, Y1
+	VPADDD         320(BX), Y1, Y26
+	VPADDD         Y18, Y27, Y28
+	VMOVDQA32      Y28, 1536(BX)
+	VPADDD         Y29, Y26, Y2
+	VMOVDQA32      Y2, 32(BX)
+	VPADDD.BCST    hybridWords<>+148(SB), Y28, Y3
+	VPADDD.BCST    hybridWords<>+120(SB), Y24, Y21
+	VPADDD         Y2, Y21, Y22
+	VMOVDQA32      1504(BX), Y1
+	VMOVDQA32      Y19, Y27
+	VMOVDQA32      Y20, Y18
+	VPRORD         $0x11, Y1, Y26
+	VPRORD         $0x06, Y19, Y29
+	VPRORD         $0x13, Y1, Y28
+	VPRORD         $0x0b, Y19, Y24
+	VPSRLD         $0x0a, Y1, Y21
+	VPRORD         $0x19, Y19, Y1
+	VMOVSD         1424(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1432(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1456(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1464(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0xca, Y16, Y31, Y27
+	VPTERNLOGD     $0x96, Y29, Y24, Y1
+	VPTERNLOGD     $0x96, Y26, Y28, Y21
+	VPTERNLOGD     $0xe8, Y23, Y17, Y18
+	VPADDD         Y27, Y22, Y29
+	VPADDD         Y1, Y29, Y24
+	VPADDD         Y30, Y24, Y26
+	VPADDD         1344(BX), Y21, Y28
+	VPADDD         1568(BX), Y28, Y22
+	VMOVDQA32      1600(BX), Y27
+	VMOVDQA32      96(BX), Y29
+	VPRORD         $0x02, Y20, Y1
+	VPRORD         $0x0d, Y20, Y30
+	VPRORD         $0x16, Y20, Y21
+	VPRORD         $0x07, Y27, Y28
+	VMOVSD         704(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         736(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y1, Y30, Y21
+	VPADDD         Y18, Y21, Y1
+	VPADDD         Y1, Y24, Y30
+	VPRORD         $0x12, Y27, Y21
+	VPSRLD         $0x03, Y27, Y18
+	VPRORD         $0x07, Y29, Y24
+	VPRORD         $0x12, Y29, Y1
+	VPSRLD         $0x03, Y29, Y27
+	VPRORD         $0x11, Y25, Y29
+	VMOVSD         1488(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1496(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1520(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1528(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y28, Y21, Y18
+	VPTERNLOGD     $0x96, Y24, Y1, Y27
+	VPADDD         Y18, Y22, Y28
+	VPADDD         64(BX), Y27, Y21
+	VMOVDQA32      Y28, 1568(BX)
+	VPADDD         352(BX), Y21, Y24
+	VPADDD.BCST    hybridWords<>+152(SB), Y28, Y1
+	VPUNPCKLDQ     Y1, Y3, Y22
+	VPUNPCKHDQ     Y1, Y3, Y18
+	VPADDD.BCST    hybridWords<>+124(SB), Y16, Y27
+	VMOVDQA32      Y22, 960(AX)
+	VMOVDQA32      Y18, 992(AX)
+	VMOVDQA32      Y26, Y21
+	VMOVDQA32      1536(BX), Y28
+	VPRORD         $0x13, Y25, Y3
+	VPSRLD         $0x0a, Y25, Y1
+	VPRORD         $0x06, Y26, Y16
+	VPRORD         $0x11, Y28, Y22
+	VPRORD         $0x0b, Y26, Y18
+	VPRORD         $0x19, Y26, Y25
+	VMOVSD         hybridPadding<>+0(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y29, Y3, Y1
+	VPTERNLOGD     $0xca, Y31, Y19, Y21
+	VPTERNLOGD     $0x96, Y16, Y18, Y25
+	VPADDD         Y1, Y24, Y29
+	VMOVDQA32      Y29, 64(BX)
+	VPADDD         Y29, Y27, Y3
+	VPADDD         Y21, Y3, Y16
+	VPADDD         Y25, Y16, Y18
+	VPADDD         Y23, Y18, Y24
+	VMOVDQA32      Y30, Y1
+	VMOVDQA32      1632(BX), Y27
+	VPRORD         $0x13, Y28, Y3
+	VPSRLD         $0x0a, Y28, Y21
+	VPRORD         $0x02, Y30, Y16
+	VPRORD         $0x0d, Y30, Y25
+	VPRORD         $0x16, Y30, Y23
+	VPRORD         $0x07, Y27, Y28
+	VMOVSD         1552(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1560(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1584(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1592(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y22, Y3, Y21
+	VPTERNLOGD     $0xe8, Y17, Y20, Y1
+	VPTERNLOGD     $0x96, Y16, Y25, Y23
+	VPADDD         1376(BX), Y21, Y22
+	VPADDD         1600(BX), Y22, Y3
+	VPADDD         Y1, Y23, Y16
+	VPADDD         Y16, Y18, Y25
+	VMOVDQA32      128(BX), Y21
+	VMOVDQA32      1568(BX), Y22
+	VPRORD         $0x07, Y21, Y23
+	VPRORD         $0x12, Y27, Y1
+	VPRORD         $0x12, Y21, Y18
+	VPSRLD         $0x03, Y27, Y16
+	VPSRLD         $0x03, Y21, Y27
+	VPRORD         $0x11, Y2, Y21
+	VMOVSD         hybridPadding<>+8(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y23, Y18, Y27
+	VPTERNLOGD     $0x96, Y28, Y1, Y16
+	VPADDD         96(BX), Y27, Y23
+	VPADDD         384(BX), Y23, Y18
+	VPADDD         Y16, Y3, Y28
+	VMOVDQA32      Y28, 1600(BX)
+	VPADDD.BCST    hybridWords<>+156(SB), Y28, Y1
+	VPADDD.BCST    hybridWords<>+128(SB), Y31, Y27
+	VMOVDQA32      Y24, Y23
+	VPRORD         $0x13, Y2, Y3
+	VPSRLD         $0x0a, Y2, Y16
+	VPRORD         $0x11, Y22, Y28
+	VPRORD         $0x13, Y22, Y31
+	VPSRLD         $0x0a, Y22, Y2
+	VPRORD         $0x06, Y24, Y22
+	VMOVSD         1616(CX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1624(CX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1648(CX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1656(CX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y21, Y3, Y16
+	VPTERNLOGD     $0xca, Y19, Y26, Y23
+	VPTERNLOGD     $0x96, Y28, Y31, Y2
+	VPADDD         Y16, Y18, Y21
+	VMOVDQA32      Y21, 96(BX)
+	VPADDD         Y21, Y27, Y3
+	VPADDD         Y23, Y3, Y28
+	VPADDD         1408(BX), Y2, Y31
+	VPADDD         1632(BX), Y31, Y18
+	VMOVDQA32      Y25, Y16
+	VMOVDQA32      1664(BX), Y27
+	VPRORD         $0x0b, Y24, Y3
+	VPRORD         $0x19, Y24, Y23
+	VPRORD         $0x02, Y25, Y2
+	VPRORD         $0x07, Y27, Y31
+	VMOVSD         hybridPadding<>+16(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y22, Y3, Y23
+	VPTERNLOGD     $0xe8, Y20, Y30, Y16
+	VPADDD         Y23, Y28, Y22
+	VPADDD         Y17, Y22, Y3
+	VMOVDQA32      160(BX), Y28
+	VPRORD         $0x0d, Y25, Y23
+	VPRORD         $0x16, Y25, Y17
+	VPTERNLOGD     $0x96, Y2, Y23, Y17
+	VPADDD         Y16, Y17, Y2
+	VPADDD         Y2, Y22, Y23
+	VPRORD         $0x12, Y27, Y17
+	VPSRLD         $0x03, Y27, Y16
+	VPRORD         $0x07, Y28, Y22
+	VPRORD         $0x12, Y28, Y2
+	VPSRLD         $0x03, Y28, Y27
+	VPRORD         $0x11, Y29, Y28
+	VPTERNLOGD     $0x96, Y31, Y17, Y16
+	VPTERNLOGD     $0x96, Y22, Y2, Y27
+	VPADDD         Y16, Y18, Y31
+	VMOVDQA32      Y31, 1632(BX)
+	VPADDD         128(BX), Y27, Y17
+	VPADDD.BCST    hybridWords<>+160(SB), Y31, Y22
+	VPADDD         416(BX), Y17, Y2
+	VPUNPCKLDQ     Y22, Y1, Y18
+	VPUNPCKHDQ     Y22, Y1, Y16
+	VMOVDQA32      Y18, 1024(AX)
+	VMOVDQA32      Y16, 1056(AX)
+	VPADDD.BCST    hybridWords<>+132(SB), Y19, Y27
+	VMOVDQA32      1600(BX), Y31
+	VMOVDQA32      Y3, Y17
+	VPRORD         $0x13, Y29, Y1
+	VPSRLD         $0x0a, Y29, Y22
+	VPRORD         $0x11, Y31, Y18
+	VPRORD         $0x13, Y31, Y16
+	VPRORD         $0x06, Y3, Y19
+	VPRORD         $0x0b, Y3, Y29
+	VPSRLD         $0x0a, Y31, Y31
+	VMOVSD         1680(CX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1688(CX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1712(CX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1720(CX), X0
+	SHA256RNDS2    X0, X11, X10
+	VMOVSD         hybridPadding<>+24(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y28, Y1, Y22
+	VPTERNLOGD     $0xca, Y26, Y24, Y17
+	VPTERNLOGD     $0x96, Y18, Y16, Y31
+	VPADDD         Y22, Y2, Y28
+	VMOVDQA32      Y28, 128(BX)
+	VPADDD         Y28, Y27, Y1
+	VPADDD         Y17, Y1, Y18
+	VPADDD         1440(BX), Y31, Y16
+	VMOVDQA32      Y23, Y2
+	VPADDD         1664(BX), Y16, Y22
+	VMOVDQA32      1696(BX), Y27
+	VPRORD         $0x19, Y3, Y1
+	VPRORD         $0x02, Y23, Y17
+	VPRORD         $0x0d, Y23, Y31
+	VPRORD         $0x16, Y23, Y16
+	VMOVDQA        X4, 1152(BX)
+	VMOVDQA        X5, 1168(BX)
+	VMOVDQA        X6, 1184(BX)
+	VMOVDQA        X7, 1200(BX)
+	VMOVDQA        X12, 832(BX)
+	VMOVDQA        X13, 960(BX)
+	VPTERNLOGD     $0x96, Y19, Y29, Y1
+	VPTERNLOGD     $0xe8, Y30, Y25, Y2
+	VPTERNLOGD     $0x96, Y17, Y31, Y16
+	VPADDD         Y1, Y18, Y19
+	VPADDD         Y20, Y19, Y29
+	VPADDD         Y2, Y16, Y17
+	VPADDD         Y17, Y19, Y31
+	VMOVDQA32      192(BX), Y18
+	VPRORD         $0x07, Y27, Y1
+	VPRORD         $0x12, Y27, Y20
+	VPSRLD         $0x03, Y27, Y16
+	VPRORD         $0x07, Y18, Y2
+	VPRORD         $0x12, Y18, Y19
+	VPSRLD         $0x03, Y18, Y17
+	VPRORD         $0x11, Y21, Y27
+	VPRORD         $0x13, Y21, Y18
+	VPSRLD         $0x0a, Y21, Y21
+	VMOVDQA        X8, 1216(BX)
+	VMOVDQA        X9, 1232(BX)
+	VMOVDQA        X10, 1248(BX)
+	VMOVDQA        X11, 1264(BX)
+	VPTERNLOGD     $0x96, Y1, Y20, Y16
+	VPTERNLOGD     $0x96, Y2, Y19, Y17
+	VPTERNLOGD     $0x96, Y27, Y18, Y21
+	VPADDD         Y16, Y22, Y1
+	VPADDD         160(BX), Y17, Y20
+	VMOVDQA32      Y1, 1664(BX)
+	VPADDD         448(BX), Y20, Y2
+	VPADDD.BCST    hybridWords<>+164(SB), Y1, Y19
+	VMOVDQA32      1632(BX), Y27
+	VPADDD         Y21, Y2, Y18
+	VMOVDQA32      Y18, 160(BX)
+	VPADDD.BCST    hybridWords<>+136(SB), Y26, Y22
+	VPADDD         Y18, Y22, Y16
+	VMOVDQA32      Y29, Y17
+	VMOVDQA32      1728(BX), Y20
+	VPRORD         $0x11, Y27, Y1
+	VPRORD         $0x13, Y27, Y2
+	VPSRLD         $0x0a, Y27, Y21
+	VPRORD         $0x06, Y29, Y26
+	VPRORD         $0x0b, Y29, Y22
+	VPRORD         $0x19, Y29, Y27
+	VMOVDQA        X14, 864(BX)
+	VMOVDQA        X15, 992(BX)
+	VMOVDQA        (DI), X4
+	VPADDD         (AX), X4, X4
+	VMOVDQA        16(DI), X5
+	VPTERNLOGD     $0xca, Y24, Y3, Y17
+	VPTERNLOGD     $0x96, Y1, Y2, Y21
+	VPTERNLOGD     $0x96, Y26, Y22, Y27
+	VPADDD         Y17, Y16, Y1
+	VPADDD         1472(BX), Y21, Y2
+	VPADDD         1696(BX), Y2, Y26
+	VPADDD         Y27, Y1, Y22
+	VPADDD         Y30, Y22, Y16
+	VMOVDQA32      Y31, Y17
+	VMOVDQA32      224(BX), Y21
+	VPRORD         $0x07, Y20, Y2
+	VPRORD         $0x12, Y20, Y1
+	VPRORD         $0x02, Y31, Y27
+	VPRORD         $0x0d, Y31, Y30
+	VPSRLD         $0x03, Y20, Y20
+	VMOVDQA        (DI), X6
+	VPADDD         32(AX), X6, X6
+	VMOVDQA        16(DI), X7
+	VPSHUFD        $0xb1, 1152(BX), X12
+	VPADDD         256(DI), X12, X12
+	VMOVDQA        X12, 528(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X12
+	VMOVDQA        (DI), X8
+	VPADDD         64(AX), X8, X8
+	VMOVDQA        16(DI), X9
+	VPTERNLOGD     $0xe8, Y25, Y23, Y17
+	VPTERNLOGD     $0x96, Y2, Y1, Y20
+	VPADDD         Y20, Y26, Y2
+	VMOVDQA32      Y2, 1696(BX)
+	VPADDD.BCST    hybridWords<>+168(SB), Y2, Y1
+	VPUNPCKLDQ     Y1, Y19, Y26
+	VPUNPCKHDQ     Y1, Y19, Y20
+	VPRORD         $0x16, Y31, Y2
+	VPRORD         $0x07, Y21, Y19
+	VPRORD         $0x12, Y21, Y1
+	VPSRLD         $0x03, Y21, Y21
+	VPTERNLOGD     $0x96, Y27, Y30, Y2
+	VPTERNLOGD     $0x96, Y19, Y1, Y21
+	VPADDD         Y17, Y2, Y27
+	VPADDD         Y27, Y22, Y30
+	VPADDD         192(BX), Y21, Y19
+	VPADDD         480(BX), Y19, Y1
+	VMOVDQA32      Y26, 1088(AX)
+	VMOVDQA32      Y20, 1120(AX)
+	VMOVDQA32      1664(BX), Y2
+	VPADDD.BCST    hybridWords<>+140(SB), Y24, Y17
+	VMOVDQA32      Y16, Y22
+	VPRORD         $0x11, Y28, Y27
+	VPRORD         $0x13, Y28, Y21
+	VPSRLD         $0x0a, Y28, Y19
+	VPRORD         $0x11, Y2, Y26
+	VPRORD         $0x13, Y2, Y20
+	VPSRLD         $0x0a, Y2, Y24
+	VPRORD         $0x06, Y16, Y28
+	VPRORD         $0x0b, Y16, Y2
+	VMOVDQA        (DI), X10
+	VPADDD         96(AX), X10, X10
+	VMOVDQA        16(DI), X11
+	VMOVSD         16(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y27, Y21, Y19
+	VPTERNLOGD     $0xca, Y3, Y29, Y22
+	VPTERNLOGD     $0x96, Y26, Y20, Y24
+	VPADDD         Y19, Y1, Y27
+	VMOVDQA32      Y27, 192(BX)
+	VPADDD         Y27, Y17, Y21
+	VPADDD         Y22, Y21, Y26
+	VPADDD         1504(BX), Y24, Y20
+	VPADDD         1728(BX), Y20, Y1
+	VMOVDQA32      Y30, Y19
+	VMOVDQA32      1760(BX), Y17
+	VPRORD         $0x19, Y16, Y21
+	VPRORD         $0x07, Y17, Y22
+	VPRORD         $0x02, Y30, Y24
+	VPRORD         $0x0d, Y30, Y20
+	VPSHUFD        $0xb1, 1168(BX), X13
+	VPADDD         272(DI), X13, X13
+	VMOVDQA        X13, 656(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X13
+	VPTERNLOGD     $0x96, Y28, Y2, Y21
+	VPTERNLOGD     $0xe8, Y23, Y31, Y19
+	VPADDD         Y21, Y26, Y28
+	VPADDD         Y25, Y28, Y2
+	VMOVDQA32      256(BX), Y26
+	VMOVDQA32      1696(BX), Y21
+	VPRORD         $0x12, Y17, Y25
+	VPSRLD         $0x03, Y17, Y17
+	VMOVSD         24(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y22, Y25, Y17
+	VPADDD         Y17, Y1, Y22
+	VMOVDQA32      Y22, 1728(BX)
+	VPADDD.BCST    hybridWords<>+172(SB), Y22, Y25
+	VPRORD         $0x16, Y30, Y1
+	VPRORD         $0x07, Y26, Y17
+	VPRORD         $0x12, Y26, Y22
+	VPSRLD         $0x03, Y26, Y26
+	VPTERNLOGD     $0x96, Y24, Y20, Y1
+	VPTERNLOGD     $0x96, Y17, Y22, Y26
+	VPADDD         Y19, Y1, Y24
+	VPADDD         Y24, Y28, Y20
+	VPADDD         224(BX), Y26, Y17
+	VPADDD         (BX), Y17, Y22
+	VPADDD.BCST    hybridWords<>+144(SB), Y3, Y1
+	VMOVDQA32      Y2, Y19
+	VPRORD         $0x11, Y18, Y28
+	VPRORD         $0x13, Y18, Y24
+	VPRORD         $0x11, Y21, Y26
+	VPSRLD         $0x0a, Y18, Y17
+	VPRORD         $0x13, Y21, Y3
+	VPSRLD         $0x0a, Y21, Y18
+	VPRORD         $0x06, Y2, Y21
+	VMOVSD         32(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y28, Y24, Y17
+	VPTERNLOGD     $0x96, Y26, Y3, Y18
+	VPTERNLOGD     $0xca, Y29, Y16, Y19
+	VPADDD         Y17, Y22, Y28
+	VMOVDQA32      Y28, 224(BX)
+	VPADDD         Y28, Y1, Y24
+	VPADDD         1536(BX), Y18, Y26
+	VPADDD         Y19, Y24, Y3
+	VPADDD         1760(BX), Y26, Y22
+	VMOVDQA32      1280(BX), Y17
+	VMOVDQA32      Y20, Y1
+	VPRORD         $0x0b, Y2, Y18
+	VPRORD         $0x19, Y2, Y24
+	VPRORD         $0x07, Y17, Y19
+	VPRORD         $0x12, Y17, Y26
+	VPSRLD         $0x03, Y17, Y17
+	VPSHUFD        $0xb1, 1184(BX), X14
+	VPADDD         256(DI), X14, X14
+	VMOVDQA        X14, 560(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X14
+	VPTERNLOGD     $0x96, Y21, Y18, Y24
+	VPTERNLOGD     $0xe8, Y31, Y30, Y1
+	VPTERNLOGD     $0x96, Y19, Y26, Y17
+	VPADDD         Y24, Y3, Y21
+	VPADDD         Y23, Y21, Y18
+	VPADDD         Y17, Y22, Y19
+	VMOVDQA32      Y19, 1760(BX)
+	VPADDD.BCST    hybridWords<>+176(SB), Y19, Y26
+	VMOVDQA32      288(BX), Y3
+	VPUNPCKLDQ     Y26, Y25, Y24
+	VPUNPCKHDQ     Y26, Y25, Y23
+	VMOVDQA32      Y24, 1152(AX)
+	VPRORD         $0x02, Y20, Y22
+	VPRORD         $0x0d, Y20, Y17
+	VPRORD         $0x16, Y20, Y19
+	VPRORD         $0x07, Y3, Y25
+	VPRORD         $0x12, Y3, Y26
+	VPSRLD         $0x03, Y3, Y24
+	VPRORD         $0x11, Y27, Y3
+	VMOVSD         40(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y22, Y17, Y19
+	VPTERNLOGD     $0x96, Y25, Y26, Y24
+	VPADDD         Y1, Y19, Y22
+	VPADDD         Y22, Y21, Y17
+	VPADDD         256(BX), Y24, Y25
+	VPADDD         32(BX), Y25, Y26
+	VMOVDQA32      Y23, 1184(AX)
+	VMOVDQA32      1728(BX), Y19
+	VPADDD.BCST    hybridWords<>+148(SB), Y29, Y1
+	VMOVDQA32      Y18, Y21
+	VPRORD         $0x13, Y27, Y22
+	VPSRLD         $0x0a, Y27, Y24
+	VPRORD         $0x11, Y19, Y25
+	VPRORD         $0x13, Y19, Y23
+	VPSRLD         $0x0a, Y19, Y29
+	VPRORD         $0x06, Y18, Y27
+	VPRORD         $0x0b, Y18, Y19
+	VMOVSD         48(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPSHUFD        $0xb1, 1200(BX), X15
+	VPADDD         272(DI), X15, X15
+	VMOVDQA        X15, 688(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X15
+	VPTERNLOGD     $0x96, Y3, Y22, Y24
+	VPTERNLOGD     $0x96, Y25, Y23, Y29
+	VPTERNLOGD     $0xca, Y16, Y2, Y21
+	VPADDD         Y24, Y26, Y3
+	VMOVDQA32      Y3, 256(BX)
+	VPADDD         Y3, Y1, Y22
+	VPADDD         Y21, Y22, Y25
+	VPADDD         1568(BX), Y29, Y23
+	VPADDD         1280(BX), Y23, Y26
+	VMOVDQA32      1312(BX), Y24
+	VMOVDQA32      Y17, Y1
+	VPRORD         $0x19, Y18, Y22
+	VPRORD         $0x07, Y24, Y21
+	VPRORD         $0x12, Y24, Y29
+	VPRORD         $0x02, Y17, Y23
+	VPSRLD         $0x03, Y24, Y24
+	VMOVSD         56(SI), X0
+	SHA256RNDS2    X0, X5, X4
+	SHA256RNDS2    X0, X7, X6
+	SHA256RNDS2    X0, X9, X8
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y27, Y19, Y22
+	VPTERNLOGD     $0xe8, Y30, Y20, Y1
+	VPTERNLOGD     $0x96, Y21, Y29, Y24
+	VPADDD         Y22, Y25, Y27
+	VPADDD         Y31, Y27, Y19
+	VPADDD         Y24, Y26, Y21
+	VMOVDQA32      320(BX), Y29
+	VMOVDQA32      Y21, 1280(BX)
+	VPADDD.BCST    hybridWords<>+180(SB), Y21, Y25
+	VMOVDQA32      1760(BX), Y22
+	VPRORD         $0x0d, Y17, Y31
+	VPRORD         $0x16, Y17, Y26
+	VPRORD         $0x07, Y29, Y24
+	VPRORD         $0x12, Y29, Y21
+	VPSRLD         $0x03, Y29, Y29
+	VPTERNLOGD     $0x96, Y23, Y31, Y26
+	VPTERNLOGD     $0x96, Y24, Y21, Y29
+	VPADDD         Y1, Y26, Y23
+	VPADDD         Y23, Y27, Y31
+	VPADDD         288(BX), Y29, Y24
+	VPADDD         64(BX), Y24, Y21
+	VPADDD.BCST    hybridWords<>+152(SB), Y16, Y26
+	VMOVDQA32      Y19, Y1
+	VMOVDQA32      1344(BX), Y27
+	VPRORD         $0x11, Y22, Y23
+	VPRORD         $0x11, Y28, Y29
+	VPRORD         $0x13, Y22, Y24
+	VPRORD         $0x13, Y28, Y16
+	VPSRLD         $0x0a, Y28, Y28
+	VPSRLD         $0x0a, Y22, Y22
+	VMOVSD         536(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         568(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VMOVSD         64(SI), X0
+	SHA256RNDS2    X0, X4, X5
+	SHA256RNDS2    X0, X6, X7
+	SHA256RNDS2    X0, X8, X9
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y29, Y16, Y28
+	VPTERNLOGD     $0x96, Y23, Y24, Y22
+	VPTERNLOGD     $0xca, Y2, Y18, Y1
+	VPADDD         Y28, Y21, Y29
+	VMOVDQA32      Y29, 288(BX)
+	VPADDD         1600(BX), Y22, Y16
+	VPADDD         Y29, Y26, Y23
+	VPADDD         1312(BX), Y16, Y24
+	VPADDD         Y1, Y23, Y21
+	VMOVDQA32      Y31, Y28
+	VPRORD         $0x06, Y19, Y22
+	VPRORD         $0x07, Y27, Y26
+	VPRORD         $0x0b, Y19, Y16
+	VPRORD         $0x12, Y27, Y23
+	VPRORD         $0x19, Y19, Y1
+	VPSRLD         $0x03, Y27, Y27
+	VMOVSD         256(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         264(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         288(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         296(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y22, Y16, Y1
+	VPTERNLOGD     $0x96, Y26, Y23, Y27
+	VPTERNLOGD     $0xe8, Y20, Y17, Y28
+	VPADDD         Y1, Y21, Y22
+	VPADDD         Y30, Y22, Y16
+	VPADDD         Y27, Y24, Y26
+	VMOVDQA32      Y26, 1312(BX)
+	VPADDD.BCST    hybridWords<>+184(SB), Y26, Y23
+	VPUNPCKLDQ     Y23, Y25, Y21
+	VMOVDQA32      352(BX), Y1
+	VPUNPCKHDQ     Y23, Y25, Y30
+	VMOVDQA32      Y21, 1216(AX)
+	VMOVDQA32      Y30, 1248(AX)
+	VPRORD         $0x02, Y31, Y24
+	VPRORD         $0x0d, Y31, Y27
+	VPRORD         $0x16, Y31, Y26
+	VPRORD         $0x07, Y1, Y25
+	VPRORD         $0x12, Y1, Y23
+	VPSRLD         $0x03, Y1, Y21
+	VPRORD         $0x11, Y3, Y30
+	VPRORD         $0x13, Y3, Y1
+	VMOVSD         664(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         696(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y24, Y27, Y26
+	VPTERNLOGD     $0x96, Y25, Y23, Y21
+	VPADDD         Y28, Y26, Y24
+	VPADDD         Y24, Y22, Y27
+	VPADDD         320(BX), Y21, Y25
+	VMOVDQA32      1280(BX), Y23
+	VPADDD         96(BX), Y25, Y26
+	VPADDD.BCST    hybridWords<>+156(SB), Y2, Y28
+	VMOVDQA32      Y16, Y22
+	VMOVDQA32      1376(BX), Y24
+	VPRORD         $0x11, Y23, Y21
+	VPSRLD         $0x0a, Y3, Y25
+	VPRORD         $0x13, Y23, Y2
+	VPSRLD         $0x0a, Y23, Y3
+	VPRORD         $0x06, Y16, Y23
+	VMOVSD         320(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         328(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         352(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         360(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y30, Y1, Y25
+	VPTERNLOGD     $0x96, Y21, Y2, Y3
+	VPTERNLOGD     $0xca, Y18, Y19, Y22
+	VPADDD         Y25, Y26, Y30
+	VMOVDQA32      Y30, 320(BX)
+	VPADDD         Y30, Y28, Y1
+	VPADDD         1632(BX), Y3, Y21
+	VPADDD         1344(BX), Y21, Y2
+	VPADDD         Y22, Y1, Y26
+	VMOVDQA32      Y27, Y25
+	VPRORD         $0x0b, Y16, Y28
+	VPRORD         $0x19, Y16, Y3
+	VPRORD         $0x07, Y24, Y21
+	VPRORD         $0x12, Y24, Y1
+	VPSRLD         $0x03, Y24, Y22
+	VPRORD         $0x02, Y27, Y24
+	VMOVSD         528(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         560(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y23, Y28, Y3
+	VPTERNLOGD     $0xe8, Y17, Y31, Y25
+	VPTERNLOGD     $0x96, Y21, Y1, Y22
+	VPADDD         Y3, Y26, Y23
+	VPADDD         Y20, Y23, Y28
+	VPADDD         Y22, Y2, Y21
+	VMOVDQA32      Y21, 1344(BX)
+	VPADDD.BCST    hybridWords<>+188(SB), Y21, Y1
+	VMOVDQA32      384(BX), Y26
+	VMOVDQA32      1312(BX), Y3
+	VPRORD         $0x0d, Y27, Y20
+	VPRORD         $0x16, Y27, Y2
+	VPRORD         $0x07, Y26, Y22
+	VPRORD         $0x12, Y26, Y21
+	VPSRLD         $0x03, Y26, Y26
+	VPTERNLOGD     $0x96, Y24, Y20, Y2
+	VPTERNLOGD     $0x96, Y22, Y21, Y26
+	VPADDD         Y25, Y2, Y24
+	VPADDD         Y24, Y23, Y20
+	VPADDD         352(BX), Y26, Y22
+	VPADDD         128(BX), Y22, Y21
+	VPADDD.BCST    hybridWords<>+160(SB), Y18, Y2
+	VMOVDQA32      1408(BX), Y25
+	VPRORD         $0x11, Y3, Y23
+	VPRORD         $0x13, Y3, Y24
+	VPSRLD         $0x0a, Y3, Y26
+	VPRORD         $0x11, Y29, Y22
+	VPRORD         $0x13, Y29, Y18
+	VPSRLD         $0x0a, Y29, Y3
+	VPRORD         $0x07, Y25, Y29
+	VMOVSD         384(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         392(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         416(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         424(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y23, Y24, Y26
+	VPTERNLOGD     $0x96, Y22, Y18, Y3
+	VPADDD         1664(BX), Y26, Y23
+	VPADDD         Y3, Y21, Y24
+	VPADDD         1376(BX), Y23, Y22
+	VMOVDQA32      Y24, 352(BX)
+	VPADDD         Y24, Y2, Y18
+	VMOVDQA32      Y28, Y26
+	VMOVDQA32      Y20, Y21
+	VPRORD         $0x12, Y25, Y3
+	VPRORD         $0x06, Y28, Y23
+	VPSRLD         $0x03, Y25, Y2
+	VPRORD         $0x0b, Y28, Y25
+	VMOVSD         656(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         688(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0xca, Y19, Y16, Y26
+	VPTERNLOGD     $0x96, Y29, Y3, Y2
+	VPTERNLOGD     $0xe8, Y31, Y27, Y21
+	VPADDD         Y26, Y18, Y29
+	VPADDD         Y2, Y22, Y3
+	VMOVDQA32      Y3, 1376(BX)
+	VPADDD.BCST    hybridWords<>+192(SB), Y3, Y18
+	VPUNPCKLDQ     Y18, Y1, Y26
+	VPUNPCKHDQ     Y18, Y1, Y22
+	VPRORD         $0x19, Y28, Y2
+	VPRORD         $0x02, Y20, Y3
+	VPRORD         $0x0d, Y20, Y1
+	VPRORD         $0x16, Y20, Y18
+	VMOVSD         448(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         456(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         480(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         488(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y23, Y25, Y2
+	VPTERNLOGD     $0x96, Y3, Y1, Y18
+	VPADDD         Y2, Y29, Y23
+	VPADDD         Y17, Y23, Y25
+	VPADDD         Y21, Y18, Y3
+	VPADDD         Y3, Y23, Y1
+	VMOVDQA32      Y26, 1280(AX)
+	VMOVDQA32      416(BX), Y29
+	VMOVDQA32      Y22, 1312(AX)
+	VMOVDQA32      1344(BX), Y2
+	VPRORD         $0x07, Y29, Y17
+	VPRORD         $0x12, Y29, Y18
+	VPSRLD         $0x03, Y29, Y21
+	VPRORD         $0x11, Y2, Y23
+	VPRORD         $0x13, Y2, Y3
+	VPRORD         $0x11, Y30, Y26
+	VPRORD         $0x13, Y30, Y22
+	VPSRLD         $0x0a, Y2, Y29
+	VPSRLD         $0x0a, Y30, Y2
+	VMOVSD         hybridPadding<>+0(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y17, Y18, Y21
+	VPTERNLOGD     $0x96, Y26, Y22, Y2
+	VPTERNLOGD     $0x96, Y23, Y3, Y29
+	VPADDD         384(BX), Y21, Y30
+	VPADDD         160(BX), Y30, Y17
+	VPADDD         Y2, Y17, Y18
+	VMOVDQA32      Y18, 384(BX)
+	VPADDD         1696(BX), Y29, Y26
+	VPADDD.BCST    hybridWords<>+164(SB), Y19, Y22
+	VPADDD         Y18, Y22, Y23
+	VPADDD         1408(BX), Y26, Y3
+	VMOVDQA32      Y25, Y21
+	VMOVDQA32      1440(BX), Y30
+	VMOVDQA32      Y1, Y17
+	VPRORD         $0x07, Y30, Y2
+	VPRORD         $0x06, Y25, Y29
+	VPRORD         $0x0b, Y25, Y19
+	VPRORD         $0x12, Y30, Y22
+	VPRORD         $0x19, Y25, Y26
+	VPSRLD         $0x03, Y30, Y30
+	VMOVSD         512(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         520(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         544(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         552(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0xca, Y16, Y28, Y21
+	VPTERNLOGD     $0x96, Y29, Y19, Y26
+	VPTERNLOGD     $0x96, Y2, Y22, Y30
+	VPTERNLOGD     $0xe8, Y27, Y20, Y17
+	VPADDD         Y21, Y23, Y29
+	VPADDD         Y26, Y29, Y19
+	VPADDD         Y31, Y19, Y2
+	VPADDD         Y30, Y3, Y22
+	VMOVDQA32      Y22, 1408(BX)
+	VPADDD.BCST    hybridWords<>+196(SB), Y22, Y23
+	VMOVDQA32      1376(BX), Y21
+	VMOVDQA32      448(BX), Y29
+	VPRORD         $0x02, Y1, Y26
+	VPRORD         $0x0d, Y1, Y31
+	VPRORD         $0x16, Y1, Y3
+	VPRORD         $0x11, Y21, Y30
+	VPRORD         $0x07, Y29, Y22
+	VMOVSD         hybridPadding<>+8(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y26, Y31, Y3
+	VPADDD         Y17, Y3, Y26
+	VPADDD         Y26, Y19, Y31
+	VMOVDQA32      1472(BX), Y3
+	VPRORD         $0x13, Y21, Y17
+	VPRORD         $0x12, Y29, Y19
+	VPSRLD         $0x03, Y29, Y26
+	VPSRLD         $0x0a, Y21, Y29
+	VPRORD         $0x11, Y24, Y21
+	VPTERNLOGD     $0x96, Y22, Y19, Y26
+	VPTERNLOGD     $0x96, Y30, Y17, Y29
+	VPADDD         416(BX), Y26, Y22
+	VPADDD         192(BX), Y22, Y19
+	VPADDD         1728(BX), Y29, Y30
+	VPADDD         1440(BX), Y30, Y17
+	VPADDD.BCST    hybridWords<>+168(SB), Y16, Y26
+	VMOVDQA32      Y2, Y22
+	VPRORD         $0x13, Y24, Y29
+	VPSRLD         $0x0a, Y24, Y30
+	VPRORD         $0x07, Y3, Y16
+	VPRORD         $0x12, Y3, Y24
+	VPSRLD         $0x03, Y3, Y3
+	VMOVSD         576(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         584(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         608(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         616(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y21, Y29, Y30
+	VPTERNLOGD     $0xca, Y28, Y25, Y22
+	VPTERNLOGD     $0x96, Y16, Y24, Y3
+	VPADDD         Y30, Y19, Y21
+	VMOVDQA32      Y21, 416(BX)
+	VPADDD         Y21, Y26, Y29
+	VPADDD         Y22, Y29, Y16
+	VPADDD         Y3, Y17, Y24
+	VMOVDQA32      Y24, 1440(BX)
+	VPADDD.BCST    hybridWords<>+200(SB), Y24, Y19
+	VMOVDQA32      Y31, Y30
+	VPUNPCKLDQ     Y19, Y23, Y26
+	VPUNPCKHDQ     Y19, Y23, Y29
+	VMOVDQA32      Y26, 1344(AX)
+	VPRORD         $0x06, Y2, Y22
+	VPRORD         $0x0b, Y2, Y17
+	VPRORD         $0x19, Y2, Y3
+	VPRORD         $0x02, Y31, Y24
+	VPRORD         $0x0d, Y31, Y23
+	VPRORD         $0x16, Y31, Y19
+	VMOVSD         hybridPadding<>+16(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y22, Y17, Y3
+	VPTERNLOGD     $0xe8, Y20, Y1, Y30
+	VPTERNLOGD     $0x96, Y24, Y23, Y19
+	VPADDD         Y3, Y16, Y26
+	VPADDD         Y27, Y26, Y22
+	VPADDD         Y30, Y19, Y17
+	VMOVDQA32      Y29, 1376(AX)
+	VPADDD         Y17, Y26, Y24
+	VMOVDQA32      480(BX), Y23
+	VMOVDQA32      1408(BX), Y16
+	VPRORD         $0x07, Y23, Y3
+	VPRORD         $0x12, Y23, Y27
+	VPRORD         $0x11, Y16, Y19
+	VPSRLD         $0x03, Y23, Y30
+	VPRORD         $0x13, Y16, Y29
+	VPSRLD         $0x0a, Y16, Y26
+	VPRORD         $0x11, Y18, Y17
+	VPRORD         $0x13, Y18, Y23
+	VPSRLD         $0x0a, Y18, Y16
+	VMOVSD         640(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         648(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         672(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         680(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VMOVSD         hybridPadding<>+24(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y3, Y27, Y30
+	VPTERNLOGD     $0x96, Y19, Y29, Y26
+	VPTERNLOGD     $0x96, Y17, Y23, Y16
+	VPADDD         448(BX), Y30, Y18
+	VPADDD         224(BX), Y18, Y3
+	VPADDD         1760(BX), Y26, Y27
+	VPADDD         Y16, Y3, Y19
+	VPADDD         1472(BX), Y27, Y29
+	VMOVDQA32      Y19, 448(BX)
+	VPADDD.BCST    hybridWords<>+172(SB), Y28, Y17
+	VMOVDQA32      1504(BX), Y23
+	VPADDD         Y19, Y17, Y30
+	VMOVDQA32      Y22, Y18
+	VMOVDQA32      Y24, Y26
+	VPRORD         $0x07, Y23, Y3
+	VPRORD         $0x12, Y23, Y16
+	VPRORD         $0x06, Y22, Y27
+	VPSRLD         $0x03, Y23, Y28
+	VPRORD         $0x0b, Y22, Y17
+	VPRORD         $0x19, Y22, Y23
+	VMOVDQA        X12, 784(BX)
+	VMOVDQA        X13, 912(BX)
+	VPTERNLOGD     $0xca, Y25, Y2, Y18
+	VPTERNLOGD     $0x96, Y3, Y16, Y28
+	VPTERNLOGD     $0x96, Y27, Y17, Y23
+	VPTERNLOGD     $0xe8, Y1, Y31, Y26
+	VPADDD         Y18, Y30, Y3
+	VPADDD         Y23, Y3, Y16
+	VPADDD         Y28, Y29, Y27
+	VPADDD         Y20, Y16, Y17
+	VMOVDQA32      Y27, 1472(BX)
+	VPADDD.BCST    hybridWords<>+204(SB), Y27, Y30
+	VMOVDQA32      1440(BX), Y18
+	VMOVDQA32      (BX), Y3
+	VPRORD         $0x02, Y24, Y23
+	VPRORD         $0x0d, Y24, Y29
+	VPRORD         $0x16, Y24, Y28
+	VPRORD         $0x11, Y18, Y20
+	VPRORD         $0x13, Y18, Y27
+	VPSRLD         $0x0a, Y18, Y18
+	VMOVSD         704(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         712(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         736(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         744(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y23, Y29, Y28
+	VPTERNLOGD     $0x96, Y20, Y27, Y18
+	VPADDD         Y26, Y28, Y23
+	VPADDD         Y23, Y16, Y29
+	VPADDD         1280(BX), Y18, Y20
+	VPADDD         1504(BX), Y20, Y27
+	VMOVDQA32      1536(BX), Y28
+	VPRORD         $0x07, Y3, Y26
+	VPRORD         $0x12, Y3, Y16
+	VPSRLD         $0x03, Y3, Y23
+	VPRORD         $0x11, Y21, Y18
+	VPRORD         $0x13, Y21, Y20
+	VPSRLD         $0x0a, Y21, Y3
+	VPRORD         $0x07, Y28, Y21
+	VMOVDQA        X14, 816(BX)
+	VMOVDQA        X15, 944(BX)
+	VPTERNLOGD     $0x96, Y26, Y16, Y23
+	VPTERNLOGD     $0x96, Y18, Y20, Y3
+	VPADDD         480(BX), Y23, Y26
+	VPADDD         256(BX), Y26, Y16
+	VPADDD         Y3, Y16, Y18
+	VMOVDQA32      Y18, 480(BX)
+	VPADDD.BCST    hybridWords<>+176(SB), Y25, Y20
+	VPADDD         Y18, Y20, Y23
+	VMOVDQA32      Y17, Y26
+	VPRORD         $0x12, Y28, Y16
+	VPSRLD         $0x03, Y28, Y3
+	VPRORD         $0x06, Y17, Y25
+	VPRORD         $0x0b, Y17, Y20
+	VPRORD         $0x19, Y17, Y28
+	VMOVSD         768(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         776(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         800(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         808(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y21, Y16, Y3
+	VPTERNLOGD     $0xca, Y2, Y22, Y26
+	VPTERNLOGD     $0x96, Y25, Y20, Y28
+	VPADDD         Y26, Y23, Y21
+	VPADDD         Y3, Y27, Y16
+	VMOVDQA32      Y16, 1504(BX)
+	VPADDD.BCST    hybridWords<>+208(SB), Y16, Y25
+	VPADDD         Y28, Y21, Y20
+	VPUNPCKLDQ     Y25, Y30, Y23
+	VPADDD         Y1, Y20, Y26
+	VMOVDQA32      Y29, Y27
+	VPUNPCKHDQ     Y25, Y30, Y3
+	VMOVDQA32      Y23, 1408(AX)
+	VMOVDQA32      Y3, 1440(AX)
+	VMOVDQA32      1472(BX), Y16
+	VMOVDQA32      32(BX), Y21
+	VPRORD         $0x02, Y29, Y28
+	VPRORD         $0x0d, Y29, Y1
+	VPRORD         $0x16, Y29, Y30
+	VPRORD         $0x11, Y16, Y25
+	VPRORD         $0x07, Y21, Y23
+	VPRORD         $0x13, Y16, Y3
+	VPSRLD         $0x0a, Y16, Y16
+	VPSHUFD        $0xb1, 1216(BX), X12
+	VPADDD         256(DI), X12, X12
+	VMOVDQA        X12, 592(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X12
+	VPTERNLOGD     $0xe8, Y31, Y24, Y27
+	VPTERNLOGD     $0x96, Y28, Y1, Y30
+	VPTERNLOGD     $0x96, Y25, Y3, Y16
+	VPADDD         Y27, Y30, Y28
+	VPADDD         Y28, Y20, Y1
+	VPADDD         1312(BX), Y16, Y25
+	VPADDD         1536(BX), Y25, Y3
+	VMOVDQA32      1568(BX), Y30
+	VPADDD.BCST    hybridWords<>+180(SB), Y2, Y27
+	VPRORD         $0x12, Y21, Y20
+	VPSRLD         $0x03, Y21, Y28
+	VPRORD         $0x11, Y19, Y16
+	VPRORD         $0x13, Y19, Y25
+	VPSRLD         $0x0a, Y19, Y2
+	VPRORD         $0x07, Y30, Y21
+	VPRORD         $0x12, Y30, Y19
+	VMOVSD         832(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         840(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         864(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         872(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y23, Y20, Y28
+	VPTERNLOGD     $0x96, Y16, Y25, Y2
+	VPADDD         (BX), Y28, Y23
+	VPADDD         288(BX), Y23, Y20
+	VPADDD         Y2, Y20, Y16
+	VMOVDQA32      Y16, (BX)
+	VPADDD         Y16, Y27, Y25
+	VMOVDQA32      Y26, Y28
+	VMOVDQA32      Y1, Y23
+	VMOVDQA32      1504(BX), Y20
+	VPSRLD         $0x03, Y30, Y2
+	VPRORD         $0x06, Y26, Y27
+	VPRORD         $0x0b, Y26, Y30
+	VPSHUFD        $0xb1, 1232(BX), X13
+	VPADDD         272(DI), X13, X13
+	VMOVDQA        X13, 720(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X13
+	VPTERNLOGD     $0xca, Y22, Y17, Y28
+	VPTERNLOGD     $0x96, Y21, Y19, Y2
+	VPTERNLOGD     $0xe8, Y24, Y29, Y23
+	VPADDD         Y28, Y25, Y21
+	VPADDD         Y2, Y3, Y19
+	VMOVDQA32      Y19, 1536(BX)
+	VPADDD.BCST    hybridWords<>+212(SB), Y19, Y25
+	VPRORD         $0x19, Y26, Y28
+	VPRORD         $0x02, Y1, Y3
+	VPRORD         $0x11, Y20, Y2
+	VPRORD         $0x0d, Y1, Y19
+	VMOVSD         896(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         904(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         928(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         936(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y27, Y30, Y28
+	VPADDD         Y28, Y21, Y27
+	VPADDD         Y31, Y27, Y30
+	VMOVDQA32      64(BX), Y21
+	VMOVDQA32      1600(BX), Y28
+	VPRORD         $0x16, Y1, Y31
+	VPTERNLOGD     $0x96, Y3, Y19, Y31
+	VPADDD         Y23, Y31, Y3
+	VPADDD         Y3, Y27, Y19
+	VPRORD         $0x13, Y20, Y31
+	VPSRLD         $0x0a, Y20, Y23
+	VPRORD         $0x07, Y21, Y27
+	VPRORD         $0x12, Y21, Y3
+	VPSRLD         $0x03, Y21, Y20
+	VPRORD         $0x11, Y18, Y21
+	VPTERNLOGD     $0x96, Y2, Y31, Y23
+	VPTERNLOGD     $0x96, Y27, Y3, Y20
+	VPADDD         1344(BX), Y23, Y2
+	VPADDD         1568(BX), Y2, Y31
+	VPADDD         32(BX), Y20, Y27
+	VPADDD         320(BX), Y27, Y3
+	VPADDD.BCST    hybridWords<>+184(SB), Y22, Y23
+	VMOVDQA32      Y30, Y2
+	VPRORD         $0x07, Y28, Y20
+	VPRORD         $0x13, Y18, Y27
+	VPSRLD         $0x0a, Y18, Y22
+	VPRORD         $0x12, Y28, Y18
+	VPSRLD         $0x03, Y28, Y28
+	VPSHUFD        $0xb1, 1248(BX), X14
+	VPADDD         256(DI), X14, X14
+	VMOVDQA        X14, 624(BX)
+	VMOVDQA        hybridInitial<>+0(SB), X14
+	VPTERNLOGD     $0x96, Y21, Y27, Y22
+	VPTERNLOGD     $0x96, Y20, Y18, Y28
+	VPTERNLOGD     $0xca, Y17, Y26, Y2
+	VPADDD         Y22, Y3, Y21
+	VMOVDQA32      Y21, 32(BX)
+	VPADDD         Y21, Y23, Y27
+	VPADDD         Y28, Y31, Y20
+	VMOVDQA32      Y20, 1568(BX)
+	VPADDD         Y2, Y27, Y18
+	VPADDD.BCST    hybridWords<>+216(SB), Y20, Y3
+	VPUNPCKLDQ     Y3, Y25, Y22
+	VPUNPCKHDQ     Y3, Y25, Y23
+	VMOVDQA32      Y22, 1472(AX)
+	VMOVDQA32      Y19, Y31
+	VMOVDQA32      Y23, 1504(AX)
+	VMOVDQA32      1536(BX), Y28
+	VPRORD         $0x06, Y30, Y27
+	VPRORD         $0x0b, Y30, Y2
+	VPRORD         $0x19, Y30, Y20
+	VPRORD         $0x02, Y19, Y25
+	VPRORD         $0x0d, Y19, Y3
+	VPRORD         $0x16, Y19, Y22
+	VPRORD         $0x11, Y28, Y23
+	VMOVSD         960(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         968(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         992(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1000(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y27, Y2, Y20
+	VPTERNLOGD     $0xe8, Y29, Y1, Y31
+	VPTERNLOGD     $0x96, Y25, Y3, Y22
+	VPADDD         Y20, Y18, Y27
+	VPADDD         Y24, Y27, Y2
+	VPADDD         Y31, Y22, Y25
+	VPADDD         Y25, Y27, Y3
+	VMOVDQA32      96(BX), Y18
+	VMOVDQA32      1632(BX), Y20
+	VPRORD         $0x13, Y28, Y24
+	VPSRLD         $0x0a, Y28, Y22
+	VPRORD         $0x07, Y18, Y31
+	VPRORD         $0x12, Y18, Y27
+	VPSRLD         $0x03, Y18, Y25
+	VPRORD         $0x11, Y16, Y28
+	VPRORD         $0x13, Y16, Y18
+	VPSRLD         $0x0a, Y16, Y16
+	VPSHUFD        $0xb1, 1264(BX), X15
+	VPADDD         272(DI), X15, X15
+	VMOVDQA        X15, 752(BX)
+	VMOVDQA        hybridInitial<>+16(SB), X15
+	VMOVSD         1024(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1032(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1056(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1064(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y23, Y24, Y22
+	VPTERNLOGD     $0x96, Y31, Y27, Y25
+	VPTERNLOGD     $0x96, Y28, Y18, Y16
+	VPADDD         1376(BX), Y22, Y23
+	VPADDD         64(BX), Y25, Y24
+	VPADDD         1600(BX), Y23, Y31
+	VPADDD         352(BX), Y24, Y27
+	VPADDD         Y16, Y27, Y28
+	VMOVDQA32      Y28, 64(BX)
+	VPADDD.BCST    hybridWords<>+188(SB), Y17, Y18
+	VPADDD         Y28, Y18, Y22
+	VMOVDQA32      Y2, Y25
+	VPRORD         $0x07, Y20, Y23
+	VPRORD         $0x12, Y20, Y24
+	VPSRLD         $0x03, Y20, Y27
+	VPRORD         $0x06, Y2, Y16
+	VPRORD         $0x0b, Y2, Y17
+	VPRORD         $0x19, Y2, Y18
+	VPTERNLOGD     $0x96, Y23, Y24, Y27
+	VPTERNLOGD     $0xca, Y26, Y30, Y25
+	VPTERNLOGD     $0x96, Y16, Y17, Y18
+	VPADDD         Y27, Y31, Y20
+	VPADDD         Y25, Y22, Y23
+	VMOVDQA32      Y20, 1600(BX)
+	VPADDD.BCST    hybridWords<>+220(SB), Y20, Y24
+	VPADDD         Y18, Y23, Y16
+	VMOVDQA32      1568(BX), Y17
+	VPADDD         Y29, Y16, Y31
+	VMOVDQA32      Y3, Y27
+	VMOVDQA32      128(BX), Y22
+	VMOVDQA32      1664(BX), Y25
+	VPRORD         $0x11, Y17, Y20
+	VPRORD         $0x13, Y17, Y23
+	VPRORD         $0x02, Y3, Y18
+	VPRORD         $0x0d, Y3, Y29
+	VPSRLD         $0x0a, Y17, Y17
+	VMOVSD         1088(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1096(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1120(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1128(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VMOVSD         600(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         632(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0xe8, Y1, Y19, Y27
+	VPTERNLOGD     $0x96, Y20, Y23, Y17
+	VPADDD         1408(BX), Y17, Y20
+	VPADDD         1632(BX), Y20, Y23
+	VPRORD         $0x16, Y3, Y17
+	VPRORD         $0x07, Y22, Y20
+	VPTERNLOGD     $0x96, Y18, Y29, Y17
+	VPADDD         Y27, Y17, Y18
+	VPADDD         Y18, Y16, Y29
+	VPADDD.BCST    hybridWords<>+192(SB), Y26, Y17
+	VPRORD         $0x12, Y22, Y27
+	VPSRLD         $0x03, Y22, Y16
+	VPRORD         $0x07, Y25, Y18
+	VPRORD         $0x12, Y25, Y26
+	VPRORD         $0x11, Y21, Y22
+	VPSRLD         $0x03, Y25, Y25
+	VPTERNLOGD     $0x96, Y20, Y27, Y16
+	VPTERNLOGD     $0x96, Y18, Y26, Y25
+	VPADDD         96(BX), Y16, Y20
+	VPADDD         384(BX), Y20, Y27
+	VPADDD         Y25, Y23, Y18
+	VMOVDQA32      Y18, 1632(BX)
+	VMOVDQA32      Y31, Y26
+	VPADDD.BCST    hybridWords<>+224(SB), Y18, Y16
+	VPUNPCKLDQ     Y16, Y24, Y20
+	VPRORD         $0x13, Y21, Y23
+	VPSRLD         $0x0a, Y21, Y25
+	VPRORD         $0x06, Y31, Y18
+	VPRORD         $0x0b, Y31, Y21
+	VPTERNLOGD     $0x96, Y22, Y23, Y25
+	VPTERNLOGD     $0xca, Y30, Y2, Y26
+	VPADDD         Y25, Y27, Y22
+	VMOVDQA32      Y22, 96(BX)
+	VPADDD         Y22, Y17, Y23
+	VPADDD         Y26, Y23, Y27
+	VPUNPCKHDQ     Y16, Y24, Y25
+	VMOVDQA32      Y20, 1536(AX)
+	VMOVDQA32      Y25, 1568(AX)
+	VMOVDQA32      Y29, Y17
+	VMOVDQA32      1600(BX), Y23
+	VPRORD         $0x19, Y31, Y26
+	VPRORD         $0x02, Y29, Y24
+	VPRORD         $0x11, Y23, Y16
+	VPRORD         $0x0d, Y29, Y20
+	VPRORD         $0x13, Y23, Y25
+	VPSRLD         $0x0a, Y23, Y23
+	VMOVSD         1152(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1160(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1184(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1192(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VMOVSD         728(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         760(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y18, Y21, Y26
+	VPTERNLOGD     $0xe8, Y19, Y3, Y17
+	VPTERNLOGD     $0x96, Y16, Y25, Y23
+	VPADDD         Y26, Y27, Y18
+	VPADDD         Y1, Y18, Y21
+	VMOVDQA32      160(BX), Y16
+	VPADDD         1440(BX), Y23, Y25
+	VPADDD         1664(BX), Y25, Y27
+	VMOVDQA32      1696(BX), Y26
+	VPRORD         $0x16, Y29, Y1
+	VPRORD         $0x07, Y16, Y23
+	VPRORD         $0x12, Y16, Y25
+	VPSRLD         $0x03, Y16, Y16
+	VPTERNLOGD     $0x96, Y24, Y20, Y1
+	VPTERNLOGD     $0x96, Y23, Y25, Y16
+	VPADDD         Y17, Y1, Y24
+	VPADDD         Y24, Y18, Y20
+	VPADDD         128(BX), Y16, Y23
+	VPADDD         416(BX), Y23, Y25
+	VPADDD.BCST    hybridWords<>+196(SB), Y30, Y1
+	VMOVDQA32      Y21, Y17
+	VPRORD         $0x07, Y26, Y18
+	VPRORD         $0x11, Y28, Y24
+	VPRORD         $0x13, Y28, Y16
+	VPRORD         $0x12, Y26, Y23
+	VPSRLD         $0x0a, Y28, Y30
+	VPSRLD         $0x03, Y26, Y28
+	VPRORD         $0x06, Y21, Y26
+	VMOVSD         1216(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1224(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1248(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1256(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y24, Y16, Y30
+	VPTERNLOGD     $0x96, Y18, Y23, Y28
+	VPTERNLOGD     $0xca, Y2, Y31, Y17
+	VPADDD         Y30, Y25, Y24
+	VMOVDQA32      Y24, 128(BX)
+	VPADDD         Y28, Y27, Y16
+	VPADDD         Y24, Y1, Y18
+	VMOVDQA32      Y16, 1664(BX)
+	VPADDD         Y17, Y18, Y23
+	VPADDD.BCST    hybridWords<>+228(SB), Y16, Y25
+	VMOVDQA32      1632(BX), Y30
+	VMOVDQA32      Y20, Y27
+	VPRORD         $0x0b, Y21, Y28
+	VPRORD         $0x19, Y21, Y1
+	VPRORD         $0x11, Y30, Y18
+	VPRORD         $0x13, Y30, Y17
+	VPSRLD         $0x0a, Y30, Y16
+	VPRORD         $0x02, Y20, Y30
+	VMOVSD         592(BX), X0
+	SHA256RNDS2    X0, X12, X13
+	VMOVSD         624(BX), X0
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y26, Y28, Y1
+	VPTERNLOGD     $0xe8, Y3, Y29, Y27
+	VPTERNLOGD     $0x96, Y18, Y17, Y16
+	VPADDD         Y1, Y23, Y26
+	VPADDD         Y19, Y26, Y28
+	VPADDD         1472(BX), Y16, Y18
+	VPADDD         1696(BX), Y18, Y17
+	VMOVDQA32      192(BX), Y23
+	VMOVDQA32      1728(BX), Y1
+	VPRORD         $0x0d, Y20, Y19
+	VPRORD         $0x16, Y20, Y16
+	VPRORD         $0x07, Y23, Y18
+	VMOVSD         1280(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1288(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1312(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1320(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y30, Y19, Y16
+	VPADDD         Y27, Y16, Y30
+	VPADDD         Y30, Y26, Y19
+	VPRORD         $0x07, Y1, Y16
+	VPRORD         $0x12, Y23, Y27
+	VPSRLD         $0x03, Y23, Y26
+	VPRORD         $0x12, Y1, Y30
+	VPSRLD         $0x03, Y1, Y23
+	VPRORD         $0x11, Y22, Y1
+	VPTERNLOGD     $0x96, Y18, Y27, Y26
+	VPTERNLOGD     $0x96, Y16, Y30, Y23
+	VPADDD         160(BX), Y26, Y18
+	VPADDD         448(BX), Y18, Y27
+	VPADDD         Y23, Y17, Y16
+	VMOVDQA32      Y16, 1696(BX)
+	VPADDD.BCST    hybridWords<>+248(SB), Y16, Y30
+	VPADDD.BCST    hybridWords<>+200(SB), Y2, Y26
+	VPUNPCKLDQ     Y30, Y25, Y18
+	VMOVDQA32      Y28, Y17
+	VPUNPCKHDQ     Y30, Y25, Y23
+	VMOVDQA32      Y18, 1600(AX)
+	VPRORD         $0x13, Y22, Y16
+	VPSRLD         $0x0a, Y22, Y2
+	VPRORD         $0x06, Y28, Y25
+	VPRORD         $0x0b, Y28, Y30
+	VPRORD         $0x19, Y28, Y18
+	VMOVSD         720(BX), X0
+	SHA256RNDS2    X0, X13, X12
+	VMOVSD         752(BX), X0
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y1, Y16, Y2
+	VPTERNLOGD     $0xca, Y31, Y21, Y17
+	VPTERNLOGD     $0x96, Y25, Y30, Y18
+	VPADDD         Y2, Y27, Y22
+	VMOVDQA32      Y22, 160(BX)
+	VPADDD         Y22, Y26, Y1
+	VPADDD         Y17, Y1, Y16
+	VMOVDQA32      Y23, 1632(AX)
+	VMOVDQA32      1664(BX), Y25
+	VPADDD         Y18, Y16, Y30
+	VPADDD         Y3, Y30, Y27
+	VMOVDQA32      Y19, Y2
+	VMOVDQA32      224(BX), Y26
+	VMOVDQA32      1760(BX), Y1
+	VPRORD         $0x11, Y25, Y17
+	VPRORD         $0x13, Y25, Y23
+	VPRORD         $0x02, Y19, Y16
+	VPRORD         $0x0d, Y19, Y18
+	VPSRLD         $0x0a, Y25, Y3
+	VPRORD         $0x16, Y19, Y25
+	VMOVSD         1344(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1352(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1376(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1384(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0xe8, Y29, Y20, Y2
+	VPTERNLOGD     $0x96, Y17, Y23, Y3
+	VPTERNLOGD     $0x96, Y16, Y18, Y25
+	VPADDD         Y2, Y25, Y17
+	VPADDD         1504(BX), Y3, Y23
+	VPADDD         Y17, Y30, Y16
+	VPADDD         1728(BX), Y23, Y18
+	VPADDD.BCST    hybridWords<>+204(SB), Y31, Y25
+	VPRORD         $0x07, Y26, Y2
+	VPRORD         $0x12, Y26, Y3
+	VPSRLD         $0x03, Y26, Y30
+	VPRORD         $0x07, Y1, Y17
+	VPRORD         $0x12, Y1, Y23
+	VPRORD         $0x11, Y24, Y31
+	VPSRLD         $0x03, Y1, Y26
+	VPRORD         $0x13, Y24, Y1
+	VPSRLD         $0x0a, Y24, Y24
+	VMOVSD         hybridPadding<>+0(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y2, Y3, Y30
+	VPTERNLOGD     $0x96, Y17, Y23, Y26
+	VPTERNLOGD     $0x96, Y31, Y1, Y24
+	VPADDD         192(BX), Y30, Y2
+	VPADDD         480(BX), Y2, Y3
+	VPADDD         Y24, Y3, Y17
+	VPADDD         Y26, Y18, Y23
+	VPADDD         Y17, Y25, Y31
+	VPADDD.BCST    hybridWords<>+252(SB), Y23, Y1
+	VMOVDQA32      Y27, Y30
+	VMOVDQA32      1696(BX), Y2
+	VMOVDQA32      Y16, Y3
+	VPRORD         $0x11, Y2, Y24
+	VPRORD         $0x06, Y27, Y18
+	VPRORD         $0x0b, Y27, Y26
+	VPRORD         $0x13, Y2, Y25
+	VPRORD         $0x19, Y27, Y23
+	VPSRLD         $0x0a, Y2, Y2
+	VMOVSD         1408(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1416(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1440(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1448(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0xca, Y21, Y28, Y30
+	VPTERNLOGD     $0x96, Y18, Y26, Y23
+	VPTERNLOGD     $0x96, Y24, Y25, Y2
+	VPTERNLOGD     $0xe8, Y20, Y19, Y3
+	VPADDD         Y30, Y31, Y18
+	VPADDD         Y23, Y18, Y26
+	VPADDD         Y29, Y26, Y24
+	VPADDD         1536(BX), Y2, Y25
+	VPADDD         1760(BX), Y25, Y31
+	VMOVDQA32      1280(BX), Y30
+	VMOVDQA32      256(BX), Y18
+	VPRORD         $0x02, Y16, Y23
+	VPRORD         $0x0d, Y16, Y29
+	VPRORD         $0x16, Y16, Y2
+	VPRORD         $0x07, Y30, Y25
+	VMOVSD         hybridPadding<>+8(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0x96, Y23, Y29, Y2
+	VPADDD         Y3, Y2, Y23
+	VPADDD         Y23, Y26, Y29
+	VPRORD         $0x12, Y30, Y2
+	VPRORD         $0x07, Y18, Y3
+	VPSRLD         $0x03, Y30, Y26
+	VPRORD         $0x12, Y18, Y23
+	VPSRLD         $0x03, Y18, Y30
+	VPRORD         $0x11, Y22, Y18
+	VMOVSD         1472(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1480(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1504(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1512(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y25, Y2, Y26
+	VPTERNLOGD     $0x96, Y3, Y23, Y30
+	VPADDD         224(BX), Y30, Y25
+	VPADDD         Y26, Y31, Y2
+	VPADDD         (BX), Y25, Y3
+	VPADDD.BCST    hybridWords<>+256(SB), Y2, Y23
+	VPUNPCKLDQ     Y23, Y1, Y30
+	VPUNPCKHDQ     Y23, Y1, Y31
+	VPADDD.BCST    hybridWords<>+208(SB), Y21, Y26
+	VMOVDQA32      Y30, 1664(AX)
+	VMOVDQA32      Y24, Y25
+	VMOVDQA32      Y31, 1696(AX)
+	VPRORD         $0x13, Y22, Y2
+	VPSRLD         $0x0a, Y22, Y1
+	VPRORD         $0x06, Y24, Y23
+	VPRORD         $0x0b, Y24, Y21
+	VPRORD         $0x19, Y24, Y30
+	VMOVSD         hybridPadding<>+16(SB), X0
+	SHA256RNDS2    X0, X12, X13
+	SHA256RNDS2    X0, X14, X15
+	VPTERNLOGD     $0x96, Y18, Y2, Y1
+	VPTERNLOGD     $0xca, Y28, Y27, Y25
+	VPTERNLOGD     $0x96, Y23, Y21, Y30
+	VPADDD         Y1, Y3, Y31
+	VPADDD         Y31, Y26, Y22
+	VPADDD         Y25, Y22, Y18
+	VPADDD         Y30, Y18, Y2
+	VPADDD         Y20, Y2, Y23
+	VMOVDQA32      Y29, Y21
+	VMOVDQA32      288(BX), Y3
+	VPRORD         $0x02, Y29, Y1
+	VPRORD         $0x0d, Y29, Y26
+	VPRORD         $0x16, Y29, Y22
+	VPRORD         $0x07, Y3, Y25
+	VPRORD         $0x12, Y3, Y18
+	VPSRLD         $0x03, Y3, Y30
+	VPRORD         $0x11, Y17, Y20
+	VPRORD         $0x13, Y17, Y3
+	VPSRLD         $0x0a, Y17, Y17
+	VMOVSD         1536(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1544(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1568(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1576(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0xe8, Y19, Y16, Y21
+	VPTERNLOGD     $0x96, Y1, Y26, Y22
+	VPTERNLOGD     $0x96, Y25, Y18, Y30
+	VPTERNLOGD     $0x96, Y20, Y3, Y17
+	VPADDD         Y21, Y22, Y1
+	VPADDD         Y1, Y2, Y26
+	VPADDD         256(BX), Y30, Y25
+	VPADDD         32(BX), Y25, Y18
+	VPADDD         Y17, Y18, Y20
+	VPADDD.BCST    hybridWords<>+212(SB), Y28, Y3
+	VPADDD         Y20, Y3, Y22
+	VMOVDQA32      Y23, Y21
+	VMOVDQA32      Y26, Y2
+	VMOVDQA32      320(BX), Y1
+	VPRORD         $0x06, Y23, Y30
+	VPRORD         $0x0b, Y23, Y25
+	VPRORD         $0x19, Y23, Y18
+	VPRORD         $0x02, Y26, Y17
+	VPRORD         $0x0d, Y26, Y28
+	VPRORD         $0x16, Y26, Y3
+	VMOVSD         hybridPadding<>+24(SB), X0
+	SHA256RNDS2    X0, X13, X12
+	SHA256RNDS2    X0, X15, X14
+	VPTERNLOGD     $0xca, Y27, Y24, Y21
+	VPTERNLOGD     $0x96, Y30, Y25, Y18
+	VPTERNLOGD     $0xe8, Y16, Y29, Y2
+	VPTERNLOGD     $0x96, Y17, Y28, Y3
+	VPADDD         Y21, Y22, Y30
+	VPADDD         Y18, Y30, Y25
+	VPADDD         Y19, Y25, Y17
+	VPADDD         Y2, Y3, Y28
+	VPADDD         Y28, Y25, Y22
+	VPADDD.BCST    hybridWords<>+216(SB), Y27, Y21
+	VMOVDQA32      Y17, Y30
+	VPRORD         $0x07, Y1, Y18
+	VPRORD         $0x12, Y1, Y19
+	VPSRLD         $0x03, Y1, Y3
+	VPRORD         $0x11, Y31, Y2
+	VPRORD         $0x13, Y31, Y25
+	VPSRLD         $0x0a, Y31, Y28
+	VPRORD         $0x06, Y17, Y27
+	VPRORD         $0x0b, Y17, Y1
+	VPRORD         $0x19, Y17, Y31
+	VMOVDQA        X12, 848(BX)
+	VMOVDQA        X13, 976(BX)
+	VMOVSD         1600(AX), X0
+	SHA256RNDS2    X0, X4, X5
+	VMOVSD         1608(AX), X0
+	SHA256RNDS2    X0, X6, X7
+	VMOVSD         1632(AX), X0
+	SHA256RNDS2    X0, X8, X9
+	VMOVSD         1640(AX), X0
+	SHA256RNDS2    X0, X10, X11
+	VPTERNLOGD     $0x96, Y18, Y19, Y3
+	VPTERNLOGD     $0x96, Y2, Y25, Y28
+	VPTERNLOGD     $0xca, Y24, Y23, Y30
+	VPTERNLOGD     $0x96, Y27, Y1, Y31
+	VPADDD         288(BX), Y3, Y18
+	VPADDD         64(BX), Y18, Y19
+	VPADDD         Y28, Y19, Y2
+	VPADDD         Y2, Y21, Y25
+	VPADDD         Y30, Y25, Y27
+	VPADDD         Y31, Y27, Y1
+	VPADDD         Y16, Y1, Y3
+	VMOVDQA32      352(BX), Y18
+	VPADDD.BCST    hybridWords<>+220(SB), Y24, Y19
+	VMOVDQA32      Y3, Y28
+	VPRORD         $0x07, Y18, Y21
+	VPRORD         $0x12, Y18, Y25
+	VPSRLD         $0x03, Y18, Y30
+	VPRORD         $0x11, Y20, Y27
+	VPRORD         $0x13, Y20, Y31
+	VPSRLD         $0x0a, Y20, Y1
+	VPRORD         $0x06, Y3, Y16
+	VPRORD         $0x0b, Y3, Y24
+	VPRORD         $0x19, Y3, Y18
+	VMOVDQA        X14, 880(BX)
+	VMOVDQA        X15, 1008(BX)
+	VPTERNLOGD     $0x96, Y21, Y25, Y30
+	VPTERNLOGD     $0x96, Y27, Y31, Y1
+	VPTERNLOGD     $0xca, Y23, Y17, Y28
+	VPTERNLOGD     $0x96, Y16, Y24, Y18
+	VPADDD         320(BX), Y30, Y20
+	VPADDD         96(BX), Y20, Y21
+	VPADDD         Y1, Y21, Y25
+	VPADDD         Y25, Y19, Y27
+	VPADDD         Y28, Y27, Y31
+	VPADDD         Y18, Y31, Y16
+	VPADDD         Y29, Y16, Y24
+	VMOVDQA32      384(BX), Y30
+	VPADDD.BCST    hybridWords<>+224(SB), Y23, Y20
+	VMOVDQA32      Y24, Y21
+	VPRORD         $0x07, Y30, Y1
+	VPRORD         $0x12, Y30, Y19
+	VPSRLD         $0x03, Y30, Y27
+	VPRORD         $0x11, Y2, Y28
+	VPRORD         $0x13, Y2, Y31
+	VPSRLD         $0x0a, Y2, Y18
+	VPRORD         $0x06, Y24, Y16
+	VPRORD         $0x0b, Y24, Y29
+	VPRORD         $0x19, Y24, Y23
+	VMOVSD         1664(AX), X0
+	SHA256RNDS2    X0, X5, X4
+	VMOVSD         1672(AX), X0
+	SHA256RNDS2    X0, X7, X6
+	VMOVSD         1696(AX), X0
+	SHA256RNDS2    X0, X9, X8
+	VMOVSD         1704(AX), X0
+	SHA256RNDS2    X0, X11, X10
+	VPTERNLOGD     $0x96, Y1, Y19, Y27
+	VPTERNLOGD     $0x96, Y28, Y31, Y18
+	VPTERNLOGD     $0xca, Y17, Y3, Y21
+	VPTERNLOGD     $0x96, Y16, Y29, Y23
+	VPADDD         352(BX), Y27, Y30
+	VPADDD         128(BX), Y30, Y2
+	VPADDD         Y18, Y2, Y1
+	VPADDD         Y1, Y20, Y19
+	VPADDD         Y21, Y19, Y28
+	VPADDD         Y23, Y28, Y31
+	VPADDD         Y26, Y31, Y16
+	VMOVDQA32      416(BX), Y29
+	VPADDD.BCST    hybridWords<>+228(SB), Y17, Y27
+	VMOVDQA32      Y16, Y30
+	VPRORD         $0x07, Y29, Y2
+	VPRORD         $0x12, Y29, Y18
+	VPSRLD         $0x03, Y29, Y20
+	VPRORD         $0x11, Y25, Y1
+	VPRORD         $0x13, Y25, Y19
+	VPSRLD         $0x0a, Y25, Y21
+	VPRORD         $0x06, Y16, Y28
+	VPRORD         $0x0b, Y16, Y23
+	VPRORD         $0x19, Y16, Y31
+	VMOVDQA        X4, 1024(BX)
+	VMOVDQA        X5, 1040(BX)
+	VMOVDQA        X6, 1056(BX)
+	VMOVDQA        X7, 1072(BX)
+	VMOVDQA        X8, 1088(BX)
+	VMOVDQA        X9, 1104(BX)
+	VPTERNLOGD     $0x96, Y2, Y18, Y20
+	VPTERNLOGD     $0x96, Y1, Y19, Y21
+	VPTERNLOGD     $0xca, Y3, Y24, Y30
+	VPTERNLOGD     $0x96, Y28, Y23, Y31
+	VPADDD         384(BX), Y20, Y26
+	VPADDD         160(BX), Y26, Y17
+	VPADDD         Y21, Y17, Y29
+	VPADDD         Y29, Y27, Y25
+	VPADDD         Y30, Y25, Y16
+	VPADDD         Y31, Y16, Y2
+	VPADDD         Y22, Y2, Y18
+	VPADDD.BCST    hybridWords<>+232(SB), Y18, Y1
+	VPTESTNMD.BCST (R10), Y1, K1
+	KMOVB          K1, (R11)
+	VMOVDQA        X10, 1120(BX)
+	VMOVDQA        X11, 1136(BX)
+	XCHGQ          AX, CX
+	INCQ           R11
+	DECQ           R12
+	JNZ            block
+	MOVQ           AX, 12960(BX)
+	MOVQ           CX, 12968(BX)
 	VMOVDQA        X4, 13024(BX)
 	VMOVDQA        X5, 13040(BX)
 	VMOVDQA        X6, 13056(BX)
@@ -5042,4 +7894,10 @@ DATA hybridWords<>+220(SB)/4, $0x84c87814
 DATA hybridWords<>+224(SB)/4, $0x8cc70208
 DATA hybridWords<>+228(SB)/4, $0x90befffa
 DATA hybridWords<>+232(SB)/4, $0x5be0cd19
-GLOBL hybridWords<>(SB), RODATA|NOPTR, $236
+DATA hybridWords<>+236(SB)/4, $0x00000008
+DATA hybridWords<>+240(SB)/4, $0x00000280
+DATA hybridWords<>+244(SB)/4, $0x00a00055
+DATA hybridWords<>+248(SB)/4, $0xa4506ceb
+DATA hybridWords<>+252(SB)/4, $0xbef9a3f7
+DATA hybridWords<>+256(SB)/4, $0xc67178f2
+GLOBL hybridWords<>(SB), RODATA|NOPTR, $260

@@ -75,11 +75,11 @@ var (
 
 const roomMiddle = roomRing + 4*row
 
-func buffer(offset int) Mem     { return Mem{Base: pBuffer, Disp: offset} }
-func room(age, offset int) Mem  { return Mem{Base: pRoom[age], Disp: offset - roomMiddle} }
-func ring(age, t int) Mem       { return room(age, roomRing+row*(t%16)) }
-func digest(j int) (Mem, Mem)   { return buffer(bufDigests + 32*j), buffer(bufDigests + 32*j + 16) }
-func from(j int, s state) state { return func(i int) (Mem, Mem) { return s(i + j) } }
+func buffer(offset int) Mem      { return Mem{Base: pBuffer, Disp: offset} }
+func room(age, offset int) Mem   { return Mem{Base: pRoom[age], Disp: offset - roomMiddle} }
+func ring(age, t int) Mem        { return room(age, roomRing+row*(t%16)) }
+func digest(j int) (Mem, Mem)    { return buffer(bufDigests + 32*j), buffer(bufDigests + 32*j + 16) }
+func later(j int, s state) state { return func(i int) (Mem, Mem) { return s(i + j) } }
 func middleState(age int) state {
 	return func(j int) (Mem, Mem) { return room(age, roomStates+32*j), room(age, roomStates+32*j+16) }
 }
@@ -220,11 +220,10 @@ func vectorsAVX2() []instruction {
 // lastRounds does rounds 16 to 61 of the second hash of hashes j and following.
 func lastRounds(list []*hash, j int) []step {
 	const age = 4
-	steps := load(list, from(j, middleState(age)))
+	steps := load(list, later(j, middleState(age)))
 	for t := 16; t <= lastRound; t += 2 {
 		steps = append(steps, ownRounds(list, func(i int) Mem {
-			i += j
-			return room(age, roomPairs+(t-16)/2*2*row+i%4/2*row+i/4*16+i%2*8)
+			return room(age, roomPairs+(t-16)/2*2*row+pairOf(i+j))
 		}))
 	}
 	var last step
@@ -260,7 +259,7 @@ func shaAVX2() []instruction {
 	list := place(lastRounds(four, 0), 0, endFour)
 	batch := (block - endFour) / 2
 	for i := range 2 {
-		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, from(4*i, digest))
+		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, later(4*i, digest))
 		if i == 0 {
 			before := step{fixed(func() { MOVQ(pRecord, pBefore) })}
 			steps = append([]step{append(before, nextRecord()...)}, steps...)
@@ -277,7 +276,7 @@ func shaAVX2() []instruction {
 		if i >= 2 {
 			j, age, base = 2*i-4, 0, pRecord
 		}
-		steps := digestHead(two, from(j, digest), mids(base, j), sums(age, j), from(j, middleState(age)))
+		steps := digestHead(two, later(j, digest), mids(base, j), sums(age, j), later(j, middleState(age)))
 		beside = append(beside, place(steps, 2*endTwo+i*batch, 2*endTwo+(i+1)*batch)...)
 	}
 	return merge(list, beside)

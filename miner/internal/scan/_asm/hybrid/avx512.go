@@ -186,49 +186,62 @@ func (s *wide) secondHash() {
 
 // shaAVX512 is what the SHA instructions do in a block.
 func shaAVX512() []instruction {
-	four, two := hashes(0, 4), hashes(4, 2)
-	var list, beside []instruction
+	four := hashes(0, 4)
+	var list []instruction
 	for i := range 2 {
-		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, from(4*i, wideDigest))
+		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, later(4*i, wideDigest))
 		if i == 0 {
 			steps = append([]step{nextRecord()}, steps...)
 		}
 		list = append(list, place(steps, begin+i*block/2, begin+(i+1)*block/2)...)
 	}
+	record := place([]step{{fixed(func() { MOVQ(pRecord, pBefore) })}}, begin2, begin2)
+	return merge(list, record, heads(begin2, end2, func(j int) func(i int) Mem { return mids(pBefore, j) }))
+}
+
+// heads is rounds 0 to 15 of the second hashes of a group, two at a time.
+func heads(from, to int, mid func(j int) func(i int) Mem) (list []instruction) {
+	two := hashes(4, 2)
 	for i := range 4 {
-		steps := digestHead(two, from(2*i, wideDigest), mids(pBefore, 2*i),
-			func(k int) Mem { return wideSum(k + 2*i) }, from(2*i, wideState))
-		if i == 0 {
-			steps = append([]step{{fixed(func() { MOVQ(pRecord, pBefore) })}}, steps...)
-		}
-		const quarter = (end2 - begin2) / 4
-		beside = append(beside, place(steps, begin2+i*quarter, begin2+(i+1)*quarter)...)
+		steps := digestHead(two, later(2*i, wideDigest), mid(2*i),
+			func(k int) Mem { return wideSum(k + 2*i) }, later(2*i, wideState))
+		list = append(list, place(steps, from+i*(to-from)/4, from+(i+1)*(to-from)/4)...)
 	}
-	return merge(list, beside)
+	return list
+}
+
+// wideRegisters are those that the SHA instructions leave.
+var wideRegisters = []reg.VecPhysical{
+	reg.Y31, reg.Y30, reg.Y29, reg.Y28, reg.Y27, reg.Y26, reg.Y25, reg.Y24,
+	reg.Y23, reg.Y22, reg.Y21, reg.Y20, reg.Y19, reg.Y18, reg.Y17, reg.Y16,
+	reg.Y3, reg.Y2, reg.Y1,
+}
+
+// wideBlocks writes the loop over blocks and the end of a function, with what is to be done
+// at these two.
+func wideBlocks(vectors stream, sha []instruction, atBlock, atEnd func()) {
+	loadStates()
+	align()
+	Label("block")
+	vectors, begins := byClass(vectors, len(wideRegisters), window)
+	evenly(vectors)
+	snap(sha, begins, len(vectors))
+	write(merge(sha, vectors), wideRegisters)
+	atBlock()
+	INCQ(pOut)
+	DECQ(left)
+	JNZ(LabelRef("block"))
+	atEnd()
+	saveStates()
+	VZEROUPPER()
+	RET()
 }
 
 // rollAVX512 writes the kernel.
 func rollAVX512() {
-	registers := []reg.VecPhysical{
-		reg.Y31, reg.Y30, reg.Y29, reg.Y28, reg.Y27, reg.Y26, reg.Y25, reg.Y24,
-		reg.Y23, reg.Y22, reg.Y21, reg.Y20, reg.Y19, reg.Y18, reg.Y17, reg.Y16,
-		reg.Y3, reg.Y2, reg.Y1,
-	}
 	rollFunction("hybridRollAVX512")
-	loadStates()
-	align()
-	Label("block")
 	var s wide
 	s.secondHash()
-	vectors, begins := byClass(s.stream, len(registers), window)
-	evenly(vectors)
-	sha := shaAVX512()
-	snap(sha, begins, len(vectors))
-	write(merge(sha, vectors), registers)
-	INCQ(pOut)
-	DECQ(left)
-	JNZ(LabelRef("block"))
-	saveStates()
-	VZEROUPPER()
-	RET()
+	nothing := func() {}
+	wideBlocks(s.stream, shaAVX512(), nothing, nothing)
 }

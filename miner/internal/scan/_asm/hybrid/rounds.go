@@ -84,17 +84,24 @@ func save(list []*hash, to state) (steps []step) {
 	return steps
 }
 
-// firstHash does rounds 4 to 63 of the first hash with the sums of a table.
-func firstHash(list []*hash, record func(i int) Mem, table Mem, to state) (steps []step) {
+// beginFirst sets hashes to their states after round 3. A record has them with nonce 0,
+// nonce is what is to be added to abef.
+func beginFirst(list []*hash, record, nonce func(i int) Mem) (steps []step) {
 	for i, h := range list {
 		x, y := h.abef, h.cdgh
-		r := record(i)
+		r, n := record(i), nonce(i)
 		steps = append(steps, step{
 			fixed(func() { VMOVDQA(r, x) }),
-			fixed(func() { VPADDD(table.Offset(tableNonce), x, x) }),
+			fixed(func() { VPADDD(n, x, x) }),
 			fixed(func() { VMOVDQA(r.Offset(16), y) }),
 		})
 	}
+	return steps
+}
+
+// firstHash does rounds 4 to 63 of the first hash with the sums of a table.
+func firstHash(list []*hash, record func(i int) Mem, table Mem, to state) []step {
+	steps := beginFirst(list, record, func(int) Mem { return table.Offset(tableNonce) })
 	for t := 4; t < 64; t += 2 {
 		steps = append(steps, sameRounds(list, table.Offset(tableKW+4*(t-4))))
 	}
@@ -169,12 +176,20 @@ const sumsHalf = 128
 
 func lanes(j int) int { return j%4*32 + j/4*16 }
 
+// pairOf is where the sums of two rounds of hash j are when the rows of the first and of
+// the second round have been interleaved: the first result holds hashes 0, 1, 4 and 5,
+// the second one the others.
+func pairOf(j int) int { return j%4/2*row + j/4*16 + j%2*8 }
+
+const lanesPerGroup = 8
+
 // sumOrder are the words of a digest in the order of those rows.
 var sumOrder = [8]int{4, 5, 0, 1, 6, 7, 2, 3}
 
 var (
-	initial Mem // the initial state as registers hold it
-	padding Mem // K[t]+W[t] of rounds 8 … 15 of the second hash
+	initial   Mem // the initial state as registers hold it
+	swapBytes Mem // reverses the bytes of each word
+	padding   Mem // K[t]+W[t] of rounds 8 … 15 of the second hash
 )
 
 func constants() {
@@ -192,4 +207,8 @@ func constants() {
 		sums = append(sums, fips180.K[t]+tail.DigestPadding[t])
 	}
 	padding = words("hybridPadding", sums...)
+	swapBytes = GLOBL("hybridSwap", RODATA|NOPTR)
+	for i := range row {
+		DATA(i, U8(i^3))
+	}
 }
