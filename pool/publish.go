@@ -19,7 +19,7 @@ func (p *Proxy) publish(w *work) {
 	p.broadcast(j)
 }
 
-// broadcast sends a job to all miners. The caller holds publishing.
+// broadcast sends a job to all miners, without waiting. The caller holds publishing.
 func (p *Proxy) broadcast(j *job) {
 	p.sentAt = p.now()
 	// Most miners have the extranonce size of the space.
@@ -28,7 +28,7 @@ func (p *Proxy) broadcast(j *job) {
 		p.log.Error("cannot make a job", "upstream", p.sources[j.source].url(), "error", err)
 		return
 	}
-	p.server.Broadcast(v.line(j.clean), func(c *stratum.Conn) { p.deliver(c, j) })
+	p.server.Publish(v.line(j.clean), func(c *stratum.Conn) { p.deliver(c, j) })
 }
 
 // refresh sends the present work once more, with the time of now, where an upstream

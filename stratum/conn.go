@@ -21,7 +21,8 @@ type Conn struct {
 	remote  net.Addr
 	address netip.Addr // what limits and bans go by
 	data    any
-	readyAt int // index in Server.ready, -1: not there; guarded by Server.mu
+	readyAt int // index in its class of Server.ready, -1: not there; guarded by Server.mu
+	class   int // in Server.ready; guarded by Server.mu
 	gate    entry
 
 	input
@@ -41,7 +42,8 @@ type Conn struct {
 	minerMask      uint32
 	serverMask     uint32
 	wantExtranonce bool
-	lastRequest    uint64 // id of our last request
+	difficulty     Difficulty // told last
+	lastRequest    uint64     // id of our last request
 }
 
 func newConn(s *Server, base net.Conn) *Conn {
@@ -105,6 +107,7 @@ func (c *Conn) WantsExtranonce() bool {
 // so a Notify is to follow soon.
 func (c *Conn) SetDifficulty(d Difficulty) {
 	b := c.begin()
+	c.difficulty = d
 	b = append(b, `{"id":null,"method":"mining.set_difficulty","params":[`...)
 	b = appendDifficulty(b, d)
 	c.commitNotification(append(b, "]}\n"...))
@@ -120,6 +123,12 @@ func (c *Conn) Notify(job *EncodedJob) {
 // SetVersionMask changes the version bits that the server grants on this
 // connection, and tells the miner if that makes a difference to it.
 func (c *Conn) SetVersionMask(mask uint32) {
+	c.mu.Lock()
+	same := c.serverMask == mask
+	c.mu.Unlock()
+	if same {
+		return
+	}
 	b := c.begin()
 	before := c.versionMask()
 	c.serverMask = mask

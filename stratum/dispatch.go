@@ -209,14 +209,19 @@ func (c *Conn) judge() {
 			s.Verdict = c.server.handler.Submit(c, &s.Share)
 		}
 	}
+	accepted := false
 	for i := range l.waiting {
 		s := &l.submits[i]
 		if s.Verdict == nil {
 			c.light++ // it is what the server is for
+			accepted = true
 		}
 		c.reply(s.id, falseOnError, s.Verdict)
 	}
 	l.waiting = 0
+	if accepted {
+		c.proven()
+	}
 }
 
 // readSubmit takes a mining.submit apart, without allocation.

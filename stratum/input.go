@@ -36,6 +36,7 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
+	proof     int   // class that accepted shares have shown
 	held      int64 // bytes of memory counted by hold
 	refusals  int   // of authorize
 }

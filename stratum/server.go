@@ -71,7 +71,6 @@ type Server struct {
 	shared       shared
 	transactions transactions
 	lastID       atomic.Uint64
-	cleanEpoch   atomic.Uint64 // counts broadcasts of clean jobs
 	closed       atomic.Bool
 	partial      atomic.Int64   // bytes of memory for lines that are waited for
 	unread       atomic.Int64   // bytes that wait for slow readers
@@ -81,20 +80,24 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
-	ready     []*Conn // subscribed and authorized; Conn.readyAt is the index
+	ready     ranking
 	empty     chan struct{}
+	publisher publisher
+	// broadcasts are those under way.
+	broadcasts map[*broadcast]struct{}
 }
 
 // NewServer makes a Server; give it listeners with Serve.
 func NewServer(opts ServerOptions, handler Handler) *Server {
 	opts.setDefaults()
 	s := &Server{
-		opts:      opts,
-		handler:   handler,
-		log:       opts.Logger,
-		listeners: map[net.Listener]struct{}{},
-		conns:     map[*Conn]struct{}{},
-		epoch:     time.Now(),
+		opts:       opts,
+		handler:    handler,
+		log:        opts.Logger,
+		listeners:  map[net.Listener]struct{}{},
+		conns:      map[*Conn]struct{}{},
+		broadcasts: map[*broadcast]struct{}{},
+		epoch:      time.Now(),
 	}
 	s.batches, _ = handler.(BatchHandler)
 	s.strays, _ = handler.(StrayHandler)
@@ -109,8 +112,9 @@ func (s *Server) Stats() *ServerStats { return &s.stats }
 // SetVersionMask changes the version bits that miners may roll, on connections to
 // come and on those that are there; 0: none.
 func (s *Server) SetVersionMask(mask uint32) {
-	s.versionMask.Store(mask)
-	s.Conns(func(c *Conn) { c.SetVersionMask(mask) })
+	if s.versionMask.Swap(mask) != mask {
+		s.Conns(func(c *Conn) { c.SetVersionMask(mask) })
+	}
 }
 
 // Serve accepts connections from l until ctx ends or the server is closed, and
@@ -228,12 +232,7 @@ func (s *Server) remove(c *Conn) {
 	delete(s.conns, c)
 	s.stats.Connections.Add(-1)
 	if c.readyAt >= 0 {
-		last := len(s.ready) - 1
-		s.ready[c.readyAt] = s.ready[last]
-		s.ready[c.readyAt].readyAt = c.readyAt
-		s.ready[last] = nil
-		s.ready = s.ready[:last]
-		c.readyAt = -1
+		s.ready.remove(c)
 		s.stats.Ready.Add(-1)
 	}
 	if s.empty != nil && len(s.conns) == 0 {
@@ -246,8 +245,7 @@ func (s *Server) addReady(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.readyAt < 0 {
-		c.readyAt = len(s.ready)
-		s.ready = append(s.ready, c)
+		s.ready.add(c)
 		s.stats.Ready.Add(1)
 	}
 }
@@ -255,7 +253,7 @@ func (s *Server) addReady(c *Conn) {
 // Conns calls f for every connection that has subscribed and authorized.
 func (s *Server) Conns(f func(*Conn)) {
 	s.mu.Lock()
-	conns := append([]*Conn(nil), s.ready...)
+	conns := s.ready.fastestFirst()
 	s.mu.Unlock()
 	for _, c := range conns {
 		f(c)
