@@ -27,3 +27,10 @@ func DescribeHost() Host {
 	}
 	return h
 }
+
+// Cores lists the cpus that this process may use, by core, those of the fastest kind
+// first. It is empty where the system does not tell.
+func Cores() [][]int { return usableCores() }
+
+// CPUName is what the processor calls itself.
+func CPUName() string { return cpuName() }

@@ -113,3 +113,12 @@ func (c *claims) leave() {
 		unix.Close(socket)
 	}
 }
+
+// SocketOf lists the cpus of a cpu's socket; nothing if the system does not tell.
+func SocketOf(cpu int) []int {
+	text, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/package_cpus_list", cpu))
+	if err != nil {
+		return nil
+	}
+	return parseCPUList(string(text))
+}

@@ -23,6 +23,7 @@ type cli struct {
 	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
 	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
 	Bench     benchCmd     `cmd:"" help:"Measure how fast this machine hashes."`
+	Neighbour neighbourCmd `cmd:"" help:"Measure what a miner's neighbours on this machine feel."`
 	Load      loadCmd      `cmd:"" help:"Put load on a Stratum pool and measure it."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`

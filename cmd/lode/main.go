@@ -14,10 +14,12 @@ import (
 	"syscall"
 
 	"lode/devmesos"
+	"lode/neighbour"
 )
 
 func main() {
 	devmesos.LauncherMain() // of dev and dev-mesos: the program is the parent of executors, too
+	neighbour.JobMain()     // of neighbour: the program is the neighbours, too
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the work in order; a second one ends the program at once.
 	context.AfterFunc(ctx, stop)

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"lode/neighbour"
+)
+
+// neighbourCmd is `lode neighbour`.
+type neighbourCmd struct {
+	Rounds int           `help:"How often everything is measured, in turn." default:"5"`
+	Time   time.Duration `help:"Length of each measurement." default:"2s"`
+	Load   float64       `help:"Load of the server, of one cpu." default:"0.5"`
+	CPU    int           `name:"cpu" help:"Cpu of the jobs; default: the last one that this process may use." default:"-1" placeholder:"N"`
+	Beside []string      `help:"Shell command to compare with, such as another miner; repeatable." sep:"none" placeholder:"COMMAND"`
+	Yield  string        `help:"How the miner yields, as lode mine --yield." enum:"none,nice,idle,sense" default:"sense"`
+	Kernel string        `help:"SHA-256d kernel; default: the fastest." placeholder:"NAME"`
+	JSON   bool          `name:"json" help:"Print one JSON object instead of a table."`
+	Plot   string        `help:"Draw the server's latencies into a file, .svg or .png." placeholder:"FILE"`
+}
+
+// Help is shown by lode neighbour --help.
+func (neighbourCmd) Help() string {
+	return `Measures what a miner's neighbours on this machine feel: a server with open-loop load (requests of 200 µs, at random), a job that computes and one that walks through memory, each alone, beside the miner of lode and beside the commands of --beside, on the same cpu, on the other cpu of the core, and on the rest of the socket; how fast the server had its cpu back; and how much of the idle time was harvested.
+
+  lode neighbour
+  lode neighbour --rounds 9 --beside 'cpuminer --benchmark' --json
+  lode neighbour --beside 'nice -n 19 sh -c "while :; do :; done"'
+
+It says when the machine is too noisy to tell: measure where nothing else runs.`
+}
+
+// Run is called by kong.
+func (cmd *neighbourCmd) Run(env *environment) error {
+	if cmd.Plot != "" {
+		if err := neighbour.CheckPlotName(cmd.Plot); err != nil {
+			return usagef("--plot: %w", err)
+		}
+	}
+	begin := time.Now()
+	report, err := neighbour.Run(env.ctx, neighbour.Options{
+		Rounds: cmd.Rounds, Time: cmd.Time, Load: cmd.Load, CPU: cmd.CPU, Beside: cmd.Beside, Yield: cmd.Yield, Kernel: cmd.Kernel,
+		Progress: func(step, steps int, what string) {
+			fmt.Fprintf(env.stderr, "%4.0fs %d of %d: %s\n", time.Since(begin).Seconds(), step, steps, what)
+		},
+	})
+	if env.ctx.Err() != nil {
+		return context.Canceled
+	}
+	if bad := new(neighbour.OptionError); errors.As(err, &bad) {
+		return &usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	if cmd.JSON {
+		encoder := json.NewEncoder(env.stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		err = report.WriteTable(env.stdout)
+	}
+	if cmd.Plot != "" {
+		err = errors.Join(err, report.SavePlot(cmd.Plot))
+	}
+	return err
+}

@@ -1,0 +1,289 @@
+package neighbour
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"lode/miner"
+)
+
+// bench is one run of the benchmark.
+type bench struct {
+	options Options
+	cpu     int
+	places  map[string][]int // cpus of what is beside, by placement
+	turns   float64          // of spin in a microsecond
+	taken   map[*measurement][]sample
+}
+
+// sample is one measurement.
+type sample struct {
+	outcome
+	job    time.Duration // cpu time of the job's process
+	hashes uint64        // of the miner beside it
+	mined  time.Duration // cpu time of the miner
+	window time.Duration // from before the job's start to its end
+	others time.Duration // of strangers on the job's cpu; less than 0: not known
+}
+
+func newBench(ctx context.Context, o Options) (*bench, error) {
+	b := &bench{options: o, taken: make(map[*measurement][]sample)}
+	var err error
+	if b.cpu, b.places, err = choosePlaces(miner.Cores(), miner.SocketOf, o.CPU); err != nil {
+		return nil, err
+	}
+	got, err := b.run(ctx, job{Kind: calibrateKind, CPUs: []int{b.cpu}})
+	if err != nil {
+		return nil, fmt.Errorf("neighbour: measure the core: %w", err)
+	}
+	b.turns = got.Turns
+	return b, nil
+}
+
+// choosePlaces gives the job's cpu, and the cpus for what is beside it by placement, if
+// there are any.
+func choosePlaces(cores [][]int, socketOf func(int) []int, wanted int) (cpu int, places map[string][]int, err error) {
+	all := slices.Concat(cores...)
+	if len(all) == 0 {
+		return 0, nil, errors.New("neighbour: this system does not say which cpus there are: measure on Linux")
+	}
+	cpu = slices.Max(all)
+	if wanted >= 0 {
+		if cpu = wanted; !slices.Contains(all, cpu) {
+			return 0, nil, &OptionError{fmt.Sprintf("cpu %d is none of those that this process may use: %v", cpu, all)}
+		}
+	}
+	places = map[string][]int{Same: {cpu}}
+	var core []int
+	for _, c := range cores {
+		if slices.Contains(c, cpu) {
+			core = c
+		}
+	}
+	for _, c := range core {
+		if c != cpu {
+			places[Sibling] = append(places[Sibling], c)
+		}
+	}
+	for _, c := range socketOf(cpu) {
+		if slices.Contains(all, c) && !slices.Contains(core, c) {
+			places[Socket] = append(places[Socket], c)
+		}
+	}
+	return cpu, places, nil
+}
+
+// plan lists what is done in a round: the jobs, and the server at the harvest's loads.
+func (b *bench) plan() (jobs, harvests []*measurement) {
+	o := &b.options
+	for _, kind := range o.jobs {
+		jobs = append(jobs, &measurement{job: kind, load: o.Load})
+		for _, place := range []string{Same, Sibling, Socket} {
+			cpus := b.places[place]
+			if len(cpus) == 0 {
+				continue
+			}
+			jobs = append(jobs, &measurement{job: kind, placement: place, load: o.Load, beside: b.lode(cpus)})
+			for _, c := range o.Beside {
+				jobs = append(jobs, &measurement{
+					job: kind, placement: place, load: o.Load,
+					beside: &beside{c, job{Kind: commandKind, CPUs: cpus, Command: c}},
+				})
+			}
+		}
+	}
+	for _, load := range harvestLoads {
+		m := &measurement{job: Server, placement: Same, load: load, beside: b.lode(b.places[Same])}
+		if load == 0 {
+			m.job = ""
+		}
+		harvests = append(harvests, m)
+	}
+	return jobs, harvests
+}
+
+func (b *bench) lode(cpus []int) *beside {
+	return &beside{Lode, job{Kind: Lode, CPUs: cpus, Yield: b.options.Yield, Kernel: b.options.Kernel}}
+}
+
+// job is what the measurement's process is told.
+func (b *bench) job(m *measurement) job {
+	j := job{Kind: m.job, CPUs: []int{b.cpu}, Time: b.options.Time, Load: m.load, Seed: m.seed}
+	switch m.job {
+	case Server:
+		j.Turns = int(b.turns * float64(serviceTime/time.Microsecond))
+	case Batch:
+		j.Turns = int(b.turns * 1000)
+	}
+	return j
+}
+
+// run does a job in a process of its own, to its end.
+func (b *bench) run(ctx context.Context, j job) (s sample, err error) {
+	c, err := command(j)
+	if err != nil {
+		return s, err
+	}
+	var out bytes.Buffer
+	c.Stdout = &out
+	if err := c.Start(); err != nil {
+		return s, err
+	}
+	stop := context.AfterFunc(ctx, func() { endGroup(c) })
+	err = c.Wait()
+	stop()
+	if ctx.Err() != nil {
+		return s, context.Cause(ctx)
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(out.Bytes(), &s.outcome); err != nil {
+		return s, fmt.Errorf("the process said %q: %w", out.String(), err)
+	}
+	s.job = c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+	return s, nil
+}
+
+// settleTime is how long something runs before a job begins beside it.
+const settleTime = 300 * time.Millisecond
+
+// measure does one measurement.
+func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err error) {
+	var p *partner
+	if m.beside != nil {
+		if p, err = startPartner(ctx, m.beside); err != nil {
+			return s, err
+		}
+		defer p.end()
+		if err := sleep(ctx, settleTime); err != nil {
+			return s, err
+		}
+	}
+	before, err := p.ask()
+	if err != nil {
+		return s, err
+	}
+	began, busy := clock(), busyTime(b.cpu)
+	if m.job == "" {
+		err = sleep(ctx, b.options.Time)
+	} else {
+		s, err = b.run(ctx, b.job(m))
+	}
+	if err != nil {
+		return s, err
+	}
+	after, err := p.ask()
+	if err != nil {
+		return s, err
+	}
+	s.window = clock() - began
+	s.hashes, s.mined = after.Hashes-before.Hashes, after.CPU-before.CPU
+	s.others = -1
+	if m.beside == nil || m.beside.name == Lode && m.placement == Same {
+		s.others = max(0, busyTime(b.cpu)-busy-s.job-s.mined)
+	}
+	return s, nil
+}
+
+// partner is a process beside a job.
+type partner struct {
+	command *exec.Cmd
+	answers bool
+	in      io.WriteCloser
+	out     *bufio.Reader
+	stop    func() bool
+}
+
+func startPartner(ctx context.Context, b *beside) (*partner, error) {
+	c, err := command(b.job)
+	if err != nil {
+		return nil, err
+	}
+	p := &partner{command: c, answers: b.job.Kind == Lode}
+	if p.answers {
+		if p.in, err = c.StdinPipe(); err != nil {
+			return nil, err
+		}
+		out, err := c.StdoutPipe()
+		if err != nil {
+			return nil, err
+		}
+		p.out = bufio.NewReader(out)
+	}
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", b.name, err)
+	}
+	p.stop = context.AfterFunc(ctx, func() { endGroup(c) })
+	// A miner hashes when it has chosen its kernels.
+	for p.answers {
+		got, err := p.ask()
+		if err != nil {
+			p.end()
+			return nil, err
+		}
+		if got.Hashes > 0 {
+			break
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			p.end()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// ask returns what a miner did so far; nothing of what cannot answer.
+func (p *partner) ask() (o outcome, err error) {
+	if p == nil || !p.answers {
+		return o, nil
+	}
+	if _, err := io.WriteString(p.in, "\n"); err != nil {
+		return o, fmt.Errorf("the miner has ended: %w", err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return o, fmt.Errorf("the miner has ended: %w", err)
+	}
+	return o, json.Unmarshal(line, &o)
+}
+
+func (p *partner) end() {
+	p.stop()
+	endGroup(p.command)
+	_ = p.command.Wait() // killed, as it says
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// parseBusy returns for how long a cpu was not idle, in USER_HZ, from /proc/stat; see
+// proc_stat(5). Stolen time counts: somebody else had it.
+func parseBusy(text string, cpu int) (ticks uint64, ok bool) {
+	for line := range strings.Lines(text) {
+		var name string
+		var user, nice, system, idle, wait, irq, soft, steal uint64
+		n, _ := fmt.Sscan(line, &name, &user, &nice, &system, &idle, &wait, &irq, &soft, &steal)
+		if n == 9 && name == fmt.Sprintf("cpu%d", cpu) {
+			return user + nice + system + irq + soft + steal, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,225 @@
+package neighbour
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"lode/miner"
+)
+
+// job is what a child process is to do.
+type job struct {
+	Kind    string        `json:"kind"` // Server, Batch, Memory, Lode, or:
+	CPUs    []int         `json:"cpus"`
+	Time    time.Duration `json:"time"`
+	Load    float64       `json:"load"`
+	Seed    uint64        `json:"seed"`
+	Turns   int           `json:"turns"` // of spin, in a request or a piece of work
+	Command string        `json:"command"`
+	Yield   string        `json:"yield"`
+	Kernel  string        `json:"kernel"`
+}
+
+const (
+	calibrateKind = "calibrate" // how many turns a microsecond has
+	commandKind   = "command"
+)
+
+// outcome is what a job says at its end, and a miner whenever it is asked.
+type outcome struct {
+	Turns  float64       `json:"turns,omitempty"` // a microsecond
+	Units  float64       `json:"units,omitempty"` // requests, pieces of work, accesses
+	Wall   time.Duration `json:"wall,omitempty"`
+	CPU    time.Duration `json:"cpu,omitempty"`
+	Hashes uint64        `json:"hashes,omitempty"`
+	// Quantiles in microseconds.
+	P50     float64 `json:"p50,omitempty"`
+	P99     float64 `json:"p99,omitempty"`
+	P999    float64 `json:"p999,omitempty"`
+	WakeP50 float64 `json:"wake_p50,omitempty"`
+	WakeP99 float64 `json:"wake_p99,omitempty"`
+}
+
+const jobEnv, boundEnv = "LODE_NEIGHBOUR_JOB", "LODE_NEIGHBOUR_BOUND"
+
+// JobMain does a job and ends the program, if that is what it was started for.
+func JobMain() {
+	text := os.Getenv(jobEnv)
+	if text == "" {
+		return
+	}
+	if err := runJob(text); err != nil {
+		fmt.Fprintln(os.Stderr, "lode neighbour:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func runJob(text string) error {
+	var j job
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		return fmt.Errorf("the job %q: %w", text, err)
+	}
+	if os.Getenv(boundEnv) == "" {
+		// Threads that there are already are not bound; those of a new program are.
+		return bind(j)
+	}
+	debug.SetGCPercent(-1) // what these jobs allocate is little, and their pauses count
+	out := json.NewEncoder(os.Stdout)
+	switch j.Kind {
+	case calibrateKind:
+		return out.Encode(calibrateSpin())
+	case Server:
+		return out.Encode(serve(j))
+	case Batch:
+		return out.Encode(work(j))
+	case Memory:
+		return out.Encode(walk(j))
+	case Lode:
+		return mine(j, out)
+	}
+	return fmt.Errorf("no job is called %q", j.Kind)
+}
+
+// spin computes for a while that depends on nothing but the core's clock.
+func spin(turns int) (x uint64) {
+	x = 88172645463325252
+	for range turns {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+	}
+	return x
+}
+
+// sink keeps the compiler from leaving out what nobody uses.
+var sink uint64
+
+func calibrateSpin() outcome {
+	const turns = 20_000
+	best := time.Duration(1 << 62)
+	for range 200 {
+		begin := time.Now()
+		sink += spin(turns)
+		best = min(best, time.Since(begin))
+	}
+	return outcome{Turns: turns / (float64(best) / float64(time.Microsecond))}
+}
+
+// serve is a server with one thread. Requests come when they come, whether it is ready
+// or not, and a latency counts from then.
+func serve(j job) outcome {
+	lockThread()
+	r := rand.New(rand.NewPCG(j.Seed, 1))
+	perRequest := float64(serviceTime)
+	count := int(float64(j.Time)/perRequest*j.Load) + 1
+	latencies, wakes := make([]time.Duration, 0, 2*count), make([]time.Duration, 0, 2*count)
+	began, cpu := clock(), cpuTime()
+	next := began
+	for {
+		next += time.Duration(r.ExpFloat64() * perRequest / j.Load)
+		if next-began > j.Time {
+			break
+		}
+		if clock() < next {
+			sleepUntil(next)
+			wakes = append(wakes, clock()-next)
+		}
+		sink += spin(j.Turns)
+		latencies = append(latencies, clock()-next)
+	}
+	sleepUntil(began + j.Time)
+	wall := clock() - began
+	slices.Sort(latencies)
+	slices.Sort(wakes)
+	return outcome{
+		Units: float64(len(latencies)), Wall: wall, CPU: cpuTime() - cpu,
+		P50: micros(latencies, 0.5), P99: micros(latencies, 0.99), P999: micros(latencies, 0.999),
+		WakeP50: micros(wakes, 0.5), WakeP99: micros(wakes, 0.99),
+	}
+}
+
+// serviceTime is how long a request takes on a free core.
+const serviceTime = 200 * time.Microsecond
+
+// micros is a quantile of sorted times.
+func micros(sorted []time.Duration, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return float64(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]) / float64(time.Microsecond)
+}
+
+// work computes pieces of work until the time is over.
+func work(j job) outcome {
+	lockThread()
+	began, cpu := clock(), cpuTime()
+	units := 0.0
+	for clock()-began < j.Time {
+		sink += spin(j.Turns)
+		units++
+	}
+	return outcome{Units: units, Wall: clock() - began, CPU: cpuTime() - cpu}
+}
+
+// walk follows a chain through more memory than caches hold.
+func walk(j job) outcome {
+	lockThread()
+	type line [8]uint64 // of a cache
+	const size = 64 << 20 / 64
+	chain := make([]line, size)
+	// One cycle through all, at random (Sattolo).
+	for i := range chain {
+		chain[i][0] = uint64(i)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := size - 1; i > 0; i-- {
+		k := r.IntN(i)
+		chain[i], chain[k] = chain[k], chain[i]
+	}
+	began, cpu := clock(), cpuTime()
+	accesses, at := 0.0, uint64(0)
+	for clock()-began < j.Time {
+		for range 10_000 {
+			at = chain[at][0]
+		}
+		accesses += 10_000
+	}
+	sink += at
+	return outcome{Units: accesses / 1e6, Wall: clock() - began, CPU: cpuTime() - cpu}
+}
+
+// mine hashes until its input ends, and tells how much for each line of it.
+func mine(j job, out *json.Encoder) error {
+	o := miner.Options{Threads: len(j.CPUs), Kernel: j.Kernel}
+	if err := o.YieldBy(j.Yield); err != nil {
+		return err
+	}
+	e, err := miner.New(o)
+	if err != nil {
+		return err
+	}
+	e.SetWork(&miner.Work{
+		Version: 0x20000000, VersionMask: 0x1fffe000, Extranonce2Size: 8,
+		MerkleRoot: func(extranonce2 uint64) [32]byte { return [32]byte{byte(extranonce2), byte(extranonce2 >> 8)} },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		s := e.Stats()
+		if err := out.Encode(outcome{Hashes: s.Hashes, CPU: s.Yielded.CPU, Wall: clock()}); err != nil {
+			break
+		}
+	}
+	cancel()
+	return <-done
+}

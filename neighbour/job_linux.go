@@ -1,0 +1,90 @@
+package neighbour
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bind binds this thread to the job's cpus and starts a program in this one's place, all
+// of whose threads are bound.
+func bind(j job) error {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	for _, cpu := range j.CPUs {
+		set.Set(cpu)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("bind to the cpus %v: %w", j.CPUs, err)
+	}
+	if j.Kind == commandKind {
+		shell, err := exec.LookPath("sh")
+		if err != nil {
+			return err
+		}
+		return syscall.Exec(shell, []string{"sh", "-c", j.Command}, os.Environ())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(self, os.Args[:1], append(os.Environ(), boundEnv+"=1"))
+}
+
+// lockThread makes sleeps of the calling goroutine exact.
+func lockThread() {
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+}
+
+func clock() time.Duration { return read(unix.CLOCK_MONOTONIC) }
+
+// cpuTime is that of the calling thread.
+func cpuTime() time.Duration { return read(unix.CLOCK_THREAD_CPUTIME_ID) }
+
+func read(id int32) time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(id, &t)
+	return time.Duration(t.Nano())
+}
+
+// sleepUntil sleeps until clock shows at.
+func sleepUntil(at time.Duration) {
+	t := unix.NsecToTimespec(int64(at))
+	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil) == unix.EINTR {
+	}
+}
+
+// command starts the program again to do a job.
+func command(j job) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	c := exec.Command(self)
+	c.Env = append(os.Environ(), jobEnv+"="+string(text))
+	c.Stderr = os.Stderr
+	// A command may have children of its own.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return c, nil
+}
+
+func endGroup(c *exec.Cmd) { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

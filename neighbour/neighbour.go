@@ -1,0 +1,173 @@
+// Package neighbour measures what a miner's neighbours on a machine feel: a server with
+// open-loop load, a job that computes and one that walks through memory run alone, beside
+// Lode's miner and beside any other command, in turn, several times. Call Run.
+//
+// All of them are processes of their own, each bound to its cpus: the program starts
+// itself again, so its main has to call JobMain first.
+package neighbour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Names of jobs, of placements of the miner, and of what is beside a job.
+const (
+	Server, Batch, Memory = "server", "batch", "memory"
+	Same, Sibling, Socket = "same", "sibling", "socket"
+	Nothing, Lode         = "nothing", "lode"
+)
+
+// Options say what Run measures.
+type Options struct {
+	Rounds int           // how often everything is measured
+	Time   time.Duration // of each measurement
+	Load   float64       // of the server, of one cpu, 0 < Load < 1
+	CPU    int           // of the job; -1: the last one that the process may use
+	Beside []string      // shell commands to compare with
+	Yield  string        // how the miner yields
+	Kernel string        // of the miner; "": the fastest
+	jobs   []string      // nil: all
+	// Progress is told about each measurement when it begins.
+	Progress func(step, steps int, what string)
+}
+
+// Report is what Run measured.
+type Report struct {
+	CPU           string    `json:"cpu"`
+	KernelRelease string    `json:"kernel_release"`
+	Rounds        int       `json:"rounds"`
+	Noisy         bool      `json:"noisy"`
+	Noise         Noise     `json:"noise"`
+	Results       []Result  `json:"results"`
+	Yield         Yield     `json:"yield"`
+	Harvest       []Harvest `json:"harvest"`
+}
+
+// Noise says what made a machine noisy.
+type Noise struct {
+	// Others is the share of the job's cpu that strangers used, mean of all measurements.
+	Others float64 `json:"others_share"`
+	// Spread is that of the server's p99 and of the throughputs, alone, between rounds:
+	// the greatest over the least, less one.
+	Latency    float64 `json:"latency_spread"`
+	Throughput float64 `json:"throughput_spread"`
+	Why        string  `json:"why,omitempty"`
+}
+
+// Result is one job in one place, median of the rounds. What a job does not have is 0.
+type Result struct {
+	Job        string  `json:"job"`
+	Placement  string  `json:"placement"` // of what is beside it
+	Beside     string  `json:"beside"`
+	P50        float64 `json:"p50_us"`
+	P99        float64 `json:"p99_us"`
+	P999       float64 `json:"p999_us"`
+	Throughput float64 `json:"throughput"` // requests, pieces of work or millions of accesses a second
+	// Between the rounds.
+	LeastP99           float64 `json:"least_p99_us"`
+	GreatestP99        float64 `json:"greatest_p99_us"`
+	LeastThroughput    float64 `json:"least_throughput"`
+	GreatestThroughput float64 `json:"greatest_throughput"`
+	// Wake is how late the server ran after it slept.
+	WakeP50 float64 `json:"wake_p50_us"`
+	WakeP99 float64 `json:"wake_p99_us"`
+}
+
+// Yield is how long it took from the end of the server's sleep until it had the cpu that
+// the miner was on; Alone is the same without a miner.
+type Yield struct {
+	P50      float64 `json:"p50_us"`
+	P99      float64 `json:"p99_us"`
+	AloneP50 float64 `json:"alone_p50_us"`
+	AloneP99 float64 `json:"alone_p99_us"`
+}
+
+// Harvest is the share of the cycles that the server and strangers left idle in which
+// the miner hashed, at a load of the server.
+type Harvest struct {
+	ForeignLoad float64 `json:"foreign_load"`
+	Share       float64 `json:"share"`
+	Least       float64 `json:"least"`
+	Greatest    float64 `json:"greatest"`
+}
+
+// OptionError is a mistake in the options.
+type OptionError struct{ Text string }
+
+func (e *OptionError) Error() string { return "neighbour: " + e.Text }
+
+func (o *Options) check() error {
+	switch {
+	case o.Rounds < 1:
+		return &OptionError{fmt.Sprintf("%d rounds measure nothing: give 1 or more", o.Rounds)}
+	case o.Time < 100*time.Millisecond:
+		return &OptionError{fmt.Sprintf("%v is too short to measure anything: give 100ms or more", o.Time)}
+	case !(o.Load > 0 && o.Load < 1):
+		return &OptionError{fmt.Sprintf("a load of %v of a cpu: want more than 0 and less than 1", o.Load)}
+	}
+	return nil
+}
+
+// harvestLoads are the server's loads at which the harvest is measured.
+var harvestLoads = []float64{0, 0.2, 0.5, 0.8}
+
+// beside is something that runs beside a job: the miner, or a command.
+type beside struct {
+	name string
+	job  job
+}
+
+// measurement is one job in one place, to be done once a round.
+type measurement struct {
+	job       string
+	placement string
+	beside    *beside // nil: nothing
+	load      float64 // of a server
+	seed      uint64
+}
+
+func (m *measurement) String() string {
+	switch {
+	case m.job == "":
+		return "the miner alone"
+	case m.beside == nil:
+		return m.job + " alone"
+	}
+	return fmt.Sprintf("%s beside %s, %s cpu", m.job, m.beside.name, m.placement)
+}
+
+// Run measures. When ctx ends it returns ctx's error.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.jobs == nil {
+		b.options.jobs = []string{Server, Batch, Memory}
+	}
+	plan, harvests := b.plan()
+	steps := o.Rounds * (len(plan) + len(harvests))
+	step := 0
+	for round := range o.Rounds {
+		for _, m := range slices.Concat(plan, harvests) {
+			if o.Progress != nil {
+				o.Progress(step+1, steps, m.String())
+			}
+			step++
+			m.seed = uint64(round)
+			got, err := b.measure(ctx, m)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("neighbour: %v: %w", m, err), context.Cause(ctx))
+			}
+			b.taken[m] = append(b.taken[m], got)
+		}
+	}
+	return b.report(plan, harvests), nil
+}
