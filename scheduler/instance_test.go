@@ -22,6 +22,7 @@ import (
 	"lode/scheduler/api"
 	"lode/scheduler/core"
 	"lode/scheduler/internal/fakemaster"
+	"lode/scheduler/store"
 )
 
 func TestMain(m *testing.M) {
@@ -79,8 +80,8 @@ func config(t *testing.T, masters ...string) scheduler.Config {
 	}
 }
 
-// run starts a scheduler with the config.
-func run(t *testing.T, master *fakemaster.Master, c scheduler.Config) *instance {
+// run starts a scheduler with the config. prepare may change it before it runs.
+func run(t *testing.T, master *fakemaster.Master, c scheduler.Config, prepare ...func(*scheduler.Scheduler)) *instance {
 	t.Helper()
 	i := &instance{
 		t: t, master: master, result: make(chan error, 1), log: new(lockedBuffer), events: make(chan scheduler.Event, 10000),
@@ -91,6 +92,9 @@ func run(t *testing.T, master *fakemaster.Master, c scheduler.Config) *instance 
 	s, err := scheduler.New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range prepare {
+		p(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	i.s, i.stop = s, cancel
@@ -143,11 +147,11 @@ func (i *instance) subscribe() {
 
 func (i *instance) stored() *core.State {
 	i.t.Helper()
-	b, err := os.ReadFile(filepath.Join(i.config.StateDir, "state.json"))
+	values, err := store.Read(i.config.StateDir)
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	s, err := core.DecodeState(b)
+	s, err := core.RestoreState(values)
 	if err != nil {
 		i.t.Fatal(err)
 	}

@@ -116,6 +116,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range ended {
 		counter("lode_scheduler_ended_total", "Tasks ended.", n, "state", state)
 	}
+	failing := 0.0
+	if _, err := c.s.ledger.trouble(); err != nil {
+		failing = 1
+	}
+	gauge("lode_scheduler_store_failing", "Whether the state cannot be stored.", failing)
 	gauge("lode_scheduler_calls_waiting", "Calls that wait to be sent to the master.", float64(c.s.driver.Waiting()))
 	counter("lode_scheduler_updates_total", "Status updates received.", counters.Updates)
 	counter("lode_scheduler_acknowledged_total", "Status updates acknowledged.", counters.Acknowledged)

@@ -11,7 +11,6 @@ package scheduler
 
 import (
 	"context"
-	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,7 +64,8 @@ func (e *ConfigError) Unwrap() error { return e.err }
 type Scheduler struct {
 	config   Config
 	log      *slog.Logger
-	store    *store.Store
+	store    stateStore
+	ledger   *ledger
 	driver   *driver.Driver
 	binary   *artifact.Binary
 	listener net.Listener
@@ -85,6 +85,9 @@ type Scheduler struct {
 	tellMu sync.Mutex // one OnEvent at a time
 }
 
+// mostEvents is how many events may wait for the loop, and be handled in one go.
+const mostEvents = 1024
+
 // queued is an event on its way to the loop; done, if not nil, is closed when all
 // that follows from it is done.
 type queued struct {
@@ -98,7 +101,7 @@ func New(config Config) (s *Scheduler, err error) {
 	config = config.withDefaults()
 	started := time.Now()
 	s = &Scheduler{
-		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, 1024), stopped: make(chan struct{}),
+		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, mostEvents), stopped: make(chan struct{}),
 		started: started, history: history.New(), tally: newTally(started),
 	}
 	defer func() {
@@ -121,10 +124,7 @@ func New(config Config) (s *Scheduler, err error) {
 	if s.binary, err = artifact.Load(config.Executor); err != nil {
 		return s, err
 	}
-	if s.store, err = store.Open(config.StateDir); err != nil {
-		return s, err
-	}
-	state, err := s.loadState()
+	state, err := s.openStore()
 	if err != nil {
 		return s, err
 	}
@@ -143,6 +143,10 @@ func New(config Config) (s *Scheduler, err error) {
 		return s, err
 	}
 	s.metrics = newMetrics(s)
+	s.ledger = newLedger(s.store, s.log)
+	s.ledger.stored = s.driver.Stored
+	s.ledger.tell = func(e core.Event) { s.enqueue(queued{event: e}) }
+	s.ledger.took = func(d time.Duration) { s.metrics.persist.Observe(d.Seconds()) }
 	s.server = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -217,41 +221,6 @@ func (c Config) check() error {
 	return nil
 }
 
-func (s *Scheduler) loadState() (*core.State, error) {
-	b, err := s.store.Load()
-	if err != nil {
-		return nil, err
-	}
-	if b == nil {
-		key := make([]byte, 32)
-		if _, err := cryptorand.Read(key); err != nil {
-			return nil, fmt.Errorf("make worker key: %w", err)
-		}
-		return core.NewState(key), nil
-	}
-	state, err := core.DecodeState(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; restore it, or move it away to begin anew "+
-			"(tasks of the old framework then run until its failover timeout)", s.store.StatePath(), err)
-	}
-	if s.config.NewFramework && state.FrameworkID != "" {
-		s.log.Warn("beginning a new framework", "forgotten", state.FrameworkID, "tasks", len(state.Tasks))
-		state = state.Forget()
-		if err := s.save(state); err != nil {
-			return nil, err
-		}
-	}
-	return state, nil
-}
-
-func (s *Scheduler) save(state *core.State) error {
-	b, err := state.Encode()
-	if err != nil {
-		return err
-	}
-	return s.store.Save(b)
-}
-
 func (s *Scheduler) settings(advertise string) core.Settings {
 	c := s.config
 	hostname, _ := os.Hostname()
@@ -302,7 +271,15 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.record(ctx) })
 	wg.Go(func() { s.watchChain(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
+	ledgerCtx, closeLedger := context.WithCancel(context.Background())
+	storing := make(chan struct{})
+	go func() {
+		defer close(storing)
+		s.ledger.run(ledgerCtx)
+	}()
 	err := s.loop(ctx, &wg)
+	closeLedger()
+	<-storing
 	if err == nil {
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 			err = cause
@@ -319,24 +296,18 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 	defer close(s.stopped)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	var results []core.Event // of what was done last, to be told to the core first
 	for {
 		var batch []queued
-		for _, e := range results {
-			batch = append(batch, queued{event: e})
-		}
-		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case q := <-s.events:
-				batch = append(batch, q)
-			case <-ticker.C:
-				batch = append(batch, queued{event: core.Tick{}})
-			}
+		select {
+		case <-ctx.Done():
+			return nil
+		case q := <-s.events:
+			batch = append(batch, q)
+		case <-ticker.C:
+			batch = append(batch, queued{event: core.Tick{}})
 		}
 		// What has queued up meanwhile shares one write to disk.
-		for len(batch) < 256 {
+		for len(batch) < mostEvents {
 			select {
 			case q := <-s.events:
 				batch = append(batch, q)
@@ -355,8 +326,7 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 		for _, l := range latencies {
 			s.metrics.launch.Observe(l.Seconds())
 		}
-		var err error
-		if results, err = s.perform(ctx, actions, wg); err != nil {
+		if err := s.perform(ctx, actions, wg); err != nil {
 			return err
 		}
 		for _, q := range batch {
@@ -367,33 +337,18 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 }
 
-// perform carries out the actions of one or more steps: blocks to disk, then the
-// state once, then everything else in order. It returns what the core has to be told
-// of it.
-func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync.WaitGroup) (results []core.Event, err error) {
-	persist := false
-	for _, a := range actions {
-		switch a := a.(type) {
-		case core.StoreBlock:
-			result := core.Stored{Hash: a.Hash}
-			if err := s.store.SaveBlock(a.Hash, a.Data); err != nil {
-				result.Err = err.Error() // no end: the proxy keeps the block
-			}
-			results = append(results, result)
-		case core.Persist:
-			persist = true
-		}
-	}
-	if persist {
-		if err := s.persist(); err != nil {
-			return nil, err
-		}
+// perform carries out the actions of one or more steps. What is to be stored is on its
+// way first, and calls that depend on it wait for it (see ledger).
+func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync.WaitGroup) error {
+	after, err := s.enter(actions)
+	if err != nil {
+		return err
 	}
 	var send []*scheduler.Call
 	session := uint64(0) // of the calls in send
 	flush := func() {
 		if len(send) > 0 {
-			s.driver.Send(session, send, 0)
+			s.driver.Send(session, send, after)
 			send = nil
 		}
 	}
@@ -413,32 +368,42 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 			s.progress(a)
 		case core.SubmitBlock:
 			wg.Go(func() { s.submit(ctx, a.Hash) })
-		case core.DropBlock:
-			if err := s.store.DropBlock(a.Hash); err != nil {
-				s.log.Warn("cannot delete a block that is not needed any more", "error", err)
-			}
 		case core.Stop:
 			flush()
-			return nil, a.Err
+			return a.Err
 		}
 	}
 	flush()
-	return results, nil
+	return nil
 }
 
-func (s *Scheduler) persist() error {
-	start := time.Now()
-	s.mu.Lock()
-	b, err := s.core.Encode()
-	s.mu.Unlock()
-	if err != nil {
-		return err
+// enter gives to the ledger what actions want to be stored, and returns the number
+// after which everything of them is.
+func (s *Scheduler) enter(actions []core.Action) (uint64, error) {
+	var changes []core.Change
+	var blocks []core.StoreBlock
+	var unneeded []string
+	persist := false
+	for _, a := range actions {
+		switch a := a.(type) {
+		case core.StoreBlock:
+			blocks = append(blocks, a)
+		case core.DropBlock:
+			unneeded = append(unneeded, a.Hash)
+		case core.Persist:
+			persist = true
+		}
 	}
-	if err := s.store.Save(b); err != nil {
-		return fmt.Errorf("%w; nothing is sent to Mesos that is not stored, so the scheduler stops", err)
+	if persist {
+		var err error
+		s.mu.Lock()
+		changes, err = s.core.Changes()
+		s.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
 	}
-	s.metrics.persist.Observe(time.Since(start).Seconds())
-	return nil
+	return s.ledger.enter(changes, blocks, unneeded), nil
 }
 
 // submit gives a stored block to the nodes.
@@ -517,15 +482,16 @@ func (s *Scheduler) teardown(ctx context.Context) error {
 		return fmt.Errorf("end the framework: %w", err)
 	}
 	s.log.Info("framework ended", "framework", status.FrameworkID)
-	b, err := s.store.Load()
-	if err != nil || b == nil {
+	values, err := s.store.Load()
+	if err != nil || values == nil {
 		return err
 	}
-	state, err := core.DecodeState(b)
+	state, err := core.RestoreState(values)
 	if err != nil {
 		return err
 	}
-	return s.save(state.Forget())
+	_, err = s.forget(state, values)
+	return err
 }
 
 // Close releases what New took when Run was never called. It may be called again.
@@ -550,6 +516,11 @@ func (s *Scheduler) Status() api.Status {
 	defer s.mu.Unlock()
 	status := s.core.Status(time.Now())
 	status.Artifact = s.artifact
+	if since, err := s.ledger.trouble(); err != nil {
+		status.Problems = append(status.Problems, api.Problem{
+			Kind: "store", Since: since, Text: "nothing can be stored, so nothing is launched and no update acknowledged: " + err.Error(),
+		})
+	}
 	return status
 }
 

@@ -174,7 +174,7 @@ func TestProxyThenMiners(t *testing.T) {
 			t.Errorf("the miner's password is in the %s", name)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(i.config.StateDir, "state.json")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(i.config.StateDir, "state.log")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("state file: %v, %v", info, err)
 	}
 

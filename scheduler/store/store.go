@@ -1,47 +1,74 @@
 // Package store keeps the scheduler's state in a folder, so that it survives kill -9
-// and power loss at any moment. Open locks the folder; Load and Save read and replace
-// the state; blocks are files of their own.
+// and power loss at any moment. The state is values under keys; what changes is
+// appended to a log, so that a change costs what it weighs and not what there is.
 //
-//	state.json   the state, mode 0600: it holds the key of the miners' passwords
+//	state.log    the state, mode 0600: it holds the key of the miners' passwords
 //	blocks/HASH  a found block, serialized, until it is deep in the chain
 //	lock         locked while a scheduler uses the folder
 //
-// A file is replaced by writing a new one, fsync, rename and fsync of the folder.
+// The log is a line that names its version and records with checksums (see record).
+// It is written anew, shorter, when most of it is history. Whatever call of the disk
+// fails, what Apply called stored is there; after a failure Apply can be tried again.
 package store
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
-	"github.com/google/renameio/v2"
+	"lode/disk"
 )
 
-// ErrLocked says that another scheduler uses the folder.
-var ErrLocked = errors.New("state directory is in use by another scheduler")
-
-// Store is an open state folder.
-type Store struct {
-	dir  string
-	lock *os.File
-}
+var (
+	// ErrLocked says that another scheduler uses the folder.
+	ErrLocked = errors.New("state directory is in use by another scheduler")
+	// ErrDamaged says that the log is not as it was written.
+	ErrDamaged = errors.New("scheduler state is damaged")
+)
 
 const (
-	stateFile = "state.json"
+	logFile   = "state.log"
 	lockFile  = "lock"
 	blocksDir = "blocks"
+	// oldFile is the state of before there was a log, keptFile where it goes.
+	oldFile, keptFile = "state.json", "state.json.v1"
+
+	// A log is written anew when it is this long, in bytes, and three quarters of it
+	// are history.
+	leastLog = 4 << 20
 )
 
-// Open makes the folder if there is none and locks it. Close unlocks it; so does the
-// end of the process, however it comes.
-func Open(dir string) (*Store, error) {
+// Store is an open state folder. It is not safe for concurrent use, but for the
+// methods about blocks.
+type Store struct {
+	disk disk.Disk
+	dir  string
+	lock *os.File // nil in tests
+
+	values  map[string][]byte // nil: nothing was ever stored
+	live    int64             // bytes of values and their keys
+	log     disk.File         // nil: there is none yet
+	size    int64             // of what is known to be whole
+	next    uint64            // number of the next record
+	torn    bool              // something may stand behind size
+	renamed bool              // the folder may not know the file yet
+	shorten int64             // size at which to write it anew
+	cut     int64             // bytes of a torn record that Open found
+}
+
+// Open makes the folder if there is none, locks it, and reads the state. Close unlocks
+// it; so does the end of the process, however it comes. upgrade turns a state.json of
+// an older program into values; that file is kept beside.
+func Open(dir string, upgrade func([]byte) (map[string][]byte, error)) (*Store, error) {
 	if dir == "" {
 		return nil, errors.New("no state directory (--state-dir)")
 	}
-	if err := os.MkdirAll(filepath.Join(dir, blocksDir), 0o700); err != nil {
+	if err := disk.OS.MakeDir(filepath.Join(dir, blocksDir)); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
@@ -55,50 +82,247 @@ func Open(dir string) (*Store, error) {
 		}
 		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, lock: lock}
-	s.sweep()
+	sweep(dir)
+	s, err := open(disk.OS, dir, upgrade)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	s.lock = lock
 	return s, nil
+}
+
+// Read returns the state in a folder that somebody else may be using, as it is at the
+// moment; nil: there is none.
+func Read(dir string) (map[string][]byte, error) {
+	s := &Store{disk: disk.OS, dir: dir}
+	b, err := os.ReadFile(s.Path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read scheduler state: %w", err)
+	}
+	if err := s.replay(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Path(), err)
+	}
+	return s.values, nil
 }
 
 // sweep deletes what a crash left of files that were being written. Failing to is no
 // harm.
-func (s *Store) sweep() {
-	for _, pattern := range []string{"." + stateFile + "*", filepath.Join(blocksDir, ".*")} {
-		names, _ := filepath.Glob(filepath.Join(s.dir, pattern))
+func sweep(dir string) {
+	for _, pattern := range []string{".*", filepath.Join(blocksDir, ".*")} {
+		names, _ := filepath.Glob(filepath.Join(dir, pattern))
 		for _, name := range names {
 			_ = os.Remove(name)
 		}
 	}
 }
 
-// Close unlocks the folder.
-func (s *Store) Close() error { return s.lock.Close() }
-
-// Load returns what Save stored last; nil: nothing ever was.
-func (s *Store) Load() ([]byte, error) {
-	b, err := os.ReadFile(s.StatePath())
+func open(d disk.Disk, dir string, upgrade func([]byte) (map[string][]byte, error)) (*Store, error) {
+	s := &Store{disk: d, dir: dir}
+	b, err := d.Read(s.Path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
+		if err := s.upgrade(upgrade); err != nil {
+			return nil, err
+		}
+		return s, nil
 	case err != nil:
 		return nil, fmt.Errorf("read scheduler state: %w", err)
-	case len(b) == 0:
-		// Save never leaves an empty file. Taking it for "no state" would start a
-		// second framework beside the tasks of the first.
-		return nil, fmt.Errorf("scheduler state %s is empty", s.StatePath())
 	}
-	return b, nil
+	if err := s.replay(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Path(), err)
+	}
+	if s.log, err = d.Open(s.Path()); err != nil {
+		return nil, fmt.Errorf("open scheduler state: %w", err)
+	}
+	// The process that wrote this may have ended before it was on disk.
+	s.renamed = true
+	if err = s.repair(); err == nil {
+		err = s.log.Sync()
+	}
+	if err != nil {
+		_ = s.log.Close()
+		return nil, fmt.Errorf("repair scheduler state: %w", err)
+	}
+	s.retire()
+	return s, nil
 }
 
-// StatePath is where the state is.
-func (s *Store) StatePath() string { return filepath.Join(s.dir, stateFile) }
+// upgrade reads the state of an older program, if there is one.
+func (s *Store) upgrade(read func([]byte) (map[string][]byte, error)) error {
+	path := filepath.Join(s.dir, oldFile)
+	b, err := s.disk.Read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read scheduler state: %w", err)
+	case len(b) == 0:
+		// It was never left empty. Taking it for "no state" would start a second
+		// framework beside the tasks of the first.
+		return fmt.Errorf("%w: %s is empty", ErrDamaged, path)
+	}
+	values, err := read(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := s.Apply(values); err != nil {
+		return err
+	}
+	s.retire()
+	return nil
+}
 
-// Save replaces the state. When it returns nil the state is on disk.
-func (s *Store) Save(b []byte) error {
-	if err := write(s.StatePath(), b); err != nil {
+// retire renames the state of an older program once it is of no use any more. If that
+// fails, the next Open tries again.
+func (s *Store) retire() {
+	if s.disk.Rename(filepath.Join(s.dir, oldFile), filepath.Join(s.dir, keptFile)) == nil {
+		_ = s.disk.SyncDir(s.dir)
+	}
+}
+
+// Path is where the state is.
+func (s *Store) Path() string { return filepath.Join(s.dir, logFile) }
+
+// Load returns a copy of the state; nil: nothing was ever stored.
+func (s *Store) Load() (map[string][]byte, error) { return maps.Clone(s.values), nil }
+
+// Cut is how many bytes at the end of the log Open dropped, because a crash had come
+// in the middle of writing them.
+func (s *Store) Cut() int64 { return s.cut }
+
+// Apply changes values: all of them or, after an error, as far as anybody can tell,
+// none. A nil value deletes its key. When it returns nil the change is on disk. It
+// keeps the values.
+func (s *Store) Apply(changes map[string][]byte) error {
+	if err := s.apply(changes); err != nil {
 		return fmt.Errorf("store scheduler state: %w", err)
 	}
+	if s.size > s.shorten {
+		// Failing to is no harm but for the space.
+		if s.rewrite() != nil {
+			s.shorten = s.size + leastLog
+		}
+	}
 	return nil
+}
+
+func (s *Store) apply(changes map[string][]byte) error {
+	if s.log == nil {
+		values := maps.Clone(changes)
+		maps.DeleteFunc(values, func(_ string, v []byte) bool { return v == nil })
+		s.values, s.live = values, weight(values)
+		err := s.rewrite()
+		if s.log == nil {
+			s.values, s.live = nil, 0
+		}
+		return err
+	}
+	if err := s.repair(); err != nil {
+		return err
+	}
+	b, next := appendRecords(nil, changes, s.next)
+	s.torn = true
+	if _, err := s.log.WriteAt(b, s.size); err != nil {
+		return err
+	}
+	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	s.torn = false
+	s.size, s.next = s.size+int64(len(b)), next
+	for key, value := range changes {
+		s.set(key, value)
+	}
+	return nil
+}
+
+// repair undoes what a failure may have left.
+func (s *Store) repair() error {
+	if s.torn {
+		if err := s.log.Truncate(s.size); err != nil {
+			return err
+		}
+		s.torn = false
+	}
+	if s.renamed {
+		if err := s.disk.SyncDir(s.dir); err != nil {
+			return err
+		}
+		s.renamed = false
+	}
+	return nil
+}
+
+func (s *Store) set(key string, value []byte) {
+	if old, ok := s.values[key]; ok {
+		s.live -= int64(len(key) + len(old))
+	}
+	if value == nil {
+		delete(s.values, key)
+		return
+	}
+	s.values[key] = value
+	s.live += int64(len(key) + len(value))
+}
+
+func weight(values map[string][]byte) (n int64) {
+	for key, value := range values {
+		n += int64(len(key) + len(value))
+	}
+	return n
+}
+
+// rewrite puts a log without history in the place of the one that there is.
+func (s *Store) rewrite() error {
+	b, next := appendRecords([]byte(magic), s.values, 0)
+	temporary := filepath.Join(s.dir, "."+logFile+".new")
+	f, err := s.disk.Open(temporary)
+	if err != nil {
+		return err
+	}
+	if err := write(f, b); err != nil {
+		_ = f.Close()
+		_ = s.disk.Remove(temporary) // the next Open does it, or else the next rewrite
+		return err
+	}
+	if err := s.disk.Rename(temporary, s.Path()); err != nil {
+		_ = f.Close()
+		return err
+	}
+	if s.log != nil {
+		_ = s.log.Close() // what it says does not matter any more
+	}
+	// From here on this is the log; but nothing is stored in it before the folder
+	// surely knows it.
+	s.log, s.size, s.next, s.torn, s.renamed = f, int64(len(b)), next, false, true
+	s.shorten = max(leastLog, 4*s.size)
+	return s.repair()
+}
+
+func write(f disk.File, b []byte) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(b, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Close unlocks the folder.
+func (s *Store) Close() error {
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -117,7 +341,7 @@ func (s *Store) SaveBlock(hash string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := write(path, b); err != nil {
+	if err := disk.Replace(s.disk, path, b); err != nil {
 		return fmt.Errorf("store block %s: %w", hash, err)
 	}
 	return nil
@@ -129,7 +353,7 @@ func (s *Store) LoadBlock(hash string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(path)
+	b, err := s.disk.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read block %s: %w", hash, err)
 	}
@@ -142,34 +366,10 @@ func (s *Store) DropBlock(hash string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete block %s: %w", hash, err)
 	}
 	return nil
 }
 
-func write(path string, b []byte) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600), renameio.IgnoreUmask(),
-		renameio.WithTempDir(filepath.Dir(path)))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename durable: until then a power loss may bring the old file back.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
-}
+func sortedKeys(values map[string][]byte) []string { return slices.Sorted(maps.Keys(values)) }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +13,9 @@ import (
 
 const hash = "00000000000000000000aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-func open(t *testing.T, dir string) *Store {
+func openDir(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir)
+	s, err := Open(dir, noUpgrade)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,33 +25,171 @@ func open(t *testing.T, dir string) *Store {
 
 func TestStateSurvives(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
-	s := open(t, dir)
-	if b, err := s.Load(); b != nil || err != nil {
-		t.Fatalf("new folder: %q, %v", b, err)
+	s := openDir(t, dir)
+	if v, err := s.Load(); v != nil || err != nil {
+		t.Fatalf("new folder: %q, %v", v, err)
 	}
-	for _, state := range []string{"one", "two, and longer", "3"} {
-		if err := s.Save([]byte(state)); err != nil {
+	want := make(map[string][]byte)
+	for i, changes := range []map[string][]byte{
+		{"head": []byte("one"), "task/a": []byte("A"), "task/b": {}},
+		{"task/a": nil, "task/c": []byte(strings.Repeat("C", 100_000))},
+		{"head": []byte("two"), "task/b": nil, "never there": nil},
+		{},
+	} {
+		if err := s.Apply(changes); err != nil {
 			t.Fatal(err)
 		}
-		if b, err := s.Load(); string(b) != state || err != nil {
-			t.Fatalf("%q, %v", b, err)
+		want = merge(want, changes)
+		if v, err := s.Load(); !same(v, want) || err != nil {
+			t.Fatalf("after step %d: %d values, %v", i, len(v), err)
+		}
+		s.Close()
+		s = openDir(t, dir)
+		if v, err := s.Load(); !same(v, want) || err != nil {
+			t.Fatalf("after step %d, opened again: %d values, %v", i, len(v), err)
 		}
 	}
+}
+
+func TestLogStaysShort(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	value := []byte(strings.Repeat("x", 100_000))
+	longest := int64(0)
+	for i := range 500 {
+		if err := s.Apply(map[string][]byte{fmt.Sprint("task/", i%3): value}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(s.Path())
+		if err != nil || info.Size() != s.size {
+			t.Fatalf("%v, %v; want %d bytes", info, err, s.size)
+		}
+		longest = max(longest, s.size)
+	}
+	if longest > leastLog+200_000 {
+		t.Errorf("the log grew to %d bytes for 300,000", longest)
+	}
+	dir := s.dir
 	s.Close()
-	if b, err := open(t, dir).Load(); string(b) != "3" || err != nil {
-		t.Fatalf("after opening again: %q, %v", b, err)
+	if v, _ := openDir(t, dir).Load(); len(v) != 3 {
+		t.Errorf("%d values", len(v))
+	}
+}
+
+// A log that ends anywhere is the state of some moment; one that is changed anywhere is
+// that, too, or is refused.
+func TestTornAndDamagedLogs(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	states := []map[string][]byte{}
+	state := map[string][]byte{}
+	var ends []int64
+	for i := range 6 {
+		changes := map[string][]byte{fmt.Sprint("task/", i%4): []byte(fmt.Sprint("value ", i))}
+		if err := s.Apply(changes); err != nil {
+			t.Fatal(err)
+		}
+		state = merge(state, changes)
+		states, ends = append(states, state), append(ends, s.size)
+	}
+	whole, err := os.ReadFile(s.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	read := func(b []byte) (*Store, error) {
+		r := new(Store)
+		return r, r.replay(b)
+	}
+	for n := int(ends[0]); n <= len(whole); n++ {
+		last := 0
+		for int(last) < len(ends)-1 && int64(n) >= ends[last+1] {
+			last++
+		}
+		r, err := read(whole[:n])
+		if err != nil || !same(r.values, states[last]) || r.cut != int64(n)-ends[last] {
+			t.Fatalf("cut at byte %d: %q, %v, %d bytes dropped", n, r.values, err, r.cut)
+		}
+	}
+	for at := range whole {
+		spoilt := bytes.Clone(whole)
+		spoilt[at] ^= 0x10
+		r, err := read(spoilt)
+		inLast := int64(at) >= ends[len(ends)-2]
+		switch {
+		case inLast && (err != nil || !same(r.values, states[len(states)-2])):
+			t.Fatalf("byte %d of the last record: %q, %v", at, r.values, err)
+		case !inLast && err == nil:
+			t.Fatalf("byte %d is spoilt, and nobody says so", at)
+		}
+	}
+	if err := os.WriteFile(s.Path(), []byte("lode scheduler state 3\n…"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, noUpgrade); err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("a state of a version to come: %v", err)
+	}
+	for _, b := range []string{"", "x", magic, "{\"version\":1}"} {
+		if err := os.WriteFile(s.Path(), []byte(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, noUpgrade); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.Path()) {
+			t.Errorf("%q: %v", b, err)
+		}
+	}
+}
+
+func TestStateOfAnOlderProgramIsReadOnceAndKept(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, oldFile)
+	if err := os.WriteFile(old, []byte("old state"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	upgrade := func(b []byte) (map[string][]byte, error) { return map[string][]byte{"head": b}, nil }
+	if _, err := Open(dir, noUpgrade); err == nil {
+		t.Fatal("what cannot be read was taken")
+	}
+	s, err := Open(dir, upgrade)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	v, _ := openDir(t, dir).Load()
+	if kept, err := os.ReadFile(filepath.Join(dir, keptFile)); string(v["head"]) != "old state" || string(kept) != "old state" || err != nil {
+		t.Errorf("%q, kept %q, %v", v, kept, err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the old state is still in its place")
+	}
+}
+
+// A crash between the two steps of an upgrade leaves both files.
+func TestUpgradeThatACrashInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	if err := s.Apply(map[string][]byte{"head": []byte("new")}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := os.WriteFile(filepath.Join(dir, oldFile), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := openDir(t, dir).Load(); string(v["head"]) != "new" {
+		t.Errorf("%q", v)
+	}
+	if _, err := os.Stat(filepath.Join(dir, keptFile)); err != nil {
+		t.Error(err)
 	}
 }
 
 func TestStateIsPrivate(t *testing.T) {
-	s := open(t, t.TempDir())
-	if err := s.Save([]byte("key")); err != nil {
+	s := openDir(t, t.TempDir())
+	if err := s.Apply(map[string][]byte{"key": nil}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SaveBlock(hash, []byte("block")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{s.StatePath(), filepath.Join(s.dir, blocksDir, hash)} {
+	for _, name := range []string{s.Path(), filepath.Join(s.dir, blocksDir, hash)} {
 		info, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -63,17 +202,17 @@ func TestStateIsPrivate(t *testing.T) {
 
 func TestOneSchedulerAtATime(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
-	if _, err := Open(dir); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+	s := openDir(t, dir)
+	if _, err := Open(dir, noUpgrade); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
 		t.Fatal(err)
 	}
 	s.Close()
-	open(t, dir)
+	openDir(t, dir)
 }
 
 func TestLockEndsWithItsProcess(t *testing.T) {
 	if dir := os.Getenv("STORE_TEST_DIR"); dir != "" {
-		if _, err := Open(dir); err != nil {
+		if _, err := Open(dir, noUpgrade); err != nil {
 			t.Fatal(err)
 		}
 		os.Stdout.WriteString("locked\n")
@@ -97,76 +236,58 @@ func TestLockEndsWithItsProcess(t *testing.T) {
 	if _, err := out.Read(buf); err != nil || !bytes.Equal(buf, []byte("locked\n")) {
 		t.Fatalf("%q, %v", buf, err)
 	}
-	if _, err := Open(dir); !errors.Is(err, ErrLocked) {
+	if _, err := Open(dir, noUpgrade); !errors.Is(err, ErrLocked) {
 		t.Errorf("while it lives: %v", err)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	open(t, dir)
+	openDir(t, dir)
 }
 
 func TestEmptyStateIsNotTakenForANewOne(t *testing.T) {
-	s := open(t, t.TempDir())
-	if err := os.WriteFile(s.StatePath(), nil, 0o600); err != nil {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, oldFile), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := s.Load(); err == nil {
-		t.Fatalf("%q", b)
+	if _, err := Open(dir, noUpgrade); !errors.Is(err, ErrDamaged) {
+		t.Fatal(err)
 	}
 }
 
 func TestLeftoversOfACrashAreSwept(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
-	if err := s.Save([]byte("state")); err != nil {
+	s := openDir(t, dir)
+	if err := s.Apply(map[string][]byte{"head": []byte("state")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SaveBlock(hash, []byte("block")); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
-	leftovers := []string{filepath.Join(dir, ".state.json123"), filepath.Join(dir, blocksDir, "."+hash+"77")}
+	leftovers := []string{filepath.Join(dir, ".state.json123"), filepath.Join(dir, ".state.log.new"), filepath.Join(dir, blocksDir, "."+hash+"77")}
 	for _, name := range leftovers {
 		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s = open(t, dir)
+	s = openDir(t, dir)
 	for _, name := range leftovers {
 		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is there: %v", name, err)
 		}
 	}
-	if b, err := s.Load(); string(b) != "state" || err != nil {
-		t.Errorf("%q, %v", b, err)
+	if v, err := s.Load(); string(v["head"]) != "state" || err != nil {
+		t.Errorf("%q, %v", v, err)
 	}
 	if b, err := s.LoadBlock(hash); string(b) != "block" || err != nil {
 		t.Errorf("%q, %v", b, err)
 	}
 }
 
-func TestFailedSaveKeepsTheOldState(t *testing.T) {
-	if os.Geteuid() == 0 {
-		// Root writes anywhere; a folder in the way does for everybody.
-		t.Log("running as root: the failure is made by a folder in place of the file")
-	}
-	s := open(t, t.TempDir())
-	if err := os.MkdirAll(filepath.Join(s.StatePath(), "in the way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Save([]byte("new")); err == nil {
-		t.Fatal("no error")
-	}
-	names, err := filepath.Glob(filepath.Join(s.dir, ".state*"))
-	if err != nil || len(names) > 0 {
-		t.Errorf("left over: %v, %v", names, err)
-	}
-}
-
 func TestBlocks(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := openDir(t, t.TempDir())
 	if _, err := s.LoadBlock(hash); err == nil {
 		t.Error("a block that was never stored")
 	}
@@ -190,4 +311,23 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("block %q was read", bad)
 		}
 	}
+}
+
+func FuzzReplay(f *testing.F) {
+	b, next := appendRecords([]byte(magic), map[string][]byte{"head": []byte("1"), "task/a": []byte("A")}, 0)
+	b, _ = appendRecords(b, map[string][]byte{"task/a": nil, "task/b": {}}, next)
+	f.Add(b)
+	f.Add(b[:len(b)-3])
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := new(Store)
+		if r.replay(b) != nil {
+			return
+		}
+		again, _ := appendRecords([]byte(magic), r.values, 0)
+		w := new(Store)
+		if err := w.replay(again); err != nil || !same(w.values, r.values) {
+			t.Errorf("%q, written again: %q, %v", r.values, w.values, err)
+		}
+	})
 }

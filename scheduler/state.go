@@ -1,0 +1,79 @@
+package scheduler
+
+import (
+	cryptorand "crypto/rand"
+	"fmt"
+
+	"lode/scheduler/core"
+	"lode/scheduler/store"
+)
+
+// openStore opens the state folder and reads the state.
+func (s *Scheduler) openStore() (*core.State, error) {
+	folder, err := store.Open(s.config.StateDir, upgradeState)
+	if err != nil {
+		return nil, err
+	}
+	s.store = folder
+	if n := folder.Cut(); n > 0 {
+		s.log.Warn("the last change of the state was cut off by a crash; nothing that was sent depends on it", "bytes", n)
+	}
+	values, err := s.store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if values == nil {
+		key := make([]byte, 32)
+		if _, err := cryptorand.Read(key); err != nil {
+			return nil, fmt.Errorf("make worker key: %w", err)
+		}
+		return core.NewState(key), nil
+	}
+	state, err := core.RestoreState(values)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; restore it, or move it away to begin anew "+
+			"(tasks of the old framework then run until its failover timeout)", folder.Path(), err)
+	}
+	if s.config.NewFramework && state.FrameworkID != "" {
+		s.log.Warn("beginning a new framework", "forgotten", state.FrameworkID, "tasks", len(state.Tasks))
+		return s.forget(state, values)
+	}
+	return state, nil
+}
+
+// upgradeState turns a state.json of an older program into values.
+func upgradeState(b []byte) (map[string][]byte, error) {
+	state, err := core.DecodeState(b)
+	if err != nil {
+		return nil, err
+	}
+	return valuesOf(state)
+}
+
+func valuesOf(state *core.State) (map[string][]byte, error) {
+	entries, err := state.Entries()
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string][]byte, len(entries))
+	for _, e := range entries {
+		values[e.Key] = e.Value
+	}
+	return values, nil
+}
+
+// forget stores and returns the state for a new framework in place of one of which
+// values are stored.
+func (s *Scheduler) forget(state *core.State, values map[string][]byte) (*core.State, error) {
+	state = state.Forget()
+	changes, err := valuesOf(state)
+	if err != nil {
+		return nil, err
+	}
+	for key := range values {
+		if _, stays := changes[key]; !stays {
+			changes[key] = nil
+		}
+	}
+	return state, s.store.Apply(changes)
+}
