@@ -57,6 +57,8 @@ type Options struct {
 	Attackers  int
 	AttackRate float64
 	API        string
+	// Watch is a process whose memory is told, the pool's for example; 0: none.
+	Watch int
 	// MaxRatio is how many times the p99 of a submit may be that without attackers; 0: 2.
 	MaxRatio float64
 	// StormSize miners at a time cut their connection and connect again, every
@@ -156,6 +158,8 @@ func (o Options) Check() error {
 		return bad("Attackers", "%d attackers: want 1 to %d", o.Attackers, maxConnections)
 	case !(o.AttackRate > 0 && o.AttackRate <= maxShares):
 		return bad("AttackRate", "%v misdeeds a second: want above 0, to %d", o.AttackRate, maxShares)
+	case o.Watch < 0:
+		return bad("Watch", "process %d: want its number", o.Watch)
 	case !(o.MaxRatio >= 1):
 		return bad("MaxRatio", "a ratio of %v: want 1 or more", o.MaxRatio)
 	case len(o.Hostile) > 0 && o.Shares == 0:

@@ -35,6 +35,7 @@ type Report struct {
 	Storms      *Storms     `json:"storms,omitempty"`
 	SlowReaders *Hostile    `json:"slow_readers,omitempty"`
 	Garbage     *Hostile    `json:"garbage,omitempty"`
+	Memory      *Memory     `json:"memory,omitempty"` // of Options.Watch
 	Trials      []Trial     `json:"trials,omitempty"` // where there were attackers
 	Series      []Second    `json:"series,omitempty"`
 	Notes       []string    `json:"notes,omitempty"`
@@ -113,14 +114,19 @@ type Second struct {
 	Mining                          int
 	Accepted, FalseRejects          int64 // since the start
 	SubmitP50, SubmitP99, SubmitMax time.Duration
+	Resident                        int64 // bytes of Options.Watch; 0: unknown
 }
 
 // MarshalJSON gives seconds and milliseconds.
 func (s Second) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{
+	second := map[string]any{
 		"t_s": s.At.Seconds(), "mining": s.Mining, "accepted": s.Accepted, "false_rejects": s.FalseRejects,
 		"submit_p50_ms": ms(s.SubmitP50), "submit_p99_ms": ms(s.SubmitP99), "submit_max_ms": ms(s.SubmitMax),
-	})
+	}
+	if s.Resident > 0 {
+		second["resident"] = s.Resident
+	}
+	return json.Marshal(second)
 }
 
 // MarshalJSON gives seconds and milliseconds.
@@ -187,7 +193,7 @@ func (r *run) fill(report *Report) {
 		Wanted: len(r.slots), AtEnd: r.atEnd.mining, Failed: r.failed.Load(), Lost: r.lost.Load(), Errors: maps.Clone(r.errors),
 		Connect: r.connected.latency(), Login: r.loggedIn.latency(), FirstJob: r.firstJob.latency(),
 	}
-	report.Series, report.Notes, report.Trials = r.series, r.notes, r.tried
+	report.Series, report.Notes, report.Trials, report.Memory = r.series, r.notes, r.tried, r.memory
 }
 
 // advise says in words what makes numbers of a report mean less than they seem to.
@@ -246,6 +252,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	if err := errors.Join(r.writeLatencies(w), r.writeTrials(w)); err != nil {
 		return err
+	}
+	if r.Memory != nil {
+		if err := r.Memory.writeCurve(w); err != nil {
+			return err
+		}
 	}
 	for _, n := range r.Notes {
 		if _, err := fmt.Fprintf(w, "\nnote: %s\n", n); err != nil {

@@ -46,6 +46,9 @@ type run struct {
 	series []Second
 	notes  []string
 	tried  []Trial
+
+	memory      *Memory // nil: none is watched
+	watchFailed bool
 }
 
 // Phase is what a run is doing.
@@ -121,6 +124,11 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 	d, err := newDialer(target, host, secure, opts.CA)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Watch != 0 {
+		if _, err := resident(opts.Watch); err != nil {
+			return nil, &OptionError{"Watch", err.Error()}
+		}
 	}
 	r := &run{opts: opts, dialer: d, login: newLogin(&opts), opening: make(chan struct{}, opts.Opening)}
 	if r.attacks, err = parseAttacks(opts.Hostile, secure, opts.API != ""); err != nil {
@@ -308,12 +316,13 @@ func (r *run) everySecond(since time.Duration) {
 	r.review()
 	h := r.second.Swap(new(histogram))
 	latency := h.latency()
+	memory := r.watch(since)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.series) < maxSeries {
 		r.series = append(r.series, Second{
 			At: since, Mining: int(r.mining.Load()), Accepted: r.shares.accepted.Load(), FalseRejects: r.shares.falseRejects.Load(),
-			SubmitP50: latency.P50, SubmitP99: latency.P99, SubmitMax: latency.Max,
+			SubmitP50: latency.P50, SubmitP99: latency.P99, SubmitMax: latency.Max, Resident: memory,
 		})
 	}
 }

@@ -101,6 +101,8 @@ func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {
 	}{
 		{s.Accepted.Load(), "connections_accepted_total", "Connections accepted."},
 		{s.Refused.Load(), "connections_refused_total", "Connections refused by limits or bans."},
+		{s.CrowdedOut.Load(), "connections_crowded_out_total", "Connections closed before their login to make room for others."},
+		{s.Guesses.Load(), "refused_logins_total", "Logins refused for user or password."},
 		{s.BytesIn.Load(), "bytes_in_total", "Bytes read from miners."},
 		{s.BytesOut.Load(), "bytes_out_total", "Bytes written to miners."},
 		{s.Lines.Load(), "lines_total", "Messages read from miners."},

@@ -44,6 +44,7 @@ type loadCmd struct {
 	Storm            string `help:"Reconnect storms: every INTERVAL, N miners lose their connection at once and come back, such as 500@10s." placeholder:"N@INTERVAL"`
 	NoVersionRolling bool   `help:"Do not ask for version rolling (BIP 310)."`
 
+	Watch     int    `help:"Process whose memory is told as a curve, a pool on this machine." placeholder:"PID" default:"0"`
 	JSON      bool   `name:"json" help:"Print one JSON object instead of a table."`
 	Plot      string `help:"Draw the latencies into a file, .svg or .png." placeholder:"FILE"`
 	MayAttack bool   `name:"i-may-load-this-pool" help:"Allow a pool on another machine: its owner has agreed to this load."`
@@ -118,6 +119,7 @@ func (cmd *loadCmd) options() (load.Options, error) {
 		Shares: cmd.Shares, Difficulty: stratum.Difficulty(cmd.Difficulty), NoVersionRolling: cmd.NoVersionRolling,
 		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
 		Hostile: cmd.Hostile, Attackers: cmd.Attackers, AttackRate: cmd.AttackRate, API: cmd.API, MaxRatio: cmd.MaxRatio,
+		Watch: cmd.Watch,
 	}
 	for _, f := range []struct {
 		name string
@@ -165,7 +167,7 @@ func (cmd *loadCmd) explain(bad *load.OptionError) error {
 		"Pool": "--pool", "User": "--user", "Connections": "--connections", "Opening": "--opening", "Duration": "--duration", "Shares": "--shares",
 		"Difficulty": "--difficulty", "Garbage": "--garbage, --slow-readers", "StormSize": "--storm", "StormInterval": "--storm",
 		"CA": "--pool-ca", "AllowRemote": "--i-may-load-this-pool",
-		"Hostile": "--hostile", "Attackers": "--attackers", "AttackRate": "--attack-rate", "MaxRatio": "--max-ratio",
+		"Hostile": "--hostile", "Attackers": "--attackers", "AttackRate": "--attack-rate", "MaxRatio": "--max-ratio", "Watch": "--watch",
 	}[bad.Option]
 	return usagef("%s: %w", flag, bad)
 }
