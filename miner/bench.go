@@ -72,17 +72,20 @@ type BenchResult struct {
 	// after it, and of several threads the mean. Other programs on the machine, or
 	// beside it on the host, hardly touch it. 0: the clock is not known.
 	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
-	// LimitCycles is what the kernel's instructions need at least on this core.
-	LimitCycles float64 `json:"limit_cycles_per_hash,omitempty"`
+	// BoundCycles is what the kernel's instructions need at least on this core, and
+	// MachineBoundCycles what those of the best design, or mixture of designs, for such
+	// work need. 0: not known.
+	BoundCycles        float64 `json:"bound_cycles_per_hash,omitempty"`
+	MachineBoundCycles float64 `json:"machine_bound_cycles_per_hash,omitempty"`
 }
 
-// ShareOfLimit is how near the faster batches came to the limit of the core, 1 being
-// there, or 0 if the limit is not known.
-func (r *BenchResult) ShareOfLimit() float64 {
+// ShareOfBound is how near the faster batches came to the bound of the kernel's design, 1
+// being there, or 0 if it is not known.
+func (r *BenchResult) ShareOfBound() float64 {
 	if r.CyclesPerHash == 0 {
 		return 0
 	}
-	return r.LimitCycles / r.CyclesPerHash
+	return r.BoundCycles / r.CyclesPerHash
 }
 
 const benchSamples = 10
@@ -116,7 +119,8 @@ func Bench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
 		core = core.Best(limits.Measure())
 		report.Core = BenchCore{core.Clock, core.SHARounds, core.Vector256, core.Shifts256, core.Vector512, core.Rotates512}
 		for i := range report.Results {
-			report.Results[i].LimitCycles = limitCycles(report.Results[i].Kernel, &core)
+			r := &report.Results[i]
+			r.BoundCycles, r.MachineBoundCycles = bound(r.Kernel, &core), core.Least(r.VersionRolling)
 		}
 	}()
 
@@ -271,44 +275,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// limitCycles is the number of cycles that a core needs at least for a hash with a
-// kernel: the instructions that hashing consists of, over the rate of the units that
-// execute them. What is counted is the algorithm with all its shortcuts, not what
-// the kernel happens to execute beside it.
-func limitCycles(kernel string, l *limits.Limits) float64 {
-	slowest := func(instructions, rate, others, otherRate float64) float64 {
-		if rate == 0 || otherRate == 0 {
-			return 0
-		}
-		return max(instructions/rate, others/otherRate)
+// bound is the number of cycles that a core needs at least for a hash with a kernel.
+func bound(kernel string, l *limits.Limits) float64 {
+	design, ok := limits.DesignOf(kernel)
+	if !ok {
+		return 0
 	}
-	switch kernel {
-	case "avx512-roll": // 959 + 1429 and 460 for M = 128 versions, of 16 hashes
-		return slowest((2388+460.0/128)/16, l.Vector512, 947.0/16, l.Rotates512)
-	case "avx512": // 1419 + 1429 of 16 hashes
-		return slowest(2848.0/16, l.Vector512, 1178.0/16, l.Rotates512)
-	case "avx2-roll":
-		return slowest(avx2Instructions(0), l.Vector256, avx2Shifts(0), l.Shifts256)
-	case "avx2":
-		return slowest(avx2Instructions(44), l.Vector256, avx2Shifts(44), l.Shifts256)
-	case "shani-roll", "shani", "shani2": // two rounds an instruction: 30 + 31
-		return slowest(61, l.SHARounds, 0, 1)
-	}
-	return 0
-}
-
-// With AVX2 a rotation is two shifts and an xor, a big sigma 11 instructions and a
-// small one 9; choose is 3, majority 3 with what the round before left, and there
-// are 7 additions in a round. 60 rounds of the first hash and 61 of the second need
-// that, and the words 16 to 60 of the second message (and as many as are given of
-// the first) 2 small sigmas and 3 additions each.
-func avx2Instructions(firstWords float64) float64 {
-	const round, word = 2*11 + 3 + 3 + 7, 2*9 + 3
-	return ((60+61)*round + (45+firstWords)*word) / 8
-}
-
-func avx2Shifts(firstWords float64) float64 {
-	return ((60+61)*12 + (45+firstWords)*10) / 8
+	return l.Bound(design)
 }
 
 func cpuName() string {

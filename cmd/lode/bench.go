@@ -93,24 +93,30 @@ func (o *benchOutput) table(w io.Writer) error {
 	}
 	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "kernel\tthreads\tversions\tMH/s\tleast\tgreatest\tcycles/hash\tof the limit\t")
+	fmt.Fprintln(t, "kernel\tthreads\tversions\tMH/s\tleast\tgreatest\tcycles/hash\tbound\tmachine\tof the bound\t")
 	for i := range o.Results {
 		r := &o.Results[i]
-		versions, cycles, share := "fixed", "-", "-"
+		versions, cycles, bound, machine, share := "fixed", "-", "-", "-", "-"
 		if r.VersionRolling {
 			versions = "rolled"
 		}
 		if r.CyclesPerHash > 0 {
 			cycles = fmt.Sprintf("%.1f", r.CyclesPerHash)
 		}
-		if s := r.ShareOfLimit(); s > 0 {
+		if r.BoundCycles > 0 {
+			bound = fmt.Sprintf("%.1f", r.BoundCycles)
+		}
+		if r.MachineBoundCycles > 0 {
+			machine = fmt.Sprintf("%.1f", r.MachineBoundCycles)
+		}
+		if s := r.ShareOfBound(); s > 0 {
 			share = fmt.Sprintf("%.0f %%", 100*s)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t\n", r.Kernel, r.Threads, versions,
-			r.HashesPerSecond/1e6, r.Least/1e6, r.Greatest/1e6, cycles, share)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", r.Kernel, r.Threads, versions,
+			r.HashesPerSecond/1e6, r.Least/1e6, r.Greatest/1e6, cycles, bound, machine, share)
 	}
 	for _, p := range o.Peers {
-		fmt.Fprintf(t, "%s\t%d\tfixed\t%.2f\t\t\t\t\t\n", p.Program, p.Threads, p.HashesPerSecond/1e6)
+		fmt.Fprintf(t, "%s\t%d\tfixed\t%.2f\t\t\t\t\t\t\t\n", p.Program, p.Threads, p.HashesPerSecond/1e6)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -2,8 +2,8 @@
 // clock, and how many of the instructions that hashing consists of it can start in
 // a cycle. Call Measure.
 //
-// What a kernel needs at least is then its number of instructions over their rate;
-// see Limits.Cycles.
+// What a kernel needs at least is then its number of instructions over their rate, where
+// some share their units with others; see Limits.Bound.
 package limits
 
 import "time"
@@ -17,15 +17,21 @@ type Limits struct {
 	Shifts256  float64
 	Vector512  float64
 	Rotates512 float64
+
+	// SHA256RNDS2 in mixtures with instructions that may need the same units.
+	shaWords     float64 // with those for message words, see Bound
+	besideVector [2]beside
+	besideShifts [3]beside
 }
 
-// perTurn is the number of instructions in one turn of a loop.
+// perTurn is the number of instructions in one turn of a loop of one kind.
 const perTurn = 64
 
 // probe is a loop of instructions.
 type probe struct {
-	run  func(turns int)
-	rate *float64
+	run   func(turns int)
+	count float64 // instructions of a turn, of those whose rate is wanted
+	rate  *float64
 }
 
 // Other programs, on the machine or beside it on the host, only ever make a sample
@@ -59,7 +65,7 @@ func Measure() Limits {
 					p.run(turns[i])
 					return time.Since(begin).Seconds()
 				})
-				best[i] = max(best[i], float64(turns[i]*perTurn)/cycles)
+				best[i] = max(best[i], float64(turns[i])*p.count/cycles)
 			}
 		}
 		l.Clock = max(l.Clock, 1/Cycle())
@@ -80,14 +86,24 @@ func turnsFor(run func(turns int)) int {
 
 // Best is the greater of each of the rates.
 func (l Limits) Best(m Limits) Limits {
-	return Limits{
-		Clock:      max(l.Clock, m.Clock),
-		SHARounds:  max(l.SHARounds, m.SHARounds),
-		Vector256:  max(l.Vector256, m.Vector256),
-		Shifts256:  max(l.Shifts256, m.Shifts256),
-		Vector512:  max(l.Vector512, m.Vector512),
-		Rotates512: max(l.Rotates512, m.Rotates512),
+	best := Limits{
+		Clock:        max(l.Clock, m.Clock),
+		SHARounds:    max(l.SHARounds, m.SHARounds),
+		Vector256:    max(l.Vector256, m.Vector256),
+		Shifts256:    max(l.Shifts256, m.Shifts256),
+		Vector512:    max(l.Vector512, m.Vector512),
+		Rotates512:   max(l.Rotates512, m.Rotates512),
+		shaWords:     max(l.shaWords, m.shaWords),
+		besideVector: m.besideVector,
+		besideShifts: m.besideShifts,
 	}
+	for i := range best.besideVector {
+		best.besideVector[i].rounds = max(l.besideVector[i].rounds, m.besideVector[i].rounds)
+	}
+	for i := range best.besideShifts {
+		best.besideShifts[i].rounds = max(l.besideShifts[i].rounds, m.besideShifts[i].rounds)
+	}
+	return best
 }
 
 // Cycle measures how long a cycle of this core takes at the moment, in seconds; 0

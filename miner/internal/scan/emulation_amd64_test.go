@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"lode/miner/internal/emulate"
+	"lode/miner/internal/limits"
 )
 
 // bytesOf is the memory of a value.
@@ -196,5 +197,15 @@ func TestHybridCleansUppers(t *testing.T) {
 	}
 	if rounds == 0 {
 		t.Fatal("no SHA256RNDS2 in hybrid_amd64.s")
+	}
+}
+
+// TestEachKernelHasABound: lode bench says how far a kernel is from what its
+// instructions need.
+func TestEachKernelHasABound(t *testing.T) {
+	for _, k := range Kernels() {
+		if _, ok := limits.DesignOf(k.Name); !ok && !k.Fallback {
+			t.Errorf("package limits knows no design of %s", k.Name)
+		}
 	}
 }
