@@ -71,7 +71,9 @@ func (p *Proxy) newAPI() *api.Server {
 	s.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
 	s.JSON("/api/v1/status", func() any { return p.apiStatus() })
 	s.JSON("/api/v1/upstreams", func() any { return p.apiUpstreams() })
-	s.List("/api/v1/workers", p.ranking())
+	ranking := p.ranking()
+	s.List("/api/v1/workers", ranking)
+	p.servePage(s, ranking)
 	s.List("/api/v1/blocks", func() api.List { return api.Slice[apiBlock](p.apiBlocks()) })
 	s.Post("/notify", p.config.NotifyFrom, p.Notify)
 	return s

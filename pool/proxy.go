@@ -15,6 +15,7 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/history"
 	"lode/pool/accounts"
 	"lode/pool/blocks"
 	"lode/pool/journal"
@@ -43,6 +44,7 @@ const (
 	tickInterval    = time.Second
 	// Ticks between two looks at all sessions, and at the certificate's files.
 	sessionTicks     = 5
+	recordTicks      = 10 // ticks between two values of the page's curves
 	certificateTicks = 60
 	drainTime        = 5 * time.Second
 	// staleWork is how long miners go on with the last work when no upstream is left.
@@ -66,6 +68,8 @@ type Proxy struct {
 	journal  *journal.Journal
 	keeper   *blocks.Keeper
 	accounts *accounts.Book
+	history  *history.Recorder // for the page
+	began    time.Time
 	server   *stratum.Server
 	notices  *pacer
 	sources  []source
@@ -107,7 +111,7 @@ type Proxy struct {
 // New checks the configuration and reads the journal and the accounts. It does not
 // connect yet: Run does.
 func New(config Config) (*Proxy, error) {
-	p := &Proxy{config: config, log: config.Logger, now: time.Now}
+	p := &Proxy{config: config, log: config.Logger, now: time.Now, began: time.Now()}
 	p.notices = &pacer{interval: noticeInterval, do: p.notifySources}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -319,6 +323,9 @@ func (p *Proxy) tick(ctx context.Context) {
 		p.sendAway(now)
 		if n%sessionTicks == 0 {
 			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
+		}
+		if n%recordTicks == 0 {
+			p.record(now)
 		}
 		if n%certificateTicks == 0 {
 			p.reloadCertificate()

@@ -8,12 +8,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"lode/history"
 	"lode/pool/accounts"
 	"lode/pool/journal"
 )
 
 const (
 	saveInterval = time.Minute
+	// historySaves is how many savings of the accounts there are to one of the history.
+	historySaves = 5
 	// diskTime is for how long the end waits for a disk that hangs.
 	diskTime = 3 * time.Second
 )
@@ -38,6 +41,10 @@ func (p *Proxy) openState() error {
 		kept := fmt.Sprintf("%s.damaged-%d", p.accountsPath(), p.now().Unix())
 		p.log.Error("accounts begin anew", "error", errors.Join(err, os.Rename(p.accountsPath(), kept)), "kept", kept)
 	}
+	p.history = history.New()
+	if err := p.history.Load(p.historyPath()); err != nil {
+		p.log.Warn("the page's history begins anew", "error", err)
+	}
 	return nil
 }
 
@@ -53,18 +60,21 @@ func (p *Proxy) closeState() {
 
 func (p *Proxy) accountsPath() string { return filepath.Join(p.config.StateDir, "accounts.json") }
 
-// saveLoop saves the accounts from time to time, and at the end. Nothing else does: a
-// disk that hangs holds up nobody who mines.
+// saveLoop saves the accounts and the history from time to time, and at the end. Nothing
+// else does: a disk that hangs holds up nobody who mines.
 func (p *Proxy) saveLoop(ctx context.Context) {
 	ticker := time.NewTicker(saveInterval)
 	defer ticker.Stop()
-	for ctx.Err() == nil {
+	for n := 1; ctx.Err() == nil; n++ {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
 		}
 		if err := p.accounts.Save(p.accountsPath()); err != nil {
 			p.log.Error("accounts not saved", "error", err)
+		}
+		if n%historySaves == 0 || ctx.Err() != nil {
+			p.saveHistory()
 		}
 	}
 }
