@@ -92,8 +92,9 @@ type Cluster struct {
 	done      chan struct{} // closed when the scheduler has ended
 	err       error         // of the scheduler; valid after done
 
-	mu      sync.Mutex // guards changed
-	changed chan struct{}
+	mu       sync.Mutex // guards the rest
+	changed  chan struct{}
+	hopeless string // why it will never mine; "": it may
 }
 
 // Start runs a cluster; it returns when the scheduler runs, not when it mines.
@@ -282,6 +283,9 @@ func (c *Cluster) schedulerEvent(e scheduler.Event) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if e.Type == scheduler.EventHopeless {
+		c.hopeless = e.Message
+	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
@@ -291,12 +295,16 @@ func (c *Cluster) Status() api.Status { return c.scheduler.Status() }
 
 // WaitBlocks waits until the cluster has found n blocks that are confirmed, and
 // checks with the started node that they are in its main chain. n = 0 waits for
-// ctx. It returns early when the scheduler ends by itself.
+// ctx. It returns early when the scheduler ends by itself, or when tasks fail always
+// alike.
 func (c *Cluster) WaitBlocks(ctx context.Context, n int) error {
 	for {
 		c.mu.Lock()
-		changed := c.changed
+		changed, hopeless := c.changed, c.hopeless
 		c.mu.Unlock()
+		if hopeless != "" {
+			return errors.New(hopeless)
+		}
 		if n > 0 {
 			if blocks := c.Status().Confirmed(); len(blocks) >= n {
 				return c.checkBlocks(ctx, blocks)

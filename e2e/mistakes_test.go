@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,12 +18,10 @@ import (
 // What an operator got wrong is told where operators look: in the status, and once in
 // the scheduler's log. Nothing is mined meanwhile, and nothing restarts in a loop.
 func TestMistakesAreTold(t *testing.T) {
-	const mainnet = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa" // of the genesis block
 	for name, test := range map[string]struct {
 		options options
 		want    string
 	}{
-		"address of another network": {options{payout: mainnet}, "is for mainnet, but the node is on simnet"},
 		"wrong password of the node": {options{password: "wrong"}, "the node refused user or password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -38,6 +40,39 @@ func TestMistakesAreTold(t *testing.T) {
 				t.Errorf("height of the node: got %d, want 0", height)
 			}
 		})
+	}
+}
+
+// A payout address that a node says is of another network ends the scheduler at once.
+func TestAddressOfAnotherNetwork(t *testing.T) {
+	const testnet = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx" // of BIP 173
+	w := newWorld(t, options{payout: testnet})
+	<-w.scheduler.done
+	if code := w.scheduler.cmd.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	if out := w.scheduler.output(); !strings.Contains(out, "is for testnet3, but the node is on simnet") {
+		t.Errorf("it does not say why:\n%s", lastLines(out, 3))
+	}
+}
+
+// Tasks that fail always alike end lode dev, with what they say.
+func TestHopelessDevEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end test with real processes: left out by -short")
+	}
+	broken := filepath.Join(t.TempDir(), "lode-executor")
+	write(t, broken, "#!/bin/sh\nexit 7\n")
+	if err := os.Chmod(broken, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), lode(), "dev", "--executor="+broken, "--agents=3").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("%v, want exit code 1\n%s", err, out)
+	}
+	if last := lastLines(strings.TrimSpace(string(out)), 1); !strings.Contains(last, "proxy tasks failed 5 times with the same message") {
+		t.Errorf("its last line is %s", last)
 	}
 }
 

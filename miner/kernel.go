@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"lode/miner/internal/scan"
@@ -26,6 +27,19 @@ func Kernels() []Kernel {
 		list = append(list, Kernel{Name: k.Name, Rolling: k.Rolling, Missing: k.Missing})
 	}
 	return list
+}
+
+// elsewhere are the kernels of platforms that this program was not built for: a
+// cluster's agents may be of several.
+var elsewhere = []string{
+	"avx2", "avx2-roll", "avx512", "avx512-roll", "shani", "shani-roll", // amd64
+	"arm64-sha2", "arm64-sha2-roll", // arm64
+	"portable", "portable-roll",
+}
+
+// KnownKernel says whether a kernel of this name exists on any platform.
+func KnownKernel(name string) bool {
+	return slices.Contains(elsewhere, name) || slices.ContainsFunc(scan.Kernels(), func(k scan.Kernel) bool { return k.Name == name })
 }
 
 // kernelPair is what an engine hashes with.

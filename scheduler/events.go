@@ -21,6 +21,7 @@ const (
 	EventProxies    EventType = "proxies"    // miners are told of new proxies; Message lists them
 	EventBlock      EventType = "block"      // a block was found or changed its state; Block is set
 	EventSecrets    EventType = "secrets"    // secrets were given to a proxy; Task is set, Message says to which key
+	EventHopeless   EventType = "hopeless"   // tasks of a kind fail always alike; Message says how
 	EventNotice     EventType = "notice"     // something an operator should know; Message says what
 )
 

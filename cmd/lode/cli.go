@@ -105,6 +105,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if err != nil {
 		return usagef("%w (see lode --help)", err)
 	}
+	if err := checkFlags(kctx); err != nil {
+		return err
+	}
 	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn)}
 	return kctx.Run(env, parser)
 }

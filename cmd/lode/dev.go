@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lode/devcluster"
+	"lode/pool/node"
 	"lode/scheduler"
 	"lode/scheduler/api"
 )
@@ -71,12 +72,20 @@ func (cmd *devCmd) Run(env *environment) error {
 	if cmd.MinBlockInterval == 0 {
 		config.BlockInterval = -1
 	}
-	node, err := cmd.nodeFlags.upstream()
+	upstream, err := cmd.nodeFlags.upstream()
 	if err != nil {
 		return err
 	}
-	if node.URL != "" {
-		config.Node = &node
+	w := work{payout: cmd.PayoutAddress, kernel: cmd.Kernel, minBlockInterval: cmd.MinBlockInterval}
+	if upstream.URL != "" {
+		config.Node = &upstream
+		w.take([]scheduler.Upstream{upstream}, "--node")
+	}
+	if err := w.check(); err != nil {
+		return err
+	}
+	if err := cmd.checkNetwork(env, config.Node); err != nil {
+		return err
 	}
 
 	cluster, err := devcluster.Start(env.ctx, config)
@@ -95,6 +104,30 @@ func (cmd *devCmd) Run(env *environment) error {
 		err = errors.Join(err, writeDevResult(env.stdout, status, time.Since(start)))
 	}
 	return err
+}
+
+// checkNetwork makes sure that the payout address is of the node's network, or else
+// of the private chain that is begun.
+func (cmd *devCmd) checkNetwork(env *environment, upstream *scheduler.Upstream) error {
+	if upstream != nil {
+		submitter, err := newBlockSubmitter([]scheduler.Upstream{*upstream}, env.quiet)
+		if err != nil {
+			return &usageError{err}
+		}
+		defer submitter.close()
+		return checkNetwork(env.ctx, submitter.nodes, cmd.PayoutAddress)
+	}
+	if cmd.PayoutAddress == "" {
+		return nil
+	}
+	for _, n := range node.Networks() {
+		if n.Name == "simnet" {
+			if _, err := n.PayoutScript(cmd.PayoutAddress); err != nil {
+				return usagef("--payout-address: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func writeDevResult(w io.Writer, status api.Status, elapsed time.Duration) error {

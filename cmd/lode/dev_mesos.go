@@ -38,8 +38,16 @@ type devMesosCmd struct {
 }
 
 func (c *devMesosCmd) Run(env *environment) error {
-	if c.Agents < 0 || c.Masters < 1 {
-		return usagef("--agents must be at least 0 and --masters at least 1")
+	if c.Masters < 1 {
+		return usagef("--masters=%d: want at least one", c.Masters)
+	}
+	for name, d := range map[string]time.Duration{
+		"allocation": c.Allocation, "heartbeat": c.Heartbeat, "agent-ping": c.AgentPing, "update-retry": c.UpdateRetry,
+		"registration-timeout": c.RegistrationTimeout, "shutdown-grace": c.ShutdownGrace,
+	} {
+		if d == 0 {
+			return usagef("--%s=0s: want more than 0", name)
+		}
 	}
 	cluster, err := devmesos.Start(env.ctx, c.config(env))
 	if err != nil {

@@ -47,6 +47,12 @@ func (cmd *mineCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
+	switch {
+	case cmd.Nice != nil && *cmd.Nice > 19:
+		return usagef("--nice=%d: want 0 to 19", *cmd.Nice)
+	case cmd.ReportInterval > 0 && cmd.ReportInterval < 10*time.Millisecond:
+		return usagef("--report-interval=%v: want 0, or 10ms or more", cmd.ReportInterval)
+	}
 	o := miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Pin: cmd.Pin, OneACore: cmd.SMT == "avoid", Log: env.log}
 	if err := o.YieldBy(cmd.Yield); err != nil {
 		return &usageError{err}

@@ -37,12 +37,9 @@ func (f nodeFlags) upstream() (scheduler.Upstream, error) {
 	if u.URL == "" {
 		return u, nil
 	}
-	address := strings.TrimPrefix(u.URL, "node:")
-	if !strings.HasPrefix(address, "http://") && !strings.HasPrefix(address, "https://") {
-		return u, usagef("--node %q: it is no URL such as http://host:8332", u.URL)
-	}
-	u.URL = "node:" + address
-	return u, nil
+	u.URL = "node:" + strings.TrimPrefix(u.URL, "node:")
+	_, err = source{url: u.URL, user: u.User, password: u.Password, flag: "--node"}.check("")
+	return u, err
 }
 
 // cookie reads user and password from the cookie file.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -88,11 +87,6 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 	if (f.TLSCert == "") != (f.TLSKey == "") || (f.TLSListen != "") != (f.TLSCert != "") {
 		return config, usagef("--tls-listen, --tls-cert and --tls-key go together: give all three")
 	}
-	for _, address := range []string{f.Listen, f.HTTPListen, f.TLSListen} {
-		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return config, usagef("%q is no HOST:PORT", address)
-		}
-	}
 	var err error
 	if config.ProxyFrom, err = networks("--proxy-from", f.ProxyFrom); err != nil {
 		return config, err
@@ -110,6 +104,9 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		return config, err
 	}
 	config.Upstreams = upstreams
+	if err := f.check(upstreams); err != nil {
+		return config, err
+	}
 	if f.WorkersFile != "" {
 		list, err := workers.Open(f.WorkersFile, func(err error) { env.log.Error("the former workers stay in force", "error", err) })
 		if err != nil {
@@ -134,6 +131,29 @@ func networks(flag string, texts []string) (list []netip.Prefix, err error) {
 		list = append(list, prefix)
 	}
 	return list, nil
+}
+
+// check refuses what cannot work.
+func (f *proxyFlags) check(upstreams []pool.Upstream) error {
+	w := work{payout: f.PayoutAddress, tag: f.CoinbaseTag, minBlockInterval: f.MinBlockInterval, userFlag: "--pool-user"}
+	for _, u := range upstreams {
+		w.sources = append(w.sources, source{url: u.URL, user: u.User, flag: "--upstream"})
+	}
+	switch err := w.check(); {
+	case err != nil:
+		return err
+	case f.MinDifficulty > f.MaxDifficulty && f.MaxDifficulty > 0:
+		return usagef("--min-difficulty=%g is above --max-difficulty=%g", f.MinDifficulty, f.MaxDifficulty)
+	case f.StartDifficulty > 0 && (f.StartDifficulty < f.MinDifficulty || f.MaxDifficulty > 0 && f.StartDifficulty > f.MaxDifficulty):
+		return usagef("--start-difficulty=%g is not between --min-difficulty=%g and --max-difficulty=%g", f.StartDifficulty, f.MinDifficulty, f.MaxDifficulty)
+	case f.SharesPerMinute == 0 || f.SharesPerMinute > 60_000:
+		return usagef("--shares-per-minute=%g: want more than 0 and at most 60000", f.SharesPerMinute)
+	case f.Confirmations == 0:
+		return usagef("--confirmations=0: want 1 or more")
+	case f.NodeCookieFile != "" && (f.NodeUser != "" || f.NodePasswordFile != ""):
+		return usagef("--node-cookie-file stands for --node-user and --node-password-file: give one or the other")
+	}
+	return nil
 }
 
 func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {

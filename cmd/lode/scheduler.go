@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"lode/pool/node"
 	"lode/scheduler"
 	"lode/stratum"
 )
@@ -106,10 +105,8 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 	if config.Upstreams, err = cmd.upstreams(); err != nil {
 		return err
 	}
-	if cmd.PayoutAddress != "" { // of the right network? The node tells the proxy.
-		if err := node.CheckAddress(cmd.PayoutAddress); err != nil {
-			return usagef("--payout-address: %w", err)
-		}
+	if err := cmd.check(config.Upstreams); err != nil {
+		return err
 	}
 	submitter, err := newBlockSubmitter(config.Upstreams, env.log)
 	if err != nil {
@@ -118,6 +115,9 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 	if submitter != nil {
 		defer submitter.close()
 		config.Blocks = submitter
+		if err := checkNetwork(env.ctx, submitter.nodes, cmd.PayoutAddress); err != nil {
+			return err
+		}
 	}
 	s, err := scheduler.New(config)
 	var mistake *scheduler.ConfigError
@@ -139,6 +139,42 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		return env.ctx.Err()
 	}
 	return err
+}
+
+// check refuses what cannot work.
+func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
+	w := work{
+		payout: cmd.PayoutAddress, tag: cmd.CoinbaseTag, kernel: cmd.Kernel,
+		minBlockInterval: cmd.MinBlockInterval, userFlag: "--pool-user",
+	}
+	w.take(upstreams, "--upstream")
+	switch err := errors.Join(w.check(), checkRole(cmd.Role)); {
+	case err != nil:
+		return err
+	case cmd.Principal != "" && cmd.SecretFile == "":
+		return usagef("--principal needs the principal's secret (--secret-file)")
+	case cmd.Principal == "" && cmd.SecretFile != "":
+		return usagef("--secret-file needs the name that the secret is of (--principal)")
+	case cmd.Name == "":
+		return usagef("--name is empty: the framework needs a name")
+	case cmd.ReportInterval > time.Hour:
+		return usagef("--report-interval=%v: want at most 1h", cmd.ReportInterval)
+	case cmd.ArtifactAdvertise != "" && strings.HasPrefix(cmd.ArtifactAdvertise, ":"):
+		return usagef("--artifact-advertise=%s: agents need a host", cmd.ArtifactAdvertise)
+	}
+	return nil
+}
+
+// take adds the scheduler's upstreams; flag names where they come from, if it was not
+// --node.
+func (w *work) take(upstreams []scheduler.Upstream, flag string) {
+	for i, u := range upstreams {
+		from := flag
+		if i == 0 && strings.HasPrefix(u.URL, "node:") {
+			from = "--node"
+		}
+		w.sources = append(w.sources, source{url: u.URL, user: u.User, password: u.Password, flag: from})
+	}
 }
 
 // upstreams returns --node and --upstream with their credentials.
@@ -163,8 +199,8 @@ func (cmd *schedulerCmd) upstreams() ([]scheduler.Upstream, error) {
 			list = append(list, scheduler.Upstream{URL: u, User: first.User, Password: first.Password, CA: first.CA})
 		case strings.HasPrefix(u, "stratum+tcp://"), strings.HasPrefix(u, "stratum+tls://"):
 			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser, Password: poolPassword})
-		default:
-			return nil, usagef("--upstream %q: it is none of node:URL, stratum+tcp://host:port, stratum+tls://host:port", u)
+		default: // check says what is wrong
+			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser})
 		}
 	}
 	return list, nil

@@ -83,6 +83,7 @@ func (a *agent) maintenance(now time.Time, margin time.Duration) (from time.Time
 type backoff struct {
 	failures int // since a task of the kind last ran
 	until    time.Time
+	alike    repeated
 }
 
 func (b *backoff) wait(now time.Time) time.Duration { return max(0, b.until.Sub(now)) }

@@ -89,6 +89,9 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 			Yielded: yielded(d.Yielded), Host: host(d.Host),
 		}
 		r.knownEpoch = max(r.knownEpoch, d.ProxiesEpoch)
+		if d.Hashrate > 0 {
+			c.works(KindMiner)
+		}
 	case m.GetProxy() != nil && t.Kind == KindProxy:
 		d := m.GetProxy()
 		report.Hashrate = finite(d.Hashrate)
@@ -98,6 +101,9 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 			Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
 		}
 		r.ready = d.Ready
+		if d.Ready {
+			c.works(KindProxy)
+		}
 		c.watchProxyError(t, r, report)
 		r.secretsEpoch = d.SecretsEpoch
 		c.learnBlocks(t, d.Blocks, e)

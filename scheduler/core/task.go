@@ -186,7 +186,11 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 	c.counters.Ended[state]++
 	c.tell(Progress{Type: "ended", Ended: &e})
 	if t.Kill == "" {
-		c.blameEnd(t, judgeEnd(state, s))
+		b := judgeEnd(state, s)
+		c.blameEnd(t, b)
+		if b == blameTask || b == blameRequest {
+			c.failedAlike(t, s)
+		}
 		c.explainFetch(t, s)
 	}
 }

@@ -207,3 +207,45 @@ func TestFetchFailureIsExplained(t *testing.T) {
 		t.Errorf("notices about an executor: %v", n)
 	}
 }
+
+// A fault that no launch can mend is told after some tries, and is over when a task
+// works.
+func TestHopelessLoop(t *testing.T) {
+	s := newScript(t)
+	fail := func(text string) (hopeless int) {
+		s.pass(11 * time.Minute) // whatever back-off there is
+		p := s.launchOne("S0")
+		s.update(p, mesos.TASK_RUNNING) // it runs, and still is of no use
+		s.step(Update{mesos.TaskStatus{
+			TaskID: mesos.TaskID{Value: p}, State: taskState(mesos.TASK_FAILED), AgentID: &mesos.AgentID{Value: "S0"}, Message: &text,
+		}})
+		for _, a := range s.actions {
+			if p, ok := a.(Progress); ok && p.Type == "hopeless" {
+				hopeless++
+			}
+		}
+		return hopeless
+	}
+	told := 0
+	for i := range hopelessAfter - 1 {
+		told += fail(fmt.Sprintf("listen tcp :310%02d: permission denied", i))
+	}
+	if told != 0 || len(s.c.Status(s.now).Problems) != 0 {
+		t.Fatal("told too early")
+	}
+	told += fail("something else") // begins anew
+	for i := range hopelessAfter + 2 {
+		told += fail(fmt.Sprintf("listen tcp :310%02d: permission denied", i))
+	}
+	problems := s.c.Status(s.now).Problems
+	if told != 1 || len(problems) != 1 || problems[0].Kind != "proxy" || !strings.Contains(problems[0].Text, "permission denied") {
+		t.Fatalf("told %d times; problems %v", told, problems)
+	}
+	s.pass(11 * time.Minute)
+	p := s.launchOne("S0")
+	s.update(p, mesos.TASK_RUNNING)
+	s.proxyReport(p, true)
+	if n := len(s.c.Status(s.now).Problems); n != 0 {
+		t.Errorf("%d problems though a proxy works", n)
+	}
+}

@@ -16,7 +16,7 @@ type trouble struct {
 }
 
 // troubleLife is for how long a trouble stands without happening again.
-const troubleLife = 10 * time.Minute
+const troubleLife = 25 * time.Minute
 
 // troubled notes that something went wrong (again).
 func (c *Core) troubled(kind, text string) {
