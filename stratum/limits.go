@@ -37,7 +37,7 @@ type Limits struct {
 	// difficulty, some an hour. A dead one is found sooner by keep-alive probes.
 	Idle time.Duration `name:"idle-time" default:"1h" placeholder:"DURATION" help:"Time for which a miner may send nothing."`
 	// Unread: nobody's receive window is shut for so long who means to read.
-	Unread time.Duration `name:"unread-time" default:"10s" placeholder:"DURATION" help:"Time for which a miner may leave what it was sent unread; three times that where all of it fits into the socket's buffer."`
+	Unread time.Duration `name:"unread-time" default:"10s" placeholder:"DURATION" help:"Time for which a miner may leave what it was sent unread; six times that where all of it fits into the socket's buffer."`
 
 	// LineLength: the longest known line of a miner, a submit with a name of 255
 	// bytes, is below 1 KiB.

@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,6 +12,12 @@ import (
 func (l *Limits) tune(tcp *net.TCPConn) {
 	if l.SocketBytes > 0 {
 		_ = tcp.SetWriteBuffer(l.SocketBytes) // without it the memory is more, and no worse happens
+	}
+	if l.Unread > 0 {
+		// The time for unread data holds for probes of a silent connection, too: within it
+		// there are to be many, so that some may be lost.
+		patience := socketPatience * l.Unread
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: patience / 2, Interval: max(patience/20, time.Second), Count: 10})
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
@@ -29,4 +36,4 @@ func (l *Limits) tune(tcp *net.TCPConn) {
 
 // socketPatience is how many times Unread what fits into the socket's buffer may stay
 // there: that may be on its way over a line that is gone for a moment.
-const socketPatience = 3
+const socketPatience = 6
