@@ -122,6 +122,38 @@ func TestLifeOfAMiner(t *testing.T) {
 	})
 }
 
+func TestPausedMiner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.mining("miner-1")
+		for epoch, paused := range []bool{true, false} {
+			w.tell(&message.ToExecutor{Event: &message.ToExecutor_Proxies{Proxies: &message.Proxies{
+				Epoch: uint64(epoch) + 5, Addresses: []string{"10.0.0.1:3333"}, Paused: paused,
+			}}})
+			synctest.Wait()
+			if w.engine.paused.Load() != paused {
+				t.Errorf("told %v, the engine is not", paused)
+			}
+			want := "mining"
+			if paused {
+				want = "paused"
+			}
+			for {
+				r := w.nextReport(t.Context()).GetMiner()
+				if r.ProxiesEpoch < uint64(epoch)+5 {
+					continue
+				}
+				if r.State != want {
+					t.Errorf("state %q, want %q", r.State, want)
+				}
+				break
+			}
+		}
+		w.Kill("miner-1", -1)
+		w.end(nil)
+	})
+}
+
 func TestReportsKeepTheirInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

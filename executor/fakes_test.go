@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeEngine is a miner.Searcher that hashes nothing.
 type fakeEngine struct {
 	options miner.Options
+	paused  atomic.Bool
 	// deaf engines do not stop when they should.
 	deaf chan struct{}
 	hits chan miner.Hit
@@ -41,6 +43,7 @@ func (e *fakeEngine) Run(ctx context.Context) error {
 }
 
 func (e *fakeEngine) SetWork(*miner.Work)    {}
+func (e *fakeEngine) SetPaused(paused bool)  { e.paused.Store(paused) }
 func (e *fakeEngine) Hits() <-chan miner.Hit { return e.hits }
 func (e *fakeEngine) Stats() miner.Stats {
 	return miner.Stats{Hashes: 1000, Kernel: "fake", Threads: e.options.Threads}

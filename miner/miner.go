@@ -93,6 +93,7 @@ type Stats struct {
 type Searcher interface {
 	Run(ctx context.Context) error // returns when ctx ends and all threads have stopped
 	SetWork(w *Work)               // nil: idle
+	SetPaused(paused bool)         // true: idle, with the work
 	Hits() <-chan Hit
 	Stats() Stats
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"lode/scheduler/rule"
 )
 
 // Defaults of Config.
@@ -78,6 +80,10 @@ type Config struct {
 	Yield string
 	// OneACore lets miners have one thread a core.
 	OneACore bool
+	// PauseWhen stops all hashing while it holds; nil: never. Signals are the files and
+	// URLs of its signals, by name, beside OthersSignal and WattsSignal.
+	PauseWhen *rule.Rule
+	Signals   map[string]string
 	// OnlyRevocable takes nothing but revocable resources for miners.
 	OnlyRevocable bool
 	// ReportInterval is the mean time between reports of a task. 0: DefaultReportInterval.

@@ -67,6 +67,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		connected = 1
 	}
 	gauge("lode_scheduler_connected", "Whether there is a subscription at a Mesos master.", connected)
+	paused := 0.0
+	if status.Paused != "" {
+		paused = 1
+	}
+	gauge("lode_paused", "Whether the rule of --pause-when holds and miners do not hash.", paused)
 	gauge("lode_hashrate", "Hashes per second of all miners, as they report.", status.Hashrate)
 	suppressed := 0.0
 	if status.Need.Suppressed {

@@ -231,7 +231,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
-		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable,
+		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, MayPause: c.PauseWhen != nil,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),
@@ -270,6 +270,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { s.record(ctx) })
 	wg.Go(func() { s.watchChain(ctx) })
+	wg.Go(func() { s.watchRule(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
 	ledgerCtx, closeLedger := context.WithCancel(context.Background())
 	storing := make(chan struct{})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lode/scheduler"
+	"lode/scheduler/rule"
 	"lode/stratum"
 )
 
@@ -47,16 +48,18 @@ type schedulerCmd struct {
 	Upgrade         bool          `help:"Replace tasks that run another executor binary, a few at a time."`
 	Teardown        bool          `name:"teardown-on-exit" help:"End the framework and all of its tasks at SIGINT or SIGTERM."`
 
-	ProxyGrace       time.Duration `help:"For how long miners may idle without a proxy before they are killed; 0: they are killed at once." default:"30s"`
-	HoldBackCPUs     float64       `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
-	MaxMiners        int           `help:"Most miner tasks; 0: no limit." default:"0"`
-	Revocable        bool          `help:"Take revocable resources too."`
-	OnlyRevocable    bool          `help:"Take nothing but revocable resources for miners."`
-	Kernel           string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
-	Yield            string        `help:"How miners give cpus to others: none, nice, idle or sense; default: sense." enum:",none,nice,idle,sense" default:""`
-	SMT              string        `name:"smt" help:"use: miners have a thread for every cpu; avoid: one for each core." enum:"use,avoid" default:"use"`
-	ReportInterval   time.Duration `help:"Mean time between reports of a task." default:"3s"`
-	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
+	ProxyGrace       time.Duration     `help:"For how long miners may idle without a proxy before they are killed; 0: they are killed at once." default:"30s"`
+	HoldBackCPUs     float64           `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
+	MaxMiners        int               `help:"Most miner tasks; 0: no limit." default:"0"`
+	Revocable        bool              `help:"Take revocable resources too."`
+	OnlyRevocable    bool              `help:"Take nothing but revocable resources for miners."`
+	Kernel           string            `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
+	PauseWhen        string            `help:"Rule: while it holds miners pause, connected and without ending. Comparisons (< <= > >= == !=) of signals, numbers and the time (17:00), joined by and, or, not and parentheses." placeholder:"RULE"`
+	Signal           map[string]string `help:"Where a signal of the rule is read twice a second: a file or an http(s) URL with a number. Repeatable; others (share of the cpus that others use) and watts are known without." mapsep:"none" placeholder:"NAME=SOURCE"`
+	Yield            string            `help:"How miners give cpus to others: none, nice, idle or sense; default: sense." enum:",none,nice,idle,sense" default:""`
+	SMT              string            `name:"smt" help:"use: miners have a thread for every cpu; avoid: one for each core." enum:"use,avoid" default:"use"`
+	ReportInterval   time.Duration     `help:"Mean time between reports of a task." default:"3s"`
+	MinBlockInterval time.Duration     `help:"Least time between two blocks; only for test networks." default:"0s"`
 }
 
 // Help is shown by lode scheduler --help.
@@ -86,6 +89,17 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		return usagef("--proxy-limit: %w", err)
 	}
 	config.ProxyLimits = cmd.ProxyLimit
+	if cmd.PauseWhen != "" {
+		r, err := rule.Parse(cmd.PauseWhen)
+		if err != nil {
+			return usagef("--pause-when: %w", err)
+		}
+		config.PauseWhen = r
+	}
+	if err := scheduler.CheckSignals(config.PauseWhen, cmd.Signal); err != nil {
+		return &usageError{err}
+	}
+	config.Signals = cmd.Signal
 	var err error
 	if cmd.SecretFile != "" {
 		if config.Secret, err = readSecret(cmd.SecretFile); err != nil {

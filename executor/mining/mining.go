@@ -136,6 +136,9 @@ func (m *Miner) SetPools(pools []string) {
 	}
 }
 
+// SetPaused stops the hashing and keeps the connection, or goes on where it stopped.
+func (m *Miner) SetPaused(paused bool) { m.cfg.Engine.SetPaused(paused) }
+
 // Status returns a snapshot.
 func (m *Miner) Status() Status {
 	m.mu.Lock()

@@ -40,6 +40,8 @@ func (e *engine) Run(ctx context.Context) error {
 	return nil
 }
 
+func (e *engine) SetPaused(bool) {}
+
 func (e *engine) SetWork(w *miner.Work) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

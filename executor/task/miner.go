@@ -27,6 +27,8 @@ type Miner struct {
 
 	mu       sync.Mutex
 	epoch    uint64
+	paused   bool
+	host     miner.LoadMeter
 	lastTime time.Time // when rate was measured
 	lastHash uint64
 	rate     float64 // H/s
@@ -67,6 +69,8 @@ func (m *Miner) setProxies(p *message.Proxies) {
 		return
 	}
 	m.epoch = p.Epoch
+	m.paused = p.Paused
+	m.mining.SetPaused(p.Paused)
 	m.mining.SetPools(p.Addresses)
 }
 
@@ -97,7 +101,8 @@ func (m *Miner) Report(r *message.Report) {
 		m.rate = float64(s.Engine.Hashes-m.lastHash) / since.Seconds()
 		m.lastTime, m.lastHash = now, s.Engine.Hashes
 	}
-	rate, epoch := m.rate, m.epoch
+	rate, epoch, paused := m.rate, m.epoch, m.paused
+	load := m.host.Measure(now)
 	m.mu.Unlock()
 	report := &message.MinerReport{
 		Hashes:       s.Engine.Hashes,
@@ -116,8 +121,12 @@ func (m *Miner) Report(r *message.Report) {
 		P50Us: micros(y.P50), P99Us: micros(y.P99),
 	}
 	report.Host = hostOf(s.Engine.Idle)
+	report.Host.OthersMilli, report.Host.Milliwatts = uint32(load.Others*1000), uint64(load.Watts*1000)
 	if !s.JobSince.IsZero() {
 		report.State = "mining"
+		if paused {
+			report.State = "paused"
+		}
 		report.JobAgeMs = now.Sub(s.JobSince).Milliseconds()
 	}
 	r.Shares = &message.Shares{Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: s.Accounted}

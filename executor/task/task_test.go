@@ -23,6 +23,7 @@ import (
 type still struct{ miner.Searcher }
 
 func (still) SetWork(*miner.Work)    {}
+func (still) SetPaused(bool)         {}
 func (still) Stats() (s miner.Stats) { return }
 
 func testEnv(send func(key string, m *message.ToScheduler)) Env {

@@ -32,6 +32,9 @@ type Host struct {
 	IdleGroup bool    `json:"idle_group"`
 	Quota     float64 `json:"quota_cpus,omitempty"`
 	Policy    string  `json:"policy"` // of the hashing threads: other or idle
+	// Others is how many cpus others use; Watts the power of the processors, 0: unknown.
+	Others float64 `json:"others_cpus"`
+	Watts  float64 `json:"watts,omitempty"`
 	// Promise is what PromiseOf says.
 	Promise string `json:"promise"`
 }

@@ -20,6 +20,8 @@ type Status struct {
 	Error string `json:"error,omitempty"`
 	// Problems are what an operator has to look at; empty: nothing.
 	Problems []Problem `json:"problems"`
+	// Paused is why miners do not hash; "": they do.
+	Paused string `json:"paused,omitempty"`
 	// Hashrate is the sum over miners, hashes per second.
 	Hashrate  float64    `json:"hashrate"`
 	Tasks     []Task     `json:"tasks"`

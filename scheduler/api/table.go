@@ -23,6 +23,9 @@ func WriteTable(w io.Writer, s *Status) error {
 		line("master", "none: "+orDash(s.Error))
 	}
 	line("hashrate", Hashrate(s.Hashrate))
+	if s.Paused != "" {
+		line("paused", s.Paused)
+	}
 	line("executor", orDash(s.Artifact.Digest))
 	line("proxy", orDash(strings.Join(s.Proxies.Addresses, ", ")))
 	if s.Need.Why != "" {

@@ -71,6 +71,8 @@ type Settings struct {
 	Yield            string // "": the executor's default
 	OneACore         bool
 	OnlyRevocable    bool
+	// MayPause says that Pause events will come: until then miners stay as they are.
+	MayPause bool
 
 	ProxyGrace   time.Duration
 	HoldBackCPUs float64
@@ -122,10 +124,12 @@ type Core struct {
 	complaints map[string]*complaint
 	troubles   map[string]*trouble
 
-	touched touched // since Changes was called
-	dirty   bool
-	stores  []Action
-	actions []Action
+	touched  touched // since Changes was called
+	dirty    bool
+	stores   []Action
+	actions  []Action
+	paused   bool // miners are not to hash
+	pauseWhy string
 }
 
 // Counters count since the process started.
@@ -170,6 +174,7 @@ func New(set Settings, state *State) (*Core, error) {
 	for id := range state.Tasks {
 		c.runs[id] = &run{}
 	}
+	c.paused = set.MayPause && state.Proxies.Paused
 	return c, nil
 }
 
@@ -203,6 +208,8 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.tick()
 	case Submitted:
 		c.submitted(e)
+	case Pause:
+		c.pause(e)
 	case KillTask:
 		c.operatorKill(e)
 	case RotateKeys:

@@ -65,11 +65,17 @@ type (
 		// test networks do.
 		Easy bool `json:"easy,omitempty"`
 	}
+	// Pause stops all hashing, without ending a task, or lets it go on.
+	Pause struct {
+		On  bool
+		Why string
+	}
 	// KillTask is an operator's wish.
 	KillTask struct{ ID, Why string }
 )
 
 func (Subscribed) event()    {}
+func (Pause) event()         {}
 func (Disconnected) event()  {}
 func (Offers) event()        {}
 func (Rescind) event()       {}

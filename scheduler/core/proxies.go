@@ -59,11 +59,11 @@ func (c *Core) settled() bool { return c.connected && !c.launchesHeld() }
 
 // publish changes the list that miners are told, if it is another one.
 func (c *Core) publish(addresses []string) {
-	if slices.Equal(addresses, c.state.Proxies.Addresses) {
+	if slices.Equal(addresses, c.state.Proxies.Addresses) && c.paused == c.state.Proxies.Paused {
 		return
 	}
 	c.state.Epoch++
-	c.state.Proxies = ProxyList{Epoch: c.state.Epoch, Addresses: slices.Clone(addresses)}
+	c.state.Proxies = ProxyList{Epoch: c.state.Epoch, Addresses: slices.Clone(addresses), Paused: c.paused}
 	c.dirty = true
 	c.tell(Progress{Type: "proxies", Message: strings.Join(addresses, ", ")})
 	for _, id := range c.taskIDs() {
@@ -75,7 +75,7 @@ func (c *Core) publish(addresses []string) {
 }
 
 func (c *Core) proxyList() *message.Proxies {
-	return &message.Proxies{Epoch: c.state.Proxies.Epoch, Addresses: c.state.Proxies.Addresses}
+	return &message.Proxies{Epoch: c.state.Proxies.Epoch, Addresses: c.state.Proxies.Addresses, Paused: c.state.Proxies.Paused}
 }
 
 func (c *Core) sendProxies(t *Task) {

@@ -53,6 +53,7 @@ type State struct {
 type ProxyList struct {
 	Epoch     uint64   `json:"epoch"`
 	Addresses []string `json:"addresses"`
+	Paused    bool     `json:"paused,omitempty"`
 }
 
 // Task is a task that was launched and of whose end nothing is known. Its executor

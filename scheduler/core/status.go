@@ -28,6 +28,7 @@ func (c *Core) Status(now time.Time) api.Status {
 		Problems:    c.problems(),
 		Proxies:     api.Proxies{Epoch: c.state.Proxies.Epoch, Addresses: c.state.Proxies.Addresses},
 		Artifact:    api.Artifact{URL: c.set.ArtifactURL, Digest: c.set.ArtifactDigest},
+		Paused:      c.pausedWhy(),
 		Reconciled:  c.recon.done && len(c.recon.pending) == 0,
 		Time:        now,
 	}
