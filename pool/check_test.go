@@ -63,7 +63,7 @@ func TestCheckMistakes(t *testing.T) {
 		"node down":              {upstream: pool.Upstream{URL: "node:http://127.0.0.1:1"}, want: "connection refused"},
 		"node refuses password":  {upstream: pool.Upstream{URL: "node:" + locked.URL, User: "u"}, want: `refused user or password (user "u")`},
 		"node is syncing":        {upstream: pool.Upstream{URL: "node:" + syncing.URL}, want: "wait until it is synced"},
-		"node's certificate":     {upstream: pool.Upstream{URL: "node:" + secure.URL}, want: "give its certificate"},
+		"node's certificate":     {upstream: pool.Upstream{URL: "node:" + secure.URL}, want: "give it as the node's CA"},
 		"node speaks TLS":        {upstream: pool.Upstream{URL: "node:" + strings.Replace(secure.URL, "https", "http", 1)}, want: "write https://"},
 		"node speaks no TLS":     {upstream: pool.Upstream{URL: "node:" + strings.Replace(node.URL, "http", "https", 1)}, want: "write http://"},
 		"no cookie file":         {upstream: pool.Upstream{URL: "node:" + node.URL, CookieFile: "none"}, want: "cookie file"},

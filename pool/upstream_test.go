@@ -45,7 +45,7 @@ func TestUntrustedPool(t *testing.T) {
 			}
 			job[4] = branch
 		}},
-		{name: "huge coinbase", change: func(_ *fakePool, job []any) { job[3] = strings.Repeat("00", 40<<10) }},
+		{name: "huge coinbase", change: func(_ *fakePool, job []any) { job[3] = strings.Repeat("00", 161<<10) }},
 		{name: "difficulty 0", change: func(p *fakePool, _ []any) { p.difficulty = 0 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package stratum
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,7 +67,8 @@ func TestSessionDialFails(t *testing.T) {
 	}
 }
 
-// Whatever the pool sends after the handshake that is out of bounds ends the session.
+// What the pool sends after the handshake that is out of bounds is left out, with a
+// warning: the session goes on, and the next job is mined on.
 func TestSessionBounds(t *testing.T) {
 	notify := func(change func(*Job)) func() string { return func() string { return notifyLine("j", change) } }
 	with := func(old, replacement string) func() string {
@@ -84,7 +86,7 @@ func TestSessionBounds(t *testing.T) {
 		{"short branch", with(`",[],"`, `",["00"],"`), "64 hexadecimal digits"},
 		{"branch of numbers", with(`",[],"`, `",[1],"`), "64 hexadecimal digits"},
 		{"branch that is none", with(`",[],"`, `","","`), "want an array"},
-		{"coinbase of 32 KiB", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase-len(j.Coinbase1)-2) }), ""},
+		{"coinbase of 160 KiB", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase-len(j.Coinbase1)-2) }), ""},
 		{"larger coinbase", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase) }), "coinbase of more than"},
 		{"odd coinbase", with(`ffffffff18510c"`, `ffffffff18510"`), "coinb1"},
 		{"id of 64", notify(func(j *Job) { j.ID = strings.Repeat("j", 64) }), ""},
@@ -103,7 +105,10 @@ func TestSessionBounds(t *testing.T) {
 		{"time of long ago", notify(func(j *Job) { j.Time -= 7300 }), "check the clock"},
 		{"time to come", notify(func(j *Job) { j.Time += 7300 }), "check the clock"},
 		{"time a bit off", notify(func(j *Job) { j.Time += 7000 }), ""},
-		{"8 params", with(`,false]`, `]`), "fewer than 9"},
+		{"8 params", with(`,false]`, `]`), ""},
+		{"7 params", set(`{"method":"mining.notify","params":["j","00","00","00",[],"20000000","207fffff"]}`), "fewer than 9"},
+		{"clean is a number", with(`,false]`, `,1]`), ""},
+		{"branch is null", with(`",[],"`, `",null,"`), ""},
 		{"10 params", with(`,false]`, `,false,true]`), ""},
 		{"no params", set(`{"method":"mining.notify"}`), "fewer than 9"},
 		{"difficulty 0", set(`{"method":"mining.set_difficulty","params":[0]}`), "difficulty"},
@@ -125,20 +130,116 @@ func TestSessionBounds(t *testing.T) {
 			inPool(t, func(p *poolConn) {
 				p.login()
 				p.send(c.line())
+				time.Sleep(time.Second)
+				p.send(`{"method":"mining.set_difficulty","params":[2]}`, notifyLine("next", nil))
 				p.rest()
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				var log strings.Builder
+				o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				s, err := Dial(t.Context(), o)
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer s.Close()
 				synctest.Wait()
-				switch err := s.Err(); {
-				case c.text == "" && err != nil:
-					t.Error(err)
-				case c.text != "" && (!errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), c.text)):
-					t.Errorf("%v, want %q", err, c.text)
+				isJob := strings.Contains(c.line(), "mining.notify")
+				select {
+				case a := <-s.Assignments():
+					if c.text != "" || !isJob {
+						t.Errorf("assignment %+v", a)
+					}
+				default:
+					if c.text == "" && isJob {
+						t.Error("no assignment")
+					}
 				}
+				time.Sleep(2 * time.Second)
+				if a := <-s.Assignments(); a.Job.ID != "next" || a.Difficulty != 2 {
+					t.Errorf("the next assignment is %+v", a)
+				}
+				if s.Err() != nil {
+					t.Errorf("ended: %v", s.Err())
+				}
+				s.Close()
+				if warned := strings.Contains(log.String(), "WARN"); warned != (c.text != "") || !strings.Contains(log.String(), c.text) {
+					t.Errorf("the log has %q, want a warning with %q", log.String(), c.text)
+				}
+			})
+		})
+	}
+}
+
+// TestWaitingForWork: what cannot be mined on is waited out on the connection; the work
+// is withdrawn, and the state says why.
+func TestWaitingForWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		lines []string // after a good job
+		after time.Duration
+		why   string
+		good  string // that ends it
+	}{
+		"difficulty 0": {
+			[]string{`{"method":"mining.set_difficulty","params":[0]}`, "job"},
+			0, "difficulty \"0\"",
+			`{"method":"mining.set_difficulty","params":[4]}`,
+		},
+		"jobs that cannot be read": {[]string{`{"method":"mining.notify","params":["j","00"]}`}, unusedTime, "fewer than 9 params", "job"},
+		"a clock far off":          {[]string{"far"}, unusedTime, "check the clock", "job"},
+		"one empty job":            {[]string{`{"method":"mining.notify","params":[]}`}, -1, "", "job"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var send chan string
+			line := func(l string) string {
+				switch l {
+				case "job":
+					return notifyLine("again", nil)
+				case "far":
+					return notifyLine("far", func(j *Job) { j.Time += 1e6 })
+				}
+				return l
+			}
+			runClient(t, func(p *poolConn) {
+				p.login()
+				p.send(notifyLine("first", nil))
+				for l := range send {
+					p.send(line(l))
+				}
+				p.rest()
+				if p.n > 1 {
+					t.Error("connected again")
+				}
+			}, func(*ClientOptions) { send = make(chan string) }, func(t *testing.T, client *Client, _ *scriptedPool) {
+				if a := <-client.Assignments(); a.Job == nil || a.Job.ID != "first" {
+					t.Fatalf("first assignment %+v", a)
+				}
+				for _, l := range c.lines {
+					send <- l
+				}
+				synctest.Wait()
+				if c.after > 0 && len(client.Assignments()) > 0 {
+					t.Error("the work was withdrawn at once")
+				}
+				time.Sleep(c.after + 3*time.Second)
+				synctest.Wait()
+				if c.after < 0 {
+					if len(client.Assignments()) > 0 {
+						t.Error("the work was withdrawn")
+					}
+				} else {
+					if a := <-client.Assignments(); a.Job != nil {
+						t.Errorf("assignment %+v", a)
+					}
+					if s := client.State(); !s.Connected || s.Err == nil || !strings.Contains(s.Err.Error(), c.why) {
+						t.Errorf("state %+v, want %q", s, c.why)
+					}
+				}
+				send <- c.good
+				if a := <-client.Assignments(); a.Job == nil || a.Job.ID != "again" || !a.Difficulty.Valid() || a.Job.Clean != (c.after >= 0) {
+					t.Errorf("after that: %+v", a)
+				}
+				if s := client.State(); !s.Connected || s.Err != nil {
+					t.Errorf("state %+v", s)
+				}
+				close(send)
 			})
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,8 +12,10 @@ import (
 // ConnState is where a Client stands with its pool.
 type ConnState struct {
 	URL       string
-	Connected bool  // subscribed and authorized
-	Err       error // why it is not connected; nil at first
+	Connected bool // subscribed and authorized
+	// Err is why it is not connected, nil at first; if it is, why what the pool sends
+	// cannot be mined on, nil if it can.
+	Err error
 	// Retry is when the next attempt is made, if not Connected.
 	Retry time.Time
 }
@@ -32,6 +35,9 @@ type Client struct {
 	resumable uint64
 	space     space
 	state     ConnState
+	// detour is the host:port that client.reconnect named, on the configured host; "":
+	// none.
+	detour string
 }
 
 // space is the search space that a pool assigned.
@@ -58,8 +64,14 @@ func (c *Client) Assignments() <-chan Assignment { return c.latest.c }
 // State is where the client stands with its pool.
 func (c *Client) State() ConnState {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state
+	state, session := c.state, c.session
+	c.mu.Unlock()
+	if state.Connected && session != nil {
+		session.mu.Lock()
+		state.Err = session.trouble
+		session.mu.Unlock()
+	}
+	return state
 }
 
 // SetURL moves the client to another pool address at once: the connection to the
@@ -73,7 +85,7 @@ func (c *Client) SetURL(url string) error {
 	if c.opts.URL == url {
 		return nil
 	}
-	c.opts.URL, c.opts.Resume = url, ""
+	c.opts.URL, c.opts.Resume, c.detour = url, "", ""
 	select {
 	case c.moved <- struct{}{}:
 	default:
@@ -166,8 +178,12 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 	}
 	c.mu.Lock()
 	c.generation++
-	opts, generation := c.opts, c.generation
+	opts, generation, detour := c.opts, c.generation, c.detour
 	c.mu.Unlock()
+	configured := opts.URL
+	if scheme, _, ok := strings.Cut(opts.URL, "://"); ok && detour != "" {
+		opts.URL = scheme + "://" + detour
+	}
 	dialCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched := make(chan struct{})
@@ -180,7 +196,7 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		case <-dialed:
 		}
 	}()
-	s, err := dial(dialCtx, opts, owner{c.latest, generation, c.enter})
+	s, err := dial(dialCtx, opts, owner{c.latest, generation, func(s *Session) { c.enter(s, configured) }})
 	close(dialed)
 	<-watched
 	if s == nil {
@@ -194,6 +210,9 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		return 0, 0, errMoved
 	}
 	if err != nil {
+		c.mu.Lock()
+		c.detour = "" // back to where it was configured
+		c.mu.Unlock()
 		opts.Logger.Warn("cannot mine at the pool; trying again", "pool", opts.URL, "error", err)
 		return 0, 0, err
 	}
@@ -214,7 +233,15 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 	s.mu.Lock()
 	wait = s.reconnectWait
 	idle := s.current.Job == nil
+	to := s.reconnectTo
 	s.mu.Unlock()
+	if to != "" {
+		c.mu.Lock()
+		if c.opts.URL == configured {
+			c.detour = to
+		}
+		c.mu.Unlock()
+	}
 	if idle && isDrop(err) && opts.SubscribeExtranonce {
 		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe", "pool", opts.URL)
 		c.mu.Lock()
@@ -225,7 +252,7 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 }
 
 // enter makes s the session that shares go to.
-func (c *Client) enter(s *Session) {
+func (c *Client) enter(s *Session, configured string) {
 	s.mu.Lock()
 	e1, n2, id := string(s.extranonce1), s.extranonce2Size, s.sessionID
 	s.mu.Unlock()
@@ -235,7 +262,7 @@ func (c *Client) enter(s *Session) {
 		c.resumable = s.generation
 	}
 	c.space = space{e1, n2}
-	if c.opts.URL == s.opts.URL {
+	if c.opts.URL == configured {
 		c.opts.Resume = id
 	}
 	c.mu.Unlock()

@@ -20,6 +20,7 @@ type scriptedPool struct {
 	play  func(p *poolConn)
 	mu    sync.Mutex
 	addrs []string // that were dialed
+	conns []net.Conn
 	wg    sync.WaitGroup
 }
 
@@ -36,6 +37,9 @@ func (p *scriptedPool) dial(_ context.Context, _, addr string) (net.Conn, error)
 	n := len(p.addrs)
 	p.mu.Unlock()
 	ours, theirs := net.Pipe()
+	p.mu.Lock()
+	p.conns = append(p.conns, theirs)
+	p.mu.Unlock()
 	p.wg.Go(func() {
 		defer theirs.Close()
 		p.play(&poolConn{theirs, p.t, bufio.NewReader(theirs), n})

@@ -175,8 +175,8 @@ func explainTLS(err error) error {
 	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
 		return fmt.Errorf("it does not speak TLS: write stratum+tcp:// in its address: %w", err)
 	}
-	if bad := (*tls.CertificateVerificationError)(nil); errors.As(err, &bad) {
-		return fmt.Errorf("its certificate is not trusted: give it, or who signed it, as the pool's CA: %w", err)
+	if fault, ok := CertificateFault(err, "the pool's CA"); ok {
+		return fmt.Errorf("%s: %w", fault, err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("it ends the connection in the TLS handshake: if it does not speak TLS, write stratum+tcp:// in its address: %w", err)

@@ -3,6 +3,7 @@ package stratum
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +126,7 @@ func TestClientResume(t *testing.T) {
 
 // client.reconnect never takes the miner to another host.
 func TestClientIsNotHijacked(t *testing.T) {
-	for _, params := range []string{`["evil.example",3333,0]`, `["evil.example","3333"]`, `["pool.example",4444,-5]`, `[]`, `null`, `[null,99999,1e300]`} {
+	for _, params := range []string{`["evil.example",3333,0]`, `["evil.example","3333"]`, `["pool.example.evil.example",4444]`, `["pool.example",70000,-5]`, `["pool.example",44.5]`, `[]`, `null`, `[null,99999,1e300]`} {
 		var start time.Time
 		var second time.Duration
 		runClient(t, func(p *poolConn) {
@@ -151,6 +152,47 @@ func TestClientIsNotHijacked(t *testing.T) {
 			}
 			if second > time.Minute {
 				t.Errorf("%s: reconnected after %v", params, second)
+			}
+		})
+	}
+}
+
+// TestReconnectPort: another port of the same host is followed, and the configured one
+// tried again if nobody answers there.
+func TestReconnectPort(t *testing.T) {
+	for _, params := range []string{`["pool.example",4444,1]`, `["POOL.example","4444"]`, `["",4444]`, `[null,4444,0]`} {
+		runClient(t, func(p *poolConn) {
+			switch p.n {
+			case 1: // sends it on
+				p.login2()
+				p.send(notifyLine("j", nil), `{"id":null,"method":"client.reconnect","params":`+params+`}`)
+			case 2: // a moment there, which ends
+				p.login2()
+				p.send(notifyLine("j", nil))
+			case 3, 4, 5: // nothing is there any more, and three ways to say hello are tried
+				return
+			default:
+				p.login2()
+				p.send(notifyLine("j", nil))
+			}
+			p.rest()
+		}, nil, func(t *testing.T, c *Client, p *scriptedPool) {
+			seen := 0
+			for a := range c.Assignments() {
+				if a.Job != nil {
+					if seen++; seen == 2 {
+						p.mu.Lock()
+						p.conns[1].Close()
+						p.mu.Unlock()
+					}
+					if seen == 3 {
+						break
+					}
+				}
+			}
+			want := "[pool.example:3333 pool.example:4444 pool.example:4444 pool.example:4444 pool.example:4444 pool.example:3333]"
+			if got := fmt.Sprint(p.addrs); got != want {
+				t.Errorf("%s: dialed %s, want %s", params, got, want)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ var (
 // JSON values; nil: the member is absent.
 type message struct {
 	id, method, params, result, err []byte
+	reason                          []byte // beside a result that is false
 }
 
 // parseMessage takes a line apart, without allocation unless a member's name has
@@ -43,6 +44,8 @@ func parseMessage(line []byte, m *message) error {
 			m.result = value
 		case "error":
 			m.err = value
+		case "reject-reason":
+			m.reason = value
 		}
 	}
 	switch err := s.End(); {

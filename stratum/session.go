@@ -69,17 +69,28 @@ type Session struct {
 	pending   []*pending // in the order sent
 	sessionID string
 	dialed    bool // subscribed and authorized: assignments are published
+	published bool // the present one is, or one before it was
 
 	current Assignment // Job nil: none yet
 	// What the next job comes with.
 	extranonce1     []byte
 	extranonce2Size int
-	difficulty      Difficulty
-	mask            uint32
+	difficulty      Difficulty // 0: none that can be mined at
+	told            bool       // the pool has said it
+	granted         uint32     // version bits that the pool lets roll
+	mask            uint32     // those of them that were asked for
 	// fixedBits are the granted bits that a recent job's version has set. They are
 	// not rolled, but stand in a share's version bits: that is what BIP 310 says.
 	fixedBits     map[string]uint32
 	reconnectWait time.Duration
+	reconnectTo   string // host:port; "": the same
+
+	trouble error     // why the last job or difficulty cannot be used; nil: it can
+	unused  time.Time // since when there was no job that can be used; zero: there was
+
+	// Of the reader alone:
+	nonsense   int       // lines in a row that make no sense
+	complained time.Time // when people were warned last
 }
 
 // pending is a request without its reply.
@@ -175,7 +186,7 @@ func (s *Session) handshake(ctx context.Context) (at stage, err error) {
 	}
 	params = appendString([]byte{'['}, s.opts.User)
 	params = append(appendString(append(params, ','), s.opts.Password), ']')
-	if err := s.call(ctx, "mining.authorize", params, isTrue); err != nil {
+	if err := s.call(ctx, "mining.authorize", params, notFalse); err != nil {
 		if e := new(Error); errors.As(err, &e) {
 			return authorizing, fmt.Errorf("%w %q: %w", ErrUnauthorized, s.opts.User, err)
 		}
@@ -209,6 +220,12 @@ func (s *Session) awaitJob(ctx context.Context) error {
 		s.latest.restore(a)
 		return nil
 	case <-timeout.C:
+		s.mu.Lock()
+		trouble := s.trouble
+		s.mu.Unlock()
+		if trouble != nil {
+			return fmt.Errorf("%w: no job that can be used within %v of authorize: %w", ErrSilent, s.opts.FirstJobTimeout, trouble)
+		}
 		return fmt.Errorf("%w: no job within %v of authorize", ErrSilent, s.opts.FirstJobTimeout)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -312,6 +329,7 @@ func (s *Session) write() {
 
 func (s *Session) checkReplies() {
 	s.mu.Lock()
+	s.waitOut()
 	var late string
 	for len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
 		if late = s.pending[0].method; late == "mining.configure" || late == "mining.suggest_difficulty" || late == "mining.extranonce.subscribe" {
@@ -348,6 +366,9 @@ func (s *Session) read() {
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.end(fmt.Errorf("%w for %v", ErrSilent, s.opts.Silence))
+			return
+		case err != nil && s.nonsense > 0:
+			s.end(fmt.Errorf("read: %w, after %d lines that make no sense (is this the address of a Stratum pool?)", err, s.nonsense))
 			return
 		case err != nil:
 			s.end(fmt.Errorf("read: %w", err))

@@ -49,7 +49,7 @@ func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
 	s.mu.Unlock()
 	full := *share
 	full.VersionBits |= fixed
-	full.HasVersionBits = rolls || share.HasVersionBits
+	full.HasVersionBits = rolls || fixed != 0 || share.HasVersionBits
 	return s.request("mining.submit", full.appendParams(make([]byte, 0, 128)), func(result []byte, err error) {
 		if err == nil {
 			err = isTrue(result)
@@ -59,8 +59,16 @@ func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
 }
 
 func isTrue(result []byte) error {
-	if string(result) == "true" {
+	if truthy(result) {
 		return nil
 	}
 	return &Error{CodeOther, "refused without a reason"}
+}
+
+// notFalse takes no result and no error for a yes, as p2pool answers to a login.
+func notFalse(result []byte) error {
+	if isNull(result) {
+		return nil
+	}
+	return isTrue(result)
 }

@@ -1,9 +1,12 @@
 package stratum
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,27 +16,77 @@ import (
 // Bounds of what a pool may send.
 const (
 	maxExtranonce1  = 32
-	maxCoinbase     = 32 << 10 // bytes, both parts
+	maxCoinbase     = 160 << 10 // bytes, both parts: p2pool pays 4,000 outputs at once
 	maxBranch       = 32
 	maxMessageText  = 512
 	maxFixedBits    = 32 // jobs
 	maxReconnectSec = 60
+	// maxNonsense is how many lines in a row may make no sense.
+	maxNonsense = 20
+	// complaintPause is the least time between two warnings of what a pool does wrong.
+	complaintPause = 10 * time.Second
+	// unusedTime is for how long miners go on with a job when the next could not be used.
+	unusedTime = 10 * time.Second
 )
 
-// handle takes one line from the pool. An error ends the session.
+// handle takes one line from the pool. An error ends the session: it is one that nobody
+// can mine over. What merely breaks the letter of JSON or Stratum is mended or left out.
 func (s *Session) handle(line []byte) error {
-	var m message
-	if err := parseMessage(line, &m); err != nil {
-		if len(line) > 1 && line[0] == 0x15 && line[1] == 0x03 { // an alert of TLS
-			return fmt.Errorf("%w: it speaks TLS: write stratum+tls:// in its address", ErrProtocol)
+	for {
+		var m message
+		err := parseMessage(line, &m)
+		var rest []byte
+		if err != nil {
+			object, behind := mend(line)
+			if object == nil || parseMessage(object, &m) != nil {
+				return s.garbage(line, err)
+			}
+			s.complain("JSON that is none, mended", fmt.Errorf("%.64q", line))
+			rest = behind
 		}
-		return fmt.Errorf("%w: %w: %.64q", ErrProtocol, err, line)
+		s.nonsense = 0
+		if err := s.handleMessage(&m); err != nil {
+			return err
+		}
+		// Two messages on one line, perhaps.
+		if line = rest; len(line) == 0 || line[0] != '{' {
+			return nil
+		}
 	}
-	if len(m.method) == 0 || isNull(m.method) {
-		s.takeReply(&m)
+}
+
+// garbage leaves a line out, or says why the session cannot go on.
+func (s *Session) garbage(line []byte, err error) error {
+	err = fmt.Errorf("%w: %w: %.64q", ErrProtocol, err, line)
+	switch {
+	case len(line) > 1 && line[0] == 0x15 && line[1] == 0x03: // an alert of TLS
+		return fmt.Errorf("%w: it speaks TLS: write stratum+tls:// in its address", ErrProtocol)
+	case bytes.HasPrefix(line, []byte("HTTP/")), bytes.HasPrefix(line, []byte("SSH-")):
+		return fmt.Errorf("%w (is this the address of a Stratum pool?)", err)
+	}
+	if s.nonsense++; s.nonsense > maxNonsense {
+		return err
+	}
+	s.complain("a line that makes no sense, left out", err)
+	return nil
+}
+
+// complain warns of what a pool does wrong, not too often.
+func (s *Session) complain(what string, err error) {
+	if now := time.Now(); now.Sub(s.complained) >= complaintPause {
+		s.complained = now
+		s.log.Warn("the pool sends "+what, "error", err)
+		return
+	}
+	s.log.Debug("the pool sends "+what, "error", err)
+}
+
+func (s *Session) handleMessage(m *message) error {
+	method, _ := text(m.method)
+	if len(method) == 0 || m.params == nil && (m.result != nil || m.err != nil) && !isNull(m.id) {
+		s.takeReply(m) // some repeat the method in a reply
 		return nil
 	}
-	method, _ := text(m.method)
 	var err error
 	switch string(method) {
 	case "mining.notify":
@@ -65,7 +118,7 @@ func (s *Session) handle(line []byte) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrProtocol, method, err)
+		s.complain(string(method)+" that cannot be used, left out", err)
 	}
 	return nil
 }
@@ -86,14 +139,11 @@ func (s *Session) answerRaw(id []byte, rest string) {
 // takeReply gives a reply to the request that it belongs to: by id, or to the
 // oldest request if the pool does not echo ids.
 func (s *Session) takeReply(m *message) {
-	id := m.id
-	if content, ok := text(id); ok {
-		id = content
-	}
+	id, hasID := number(m.id)
 	s.mu.Lock()
 	found := -1
 	for i, p := range s.pending {
-		if isNull(id) || string(id) == string(appendUint(nil, p.id)) {
+		if isNull(m.id) || hasID && id == float64(p.id) {
 			found = i
 			break
 		}
@@ -105,7 +155,11 @@ func (s *Session) takeReply(m *message) {
 	p := s.pending[found]
 	s.pending = append(s.pending[:found], s.pending[found+1:]...)
 	s.mu.Unlock()
-	if err := replyError(m.err); err != nil {
+	err := replyError(m.err)
+	if reason, ok := text(m.reason); ok && err == nil && !truthy(m.result) {
+		err = reasonError(reason)
+	}
+	if err != nil {
 		p.done(nil, err)
 		return
 	}
@@ -120,27 +174,85 @@ func replyError(raw []byte) error {
 		return nil
 	case raw[0] == '[':
 		params := arrayOf(raw)
-		code, ok := number(params.next())
+		first := params.next()
+		code, ok := number(first)
 		if !ok {
+			if content, ok := text(first); ok && len(content) > 0 {
+				return reasonError(content)
+			}
 			return nil // []
 		}
 		content, _ := text(params.next())
-		return &Error{int(min(max(code, -1e6), 1e6)), printable(content, maxMessageText)}
+		return codedError(code, content)
 	case raw[0] == '{':
 		var e struct {
 			Code    float64 `json:"code"`
 			Message string  `json:"message"`
 		}
 		if json.Unmarshal(raw, &e) != nil {
-			return &Error{CodeOther, printable(raw, maxMessageText)}
+			return reasonError(raw)
 		}
-		return &Error{int(min(max(e.Code, -1e6), 1e6)), printable([]byte(e.Message), maxMessageText)}
+		return codedError(e.Code, []byte(e.Message))
 	}
 	content, ok := text(raw)
 	if !ok {
 		content = raw
 	}
-	return &Error{CodeOther, printable(content, maxMessageText)}
+	return reasonError(content)
+}
+
+func codedError(code float64, reason []byte) error {
+	if code == 0 && len(reason) == 0 {
+		return nil
+	}
+	e := &Error{int(min(max(code, -1e6), 1e6)), printable(reason, maxMessageText)}
+	if e.Code == CodeOther || e.Code == 0 || e.Code == -1 {
+		e.Code = codeOf(reason)
+	}
+	return e
+}
+
+// reasonError is a refusal in words alone.
+func reasonError(reason []byte) error {
+	return &Error{codeOf(reason), printable(reason, maxMessageText)}
+}
+
+// codeOf is the code that words stand for.
+func codeOf(reason []byte) int {
+	reason = bytes.ToLower(reason)
+	for _, known := range []struct {
+		words string
+		code  int
+	}{
+		{"stale", CodeStale},
+		{"job not found", CodeStale},
+		{"unknown-work", CodeStale},
+		{"unknown work", CodeStale},
+		{"invalid jobid", CodeStale},
+		{"invalid job id", CodeStale},
+		{"prevblk", CodeStale},
+		{"duplicate", CodeDuplicate},
+		{"low diff", CodeLowDifficulty},
+		{"above target", CodeLowDifficulty},
+		{"high-hash", CodeLowDifficulty},
+		{"low-diff", CodeLowDifficulty},
+		{"unauthorized", CodeUnauthorized},
+		{"not authorized", CodeUnauthorized},
+		{"not subscribed", CodeNotSubscribed},
+	} {
+		if bytes.Contains(reason, []byte(known.words)) {
+			return known.code
+		}
+	}
+	return CodeOther
+}
+
+// truthy reports whether a value means yes.
+func truthy(raw []byte) bool {
+	if content, ok := text(raw); ok {
+		raw = bytes.ToLower(content)
+	}
+	return string(raw) == "true" || string(raw) == "1" || string(raw) == "ok"
 }
 
 // configured takes the reply to mining.configure, whenever it comes.
@@ -157,10 +269,12 @@ func (s *Session) configured(result []byte, err error) {
 	s.setMask(mask)
 }
 
-func (s *Session) setMask(mask uint32) {
-	s.mask = mask & s.opts.VersionMask
-	if j := s.current.Job; j != nil && s.current.VersionMask != s.mask&^j.Version {
-		s.current.VersionMask, s.current.fixed = s.freeBits(j), s.mask&j.Version
+// setMask takes what the pool grants, which may be more than was asked for. A share's
+// version bits replace all of that (BIP 310).
+func (s *Session) setMask(granted uint32) {
+	s.granted, s.mask = granted, granted&s.opts.VersionMask
+	if j := s.current.Job; j != nil && (s.current.VersionMask != s.mask&^j.Version || s.current.fixed != granted&j.Version) {
+		s.current.VersionMask, s.current.fixed = s.freeBits(j), granted&j.Version
 		s.publish()
 	}
 }
@@ -172,7 +286,7 @@ func (s *Session) freeBits(j *Job) uint32 {
 		clear(s.fixedBits)
 	}
 	delete(s.fixedBits, j.ID)
-	if fixed := s.mask & j.Version; fixed != 0 {
+	if fixed := s.granted & j.Version; fixed != 0 {
 		s.fixedBits[j.ID] = fixed
 	}
 	return s.mask &^ j.Version
@@ -187,6 +301,9 @@ func (s *Session) subscribed(result []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.extranonce1, s.extranonce2Size, s.sessionID = sub.Extranonce1, sub.Extranonce2Size, sub.SessionID
+	if s.current.Job != nil { // pools may send a job before the reply
+		s.current.Extranonce1, s.current.Extranonce2Size = sub.Extranonce1, sub.Extranonce2Size
+	}
 	return nil
 }
 
@@ -227,14 +344,26 @@ func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
 	return e1, int(n2), nil
 }
 
+// takeDifficulty takes mining.set_difficulty, which holds from the next job on. A job that
+// came before any difficulty, or with one that cannot be mined at, gets the first.
 func (s *Session) takeDifficulty(raw []byte) error {
 	d, err := ParseDifficulty(raw)
-	if err != nil {
-		return err
+	params := arrayOf(raw)
+	if _, isNumber := number(params.next()); err != nil && !isNumber {
+		return err // it says nothing
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.difficulty = d
+	if err != nil {
+		s.difficulty, s.told = 0, true
+		s.trouble = fmt.Errorf("mining.set_difficulty: %w: waiting for another one", err)
+		return err
+	}
+	if s.current.Job != nil && (!s.told || !s.current.Difficulty.Valid()) {
+		s.current.Difficulty = d
+		s.publish()
+	}
+	s.difficulty, s.told = d, true
 	return nil
 }
 
@@ -265,33 +394,47 @@ func (s *Session) takeMask(raw []byte) error {
 	return nil
 }
 
-// takeReconnect ends the session so that it is made again, to the same place: a
-// pool's, or a forger's, word is not enough to take the hash rate elsewhere.
+// takeReconnect ends the session so that it is made again, to the same host: a pool's, or
+// a forger's, word is not enough to take the hash rate elsewhere.
 func (s *Session) takeReconnect(raw []byte) error {
 	params := arrayOf(raw)
-	host, _ := text(params.next())
-	params.next()
+	name, _ := text(params.next())
+	port, _ := number(params.next())
 	wait, _ := number(params.next())
-	s.mu.Lock()
-	s.reconnectWait = time.Duration(min(max(wait, 0), maxReconnectSec) * float64(time.Second))
-	s.mu.Unlock()
-	if len(host) > 0 {
-		s.log.Warn("client.reconnect names a host; connecting to the configured one instead", "host", printable(host, 255))
-	}
-	return ErrReconnect
-}
-
-// takeJob takes mining.notify.
-func (s *Session) takeJob(raw []byte) error {
-	j, err := parseJob(raw)
+	address, _, err := ParseURL(s.opts.URL)
 	if err != nil {
 		return err
 	}
-	if skew := time.Until(time.Unix(int64(j.Time), 0)); s.opts.MaxClockSkew > 0 && skew.Abs() > s.opts.MaxClockSkew {
-		return fmt.Errorf("the job's time is %v off this machine's clock, more than %v: check the clock", skew.Round(time.Second), s.opts.MaxClockSkew)
+	host, _, _ := net.SplitHostPort(address)
+	s.mu.Lock()
+	s.reconnectWait = time.Duration(min(max(wait, 0), maxReconnectSec) * float64(time.Second))
+	if same := len(name) == 0 || strings.EqualFold(string(name), host); !same {
+		s.log.Warn("client.reconnect names a host; connecting to the configured one instead", "host", printable(name, 255))
+	} else if port == float64(uint16(port)) && port > 0 {
+		s.reconnectTo = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	s.mu.Unlock()
+	return ErrReconnect
+}
+
+// takeJob takes mining.notify. One that cannot be used is left out: miners go on with the
+// one before for a while (see waitOut).
+func (s *Session) takeJob(raw []byte) error {
+	j, err := parseJob(raw)
+	if err == nil {
+		if skew := time.Until(time.Unix(int64(j.Time), 0)); s.opts.MaxClockSkew > 0 && skew.Abs() > s.opts.MaxClockSkew {
+			err = fmt.Errorf("the job's time is %v off this machine's clock, more than %v: check the clock", skew.Round(time.Second), s.opts.MaxClockSkew)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil {
+		s.trouble = fmt.Errorf("mining.notify: %w: waiting for another job", err)
+		if s.unused.IsZero() && !emptyArray(raw) {
+			s.unused = time.Now()
+		}
+		return err
+	}
 	if s.current.Job == nil || string(s.current.Extranonce1) != string(s.extranonce1) ||
 		s.current.Extranonce2Size != s.extranonce2Size || s.current.Job.PrevBlock != j.PrevBlock {
 		j.Clean = true
@@ -299,15 +442,50 @@ func (s *Session) takeJob(raw []byte) error {
 	s.current = Assignment{
 		Job: j, Extranonce1: s.extranonce1, Extranonce2Size: s.extranonce2Size,
 		Difficulty: s.difficulty, VersionMask: s.freeBits(j), Generation: s.current.Generation,
-		fixed: s.mask & j.Version,
+		fixed: s.granted & j.Version,
+	}
+	s.unused = time.Time{}
+	if s.difficulty.Valid() {
+		s.trouble = nil
+	} else {
+		s.withdraw()
 	}
 	s.publish()
 	return nil
 }
 
-// publish hands the current assignment over; s is locked.
+func emptyArray(raw []byte) bool {
+	walk := arrayOf(raw)
+	return walk.next() == nil
+}
+
+// waitOut withdraws the present job when the pool has sent what cannot be used instead of
+// a newer one for a while. s is locked.
+func (s *Session) waitOut() {
+	if !s.unused.IsZero() && time.Since(s.unused) > unusedTime {
+		s.unused = time.Time{}
+		s.withdraw()
+	}
+}
+
+// withdraw takes the work back; s is locked.
+func (s *Session) withdraw() {
+	if s.dialed && s.ctx.Err() == nil {
+		s.log.Warn("there is nothing to mine at the pool", "error", s.trouble)
+		s.published = false
+		s.latest.put(Assignment{Generation: s.current.Generation})
+	}
+}
+
+// publish hands the current assignment over, if it can be mined at; s is locked.
 func (s *Session) publish() {
-	if s.dialed && s.current.Job != nil && s.ctx.Err() == nil {
+	if s.dialed && s.current.Job != nil && s.current.Difficulty.Valid() && s.ctx.Err() == nil {
+		if !s.published && !s.current.Job.Clean { // nobody has work that it could go on with
+			clean := *s.current.Job
+			clean.Clean = true
+			s.current.Job = &clean
+		}
+		s.trouble, s.published = nil, true
 		s.latest.put(s.current)
 	}
 }
@@ -317,10 +495,10 @@ func parseJob(raw []byte) (*Job, error) {
 	params := arrayOf(raw)
 	id, prev, coinbase1, coinbase2 := params.next(), params.next(), params.next(), params.next()
 	branch, version, nbits, ntime, clean := params.next(), params.next(), params.next(), params.next(), params.next()
-	if clean == nil {
+	if ntime == nil {
 		return nil, fmt.Errorf("fewer than 9 params")
 	}
-	j := &Job{Clean: string(clean) == "true"}
+	j := &Job{Clean: clean == nil || truthy(clean)} // without a word it is the safe one
 	name, ok := text(id)
 	if !ok { // a number, from some pools
 		name = id
@@ -343,7 +521,7 @@ func parseJob(raw []byte) (*Job, error) {
 	if j.Coinbase2, err = parseHex(coinbase2); err != nil {
 		return nil, fmt.Errorf("coinb2: %w", err)
 	}
-	if len(branch) == 0 || branch[0] != '[' {
+	if !isNull(branch) && branch[0] != '[' {
 		return nil, fmt.Errorf("merkle branch %.80q: want an array", branch)
 	}
 	walk := arrayOf(branch)

@@ -3,12 +3,13 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"syscall"
+
+	"lode/stratum"
 )
 
 // Conditions of a node that callers tell apart, found with errors.Is.
@@ -61,15 +62,15 @@ func (e *RPCError) Is(target error) bool {
 // repeats in its errors is dropped: the caller names the node.
 func transportError(ctx context.Context, err error) error {
 	var (
-		unknownCA *x509.UnknownAuthorityError
-		hostname  *x509.HostnameError
-		record    tls.RecordHeaderError
-		certErr   *tls.CertificateVerificationError
-		timeout   net.Error
+		record  tls.RecordHeaderError
+		timeout net.Error
 	)
 	var inner error = err
 	if e := errors.Unwrap(err); e != nil {
 		inner = e
+	}
+	if fault, ok := stratum.CertificateFault(err, "the node's CA (rpc.cert of btcd)"); ok {
+		return fmt.Errorf("%w: %s", ErrUnreachable, fault)
 	}
 	switch {
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
@@ -78,8 +79,6 @@ func transportError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: connection refused: is it running, and is this its RPC address?", ErrUnreachable)
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: it does not speak TLS: write http:// in its address", ErrUnreachable)
-	case errors.As(err, &unknownCA), errors.As(err, &hostname), errors.As(err, &certErr):
-		return fmt.Errorf("%w: %v: give its certificate (rpc.cert of btcd) as the node's CA", ErrUnreachable, inner)
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: no answer in time", ErrUnreachable)
 	default:

@@ -1,0 +1,83 @@
+package stratum
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCertificateFaults has pools with certificates that are wrong in one way each: the
+// error says in which, and what to do.
+func TestCertificateFaults(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopback := []net.IP{net.IPv4(127, 0, 0, 1)}
+	for name, c := range map[string]struct {
+		form    x509.Certificate
+		trusted bool   // it is given as CA
+		want    string // "": it is taken
+	}{
+		"right":                    {form: x509.Certificate{IPAddresses: loopback}, trusted: true},
+		"right, unknown":           {form: x509.Certificate{IPAddresses: loopback}, want: "signed by itself (CN=127.0.0.1): give it as the pool's CA"},
+		"no SAN":                   {trusted: true, want: `has no subject alternative name, and its common name "127.0.0.1" does not count: it must be made anew with "127.0.0.1"`},
+		"no SAN, unknown":          {want: "no subject alternative name"},
+		"of another host":          {form: x509.Certificate{DNSNames: []string{"pool.example", "b.example"}, IPAddresses: []net.IP{net.IPv4(10, 0, 0, 1)}}, trusted: true, want: `is for pool.example, b.example, 10.0.0.1, not for "127.0.0.1"`},
+		"expired":                  {form: x509.Certificate{IPAddresses: loopback, NotAfter: time.Now().Add(-time.Hour)}, trusted: true, want: "has expired"},
+		"not valid yet":            {form: x509.Certificate{IPAddresses: loopback, NotBefore: time.Now().Add(time.Hour)}, trusted: true, want: "is not valid yet"},
+		"for clients, not servers": {form: x509.Certificate{IPAddresses: loopback, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, trusted: true, want: "its certificate is not valid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			form := c.form
+			form.SerialNumber, form.Subject = big.NewInt(1), pkix.Name{CommonName: "127.0.0.1"}
+			if form.NotAfter.IsZero() {
+				form.NotAfter = time.Now().Add(2 * time.Hour)
+			}
+			if form.NotBefore.IsZero() {
+				form.NotBefore = time.Now().Add(-2 * time.Hour)
+			}
+			der, err := x509.CreateCertificate(rand.Reader, &form, &form, &key.PublicKey, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_ = conn.(*tls.Conn).Handshake()
+					conn.Close()
+				}
+			}()
+			o := ClientOptions{URL: "stratum+tls://" + l.Addr().String(), User: "me", Timeout: 5 * time.Second}
+			if c.trusted {
+				o.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+			}
+			_, err = Dial(t.Context(), o)
+			var bad *tls.CertificateVerificationError
+			switch {
+			case c.want == "" && errors.As(err, &bad):
+				t.Errorf("not taken: %v", err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
