@@ -66,7 +66,7 @@ func (p *Proxy) newAPI() *api.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{p})
 	version.Register(registry)
-	s := api.New()
+	s := api.New(p.config.API)
 	s.Cheap("GET /healthz", p.serveHealth)
 	s.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
 	s.JSON("/api/v1/status", func() any { return p.apiStatus() })

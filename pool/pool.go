@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"lode/pool/api"
 	"lode/stratum"
 )
 
@@ -70,6 +71,8 @@ type Config struct {
 	Limits stratum.Limits
 	// ServeTransactions answers mining.get_transactions.
 	ServeTransactions bool
+	// API is what the HTTP API puts up with.
+	API api.Limits
 	// NotifyFrom are the networks that POST /notify is taken from; nil: this machine.
 	NotifyFrom []netip.Prefix
 	// ProxyFrom are balancers that send PROXY protocol headers.

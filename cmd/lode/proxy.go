@@ -2,13 +2,16 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
 	"strings"
 	"time"
 
+	"lode/executor/boundlog"
 	"lode/pool"
+	"lode/pool/api"
 	"lode/pool/workers"
 	"lode/stratum"
 )
@@ -67,6 +70,9 @@ type proxyFlags struct {
 	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
 	GetTransactions  bool          `help:"Answer mining.get_transactions."`
+	APIConnections   int           `name:"api-connections" help:"Open connections of the HTTP API; one more closes the oldest that is not being answered." default:"128" placeholder:"N"`
+	APIRequests      int           `name:"api-requests" help:"Requests at the HTTP API at once; half of the connections at most." default:"64" placeholder:"N"`
+	APITime          time.Duration `name:"api-time" help:"Time for an answer of the HTTP API." default:"20s" placeholder:"DURATION"`
 	NotifyFrom       []string      `help:"Networks that may POST /notify; default: this machine." placeholder:"CIDR"`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
 
@@ -95,6 +101,10 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		return config, err
 	}
 	config.Limits, config.ServeTransactions = f.Limit, f.GetTransactions
+	config.API = api.Limits{Connections: f.APIConnections, Requests: f.APIRequests, AnswerTime: f.APITime}
+	if f.APIConnections < 1 || f.APIRequests < 1 || f.APITime <= 0 {
+		return config, usagef("--api-connections, --api-requests, --api-time: want more than 0")
+	}
 	config.Limits.ZeroIsNone()
 	if err := config.Limits.Check(); err != nil {
 		return config, usagef("%w", err)
@@ -214,6 +224,7 @@ func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	if err != nil {
 		return err
 	}
+	config.Logger = boundLog(config.Logger)
 	p, err := pool.New(config)
 	if err != nil {
 		return &usageError{err}
@@ -221,6 +232,12 @@ func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	stop := notifyOnSignal(p.Notify)
 	defer stop()
 	return p.Run(env.ctx)
+}
+
+// boundLog leaves out lines that come too often: strangers can bring some about without
+// end.
+func boundLog(log *slog.Logger) *slog.Logger {
+	return slog.New(boundlog.NewHandler(log.Handler(), boundlog.Limits{Burst: 50}))
 }
 
 // proxyCheckCmd is `lode proxy check`.

@@ -18,12 +18,33 @@ import (
 	"time"
 )
 
+// Limits are what a Server puts up with. Zero values are the defaults that the fields
+// name; there is no way to be without.
+type Limits struct {
+	// Connections that are open: monitoring has a few. One more closes the oldest that is
+	// not being answered. 0: 128.
+	Connections int
+	// Requests that are answered or wait for their turn; 0: 64. There is no use in more of
+	// them than half of the connections.
+	Requests int
+	// AnswerTime is for one answer, with its request; 0: 20 s.
+	AnswerTime time.Duration
+}
+
+func (l *Limits) setDefaults() {
+	if l.Connections <= 0 {
+		l.Connections = 128
+	}
+	if l.Requests <= 0 {
+		l.Requests = 64
+	}
+	l.Requests = min(l.Requests, max(l.Connections/2, 1))
+	if l.AnswerTime <= 0 {
+		l.AnswerTime = 20 * time.Second
+	}
+}
+
 const (
-	// maxConns are the open connections: monitoring has a few. One more closes the
-	// oldest that is not being answered.
-	maxConns = 128
-	// maxRequests are those that are answered or wait for their turn.
-	maxRequests = 64
 	// PageSize is how many entries a page of a list has at most, and without ?limit=.
 	PageSize = 1000
 	// piece is how many entries of a page are made at a time.
@@ -31,7 +52,6 @@ const (
 
 	headerTime = 5 * time.Second
 	bodyTime   = 10 * time.Second
-	answerTime = 20 * time.Second
 	idleTime   = time.Minute
 	maxHeader  = 16 << 10
 	maxBody    = 4 << 10
@@ -40,6 +60,7 @@ const (
 // Server answers requests. Register all routes before Serve.
 type Server struct {
 	mux      *http.ServeMux
+	limits   Limits
 	requests chan struct{} // holds one for each that is answered or waits
 	turn     chan struct{} // held while an answer is computed
 	crossing *http.CrossOriginProtection
@@ -47,10 +68,12 @@ type Server struct {
 }
 
 // New makes a server without routes.
-func New() *Server {
+func New(limits Limits) *Server {
+	limits.setDefaults()
 	return &Server{
-		mux: http.NewServeMux(), requests: make(chan struct{}, maxRequests), turn: make(chan struct{}, 1),
-		crossing: http.NewCrossOriginProtection(), door: door{most: maxConns},
+		limits: limits,
+		mux:    http.NewServeMux(), requests: make(chan struct{}, limits.Requests), turn: make(chan struct{}, 1),
+		crossing: http.NewCrossOriginProtection(), door: door{most: limits.Connections},
 	}
 }
 
@@ -68,7 +91,7 @@ func (s *Server) compute(ctx context.Context, f func()) bool {
 	return true
 }
 
-// limited refuses requests beyond maxRequests.
+// limited refuses requests beyond Limits.Requests.
 func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -256,7 +279,7 @@ func localHost(host string) bool {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler: s.door.answering(http.MaxBytesHandler(s.mux, maxBody)), ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime,
-		WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		WriteTimeout: s.limits.AnswerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ConnState: s.door.leave, ConnContext: s.door.enter,
 	}
 	stopped := make(chan struct{})

@@ -65,7 +65,7 @@ func request(t testing.TB, method, url string, header ...string) (status int, h 
 
 func TestPages(t *testing.T) {
 	var list Slice[int]
-	s := New()
+	s := New(Limits{})
 	s.List("/list", func() List { return list })
 	address := serve(t, s)
 	for _, c := range []struct {
@@ -110,7 +110,7 @@ func TestPages(t *testing.T) {
 func TestPost(t *testing.T) {
 	var done atomic.Int64
 	count := func() { done.Add(1) }
-	s := New()
+	s := New(Limits{})
 	s.Post("/here", nil, count)
 	s.Post("/there", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, count)
 	s.Post("/all", []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, count)
@@ -145,10 +145,10 @@ func TestPost(t *testing.T) {
 
 // Connections that somebody holds open shut nobody out.
 func TestOpenConnections(t *testing.T) {
-	s := New()
+	s := New(Limits{})
 	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
-	for i := range 3 * maxConns {
+	for i := range 3 * 128 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -157,7 +157,7 @@ func TestOpenConnections(t *testing.T) {
 		if i%2 == 0 {
 			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ") // and no more
 		}
-		if i%maxConns == maxConns-1 {
+		if i%128 == 127 {
 			if status, _, _ := request(t, "GET", "http://"+address+"/healthz"); status != http.StatusOK {
 				t.Fatalf("after %d connections: %d", i+1, status)
 			}
@@ -165,7 +165,7 @@ func TestOpenConnections(t *testing.T) {
 	}
 	s.door.mu.Lock()
 	defer s.door.mu.Unlock()
-	if s.door.order.Len() > maxConns || len(s.door.conns) != s.door.order.Len() {
+	if s.door.order.Len() > 128 || len(s.door.conns) != s.door.order.Len() {
 		t.Errorf("%d connections, %d known", s.door.order.Len(), len(s.door.conns))
 	}
 }
@@ -182,7 +182,7 @@ func (m manyBytes) At(int) any {
 // Readers that do not read cost little memory, and those who read are served.
 func TestSlowReaders(t *testing.T) {
 	var made atomic.Int64
-	s := New()
+	s := New(Limits{})
 	s.List("/list", func() List { return manyBytes{&made} })
 	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
@@ -217,7 +217,7 @@ func TestSlowReaders(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	hold := make(chan struct{})
-	s := New()
+	s := New(Limits{})
 	s.Handle("GET /slow", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
 	s.Handle("POST /body", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -236,10 +236,10 @@ func TestBounds(t *testing.T) {
 		t.Errorf("long body: %d", response.StatusCode)
 	}
 	var wg sync.WaitGroup
-	for range maxRequests {
+	for range 64 {
 		wg.Go(func() { request(t, "GET", "http://"+address+"/slow") })
 	}
-	for end := time.Now().Add(20 * time.Second); len(s.requests) < maxRequests; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); len(s.requests) < 64; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d requests are under way", len(s.requests))
 		}
@@ -254,7 +254,7 @@ func TestBounds(t *testing.T) {
 
 // A client that has gone gives its turn up.
 func TestTurns(t *testing.T) {
-	s := New()
+	s := New(Limits{})
 	s.turn <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -55,7 +55,7 @@ func (d *door) leave(conn net.Conn, state http.ConnState) {
 }
 
 // makeRoom closes a connection. Those that are being answered are fewer than most: see
-// maxRequests.
+// Limits.Requests.
 func (d *door) makeRoom() {
 	for e := d.order.Front(); e != nil; e = e.Next() {
 		if v := e.Value.(*visit); v.answers == 0 {
