@@ -119,7 +119,7 @@ func (p *Proxy) serveHealth(w http.ResponseWriter, _ *http.Request) {
 
 func (p *Proxy) apiStatus() apiStatus {
 	s := p.Status()
-	where := p.place.Load()
+	where := p.space.Load()
 	return apiStatus{
 		Ready: s.Ready, Draining: p.draining.Load(), Network: s.Network, Upstream: s.Upstream, Height: s.Height,
 		Connections: s.Connections, Hashrate: s.Hashrate,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/jobs"
 	"lode/pool/node"
 	"lode/pool/upstream"
 )
@@ -31,15 +32,11 @@ type report struct {
 	source int
 }
 
-// work is new work, with the extranonce space to search it in (nil: our own).
-func (r *report) work(w *work, where *place) {
-	if where == nil {
-		where = r.p.home
-	}
-	w.place = where
+// work is new work.
+func (r *report) work(w *jobs.Work) {
 	r.p.news(func(now time.Time, a *upstream.Arbiter) {
 		a.Give(now, r.source, upstream.Work{
-			Tip: w.prev, Height: w.height, Bits: w.bits, Time: w.time, MinTime: w.minTime, Made: w,
+			Tip: w.Prev, Height: w.Height, Bits: w.Bits, Time: w.Time, MinTime: w.MinTime, Made: w,
 		})
 	})
 }
@@ -103,9 +100,9 @@ func (p *Proxy) choose() {
 	}
 	switch {
 	case d.Publish:
-		w := d.Work.Made.(*work)
+		w := d.Work.Made.(*jobs.Work)
 		if d.Switched {
-			p.log.Info("mining for upstream", "upstream", p.sources[d.Active].url(), "height", w.height)
+			p.log.Info("mining for upstream", "upstream", p.sources[d.Active].url(), "height", w.Height)
 		}
 		p.publish(w)
 	case idle && p.working.CompareAndSwap(true, false):

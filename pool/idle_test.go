@@ -13,6 +13,7 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/jobs"
 	"lode/stratum"
 )
 
@@ -83,12 +84,12 @@ func (m *quietMiner) login() {
 	m.until(`"id":2`)
 }
 
-func quietWork(p *Proxy, now time.Time) *work {
+func quietWork(p *Proxy, now time.Time) *jobs.Work {
 	network, _ := stratum.TargetFromBits(0x1d00ffff)
-	return &work{
-		prev: chainhash.Hash{1}, bits: 0x1d00ffff, network: network, networkDifficulty: 1, version: 0x20000000,
-		time: uint32(now.Unix()), minTime: uint32(now.Unix()) - 100, since: now, place: p.home,
-		pool: &poolWork{
+	return &jobs.Work{
+		Prev: chainhash.Hash{1}, Bits: 0x1d00ffff, Network: network, NetworkDifficulty: 1, Version: 0x20000000,
+		Time: uint32(now.Unix()), MinTime: uint32(now.Unix()) - 100, Since: now, Space: p.home,
+		Origin: &poolWork{
 			from: &poolSource{p: p}, difficulty: 1,
 			assignment: stratum.Assignment{Job: &stratum.Job{Coinbase1: make([]byte, 60), Coinbase2: make([]byte, 60)}, Extranonce2Size: 12},
 		},
@@ -110,7 +111,7 @@ func TestQuietUpstream(t *testing.T) {
 		p.sendAway(*now)
 	}
 	up := &report{p, 0}
-	up.work(quietWork(p, *now), nil)
+	up.work(quietWork(p, *now))
 	m := dial()
 	m.login()
 	first := m.until("mining.notify")
@@ -167,7 +168,7 @@ func TestQuietUpstream(t *testing.T) {
 	if reply := late.until(`"id":1`); !strings.Contains(reply, "No work") {
 		t.Errorf("a miner came in without work: %s", reply)
 	}
-	up.work(quietWork(p, *now), nil)
+	up.work(quietWork(p, *now))
 	back := dial()
 	back.login()
 	back.until("mining.notify")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lode/pool/jobs"
 	"lode/pool/vardiff"
 	"lode/stratum"
 )
@@ -69,7 +70,7 @@ func TestNobodyElse(t *testing.T) {
 			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
 			advance := setClock(p)
 			dial := serveBench(t, p)
-			(&report{p, 0}).work(quietWork(p, *now), nil)
+			(&report{p, 0}).work(quietWork(p, *now))
 			honest, hostile := dial(), []*quietMiner{dial(), dial()}
 			honest.login()
 			notify := honest.until("mining.notify")
@@ -85,7 +86,7 @@ func TestNobodyElse(t *testing.T) {
 					}
 				})
 			}
-			jobs := p.jobs.made()
+			before := p.jobs.Made()
 			for i := range 1200 {
 				m := hostile[i%len(hostile)]
 				m.send(line(i) + "\n")
@@ -97,15 +98,12 @@ func TestNobodyElse(t *testing.T) {
 				m.send(`{"id":"the end","method":"mining.ping"}` + "\n")
 			}
 			reading.Wait()
-			if made := p.jobs.made(); made != jobs {
-				t.Errorf("%d jobs were made", made-jobs)
+			if made := p.jobs.Made(); made != before {
+				t.Errorf("%d jobs were made", made-before)
 			}
-			j := p.jobs.latest()
-			j.mu.Lock()
-			if n := len(j.variants); n > editions {
-				t.Errorf("%d variants of the job, want at most %d", n, editions)
+			if n := p.jobs.Latest().Variants(); n > jobs.Editions {
+				t.Errorf("%d variants of the job, want at most %d", n, jobs.Editions)
 			}
-			j.mu.Unlock()
 			if reply := honest.submitted(notify, 1); !strings.Contains(reply, "true") {
 				t.Errorf("the honest miner's share: %s", reply)
 			}
@@ -120,7 +118,7 @@ func TestSameWish(t *testing.T) {
 	p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
 	advance := setClock(p)
 	dial := serveBench(t, p)
-	(&report{p, 0}).work(quietWork(p, *now), nil)
+	(&report{p, 0}).work(quietWork(p, *now))
 	m := dial()
 	m.login()
 	m.until("mining.notify")
@@ -162,15 +160,15 @@ func TestEditions(t *testing.T) {
 			advance := setClock(p)
 			dial := serveBench(t, p)
 			if kind == "pool" {
-				(&report{p, 0}).work(quietWork(p, *now), nil)
+				(&report{p, 0}).work(quietWork(p, *now))
 			} else {
 				notify(t, p, templateReply(0))
-				p.jobs.latest().place = p.home
+				p.jobs.Latest().Space = p.home
 			}
 			m := dial()
 			m.login()
 			lines := []string{m.until("mining.notify")}
-			for i := 1; i < editions; i++ {
+			for i := 1; i < jobs.Editions; i++ {
 				advance(20 * time.Second)
 				m.send(fmt.Sprintf(`{"method":"mining.suggest_difficulty","params":[%g]}`+"\n", 1e-3*float64(1+i%2)))
 				m.until("set_difficulty")
@@ -203,31 +201,11 @@ func TestEditions(t *testing.T) {
 			m.send(`{"method":"mining.suggest_difficulty","params":[0.007]}` + "\n")
 			m.silent()
 			p.publishing.Lock()
-			p.broadcast(p.jobs.add(p.now(), p.jobs.latest().again(p.now()), false))
+			p.broadcast(p.jobs.Add(p.now(), p.jobs.Latest().Again(p.now()), false))
 			p.publishing.Unlock()
 			m.until(`set_difficulty","params":[0.007]`)
 			m.until("mining.notify")
 		})
-	}
-}
-
-func TestJobKeys(t *testing.T) {
-	for _, number := range []uint64{1, 2, 35, 1 << 32, 1<<32 + 12345} {
-		for edition := range editions {
-			key := keyOf(number, edition)
-			got, ok := parseKey(key.id())
-			if !ok || got != key || got.number() != number || got.edition() != edition || len(key.id()) > 16 {
-				t.Errorf("job %d, edition %d: id %s is %d (%v)", number, edition, key.id(), got, ok)
-			}
-		}
-	}
-	for _, id := range []string{"", "0", "01", "A", "1 ", "1.5", "-1", "zzzzzzzzzzzzz", strings.Repeat("1", 64), "\x00", "é"} {
-		if key, ok := parseKey(id); ok {
-			t.Errorf("%q is job %d", id, key)
-		}
-	}
-	if n := testing.AllocsPerRun(100, func() { parseKey("no such job") }); n > 0 {
-		t.Errorf("%v allocations for an id that is none", n)
 	}
 }
 
@@ -243,11 +221,10 @@ func TestBlockInAnyCase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, _ := bench(t, Config{})
 			j := inject(t, p, &v.job, v.mask, true)
-			j.place = p.home
 			s := loggedIn(p, 1e-9)
 			s.lease.Extranonce = unhex(t, v.e1)
 			in := v.share
-			in.Worker, in.JobID, in.Extranonce2 = "w", j.key(0).id(), unhex(t, v.e2)
+			in.Worker, in.JobID, in.Extranonce2 = "w", j.Key(0).ID(), unhex(t, v.e2)
 			change(p, s, &in)
 			if in.Worker == "x" {
 				p.strayShare(s, &in)
@@ -262,8 +239,8 @@ func TestBlockInAnyCase(t *testing.T) {
 				p.strayShare(s, &in)
 				p.submitBatch(s, []*stratum.Submission{{Share: in}})
 			}
-			if p.foundCount > 1 {
-				t.Errorf("the block was counted %d times", p.foundCount)
+			if p.brake.count > 1 {
+				t.Errorf("the block was counted %d times", p.brake.count)
 			}
 		})
 	}
@@ -286,7 +263,7 @@ func TestResumedDifficulty(t *testing.T) {
 			p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
 			setClock(p)
 			dial := serveBench(t, p)
-			(&report{p, 0}).work(quietWork(p, *now), nil)
+			(&report{p, 0}).work(quietWork(p, *now))
 			m := dial()
 			m.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["w","x"]}` + "\n")
 			var reply struct{ Result []json.RawMessage }
@@ -305,7 +282,7 @@ func TestResumedDifficulty(t *testing.T) {
 			m.until("mining.notify")
 			if closed {
 				_ = m.Close()
-				for p.place.Load().Leased() > 0 && p.server.Stats().Connections.Load() > 0 {
+				for p.space.Load().Leased() > 0 && p.server.Stats().Connections.Load() > 0 {
 					time.Sleep(time.Millisecond)
 				}
 			}

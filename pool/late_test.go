@@ -41,17 +41,17 @@ func TestLateBlocks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := newNodeWork(0, bounded, made, stratum.DefaultVersionMask, time.Time{})
+			w, err := newNodeWork(0, bounded, &nodeWork{made: made}, stratum.DefaultVersionMask, time.Time{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, ntime := range c.good {
-				if err := w.timeError(ntime); err != nil {
+				if err := w.TimeError(ntime); err != nil {
 					t.Errorf("time %+d of the limit: %v", int64(ntime)-limit, err)
 				}
 			}
 			for _, ntime := range c.bad {
-				if w.timeError(ntime) == nil {
+				if w.TimeError(ntime) == nil {
 					t.Errorf("time %+d of the limit was taken", int64(ntime)-limit)
 				}
 			}

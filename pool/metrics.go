@@ -84,11 +84,11 @@ func (c collector) upstreams(counter, gauge emit) {
 	s := c.p.Status()
 	gauge(truth(s.Ready), "ready", "Whether miners get valid work.")
 	gauge(float64(s.Height), "height", "Height of the block that is mined.")
-	where := c.p.place.Load()
+	where := c.p.space.Load()
 	gauge(float64(where.Leased()), "extranonces_leased", "Extranonce1 values that are leased.")
 	gauge(float64(where.Capacity()), "extranonces_capacity", "Extranonce1 values that there are.")
 	counter(float64(c.p.turnedAway.Load()), "extranonces_refused_total", "Miners that were turned away because no extranonce1 value was free.")
-	counter(float64(c.p.jobs.made()), "jobs_total", "Jobs made since the start.")
+	counter(float64(c.p.jobs.Made()), "jobs_total", "Jobs made since the start.")
 }
 
 func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {

@@ -56,16 +56,16 @@ func notify(t testing.TB, p *Proxy, reply []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newNodeWork(0, tpl, made, p.mask(), since)
+	w, err := newNodeWork(0, tpl, p.nodeOrigin(made, script), p.mask(), since)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.script = script
-	v, err := p.jobs.add(p.now(), w, true).variant(ownExtranonceSize, 0)
+	w.Space = p.home
+	v, err := p.jobs.Add(p.now(), w, true).Variant(ownExtranonceSize, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v.line(true).Line()
+	return v.Line(true).Line()
 }
 
 // BenchmarkTemplateToNotify is from the reply to getblocktemplate in memory to the
@@ -127,7 +127,7 @@ func TestFixedTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, ntime := range []uint32{99, 100, 101} {
-			if err := w.timeError(ntime); (err != nil) != want[i] {
+			if err := w.TimeError(ntime); (err != nil) != want[i] {
 				t.Errorf("time %d, fixed %v: %v", ntime, fixed, err)
 			}
 		}
@@ -141,7 +141,7 @@ func TestRequiredBits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := stratum.DefaultVersionMask &^ tpl.RequiredBits; w.mask != want || w.version != 0x20404000 {
-		t.Errorf("mask %08x, version %08x; want mask %08x, version 20404000", w.mask, w.version, want)
+	if want := stratum.DefaultVersionMask &^ tpl.RequiredBits; w.Mask != want || w.Version != 0x20404000 {
+		t.Errorf("mask %08x, version %08x; want mask %08x, version 20404000", w.Mask, w.Version, want)
 	}
 }

@@ -80,8 +80,8 @@ func (p *Proxy) pageDocument(ranking api.List) pageDocument {
 			d.Stratum = append(d.Stratum, address)
 		}
 	}
-	if j := p.jobs.latest(); j != nil {
-		d.Difficulty = j.networkDifficulty
+	if j := p.jobs.Latest(); j != nil {
+		d.Difficulty = j.NetworkDifficulty
 	}
 	all := uint64(0)
 	for _, t := range total.Tallies {

@@ -4,6 +4,40 @@
 //
 //	p, err := pool.New(pool.Config{…})
 //	err = p.Run(ctx)
+//
+// # Rooms
+//
+// What can be said without I/O is in packages of its own, tested alone:
+//
+//	jobs      what miners search, and the table of what shares may come for
+//	judge     what a share is worth
+//	share     difficulty of a hash, duplicates
+//	space     extranonce1 values and who has them
+//	vardiff   the difficulty of a miner
+//	upstream  the arbiter over what all upstreams say
+//	template  getblocktemplate to coinbase, branch and block
+//	accounts  shares by worker
+//
+// api serves HTTP at a bounded cost; blocks, journal and node see to it that a found block reaches the chain. This package
+// ties them together: Proxy is the stratum.Handler (session.go, submit.go), the way of work
+// from a source to the miners (source.go, poolsource.go, arbiter.go, publish.go) and of
+// a block from a miner to the keeper (found.go).
+//
+// # Words
+//
+//	upstream, source  a node or pool of the list; source is the code for one
+//	work, job, edition, key, variant  see package jobs
+//	session           what is known of one connection of a miner
+//	space, lease      see package space; a holding is a lease with what was found in it
+//	former            a holding that the session had before its upstream changed
+//	past              what a session leaves for the connection that resumes it
+//	told              the difficulty that the miner was sent last
+//
+// # Locks
+//
+// Proxy.publishing may be held when Proxy.stateMu or a session.mu is taken, those two
+// never together, nor two of session.mu. Locks inside of the rooms come last: nobody is
+// called while they are held.
 package pool
 
 import (

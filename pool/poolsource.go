@@ -12,11 +12,12 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/jobs"
 	"lode/pool/space"
 	"lode/stratum"
 )
 
-// poolWork is the part of work that a pool gave.
+// poolWork is the part of work that a pool gave. It implements jobs.Origin.
 type poolWork struct {
 	from       *poolSource
 	assignment stratum.Assignment
@@ -32,21 +33,32 @@ const (
 	maxHaste = 16
 )
 
-// capDifficulty lowers a difficulty to what the pool asks for, so that no share that it
+// CapDifficulty lowers a difficulty to what the pool asks for, so that no share that it
 // would take is withheld; but not to where miners would drown in their shares.
-func (w *poolWork) capDifficulty(d float64) float64 {
+func (w *poolWork) CapDifficulty(d float64) float64 {
 	return min(d, max(w.difficulty, d/maxHaste))
 }
 
-// fill completes a downstream job; size is that of the whole extranonce.
-func (w *poolWork) fill(j *stratum.Job, size int) error {
+// Template implements jobs.Origin: it is the pool's, whatever the key.
+func (w *poolWork) Template(size int, _ jobs.Key) (jobs.Template, error) {
 	a := &w.assignment
 	if want := len(a.Extranonce1) + a.Extranonce2Size; size != want {
-		return fmt.Errorf("the miner has %d bytes of extranonce, the pool's job %d", size, want)
+		return nil, fmt.Errorf("the miner has %d bytes of extranonce, the pool's job %d", size, want)
 	}
-	j.Coinbase1, j.Coinbase2, j.MerkleBranch = a.Job.Coinbase1, a.Job.Coinbase2, a.Job.MerkleBranch
-	return nil
+	return poolTemplate{a.Job}, nil
 }
+
+// OwnCoinbase implements jobs.Origin.
+func (w *poolWork) OwnCoinbase() bool { return false }
+
+// poolTemplate is a pool's job: it alone has the transactions.
+type poolTemplate struct{ job *stratum.Job }
+
+func (t poolTemplate) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
+	return t.job.Coinbase1, t.job.Coinbase2, t.job.MerkleBranch
+}
+
+func (t poolTemplate) Block([80]byte, []byte) []byte { return nil }
 
 // forward hands a share on if the pool wants it.
 func (w *poolWork) forward(in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash) {
@@ -106,8 +118,8 @@ type poolSource struct {
 	report reporter // set by run
 
 	mu      sync.Mutex // guards the rest
-	place   *place
-	e1      string // extranonce1 that place is for
+	space   *space.Space
+	e1      string // extranonce1 that space is for
 	e2size  int
 	retries []*flight // without an answer, oldest first
 	blocks  int       // shares that are blocks, without an answer
@@ -194,55 +206,54 @@ func (s *poolSource) take(a *stratum.Assignment) {
 		s.report.condemned(fmt.Errorf("%s: %w", s.shown, err))
 		return
 	}
-	w, where, err := s.make(a)
+	w, err := s.make(a)
 	if err != nil {
 		s.report.lost(fmt.Errorf("%s: %w", s.shown, err))
 		return
 	}
-	s.report.work(w, where)
+	s.report.work(w)
 }
 
-func (s *poolSource) make(a *stratum.Assignment) (*work, *place, error) {
-	where, err := s.placeFor(a)
+func (s *poolSource) make(a *stratum.Assignment) (*jobs.Work, error) {
+	where, err := s.spaceFor(a)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	network, err := stratum.TargetFromBits(a.Job.Bits)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	w := &work{
-		source: s.index, prev: a.Job.PrevBlock, bits: a.Job.Bits, network: network,
-		networkDifficulty: float64(network.Difficulty()),
-		version:           a.Job.Version, mask: a.VersionMask & s.p.mask(),
-		time: a.Job.Time, minTime: a.Job.Time, maxTime: a.Job.Time + poolTimeRoom, since: time.Now(), clean: a.Job.Clean,
-		pool: &poolWork{from: s, assignment: *a, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()},
+	w := &jobs.Work{
+		Source: s.index, Prev: a.Job.PrevBlock, Bits: a.Job.Bits, Network: network,
+		NetworkDifficulty: float64(network.Difficulty()),
+		Version:           a.Job.Version, Mask: a.VersionMask & s.p.mask(),
+		Time: a.Job.Time, MinTime: a.Job.Time, MaxTime: a.Job.Time + poolTimeRoom, Since: time.Now(), Clean: a.Job.Clean,
+		Space: where, Origin: &poolWork{from: s, assignment: *a, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()},
 	}
 	if height, ok := coinbaseHeight(a.Job.Coinbase1); ok {
-		w.height = height
+		w.Height = height
 	}
-	return w, where, nil
+	return w, nil
 }
 
-// placeFor is the extranonce space that the pool left us. It stays the same for as
+// spaceFor is the extranonce space that the pool left us. It stays the same for as
 // long as the pool's extranonce1 does, over reconnections too.
-func (s *poolSource) placeFor(a *stratum.Assignment) (*place, error) {
+func (s *poolSource) spaceFor(a *stratum.Assignment) (*space.Space, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.place != nil && s.e1 == string(a.Extranonce1) && s.e2size == a.Extranonce2Size {
-		return s.place, nil
+	if s.space != nil && s.e1 == string(a.Extranonce1) && s.e2size == a.Extranonce2Size {
+		return s.space, nil
 	}
 	prefix := space.Split(a.Extranonce2Size)
 	if prefix == 0 {
 		return nil, fmt.Errorf("its extranonce2 of %d bytes is too small to be shared among miners", a.Extranonce2Size)
 	}
-	sp, err := space.New(a.Extranonce1, prefix, leaseTime)
+	sp, err := space.New(a.Extranonce1, prefix, a.Extranonce2Size-prefix, leaseTime)
 	if err != nil {
 		return nil, err
 	}
-	s.place = &place{Space: sp, e2size: a.Extranonce2Size - prefix, source: s.index}
-	s.e1, s.e2size = string(a.Extranonce1), a.Extranonce2Size
-	return s.place, nil
+	s.space, s.e1, s.e2size = sp, string(a.Extranonce1), a.Extranonce2Size
+	return sp, nil
 }
 
 // submit sends a share to the pool and counts its answer.
@@ -397,7 +408,7 @@ func (s *poolSource) check(ctx context.Context) (string, error) {
 	if a.Job == nil {
 		return "", errors.New("it sends no job")
 	}
-	if _, _, err := s.make(&a); err != nil {
+	if _, err := s.make(&a); err != nil {
 		return "", err
 	}
 	if err := checkPayout(s.p, s.expect, &a); err != nil {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"lode/pool/jobs"
 	"lode/stratum"
 )
 
@@ -20,8 +21,8 @@ func TestPoolDifficulty(t *testing.T) {
 		{1024, 16384, 1024},
 		{1e-6, 1e-6, 1e-6},
 	} {
-		w := &work{pool: &poolWork{difficulty: c.pool}}
-		if got := w.capDifficulty(c.miner); got != c.want {
+		w := &poolWork{difficulty: c.pool}
+		if got := w.CapDifficulty(c.miner); got != c.want {
 			t.Errorf("pool %g, miner %g: %g, want %g", c.pool, c.miner, got, c.want)
 		}
 	}
@@ -33,30 +34,30 @@ func TestPoolTime(t *testing.T) {
 	p, now := bench(t, Config{})
 	source := &poolSource{p: p}
 	base := uint32(now.Unix())
-	w, _, err := source.make(&stratum.Assignment{
+	w, err := source.make(&stratum.Assignment{
 		Job: &stratum.Job{Bits: 0x1d00ffff, Time: base}, Extranonce1: []byte{1}, Extranonce2Size: 8, Difficulty: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.since = *now
+	w.Since = *now
 	for range 20 {
 		for ahead, ok := range map[uint32]bool{0: true, 599: true, 600: true, 601: false, 7000: false} {
-			if err := w.timeError(base + ahead); (err == nil) != ok {
-				t.Errorf("job of %d s later: a share %d s after the first job: %v", w.time-base, ahead, err)
+			if err := w.TimeError(base + ahead); (err == nil) != ok {
+				t.Errorf("job of %d s later: a share %d s after the first job: %v", w.Time-base, ahead, err)
 			}
 		}
 		*now = now.Add(45 * time.Second)
-		next := w.again(*now)
+		next := w.Again(*now)
 		if next == nil {
 			break
 		}
-		if next.time < w.time+editions {
-			t.Errorf("sent again %d s later, after one %d s later: the same work", next.time-base, w.time-base)
+		if next.Time < w.Time+jobs.Editions {
+			t.Errorf("sent again %d s later, after one %d s later: the same work", next.Time-base, w.Time-base)
 		}
 		w = next
 	}
-	if last := w.time + editions - 1; last != base+600 {
+	if last := w.Time + jobs.Editions - 1; last != base+600 {
 		t.Errorf("the last edition of the last job is %d s after the first, want 600", last-base)
 	}
 }

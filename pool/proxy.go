@@ -13,11 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/btcsuite/btcd/chaincfg/chainhash"
-
 	"lode/history"
 	"lode/pool/accounts"
 	"lode/pool/blocks"
+	"lode/pool/jobs"
 	"lode/pool/journal"
 	"lode/pool/node"
 	"lode/pool/share"
@@ -70,13 +69,15 @@ type Proxy struct {
 	accounts *accounts.Book
 	history  *history.Recorder // for the page
 	began    time.Time
+	brake    brake
 	server   *stratum.Server
 	notices  *pacer
 	sources  []source
 	nodes    []*node.Node
-	jobs     *jobs
-	home     *place // our own extranonce space
-	place    atomic.Pointer[place]
+	jobs     *jobs.Table
+	instance []byte       // sets our coinbases apart
+	home     *space.Space // our own, good for any node
+	space    atomic.Pointer[space.Space]
 	working  atomic.Bool // there is valid work
 	draining atomic.Bool
 	away     atomic.Bool // miners are sent away for want of work
@@ -93,7 +94,7 @@ type Proxy struct {
 	publishing sync.Mutex // orders publish; held before stateMu
 	sentAt     time.Time  // of the last broadcast; guarded by publishing
 
-	stateMu   sync.Mutex // guards the rest but found*
+	stateMu   sync.Mutex // guards the rest
 	arbiter   *upstream.Arbiter
 	idleSince time.Time
 	network   string
@@ -101,11 +102,6 @@ type Proxy struct {
 	listen    string
 	listenTLS string
 	http      string
-
-	foundMu    sync.Mutex // guards found*
-	foundAt    time.Time
-	foundOn    chainhash.Hash
-	foundCount int
 }
 
 // New checks the configuration and reads the journal and the accounts. It does not
@@ -226,17 +222,17 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) prepare() error {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
-	home, err := space.New([]byte{p.config.Shard}, 3, leaseTime)
+	home, err := space.New([]byte{p.config.Shard}, 3, ownExtranonce2Size, leaseTime)
 	if err != nil {
 		return err
 	}
-	p.home = &place{Space: home, e2size: ownExtranonce2Size, source: -1}
-	p.place.Store(p.home)
-	instance := []byte{p.config.Shard, random[0], random[1], random[2]}
+	p.home = home
+	p.space.Store(home)
+	p.instance = []byte{p.config.Shard, random[0], random[1], random[2]}
 	// Ids of an earlier run must not come again while its miners may still send
 	// shares for them.
 	first := uint64(binary.BigEndian.Uint32(random[4:]))
-	p.jobs = newJobs(instance, first, p.coinbaseOptions)
+	p.jobs = jobs.NewTable(first)
 	p.server = stratum.NewServer(stratum.ServerOptions{
 		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
 		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"lode/pool/accounts"
+	"lode/pool/jobs"
+	"lode/pool/judge"
 	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/vardiff"
@@ -18,7 +20,7 @@ type session struct {
 	conn *stratum.Conn
 
 	mu         sync.Mutex // guards the rest; never held together with another session's
-	holding               // place is nil: it has not subscribed
+	holding               // space is nil: it has not subscribed
 	proven     bool       // it had a share accepted
 	authorized bool
 	workers    map[string]*accounts.Worker
@@ -26,22 +28,20 @@ type session struct {
 	vardiff    vardiff.Miner
 	book       vardiff.Book
 	told       float64  // difficulty that the miner was told last
-	sent       jobKey   // of the job that the miner was sent last; 0: none
+	sent       jobs.Key // of the job that the miner was sent last; 0: none
 	former     []former // what held before each mining.set_extranonce, newest first
 	restored   *past    // of the session that is resumed, until it authorizes
 }
 
-// holding is a search space of a miner: its extranonce1, the size of extranonce2, and
-// what was found in it.
+// holding is what a miner searches in: a lease in a space, and what was found with it.
 type holding struct {
-	place  *place
-	lease  *space.Lease
-	e2size int
-	seen   *share.Seen
+	space *space.Space
+	lease *space.Lease
+	seen  *share.Seen
 }
 
 // size is that of the whole extranonce. The caller holds mu.
-func (h *holding) size() int { return len(h.lease.Extranonce) + h.e2size }
+func (h *holding) size() int { return h.space.Size() + h.space.Rest() }
 
 // former is the search space that a miner had for jobs before a number.
 type former struct {
@@ -52,8 +52,8 @@ type former struct {
 // maxFormer is how many former search spaces are remembered.
 const maxFormer = 4
 
-// space is the search space that the miner has for a job. The caller holds mu.
-func (s *session) space(number uint64) *holding {
+// at is what the miner searches a job in. The caller holds mu.
+func (s *session) at(number uint64) *holding {
 	at := &s.holding
 	for i := range s.former {
 		if number < s.former[i].until {
@@ -77,18 +77,10 @@ func (s *session) past() *past {
 	return &past{seen: s.seen, vardiff: s.vardiff, book: s.book, ready: s.authorized}
 }
 
-// place is an extranonce space with the size of extranonce2 that goes with it.
-type place struct {
-	*space.Space
-	e2size int
-	source int // upstream whose space it is; -1: our own, good for any node
-}
-
 var (
-	errNoWork     = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
-	errMoved      = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
-	errTaken      = errors.New("its extranonce went to another connection: it has not had a share, or its session was resumed")
-	errNotAllowed = &stratum.Error{Code: stratum.CodeUnauthorized, Text: "Unauthorized worker"}
+	errNoWork = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
+	errMoved  = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
+	errTaken  = errors.New("its extranonce went to another connection: it has not had a share, or its session was resumed")
 )
 
 // Connected implements stratum.Handler.
@@ -107,13 +99,13 @@ func (p *Proxy) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription,
 	}
 	s := sessionOf(c)
 	s.mu.Lock()
-	if s.place == nil {
+	if s.space == nil {
 		if err := p.settle(s, space.Request{Resume: resume}); err != nil {
 			s.mu.Unlock()
 			return stratum.Subscription{}, err
 		}
 	}
-	subscription := stratum.Subscription{SessionID: s.lease.ID, Extranonce1: s.lease.Extranonce, Extranonce2Size: s.e2size}
+	subscription := stratum.Subscription{SessionID: s.lease.ID, Extranonce1: s.lease.Extranonce, Extranonce2Size: s.space.Rest()}
 	lease := s.lease
 	s.mu.Unlock()
 	p.restore(s, lease)
@@ -122,14 +114,14 @@ func (p *Proxy) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription,
 
 // settle gives a session a place in the present space. The caller holds s.mu.
 func (p *Proxy) settle(s *session, r space.Request) error {
-	where := p.place.Load()
+	where := p.space.Load()
 	r.Address, r.Holder, r.Taken = s.conn.Address(), s, func() { s.conn.Close(errTaken) }
 	lease, err := where.Take(p.now(), r)
 	if err != nil {
 		p.turnAway(s, err)
 		return &stratum.Error{Code: stratum.CodeOther, Text: err.Error()}
 	}
-	s.holding = holding{place: where, lease: lease, e2size: where.e2size}
+	s.holding = holding{space: where, lease: lease}
 	if past, _ := lease.Kept.(*past); past != nil {
 		s.seen = past.seen
 	} else {
@@ -178,7 +170,7 @@ func (p *Proxy) Authorize(c *stratum.Conn, user, password string) error {
 	if p.config.Authorize != nil {
 		if err := p.config.Authorize(user, password); err != nil {
 			p.log.Info("worker refused", "address", c.RemoteAddr().String(), "worker", user, "error", err)
-			return errNotAllowed
+			return judge.ErrNotAllowed
 		}
 	}
 	s := sessionOf(c)
@@ -207,18 +199,18 @@ func (p *Proxy) Authorized(c *stratum.Conn) {
 		s.restored = nil
 		s.vardiff.Suggest(p.vardiff, p.now(), s.wish)
 	}
-	j := p.jobs.latest()
+	j := p.jobs.Latest()
 	p.moveIfNeeded(s, j)
 	if j == nil || !p.working.Load() {
-		p.sendDifficulty(s, keyOf(p.jobs.lastNumber()+1, 0))
+		p.sendDifficulty(s, jobs.KeyOf(p.jobs.Last()+1, 0))
 		return // the first job will be broadcast
 	}
-	if s.sent.number() == j.number { // it has subscribed once more, and gets the same again
+	if s.sent.Number() == j.Number { // it has subscribed once more, and gets the same again
 		s.conn.SetDifficulty(stratum.Difficulty(s.told))
-		p.sendJob(s, j, s.sent.edition(), true)
+		p.sendJob(s, j, s.sent.Edition(), true)
 		return
 	}
-	p.sendDifficulty(s, j.key(0))
+	p.sendDifficulty(s, j.Key(0))
 	p.sendJob(s, j, 0, true)
 }
 
@@ -228,7 +220,7 @@ func (p *Proxy) startDifficulty(s *session) (start, least float64) {
 	kind := kindOf(s.conn.UserAgent())
 	if given := p.config.StartDifficulty; given > 0 {
 		kind.start, kind.least = given, min(kind.least, given)
-	} else if j := p.jobs.latest(); j != nil && j.networkDifficulty <= trivialNetwork {
+	} else if j := p.jobs.Latest(); j != nil && j.NetworkDifficulty <= trivialNetwork {
 		// Whatever it calls itself, it is somebody's test.
 		kind = deviceKind{start: min(kind.start, unknownStart)}
 	}
@@ -243,7 +235,7 @@ func (p *Proxy) startDifficulty(s *session) (start, least float64) {
 
 // sendDifficulty tells the miner its present difficulty, in force for what is sent from
 // key on. The caller holds s.mu.
-func (p *Proxy) sendDifficulty(s *session, from jobKey) {
+func (p *Proxy) sendDifficulty(s *session, from jobs.Key) {
 	d := p.capDifficulty(s.vardiff.Difficulty())
 	s.book.Set(uint64(from), d)
 	s.told = d
@@ -251,15 +243,15 @@ func (p *Proxy) sendDifficulty(s *session, from jobKey) {
 }
 
 // sendJob sends an edition of a job to this miner. The caller holds s.mu.
-func (p *Proxy) sendJob(s *session, j *job, edition int, clean bool) {
-	v, err := j.variant(s.size(), edition)
+func (p *Proxy) sendJob(s *session, j *jobs.Job, edition int, clean bool) {
+	v, err := j.Variant(s.size(), edition)
 	if err != nil {
 		p.log.Debug("no job for this miner", "address", s.conn.RemoteAddr().String(), "error", err)
 		return
 	}
-	s.sent = j.key(edition)
-	s.conn.SetVersionMask(j.mask)
-	s.conn.Notify(v.line(clean))
+	s.sent = j.Key(edition)
+	s.conn.SetVersionMask(j.Mask)
+	s.conn.Notify(v.Line(clean))
 }
 
 // SuggestDifficulty implements stratum.Handler.
@@ -281,27 +273,28 @@ func (p *Proxy) SuggestDifficulty(c *stratum.Conn, d stratum.Difficulty, least b
 // the next edition of its job to use it with. Where it has had the last one, or another
 // job is about to be sent, that brings the difficulty. The caller holds s.mu.
 func (p *Proxy) changeDifficulty(s *session) {
-	j := p.jobs.latest()
+	j := p.jobs.Latest()
 	next := s.sent + 1
-	if !p.working.Load() || j == nil || next.number() != j.number || p.capDifficulty(s.vardiff.Difficulty()) == s.told {
+	if !p.working.Load() || j == nil || next.Number() != j.Number || p.capDifficulty(s.vardiff.Difficulty()) == s.told {
 		return
 	}
 	p.sendDifficulty(s, next)
-	p.sendJob(s, j, next.edition(), false)
+	p.sendJob(s, j, next.Edition(), false)
 }
 
 // Transactions implements stratum.Handler.
 func (p *Proxy) Transactions(c *stratum.Conn, id string) ([][]byte, error) {
-	j, _ := p.jobs.get(id)
+	j, _ := p.jobs.Get(id)
 	if j == nil {
-		return nil, errUnknownJob
+		return nil, judge.ErrUnknownJob
 	}
-	if j.node == nil {
+	from, ok := j.Origin.(*nodeWork)
+	if !ok {
 		return nil, &stratum.Error{Code: stratum.CodeOther, Text: "The transactions of a pool's job are not known"}
 	}
-	txs := make([][]byte, len(j.node.Transactions))
+	txs := make([][]byte, len(from.made.Transactions))
 	for i := range txs {
-		txs[i] = j.node.Transactions[i].Append(nil)
+		txs[i] = from.made.Transactions[i].Append(nil)
 	}
 	return txs, nil
 }
@@ -314,7 +307,7 @@ func (p *Proxy) Disconnected(c *stratum.Conn, reason error) {
 	for _, w := range s.workers {
 		w.Disconnected()
 	}
-	if s.place != nil {
+	if s.space != nil {
 		s.lease.Release(p.now(), s.past())
 	}
 	if reason != nil {
@@ -326,9 +319,9 @@ func (p *Proxy) Disconnected(c *stratum.Conn, reason error) {
 // present space: with set_extranonce where it understands that, else it is sent away to
 // subscribe anew. next is the job that it gets next. moved: it needs a clean job. The
 // caller holds s.mu.
-func (p *Proxy) moveIfNeeded(s *session, next *job) (moved bool) {
-	where := p.place.Load()
-	if s.place == nil || s.place == where || where.source < 0 && p.fitsNode(s.size()) {
+func (p *Proxy) moveIfNeeded(s *session, next *jobs.Job) (moved bool) {
+	where := p.space.Load()
+	if s.space == nil || s.space == where || where == p.home && p.fitsNode(s.size()) {
 		return false
 	}
 	if !s.conn.WantsExtranonce() {
@@ -342,9 +335,9 @@ func (p *Proxy) moveIfNeeded(s *session, next *job) (moved bool) {
 	}
 	before.lease.Release(p.now(), &past{seen: before.seen})
 	if next != nil {
-		before.until = next.number
+		before.until = next.Number
 		s.former = slices.Insert(s.former, 0, before)
 		s.former = s.former[:min(len(s.former), maxFormer)]
 	}
-	return s.conn.SetExtranonce(s.lease.Extranonce, s.e2size)
+	return s.conn.SetExtranonce(s.lease.Extranonce, s.space.Rest())
 }

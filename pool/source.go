@@ -9,6 +9,7 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/jobs"
 	"lode/pool/node"
 	"lode/pool/template"
 )
@@ -24,7 +25,7 @@ type source interface {
 
 // reporter takes news of a source: see report.
 type reporter interface {
-	work(w *work, where *place)
+	work(w *jobs.Work)
 	lost(err error)
 	condemned(err error)
 	share(accepted bool)
@@ -71,7 +72,7 @@ func (s *nodeSource) run(ctx context.Context, report reporter) {
 				report.lost(err)
 				return
 			}
-			report.work(w, nil)
+			report.work(w)
 		},
 		Lost: func(err error) {
 			s.script, s.top = nil, 0
@@ -111,7 +112,7 @@ func (s *nodeSource) restore(ctx context.Context, t *template.Template) *templat
 	return fresh
 }
 
-func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.Time) (*work, error) {
+func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.Time) (*jobs.Work, error) {
 	if s.script == nil {
 		if err := s.learn(ctx); err != nil {
 			return nil, err
@@ -122,11 +123,11 @@ func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	work, err := newNodeWork(s.index, t, w, s.p.mask(), since)
+	work, err := newNodeWork(s.index, t, s.p.nodeOrigin(w, s.script), s.p.mask(), since)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	work.script = s.script
+	work.Space = s.p.home
 	return work, nil
 }
 

@@ -84,8 +84,8 @@ func (p *Proxy) Status() Status {
 	if i := p.arbiter.Active(); i >= 0 {
 		s.Upstream, s.LastError = p.sources[i].url(), ""
 	}
-	if j := p.jobs.latest(); j != nil {
-		s.Height = j.height
+	if j := p.jobs.Latest(); j != nil {
+		s.Height = j.Height
 	}
 	for _, b := range p.keeper.Blocks() {
 		s.Blocks = append(s.Blocks, exportBlock(b))

@@ -15,11 +15,12 @@ import (
 	"pgregory.net/rapid"
 
 	"lode/pool/accounts"
+	"lode/pool/jobs"
+	"lode/pool/judge"
 	"lode/pool/share"
 	"lode/pool/space"
 	"lode/pool/vardiff"
 	"lode/stratum"
-	"lode/stratum/merkle"
 )
 
 // bench is a Proxy that is not running, with a clock in hand.
@@ -38,33 +39,31 @@ func bench(t testing.TB, config Config) (*Proxy, *time.Time) {
 	return p, &now
 }
 
+// vectorOrigin gives the same job for extranonces of any size.
+type vectorOrigin struct{ job *stratum.Job }
+
+func (o vectorOrigin) Template(int, jobs.Key) (jobs.Template, error) { return o, nil }
+func (o vectorOrigin) OwnCoinbase() bool                             { return true }
+func (o vectorOrigin) CapDifficulty(d float64) float64               { return d }
+
+func (o vectorOrigin) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
+	return o.job.Coinbase1, o.job.Coinbase2, o.job.MerkleBranch
+}
+
+func (o vectorOrigin) Block(header [80]byte, _ []byte) []byte { return header[:] }
+
 // inject makes a job as a node would have given it.
-func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) *job {
+func inject(t testing.TB, p *Proxy, from *stratum.Job, mask uint32, clean bool) *jobs.Job {
 	t.Helper()
 	network, err := stratum.TargetFromBits(from.Bits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := stratum.NewClient(stratum.ClientOptions{URL: "stratum+tcp://127.0.0.1:1"}) // never run
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &work{
-		prev: from.PrevBlock, bits: from.Bits, network: network, networkDifficulty: float64(network.Difficulty()),
-		version: from.Version &^ mask, mask: mask, time: from.Time, minTime: from.Time - 100,
-		pool: &poolWork{
-			from:       &poolSource{client: client, p: p},
-			assignment: stratum.Assignment{Job: from, Extranonce1: nil, Extranonce2Size: 0},
-			target:     stratum.Target{}, // nothing is forwarded
-		},
-	}
-	j := p.jobs.add(p.now(), w, clean)
-	filled := *from
-	filled.ID, filled.Version = j.key(0).id(), w.version
-	for size := range 21 {
-		j.variants[variantKey{size, 0}] = &variant{size: size, job: &filled, roots: merkle.New(filled.Coinbase1, filled.Coinbase2, filled.MerkleBranch)}
-	}
-	return j
+	return p.jobs.Add(p.now(), &jobs.Work{
+		Prev: from.PrevBlock, Bits: from.Bits, Network: network, NetworkDifficulty: float64(network.Difficulty()),
+		Version: from.Version &^ mask, Mask: mask, Time: from.Time, MinTime: from.Time - 100,
+		Space: p.home, Origin: vectorOrigin{from},
+	}, clean)
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -137,23 +136,24 @@ func vectors(t testing.TB) []vector {
 }
 
 // judgeVector judges a vector's share, changed by change, at a difficulty.
-func judgeVector(t testing.TB, p *Proxy, j *job, v vector, difficulty float64, change func(*stratum.Share)) (accounts.Outcome, float64, error) {
+func judgeVector(t testing.TB, p *Proxy, j *jobs.Job, v vector, difficulty float64, change func(*stratum.Share)) (accounts.Outcome, float64, error) {
 	t.Helper()
 	e1 := unhex(t, v.e1)
 	s := v.share
-	s.JobID, s.Extranonce2 = j.key(0).id(), unhex(t, v.e2)
+	s.JobID, s.Extranonce2 = j.Key(0).ID(), unhex(t, v.e2)
 	if change != nil {
 		change(&s)
 	}
-	var tmp scratch
-	a := &tmp.attempts[0]
-	*a = attempt{in: &s, w: p.accounts.Worker("w"), j: j, extranonce1: e1, difficulty: difficulty, seen: seenIn(p)}
-	a.check(len(e1) + len(s.Extranonce2))
-	tmp.hash(tmp.attempts[:1])
-	if a.v != nil {
-		p.judge(p.now(), a)
+	var tmp judge.Scratch
+	a := &tmp.Attempts[0]
+	*a = judge.Attempt{In: &s, Job: j, Key: j.Key(0), Extranonce1: e1, Rest: len(s.Extranonce2), Difficulty: difficulty, Seen: seenIn(p)}
+	a.Admit()
+	tmp.Hash(1)
+	a.Judge(p.now(), judge.Rules{Working: true, Grace: p.config.StaleGrace})
+	if a.Block {
+		p.found(a, nil)
 	}
-	return a.outcome, a.reached, a.refusal
+	return a.Outcome, a.Reached, a.Refusal
 }
 
 // seenIn is the shares that judgeVector has met with a Proxy.
@@ -189,7 +189,7 @@ func TestVectors(t *testing.T) {
 				t.Errorf("other nonce: %v %v, want low difficulty", o, err)
 			}
 			hash, err := chainhash.NewHashFromStr(v.hash)
-			if err != nil || seenIn(p).Add(p.now(), j.tip, hash) {
+			if err != nil || seenIn(p).Add(p.now(), j.Tip, hash) {
 				t.Errorf("hash %s was not met (%v)", v.hash, err)
 			}
 		})
@@ -285,27 +285,28 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestMayFind: MinBlockInterval, and the bound on blocks for one previous block.
+// TestMayFind: the least interval between blocks, and the bound for one previous block.
 func TestMayFind(t *testing.T) {
-	p, now := bench(t, Config{MinBlockInterval: 10 * time.Second})
-	a, b := chainhash.Hash{1}, chainhash.Hash{2}
+	now := time.Unix(1_700_000_000, 0)
+	one, other := chainhash.Hash{1}, chainhash.Hash{2}
+	var b brake
 	for i, step := range []struct {
 		after time.Duration
 		on    chainhash.Hash
 		want  bool
-	}{{0, a, true}, {9 * time.Second, b, false}, {time.Second, b, true}, {time.Second, b, false}} {
-		*now = now.Add(step.after)
-		if got := p.mayFind(step.on); got != step.want {
+	}{{0, one, true}, {9 * time.Second, other, false}, {time.Second, other, true}, {time.Second, other, false}} {
+		now = now.Add(step.after)
+		if got := b.mayFind(now, 10*time.Second, step.on); got != step.want {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	p, _ = bench(t, Config{})
+	b = brake{}
 	for i := range candidatesPerTip + 1 {
-		if got := p.mayFind(a); got != (i < candidatesPerTip) {
+		if got := b.mayFind(now, 0, one); got != (i < candidatesPerTip) {
 			t.Errorf("block %d on one tip: %v", i+1, got)
 		}
 	}
-	if !p.mayFind(b) {
+	if !b.mayFind(now, 0, other) {
 		t.Error("the next tip is shut")
 	}
 }
@@ -318,7 +319,7 @@ func loggedIn(p *Proxy, difficulty float64) *session {
 	}
 	lease.Extranonce = []byte{1, 2, 3, 4}
 	s := &session{
-		holding:    holding{place: p.home, lease: lease, e2size: ownExtranonce2Size, seen: share.NewSeen(p.config.StaleGrace)},
+		holding:    holding{space: p.home, lease: lease, seen: share.NewSeen(p.config.StaleGrace)},
 		authorized: true,
 		workers:    map[string]*accounts.Worker{"w": p.accounts.Worker("w")},
 	}
@@ -336,14 +337,13 @@ func TestBatch(t *testing.T) {
 			Coinbase2: make([]byte, 100), MerkleBranch: make([]chainhash.Hash, rapid.IntRange(0, 3).Draw(r, "branch")),
 			Bits: 0x1d00ffff, Version: 0x20000000, Time: uint32(one.now().Unix()),
 		}
-		jobs := map[*Proxy][]*job{}
+		made := map[*Proxy][]*jobs.Job{}
 		for _, p := range []*Proxy{one, two} {
 			for i := range 3 {
 				of := *from
 				of.Coinbase1 = bytes.Repeat([]byte{byte(i)}, 60)
 				j := inject(t, p, &of, stratum.DefaultVersionMask, i == 1)
-				j.place = p.home
-				jobs[p] = append(jobs[p], j)
+				made[p] = append(made[p], j)
 			}
 		}
 		shares := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) stratum.Share {
@@ -362,8 +362,8 @@ func TestBatch(t *testing.T) {
 				var batch []*stratum.Submission
 				for ; len(batch) < most && i < len(shares); i++ {
 					in := stratum.Submission{Share: shares[i]}
-					if n := int(in.JobID[0] - '0'); n < len(jobs[p]) {
-						in.JobID = jobs[p][n].key(0).id()
+					if n := int(in.JobID[0] - '0'); n < len(made[p]) {
+						in.JobID = made[p][n].Key(0).ID()
 					}
 					batch = append(batch, &in)
 				}
@@ -418,9 +418,8 @@ func BenchmarkShare(b *testing.B) {
 				if n%(1<<16) == 0 {
 					// A block in a while: the hashes of its shares are kept until the next.
 					j := inject(b, p, from, stratum.DefaultVersionMask, true)
-					j.place = p.home
 					for _, in := range batch {
-						in.JobID = j.key(0).id()
+						in.JobID = j.Key(0).ID()
 					}
 				}
 				*now = now.Add(10 * time.Microsecond)

@@ -43,6 +43,7 @@ const (
 type Space struct {
 	prefix []byte
 	size   int           // bytes after the prefix, 0 to 4
+	rest   int           // bytes of extranonce2
 	hold   time.Duration // a lease outlives its connection so long
 
 	mu        sync.Mutex // guards the rest
@@ -111,13 +112,14 @@ type Lease struct {
 	lost  atomic.Bool
 }
 
-// New makes a space of all values of size bytes (0 to 4) after prefix.
-func New(prefix []byte, size int, hold time.Duration) (*Space, error) {
+// New makes a space of all values of size bytes (0 to 4) after prefix. They leave the
+// miner rest bytes of extranonce2.
+func New(prefix []byte, size, rest int, hold time.Duration) (*Space, error) {
 	if size < 0 || size > 4 {
 		return nil, fmt.Errorf("extranonce space of %d bytes, want 0 to 4", size)
 	}
 	s := &Space{
-		prefix: append([]byte(nil), prefix...), size: size, hold: hold,
+		prefix: append([]byte(nil), prefix...), size: size, rest: rest, hold: hold,
 		used: make(map[uint32]*place), byID: make(map[string]*place),
 		idle: list.New(), addresses: make(map[netip.Addr]*address),
 	}
@@ -132,6 +134,9 @@ func New(prefix []byte, size int, hold time.Duration) (*Space, error) {
 
 // Size is that of an extranonce1 of this space.
 func (s *Space) Size() int { return len(s.prefix) + s.size }
+
+// Rest is the size of the extranonce2 that goes with it.
+func (s *Space) Rest() int { return s.rest }
 
 func (s *Space) mask() uint32 { return uint32(1<<(8*s.size) - 1) }
 

@@ -45,7 +45,7 @@ func mustJoin(t testing.TB, s *space.Space, now time.Time, from int, resume stri
 
 func newSpace(t testing.TB, size int) *space.Space {
 	t.Helper()
-	s, err := space.New([]byte{7}, size, hold)
+	s, err := space.New([]byte{7}, size, 8, hold)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestSplit(t *testing.T) {
 func TestNoOverlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := start
-		s, err := space.New(nil, 1, hold)
+		s, err := space.New(nil, 1, 8, hold)
 		if err != nil {
 			t.Fatal(err)
 		}

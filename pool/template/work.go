@@ -95,6 +95,11 @@ func appendOutput(b []byte, value int64, script []byte) []byte {
 	return append(b, script...)
 }
 
+// Parts are what is searched: see Work.
+func (w *Work) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
+	return w.Coinbase1, w.Coinbase2, w.Branch
+}
+
 // Block assembles the complete block for a header found with the extranonce.
 func (w *Work) Block(header [80]byte, extranonce []byte) []byte {
 	size := 80 + 9 + len(w.Coinbase1) + len(extranonce) + len(w.Coinbase2) + 36

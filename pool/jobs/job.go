@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lode/stratum"
+	"lode/stratum/merkle"
+)
+
+// Job is work as it was sent to miners.
+type Job struct {
+	*Work
+	Number uint64
+	Clean  bool   // earlier jobs are worthless
+	Tip    uint64 // how many clean jobs there have been
+
+	sent time.Time
+	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
+	retired atomic.Int64
+
+	usual    [Editions]atomic.Pointer[Variant] // those that were asked for last
+	mu       sync.Mutex                        // guards variants
+	variants map[variantKey]*Variant
+}
+
+// variantKey is the size of the whole extranonce and the edition.
+type variantKey struct{ size, edition int }
+
+// Variant is an edition of a job for one size of the extranonce.
+type Variant struct {
+	Job      *stratum.Job
+	Roots    *merkle.Roots
+	Template Template
+
+	size    int
+	encoded [2]*stratum.EncodedJob
+}
+
+// Key is that of an edition.
+func (j *Job) Key(edition int) Key { return KeyOf(j.Number, edition) }
+
+// Retired reports whether the job has been worthless for grace.
+func (j *Job) Retired(now time.Time, grace time.Duration) bool {
+	retired := j.retired.Load()
+	return retired != 0 && now.Sub(time.Unix(0, retired)) >= grace
+}
+
+// Variant builds or finds an edition of the job for miners whose extranonce1 and
+// extranonce2 have size bytes together.
+func (j *Job) Variant(size, edition int) (*Variant, error) {
+	if v := j.usual[edition].Load(); v != nil && v.size == size {
+		return v, nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	v := j.variants[variantKey{size, edition}]
+	if v == nil {
+		var err error
+		if v, err = j.build(size, edition); err != nil {
+			return nil, err
+		}
+		j.variants[variantKey{size, edition}] = v
+	}
+	j.usual[edition].Store(v)
+	return v, nil
+}
+
+func (j *Job) build(size, edition int) (*Variant, error) {
+	t, err := j.Origin.Template(size, j.Key(edition))
+	if err != nil {
+		return nil, err
+	}
+	v := &Variant{size: size, Template: t, Job: &stratum.Job{
+		ID: j.Key(edition).ID(), PrevBlock: j.Prev, Version: j.Version, Bits: j.Bits, Time: j.Time,
+	}}
+	if !j.Origin.OwnCoinbase() {
+		v.Job.Time += uint32(edition)
+	}
+	v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch = t.Parts()
+	v.Roots = merkle.New(v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch)
+	for i, clean := range []bool{false, true} {
+		encode := *v.Job
+		encode.Clean = clean
+		v.encoded[i] = stratum.EncodeJob(&encode)
+		v.encoded[i].Since = j.Since
+	}
+	return v, nil
+}
+
+// Variants is how many have been built.
+func (j *Job) Variants() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.variants)
+}
+
+// Line is the variant as miners get it.
+func (v *Variant) Line(clean bool) *stratum.EncodedJob {
+	if clean {
+		return v.encoded[1]
+	}
+	return v.encoded[0]
+}

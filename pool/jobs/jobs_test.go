@@ -1,0 +1,122 @@
+package jobs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/pool/jobs"
+)
+
+func TestJobKeys(t *testing.T) {
+	for _, number := range []uint64{1, 2, 35, 1 << 32, 1<<32 + 12345} {
+		for edition := range jobs.Editions {
+			key := jobs.KeyOf(number, edition)
+			got, ok := jobs.ParseID(key.ID())
+			if !ok || got != key || got.Number() != number || got.Edition() != edition || len(key.ID()) > 16 {
+				t.Errorf("job %d, edition %d: id %s is %d (%v)", number, edition, key.ID(), got, ok)
+			}
+		}
+	}
+	for _, id := range []string{"", "0", "01", "A", "1 ", "1.5", "-1", "zzzzzzzzzzzzz", strings.Repeat("1", 64), "\x00", "é"} {
+		if key, ok := jobs.ParseID(id); ok {
+			t.Errorf("%q is job %d", id, key)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { jobs.ParseID("no such job") }); n > 0 {
+		t.Errorf("%v allocations for an id that is none", n)
+	}
+}
+
+// origin is a pool's, or a node's where own is set. It refuses extranonces of 13 bytes.
+type origin struct{ own bool }
+
+func (o origin) Template(size int, key jobs.Key) (jobs.Template, error) {
+	if size == 13 {
+		return nil, errors.New("unlucky")
+	}
+	return template(key.ID()), nil
+}
+func (o origin) OwnCoinbase() bool               { return o.own }
+func (o origin) CapDifficulty(d float64) float64 { return d }
+
+type template string
+
+func (t template) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
+	return []byte("1"), []byte(t), nil
+}
+func (t template) Block([80]byte, []byte) []byte { return nil }
+
+// TestTable: jobs are found by all their ids for ten minutes, and are worthless from the
+// next clean one on.
+func TestTable(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	table := jobs.NewTable(1000)
+	if table.Latest() != nil || table.Made() != 0 {
+		t.Error("an empty table is not")
+	}
+	var made []*jobs.Job
+	for i := range 30 {
+		made = append(made, table.Add(now, &jobs.Work{Origin: origin{own: true}}, i%10 == 0))
+		now = now.Add(30 * time.Second)
+	}
+	now = now.Add(-30 * time.Second)
+	for i, j := range made {
+		for edition := range jobs.Editions {
+			found, key := table.Get(j.Key(edition).ID())
+			if remembered := 29-i <= 20; (found == j) != remembered || remembered && key != j.Key(edition) {
+				t.Errorf("job %d, edition %d: found %v", i, edition, found != nil)
+			}
+		}
+		if j.Retired(now, 0) != (i < 20) || j.Retired(now, 5*time.Minute) != (i < 10) || j.Tip != uint64(i/10+1) {
+			t.Errorf("job %d: retired %v, tip %d", i, j.Retired(now, 0), j.Tip)
+		}
+	}
+	if table.Latest() != made[29] || table.Last() != 1030 || table.Made() != 30 {
+		t.Errorf("latest %d, %d made", table.Latest().Number, table.Made())
+	}
+	if j, _ := table.Get("zzzz"); j != nil {
+		t.Error("an unknown job was found")
+	}
+	for range 2000 {
+		table.Add(now, &jobs.Work{Origin: origin{}}, false)
+	}
+	if j, _ := table.Get(made[29].Key(0).ID()); j != nil {
+		t.Error("the table has no bound")
+	}
+}
+
+// TestVariants: each edition is other work, made once for a size.
+func TestVariants(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		j := jobs.NewTable(1).Add(time.Now(), &jobs.Work{Time: 100, Origin: origin{own}}, true)
+		for edition := range jobs.Editions {
+			v, err := j.Variant(12, edition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := uint32(100)
+			if !own {
+				want += uint32(edition)
+			}
+			if v.Job.ID != j.Key(edition).ID() || v.Job.Time != want || !v.Line(true).Clean() || v.Line(false).Clean() {
+				t.Errorf("edition %d: %+v", edition, v.Job)
+			}
+			if _, err := j.Variant(8, edition); err != nil {
+				t.Fatal(err)
+			}
+			if again, err := j.Variant(12, edition); err != nil || again != v {
+				t.Errorf("edition %d is made twice (%v)", edition, err)
+			}
+		}
+		if _, err := j.Variant(13, 0); err == nil {
+			t.Error("no error of the origin")
+		}
+		if n := j.Variants(); n != 2*jobs.Editions {
+			t.Errorf("%d variants", n)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package jobs
+
+import (
+	"sync"
+	"time"
+
+	"lode/pool/share"
+)
+
+// How long and how many jobs are remembered. A block candidate for a job that was
+// replaced is still worth its submission.
+const (
+	memory = share.Memory
+	limit  = 1024
+)
+
+// Table remembers the jobs that miners may still send shares for. Nothing that a miner
+// does changes it.
+type Table struct {
+	first uint64 // number before the first job's
+
+	mu       sync.RWMutex // guards the rest
+	last     uint64
+	byNumber map[uint64]*Job
+	order    []*Job // oldest first
+	tip      uint64
+	current  *Job // nil: none yet
+}
+
+// NewTable makes an empty one; first is the number before the first job's.
+func NewTable(first uint64) *Table {
+	return &Table{first: first, last: first, byNumber: make(map[uint64]*Job)}
+}
+
+// Add makes the current job of w. clean retires all jobs before it.
+func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last++
+	if clean {
+		t.tip++
+		for _, old := range t.order {
+			old.retired.CompareAndSwap(0, now.UnixNano())
+		}
+	}
+	j := &Job{Work: w, Number: t.last, Clean: clean, Tip: t.tip, sent: now, variants: make(map[variantKey]*Variant)}
+	t.byNumber[j.Number] = j
+	t.order = append(t.order, j)
+	for len(t.order) > limit || len(t.order) > 1 && now.Sub(t.order[0].sent) > memory {
+		delete(t.byNumber, t.order[0].Number)
+		t.order[0] = nil
+		t.order = t.order[1:]
+	}
+	t.current = j
+	return j
+}
+
+// Get finds a job and its edition by the id; nil: it is not known, or not any more.
+func (t *Table) Get(id string) (*Job, Key) {
+	key, ok := ParseID(id)
+	if !ok {
+		return nil, 0
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byNumber[key.Number()], key
+}
+
+// Latest is the current job; nil: there has been none.
+func (t *Table) Latest() *Job {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.current
+}
+
+// Last is the number of the job made last.
+func (t *Table) Last() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.last
+}
+
+// Made is how many jobs there have been.
+func (t *Table) Made() uint64 { return t.Last() - t.first }

@@ -1,0 +1,105 @@
+// Package jobs holds what miners search: the work of an upstream, the jobs made of it,
+// and the table of those that shares may still come for. It does no I/O and has no clock
+// of its own.
+//
+//	work     what an upstream has to be searched: the base of one job or several
+//	job      work under a number of its own
+//	edition  one of the 16 forms of a job, each with an id: see Editions
+//	key      number and edition in one; written with base 36 it is the id
+//	variant  an edition for one size of the extranonce, ready to be sent and to be
+//	         searched
+package jobs
+
+import (
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
+	"lode/pool/space"
+	"lode/stratum"
+)
+
+// timeRoom is how far a miner may move a job's time ahead, in seconds (the common
+// bound of pools; nodes refuse 7200 s ahead of their clock).
+const timeRoom = 7000
+
+// Refusals for the time of a share.
+var (
+	ErrTimeTooOld = &stratum.Error{Code: stratum.CodeOther, Text: "Time too old"}
+	ErrTimeTooNew = &stratum.Error{Code: stratum.CodeOther, Text: "Time too new"}
+)
+
+// Work is what an upstream has to be searched: the common base of several jobs.
+type Work struct {
+	Source  int // index of the upstream
+	Prev    chainhash.Hash
+	Height  int64 // 0: unknown
+	Bits    uint32
+	Network stratum.Target
+	// NetworkDifficulty is that of Network.
+	NetworkDifficulty float64
+	Version           uint32 // with the bits of Mask cleared
+	Mask              uint32
+	Time              uint32 // unix seconds, as the other times
+	MinTime, MaxTime  uint32 // MaxTime 0: none
+	Since             time.Time
+	Clean             bool         // the upstream wants earlier jobs forgotten
+	Space             *space.Space // where it is searched
+	Origin            Origin
+}
+
+// Origin is the kind of upstream that work comes from.
+type Origin interface {
+	// Template makes what is searched with extranonces of size bytes (extranonce1 and
+	// extranonce2 together). The key tells apart what must not have the same hashes.
+	Template(size int, key Key) (Template, error)
+	// OwnCoinbase says that the coinbase of each key is another. Where it is not, keys
+	// differ in time alone.
+	OwnCoinbase() bool
+	// CapDifficulty bounds the difficulty of a share by what the upstream asks for.
+	CapDifficulty(d float64) float64
+}
+
+// Template is a block without its header: for all kinds of source that can give one. It
+// does not change.
+type Template interface {
+	// Parts surround the extranonce in the coinbase's serialization without witness;
+	// branch is the merkle branch of the coinbase, internal byte order.
+	Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash)
+	// Block assembles the complete block for a header found with the extranonce; nil:
+	// only the upstream can do that.
+	Block(header [80]byte, extranonce []byte) []byte
+}
+
+// Again is the work for one more job on the same base, at a later time; nil: there is
+// nothing new to be searched in it yet.
+func (w *Work) Again(now time.Time) *Work {
+	next := *w
+	if w.Origin.OwnCoinbase() {
+		return &next
+	}
+	// The editions have taken the next seconds.
+	behind := now.Sub(w.Since) / time.Second
+	if behind < Editions {
+		return nil
+	}
+	next.Time += uint32(min(behind, 1<<20))
+	next.Since = w.Since.Add(behind * time.Second)
+	if w.MaxTime > 0 {
+		if next.Time = min(next.Time, w.MaxTime-Editions+1); next.Time < w.Time+Editions {
+			return nil
+		}
+	}
+	return &next
+}
+
+// TimeError judges a share's time.
+func (w *Work) TimeError(ntime uint32) *stratum.Error {
+	switch {
+	case ntime < w.MinTime:
+		return ErrTimeTooOld
+	case uint64(ntime) > uint64(w.Time)+timeRoom, w.MaxTime > 0 && ntime > w.MaxTime:
+		return ErrTimeTooNew
+	}
+	return nil
+}
