@@ -50,6 +50,9 @@ func checkFlag(f *kong.Flag, value any) error {
 	if !v.IsValid() {
 		return nil
 	}
+	if f.HasDefault && fmt.Sprint(v.Interface()) == f.Default {
+		return nil // -1 may stand for "whatever is best"
+	}
 	switch v.Kind() {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		if _, isLevel := v.Interface().(slog.Level); !isLevel && v.Int() < 0 {
