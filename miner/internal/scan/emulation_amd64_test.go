@@ -11,7 +11,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"lode/miner/internal/emulate"
+	"lode/internal/emulate"
 	"lode/miner/internal/limits"
 )
 

@@ -4,6 +4,8 @@ package main
 // same word of all of them.
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -87,17 +89,43 @@ func wideSchedule(t int) {
 // rounds does all rounds of a block whose words are in their registers. From word
 // constant on, and before word 16, the words are in the sums already.
 func (s *state16) rounds(constant int, sums Mem) {
-	for t := range roundCount {
-		if t >= 16 {
-			wideSchedule(t)
-		}
-		if t >= constant && t < 16 {
+	for t := range 16 {
+		if t >= constant {
 			s.round(sums.Offset(4*t), nil)
 		} else {
 			s.round(k.Offset(4*t), word(t))
 		}
 	}
+	s.loop(k.Offset(4*16), 16, roundCount/16-1, func(t int, sum Mem) {
+		wideSchedule(16 + t)
+		s.round(sum, word(t))
+	})
 }
+
+// knownRounds does all rounds of a block whose words are in the sums already.
+func (s *state16) knownRounds(sums Mem) {
+	s.loop(sums, 8, roundCount/8, func(_ int, sum Mem) { s.round(sum, nil) })
+}
+
+// loop writes a loop over rounds, n in each turn: a multiple of eight, after which the
+// state is in the registers where it was. sums are those of the first turn.
+func (s *state16) loop(sums Mem, n, turns int, round func(t int, sum Mem)) {
+	loops++
+	label := fmt.Sprintf("rounds%d", loops)
+	at, left := GP64(), GP32()
+	LEAQ(sums, at)
+	MOVL(U32(turns), left)
+	align()
+	Label(label)
+	for t := range n {
+		round(t, Mem{Base: at, Disp: 4 * t})
+	}
+	ADDQ(Imm(uint64(4*n)), at)
+	DECL(left)
+	JNZ(LabelRef(label))
+}
+
+var loops int // for names of labels
 
 func (s *state16) begin() {
 	*s = wideState
@@ -141,9 +169,7 @@ func (s *state16) pairHash(scratch Mem) {
 		VPADDD_BCST(iv.Offset(4*i), r, r)
 		VMOVDQU32(r, scratch.Offset(wideSize*i))
 	}
-	for t := range roundCount {
-		s.round(pad64.Offset(4*t), nil)
-	}
+	s.knownRounds(pad64)
 	for i, r := range s {
 		VPADDD(scratch.Offset(wideSize*i), r, word(i))
 	}

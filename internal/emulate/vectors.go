@@ -30,6 +30,13 @@ var vectors = map[string]action{
 	"VPUNPCKHDQ":  interleave(4, 8),
 	"VPUNPCKLQDQ": interleave(8, 0),
 	"VPUNPCKHQDQ": interleave(8, 8),
+	"VBROADCASTI32X4": func(m *Machine, o []operand) {
+		var v vector
+		for i := 0; i < o[1].bytes; i += 16 {
+			copy(v[i:], m.at(o[0], 16))
+		}
+		m.vectors[o[1].number] = v
+	},
 	"VPSHUFB": func(m *Machine, o []operand) {
 		var v, control vector
 		copy(control[:], m.at(o[0], o[2].bytes))

@@ -28,8 +28,10 @@ type operand struct {
 	offset int
 }
 
+const stackPointer = 4
+
 var generalNumbers = map[string]int{
-	"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SI": 6, "DI": 7, "BP": 5,
+	"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SP": stackPointer, "SI": 6, "DI": 7, "BP": 5,
 	"AL": 0, "CL": 1, "DL": 2, "BL": 3, "SIB": 6, "DIB": 7,
 	"R8": 8, "R9": 9, "R10": 10, "R11": 11, "R12": 12, "R13": 13, "R14": 14, "R15": 15,
 }

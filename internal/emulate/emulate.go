@@ -127,6 +127,8 @@ type Machine struct {
 	program *Program
 	regions []region
 	symbols map[string]uint64
+	kept    int // regions that Unmap leaves: data and stack
+	stack   uint64
 
 	general   [16]uint64
 	vectors   [32]vector
@@ -146,12 +148,17 @@ type region struct {
 	bytes []byte
 }
 
-// NewMachine returns a machine whose memory holds only the program's data.
+// stackSize is the most that the locals of a function may need.
+const stackSize = 4096
+
+// NewMachine returns a machine whose memory holds only the program's data and a stack.
 func (p *Program) NewMachine() *Machine {
 	m := &Machine{program: p, symbols: map[string]uint64{}}
 	for name, bytes := range p.data {
 		m.symbols[name] = m.Map(bytes)
 	}
+	m.stack = m.Map(make([]byte, stackSize))
+	m.kept = len(m.regions)
 	return m
 }
 
@@ -162,8 +169,8 @@ func (m *Machine) Map(bytes []byte) uint64 {
 	return base
 }
 
-// Unmap forgets all memory but the program's data.
-func (m *Machine) Unmap() { m.regions = m.regions[:len(m.symbols)] }
+// Unmap forgets all memory but the program's data and the stack.
+func (m *Machine) Unmap() { m.regions = m.regions[:m.kept] }
 
 // fault is what a wrong access panics with inside of Call.
 type fault string
@@ -182,6 +189,7 @@ func (m *Machine) Call(function string, arguments []byte) (err error) {
 		}
 	}()
 	m.arguments = arguments
+	m.general[stackPointer] = m.stack
 	for m.next = at; m.next >= 0; {
 		if m.next >= len(m.program.code) {
 			return errors.New("emulate: ran past the end of the code")
