@@ -48,6 +48,33 @@ func parseResident(status string) (int64, error) {
 	return 0, errors.New("it has ended")
 }
 
+// cpuTime is what a process has used; 0: it is unknown.
+func cpuTime(pid int) time.Duration {
+	if pid == 0 {
+		return 0
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	return parseCPU(string(stat))
+}
+
+// parseCPU reads the times of a process in its own mode and in the kernel's, in hundredths
+// of a second. The name, which may hold anything, ends with the last parenthesis.
+func parseCPU(stat string) time.Duration {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, systemErr := strconv.ParseInt(fields[12], 10, 64)
+	if err != nil || systemErr != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
 // watch notes the memory of the process that is watched; 0: none is, or it is unknown.
 func (r *run) watch(since time.Duration) int64 {
 	if r.opts.Watch == 0 {

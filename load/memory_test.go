@@ -29,6 +29,23 @@ func TestParseResident(t *testing.T) {
 	}
 }
 
+func TestParseCPU(t *testing.T) {
+	for stat, want := range map[string]time.Duration{
+		"12 (lode) S 1 1 1 0 -1 0 5 6 7 8 150 50 0 0 20":    2 * time.Second,
+		"12 (a) b) c) S 1 1 1 0 -1 0 5 6 7 8 150 50 0 0 20": 2 * time.Second,
+		"12 (lode) S 1 1": 0,
+		"12 (lode) S 1 1 1 0 -1 0 5 6 7 8 x 50 0 0 20": 0,
+		"": 0,
+	} {
+		if got := parseCPU(stat); got != want {
+			t.Errorf("%q: %v, want %v", stat, got, want)
+		}
+	}
+	if cpuTime(0) != 0 || cpuTime(1<<30) != 0 {
+		t.Error("time of no process")
+	}
+}
+
 func TestWatch(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the memory of a process is known on Linux only")

@@ -17,6 +17,8 @@ type Trial struct {
 	Submit       Latency       `json:"submit"`
 	Undisturbed  time.Duration `json:"-"`                // the greater p99 of a submit before and after
 	Ratio        float64       `json:"submit_p99_ratio"` // of the two
+	CPU          float64       `json:"cpu,omitempty"`    // processors that Options.Watch used
+	CPUWithout   float64       `json:"cpu_without,omitempty"`
 	Accepted     int64         `json:"accepted"`
 	FalseRejects int64         `json:"false_rejects"`
 	Unanswered   int64         `json:"unanswered"`
@@ -80,9 +82,12 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	before := counts()
 	h := new(histogram)
 	r.window.Store(h)
+	begin, used := time.Now(), cpuTime(r.opts.Watch)
 	ok = sleep(ctx, r.opts.Duration)
+	used = cpuTime(r.opts.Watch) - used
 	r.window.Store(nil)
 	t = counts()
+	t.CPU = max(used.Seconds()/time.Since(begin).Seconds(), 0)
 	t.Attack, t.Submit = attack, h.latency()
 	t.Accepted -= before.Accepted
 	t.FalseRejects -= before.FalseRejects
@@ -94,6 +99,7 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 // judge says what miners felt, against the times before and after.
 func (t *Trial) judge(before, after *Trial, maxRatio float64) {
 	felt := func(format string, args ...any) { t.Felt = append(t.Felt, fmt.Sprintf(format, args...)) }
+	t.CPUWithout = (before.CPU + after.CPU) / 2
 	t.Undisturbed = max(before.Submit.P99, after.Submit.P99)
 	if t.Undisturbed > 0 {
 		t.Ratio = float64(t.Submit.P99) / float64(t.Undisturbed)
@@ -125,20 +131,28 @@ func (r *Report) Felt() bool {
 	return false
 }
 
+// cpus is a number of processors.
+func cpus(n float64) string {
+	if n == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", n)
+}
+
 func (r *Report) writeTrials(w io.Writer) error {
 	if len(r.Trials) == 0 {
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nattack\tattackers\topened\tcut off\trefused\tsubmits\tp50 ms\tp99 ms\twithout\tratio\tminers felt")
+	fmt.Fprintln(t, "\nattack\tattackers\topened\tcut off\trefused\tsubmits\tp50 ms\tp99 ms\twithout\tratio\tcpus\twithout\tminers felt")
 	for _, x := range r.Trials {
 		felt := strings.Join(x.Felt, ", ")
 		if felt == "" {
 			felt = "nothing"
 		}
 		a := x.Attackers
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n",
-			x.Attack, a.Wanted, a.Opened, a.CutOff, a.Refused, x.Submit.Count, ms(x.Submit.P50), ms(x.Submit.P99), ms(x.Undisturbed), x.Ratio, felt)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\n",
+			x.Attack, a.Wanted, a.Opened, a.CutOff, a.Refused, x.Submit.Count, ms(x.Submit.P50), ms(x.Submit.P99), ms(x.Undisturbed), x.Ratio, cpus(x.CPU), cpus(x.CPUWithout), felt)
 	}
 	return t.Flush()
 }

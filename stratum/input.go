@@ -36,6 +36,7 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
+	blanks    int   // empty lines since the last message
 	proof     int   // class that accepted shares have shown
 	held      int64 // bytes of memory counted by hold
 	refusals  int   // of authorize
@@ -241,11 +242,15 @@ func (c *Conn) handleLines() error {
 		if tooLong(len(line), c.server.opts.LineLength) {
 			return c.cutGarbage(ErrLineTooLong)
 		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			if c.blanks++; c.blanks > maxBlanks {
+				return c.cutGarbage(ErrGarbage)
+			}
+			continue
+		}
+		c.blanks = 0
 		if err := c.throttle(); err != nil {
 			return err
-		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
 		}
 		if err := c.handle(line); err != nil {
 			return err
@@ -286,7 +291,7 @@ func (c *Conn) throttle() (err error) {
 		wait = max(wait, c.server.shared.take(1-c.light, o.SharedRate, c.server.now()))
 		c.light = 1
 	}
-	if wait > 0 {
+	if wait >= leastWait {
 		c.server.stats.Throttled.Add(1)
 		c.judge()
 		c.uncork()
@@ -301,6 +306,10 @@ func (c *Conn) throttle() (err error) {
 	c.light--
 	return err
 }
+
+// leastWait is the shortest time worth sleeping: what is owed of less is waited for with
+// the next messages.
+const leastWait = 20 * time.Millisecond
 
 // rest sleeps, or until the connection ends.
 func (c *Conn) rest(d time.Duration) {
@@ -361,8 +370,12 @@ func (c *Conn) charge(bytes int, before uint64) {
 	c.light -= cost
 }
 
-// maxGarbage lines are answered before the connection is closed.
-const maxGarbage = 10
+// maxGarbage lines are answered before the connection is closed, maxBlanks empty ones
+// are passed over from one message to the next.
+const (
+	maxGarbage = 10
+	maxBlanks  = 100
+)
 
 // noteGarbage counts a line that is no message; false: it was the last one.
 func (c *Conn) noteGarbage() bool {

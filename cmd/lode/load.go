@@ -44,7 +44,7 @@ type loadCmd struct {
 	Storm            string `help:"Reconnect storms: every INTERVAL, N miners lose their connection at once and come back, such as 500@10s." placeholder:"N@INTERVAL"`
 	NoVersionRolling bool   `help:"Do not ask for version rolling (BIP 310)."`
 
-	Watch     int    `help:"Process whose memory is told as a curve, a pool on this machine." placeholder:"PID" default:"0"`
+	Watch     int    `help:"Process whose memory (as a curve) and processors are told, a pool on this machine." placeholder:"PID" default:"0"`
 	JSON      bool   `name:"json" help:"Print one JSON object instead of a table."`
 	Plot      string `help:"Draw the latencies into a file, .svg or .png." placeholder:"FILE"`
 	MayAttack bool   `name:"i-may-load-this-pool" help:"Allow a pool on another machine: its owner has agreed to this load."`
