@@ -72,6 +72,9 @@ type BenchResult struct {
 	// after it, and of several threads the mean. Other programs on the machine, or
 	// beside it on the host, hardly touch it. 0: the clock is not known.
 	CyclesPerHash float64 `json:"cycles_per_hash,omitempty"`
+	// ClockHz is the clock while so many threads hashed: the median over batches, and of
+	// several threads the mean. 0: not known.
+	ClockHz float64 `json:"clock_hz,omitempty"`
 	// BoundCycles is what the kernel's instructions need at least on this core, and
 	// MachineBoundCycles what those of the best design, or mixture of designs, for such
 	// work need. 0: not known.
@@ -208,25 +211,26 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 	slices.Sort(rates)
 	result.Least, result.HashesPerSecond, result.Greatest = rates[0], rates[len(rates)/2], rates[len(rates)-1]
 	// Apart from the samples, for looking at the clock takes time too.
-	for _, cycles := range e.timedBatches(ctx, max(o.Time/5, 100*time.Millisecond)) {
-		cycles := fast(cycles)
+	for _, batches := range e.timedBatches(ctx, max(o.Time/5, 100*time.Millisecond)) {
+		cycles, clock := fast(batches.cycles), middle(batches.clocks)
 		if cycles == 0 { // a busy machine never let this thread run
-			result.CyclesPerHash = 0
+			result.CyclesPerHash, result.ClockHz = 0, 0
 			break
 		}
 		result.CyclesPerHash += cycles / float64(threads)
+		result.ClockHz += clock / float64(threads)
 	}
 	return result, nil
 }
 
 // timedBatches lets the threads of an engine that has ended go on for d, and returns
-// the cycles a hash of each batch, by thread.
-func (e *Engine) timedBatches(ctx context.Context, d time.Duration) [][]float64 {
+// what each batch took, by thread.
+func (e *Engine) timedBatches(ctx context.Context, d time.Duration) []batches {
 	release := reserveProcs(len(e.workers))
 	defer release()
 	places, leave := e.options.places()
 	defer leave()
-	all := make([][]float64, len(e.workers))
+	all := make([]batches, len(e.workers))
 	var threads sync.WaitGroup
 	begin := time.Now()
 	for i, w := range e.workers {
@@ -235,7 +239,7 @@ func (e *Engine) timedBatches(ctx context.Context, d time.Duration) [][]float64 
 			e.options.placeThread(places[i])
 			w.begin(e.last)
 			for time.Since(begin) < d && ctx.Err() == nil {
-				all[i] = append(all[i], w.timedBatch())
+				w.timedBatch(&all[i])
 			}
 		})
 	}
@@ -243,15 +247,38 @@ func (e *Engine) timedBatches(ctx context.Context, d time.Duration) [][]float64 
 	return all
 }
 
-// timedBatch does a batch and returns the cycles a hash.
-func (w *worker) timedBatch() float64 {
+// batches are what a thread's batches took.
+type batches struct {
+	cycles []float64 // a hash
+	clocks []float64 // Hz
+}
+
+// timedBatch does a batch and notes what it took.
+func (w *worker) timedBatch(b *batches) {
 	var hashes int
+	var seconds float64
 	cycles := limits.Cycles(func() float64 {
 		begin := time.Now()
 		hashes = w.batch()
-		return time.Since(begin).Seconds()
+		seconds = time.Since(begin).Seconds()
+		return seconds
 	})
-	return cycles / float64(hashes)
+	if hashes == 0 { // there is no way to tell cycles
+		hashes = max(1, w.batch())
+	}
+	b.cycles = append(b.cycles, cycles/float64(hashes))
+	if seconds > 0 {
+		b.clocks = append(b.clocks, cycles/seconds)
+	}
+}
+
+// middle is the median, or 0.
+func middle(list []float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[len(list)/2]
 }
 
 // fast is a figure that few batches stay below: the very least one is often of a batch

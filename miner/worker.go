@@ -66,7 +66,7 @@ func (w *worker) run(place place) {
 	w.idle.Store(w.engine.options.placeThread(place))
 	w.tid.Store(threadID())
 	if w.sense != nil {
-		w.sense.alone, w.sense.core = place.alone, place.shared
+		w.sense.sensor.Slow, w.sense.core = place.alone, place.shared
 	}
 	for !w.engine.stopped.Load() {
 		a := w.engine.current.Load()

@@ -97,8 +97,6 @@ type sense struct {
 	wallAt, cpuAt time.Duration
 	batches       int // since then
 
-	// alone: no other thread of the engine is on this core, and it has two.
-	alone bool
 	cycle float64 // seconds that a cycle took when the sensor learned; 0: not known
 	// core is shared with the engine's thread on the same core; nil: there is none.
 	core *sharedCore
@@ -143,7 +141,7 @@ func (w *worker) heed(wall time.Duration, hashes int) (ran time.Duration) {
 	}
 	off, slow := s.sensor.Split(wall, w.readClock(), hashes)
 	ran = wall - off
-	park := s.governor.Batch(ran, off, slow && s.alone && w.steadyClock())
+	park := s.governor.Batch(ran, off, slow && s.sensor.Slow && w.steadyClock())
 	if off >= yield.LossLeast || park > 0 {
 		w.giving.count.Add(1)
 		w.giving.away.Add(uint64(off))

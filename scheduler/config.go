@@ -84,6 +84,8 @@ type Config struct {
 	// URLs of its signals, by name, beside OthersSignal and WattsSignal.
 	PauseWhen *rule.Rule
 	Signals   map[string]string
+	// IdleMode ends miners on ordinary resources while others keep their agents busy.
+	IdleMode bool
 	// OnlyRevocable takes nothing but revocable resources for miners.
 	OnlyRevocable bool
 	// ReportInterval is the mean time between reports of a task. 0: DefaultReportInterval.

@@ -231,7 +231,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
-		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, MayPause: c.PauseWhen != nil,
+		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // benchCmd is `lode bench`.
 type benchCmd struct {
 	Kernel  []string      `help:"Kernel to measure; repeatable. Default: all that run here, but for the portable ones." placeholder:"NAME"`
-	Threads []int         `help:"Number of threads; repeatable. Default: 1 and the cpus that this process may use." placeholder:"N"`
+	Threads []string      `help:"Number of threads, or all: the cpus that this process may use; repeatable. Default: 1 and all." placeholder:"N"`
 	Time    time.Duration `help:"Length of each measurement." default:"2s"`
 	Pin     bool          `help:"Pin each thread to a cpu."`
 	Compare bool          `help:"Also run the miners cpuminer and minerd where they are on PATH, one after the other."`
@@ -41,10 +42,14 @@ func (cmd *benchCmd) Run(env *environment) error {
 	if cmd.Time < 10*time.Millisecond {
 		return usagef("--time %v is too short to measure anything: give 10ms or more", cmd.Time)
 	}
+	threads, err := cmd.threads()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	report, err := miner.Bench(env.ctx, miner.BenchOptions{
 		Kernels: cmd.Kernel,
-		Threads: cmd.Threads,
+		Threads: threads,
 		Time:    cmd.Time,
 		Engine:  miner.Options{Pin: cmd.Pin, Log: env.log},
 		Progress: func(s miner.BenchStep) {
@@ -77,6 +82,48 @@ func (cmd *benchCmd) Run(env *environment) error {
 	return err
 }
 
+// threads reads --threads.
+func (cmd *benchCmd) threads() (list []int, err error) {
+	for _, text := range cmd.Threads {
+		n := miner.AvailableCPUs()
+		if text != "all" {
+			if n, err = strconv.Atoi(text); err != nil || n < 1 {
+				return nil, usagef("--threads=%s: want a number from 1 on, or all", text)
+			}
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+// scaling says what several threads make of one: how much of the loss is the clock, and
+// how much the core that two of them share.
+func (o *benchOutput) scaling() (lines []string) {
+	one := make(map[string]*miner.BenchResult)
+	for i := range o.Results {
+		if r := &o.Results[i]; r.Threads == 1 {
+			one[r.Kernel] = r
+		}
+	}
+	for i := range o.Results {
+		r := &o.Results[i]
+		alone := one[r.Kernel]
+		if r.Threads == 1 || alone == nil || alone.HashesPerSecond == 0 {
+			continue
+		}
+		line := fmt.Sprintf("%s: %d threads make %.2f times the hashes of one", r.Kernel, r.Threads, r.HashesPerSecond/alone.HashesPerSecond)
+		if r.CyclesPerHash > 0 && alone.CyclesPerHash > 0 {
+			line += fmt.Sprintf("; each needs %.2f times the cycles, at %.2f times the clock",
+				r.CyclesPerHash/alone.CyclesPerHash, r.ClockHz/alone.ClockHz)
+		}
+		lines = append(lines, line)
+	}
+	if cores := len(miner.Cores()); cores > 0 && lines != nil {
+		lines = append(lines, fmt.Sprintf("this process may use %s on %s", counted(miner.AvailableCPUs(), "cpu"), counted(cores, "core")))
+	}
+	return lines
+}
+
 // counted is a number of things, for people.
 func counted(n int, thing string) string {
 	if n == 1 {
@@ -93,15 +140,18 @@ func (o *benchOutput) table(w io.Writer) error {
 	}
 	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "kernel\tthreads\tversions\tMH/s\tleast\tgreatest\tcycles/hash\tbound\tmachine\tof the bound\t")
+	fmt.Fprintln(t, "kernel\tthreads\tversions\tMH/s\tleast\tgreatest\tcycles/hash\tGHz\tbound\tmachine\tof the bound\t")
 	for i := range o.Results {
 		r := &o.Results[i]
-		versions, cycles, bound, machine, share := "fixed", "-", "-", "-", "-"
+		versions, cycles, clock, bound, machine, share := "fixed", "-", "-", "-", "-", "-"
 		if r.VersionRolling {
 			versions = "rolled"
 		}
 		if r.CyclesPerHash > 0 {
 			cycles = fmt.Sprintf("%.1f", r.CyclesPerHash)
+		}
+		if r.ClockHz > 0 {
+			clock = fmt.Sprintf("%.2f", r.ClockHz/1e9)
 		}
 		if r.BoundCycles > 0 {
 			bound = fmt.Sprintf("%.1f", r.BoundCycles)
@@ -112,14 +162,17 @@ func (o *benchOutput) table(w io.Writer) error {
 		if s := r.ShareOfBound(); s > 0 {
 			share = fmt.Sprintf("%.0f %%", 100*s)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", r.Kernel, r.Threads, versions,
-			r.HashesPerSecond/1e6, r.Least/1e6, r.Greatest/1e6, cycles, bound, machine, share)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t%s\t\n", r.Kernel, r.Threads, versions,
+			r.HashesPerSecond/1e6, r.Least/1e6, r.Greatest/1e6, cycles, clock, bound, machine, share)
 	}
 	for _, p := range o.Peers {
-		fmt.Fprintf(t, "%s\t%d\tfixed\t%.2f\t\t\t\t\t\t\t\n", p.Program, p.Threads, p.HashesPerSecond/1e6)
+		fmt.Fprintf(t, "%s\t%d\tfixed\t%.2f\t\t\t\t\t\t\t\t\n", p.Program, p.Threads, p.HashesPerSecond/1e6)
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, line := range o.scaling() {
+		fmt.Fprintln(w, line)
 	}
 	for _, k := range o.Skipped {
 		fmt.Fprintf(w, "not measured: %s, %s\n", k.Name, k.Missing)

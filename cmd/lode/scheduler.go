@@ -52,6 +52,7 @@ type schedulerCmd struct {
 	HoldBackCPUs     float64           `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
 	MaxMiners        int               `help:"Most miner tasks; 0: no limit." default:"0"`
 	Revocable        bool              `help:"Take revocable resources too."`
+	Mode             string            `help:"steady: miners keep the ordinary cpus that they got; idle: they end while others keep their agent busy, so that Mesos can offer its cpus, and come back later." enum:"steady,idle" default:"steady"`
 	OnlyRevocable    bool              `help:"Take nothing but revocable resources for miners."`
 	Kernel           string            `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
 	PauseWhen        string            `help:"Rule: while it holds miners pause, connected and without ending. Comparisons (< <= > >= == !=) of signals, numbers and the time (17:00), joined by and, or, not and parentheses." placeholder:"RULE"`
@@ -81,7 +82,7 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
 		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
-		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable,
+		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable, IdleMode: cmd.Mode == "idle",
 		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
 	}

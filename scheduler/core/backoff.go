@@ -31,6 +31,7 @@ func (d *decaying) add(now time.Time, n float64) {
 type agent struct {
 	id, hostname string
 	failures     decaying
+	busy         busyness
 	until        time.Time // nothing is launched before
 	seen         time.Time
 	down         time.Time // start of maintenance; zero: none

@@ -71,6 +71,7 @@ type Settings struct {
 	Yield            string // "": the executor's default
 	OneACore         bool
 	OnlyRevocable    bool
+	IdleMode         bool
 	// MayPause says that Pause events will come: until then miners stay as they are.
 	MayPause bool
 

@@ -111,6 +111,9 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 		return
 	}
 	r.report = report
+	if report.Miner != nil {
+		c.heedOthers(t, r)
+	}
 	c.tell(Progress{Type: "report", Task: c.taskStatus(t)})
 }
 

@@ -221,6 +221,12 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 			}
 			break
 		}
+		if c.set.IdleMode && !revocable && c.agent(o.AgentID.Value, o.Hostname).busy.wait(c.now) > 0 {
+			if len(launches) == 0 {
+				reason = "its agent is busy with other work (--mode idle)"
+			}
+			break
+		}
 		cpus := inv.sum("cpus", revocable)
 		if !revocable {
 			cpus -= toMilli(c.set.HoldBackCPUs)
@@ -316,6 +322,7 @@ func reasonClass(reason string) string {
 		{"no cpus", "no_cpus"},
 		{"its cpus are held back", "held_back"},
 		{"its cpus are not revocable", "not_revocable"},
+		{"its agent is busy", "agent_busy"},
 		{"there are", "enough_miners"},
 		{"tasks of before", "reconciling"},
 	} {

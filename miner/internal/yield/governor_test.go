@@ -106,7 +106,7 @@ func TestGovernorKeepsItsBounds(t *testing.T) {
 }
 
 func TestSensor(t *testing.T) {
-	var s Sensor
+	s := Sensor{Slow: true}
 	if s.Odd(100*us, 1000) || s.Odd(99*us, 1000) || s.Odd(105*us, 1000) {
 		t.Error("a batch on a free core is odd")
 	}
@@ -129,6 +129,9 @@ func TestSensor(t *testing.T) {
 	}
 	if s.Odd(150*us, 1000) {
 		t.Error("after two windows the slower clock is still odd")
+	}
+	if s.Slow = false; s.Odd(199*us, 1000) {
+		t.Error("slow batches are odd where nobody can be on the core's other thread")
 	}
 	s.Forget()
 	if s.Odd(time.Second, 1) || s.Floor() != 1e9 {

@@ -12,6 +12,9 @@ const window = 1 << 16
 
 // Sensor knows what a hash costs on a free core. The zero value learns it.
 type Sensor struct {
+	// Slow says that slow batches are odd, too: the thread has a core of two to itself.
+	Slow bool
+
 	least, last float64 // nanoseconds a hash, in this window and in the one before
 	floor       float64 // the lesser of both
 	batches     int
@@ -32,7 +35,7 @@ func (s *Sensor) Odd(wall time.Duration, hashes int) bool {
 		s.floor = s.last
 	}
 	over := float64(wall) - s.floor*float64(hashes)
-	return over >= float64(LossLeast) || cost > slowFactor*s.floor
+	return over >= float64(LossLeast) || s.Slow && cost > slowFactor*s.floor
 }
 
 // Split parts the time of a batch, given how long the thread was off the cpu since it
@@ -48,4 +51,4 @@ func (s *Sensor) Split(wall, away time.Duration, hashes int) (off time.Duration,
 func (s *Sensor) Floor() float64 { return s.floor }
 
 // Forget starts anew: another kernel, or a clock that is known to have changed.
-func (s *Sensor) Forget() { *s = Sensor{} }
+func (s *Sensor) Forget() { *s = Sensor{Slow: s.Slow} }
