@@ -96,15 +96,13 @@ func TestRunAgainstAnHonestPool(t *testing.T) {
 	if err := json.Unmarshal(raw, &back); err != nil || back.Measured < 1 || back.Shares.Accepted != s.Accepted || back.Shares.Submit.P99 <= 0 {
 		t.Errorf("JSON %s gives %+v, %v", raw, back, err)
 	}
-	for name, start := range map[string]string{"plot.svg": "<?xml", "plot.png": "\x89PNG"} {
-		file := filepath.Join(t.TempDir(), name)
-		if err := report.SavePlot(file); err != nil {
-			t.Fatal(err)
-		}
-		content, err := os.ReadFile(file)
-		if err != nil || !strings.HasPrefix(string(content), start) {
-			t.Errorf("%s begins with %.20q, %v", name, content, err)
-		}
+	file := filepath.Join(t.TempDir(), "plot.svg")
+	if err := report.SavePlot(file); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(content), ">submit p50<") {
+		t.Errorf("%v: no curve of submits in\n%s", err, content)
 	}
 }
 

@@ -166,7 +166,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, &table)
 		}
 	}
-	for _, name := range []string{"p.svg", "p.png"} {
+	for _, name := range []string{"p.svg"} {
 		file := filepath.Join(t.TempDir(), name)
 		if err := r.SavePlot(file); err != nil {
 			t.Error(err)
@@ -175,8 +175,8 @@ func TestReport(t *testing.T) {
 			t.Errorf("%v %v", info, err)
 		}
 	}
-	if r.SavePlot("p.gif") == nil {
-		t.Error("a .gif was accepted")
+	if r.SavePlot("p.png") == nil {
+		t.Error("a .png was accepted")
 	}
 }
 

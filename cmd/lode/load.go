@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"lode/load"
+	"lode/plot"
 	"lode/stratum"
 )
 
@@ -46,7 +47,7 @@ type loadCmd struct {
 
 	Watch     int    `help:"Process whose memory (as a curve) and processors are told, a pool on this machine." placeholder:"PID" default:"0"`
 	JSON      bool   `name:"json" help:"Print one JSON object instead of a table."`
-	Plot      string `help:"Draw the latencies into a file, .svg or .png." placeholder:"FILE"`
+	Plot      string `help:"Draw the latencies into a file, .svg." placeholder:"FILE"`
 	MayAttack bool   `name:"i-may-load-this-pool" help:"Allow a pool on another machine: its owner has agreed to this load."`
 }
 
@@ -133,7 +134,7 @@ func (cmd *loadCmd) options() (load.Options, error) {
 		return o, usagef("--duration=%v: want more than 0", cmd.Duration)
 	}
 	if cmd.Plot != "" {
-		if err := load.CheckPlotName(cmd.Plot); err != nil {
+		if err := plot.CheckName(cmd.Plot); err != nil {
 			return o, usagef("--plot: %w", err)
 		}
 	}

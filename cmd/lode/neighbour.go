@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lode/neighbour"
+	"lode/plot"
 )
 
 // neighbourCmd is `lode neighbour`.
@@ -20,7 +21,7 @@ type neighbourCmd struct {
 	Yield  string        `help:"How the miner yields, as lode mine --yield." enum:"none,nice,idle,sense" default:"sense"`
 	Kernel string        `help:"SHA-256d kernel; default: the fastest." placeholder:"NAME"`
 	JSON   bool          `name:"json" help:"Print one JSON object instead of a table."`
-	Plot   string        `help:"Draw the server's latencies into a file, .svg or .png." placeholder:"FILE"`
+	Plot   string        `help:"Draw the server's latencies into a file, .svg." placeholder:"FILE"`
 }
 
 // Help is shown by lode neighbour --help.
@@ -37,7 +38,7 @@ It says when the machine is too noisy to tell: measure where nothing else runs.`
 // Run is called by kong.
 func (cmd *neighbourCmd) Run(env *environment) error {
 	if cmd.Plot != "" {
-		if err := neighbour.CheckPlotName(cmd.Plot); err != nil {
+		if err := plot.CheckName(cmd.Plot); err != nil {
 			return usagef("--plot: %w", err)
 		}
 	}
