@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -112,16 +111,8 @@ func completeHostPort(address, port string) (string, error) {
 // outbound is the address that this machine uses towards the masters; nil: none of
 // them can be resolved or routed to. Nothing is sent.
 func outbound(masters []string) net.IP {
-	for _, m := range masters {
-		full, err := driver.MasterURL(m)
-		if err != nil {
-			continue
-		}
-		u, err := url.Parse(full)
-		if err != nil {
-			continue
-		}
-		conn, err := net.Dial("udp", u.Host)
+	for _, host := range driver.Hosts(masters) {
+		conn, err := net.Dial("udp", host)
 		if err != nil {
 			continue
 		}

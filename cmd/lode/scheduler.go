@@ -21,7 +21,7 @@ const (
 
 // schedulerCmd is `lode scheduler`.
 type schedulerCmd struct {
-	Master     []string `help:"Mesos masters, http://host:port; any of them may lead." required:"" placeholder:"URL"`
+	Master     []string `help:"Mesos masters, http://host:port, any of which may lead; or zk://[user:password@]host:port,host:port/path, which knows them." required:"" placeholder:"URL"`
 	MasterCA   string   `name:"master-ca" help:"PEM certificates to trust for https masters; default: the system's." placeholder:"FILE"`
 	Principal  string   `help:"Principal to authenticate with." placeholder:"NAME"`
 	SecretFile string   `help:"File with the principal's secret." placeholder:"FILE"`

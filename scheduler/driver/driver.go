@@ -17,12 +17,8 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +43,9 @@ var (
 
 // Config is what a Driver needs.
 type Config struct {
-	// Masters are URLs of masters, http://host:port; any of them may lead.
+	// Masters are URLs of masters, http://host:port; any of them may lead. Or there is
+	// one URL of ZooKeeper, zk://[user:password@]host:port,host:port/path, which knows
+	// them.
 	Masters []string
 	// RootCAs are trusted for https; nil: the system's.
 	RootCAs *x509.CertPool
@@ -105,6 +103,7 @@ type Driver struct {
 	config Config
 	log    *slog.Logger
 
+	find      finder
 	finishing atomic.Bool // the end of the stream is wanted
 
 	// Of the goroutine that runs Run:
@@ -119,17 +118,6 @@ type Driver struct {
 
 // New checks the configuration.
 func New(config Config) (*Driver, error) {
-	if len(config.Masters) == 0 {
-		return nil, errors.New("no Mesos master (--master)")
-	}
-	masters := make([]string, len(config.Masters))
-	for i, m := range config.Masters {
-		var err error
-		if masters[i], err = MasterURL(m); err != nil {
-			return nil, err
-		}
-	}
-	config.Masters = masters
 	set := func(d *time.Duration, value time.Duration) {
 		if *d <= 0 {
 			*d = value
@@ -150,42 +138,22 @@ func New(config Config) (*Driver, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	log := slog.New(seldom.Handler(config.Logger.Handler()))
+	find, err := newFinder(config, log)
+	if err != nil {
+		return nil, err
+	}
 	return &Driver{
-		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())),
+		config: config, log: log, find: find,
 		failed: make(map[string]bool), patience: config.SubscribeTimeout,
 	}, nil
-}
-
-// MasterURL completes and checks the URL of a master: http and port 5050 are
-// understood. The path, if any, is dropped.
-func MasterURL(s string) (string, error) {
-	if strings.HasPrefix(s, "zk://") || strings.HasPrefix(s, "file://") {
-		return "", fmt.Errorf("master %q: ZooKeeper is not asked; name the masters themselves, all of them, as http://host:5050 with commas between", s)
-	}
-	full := s
-	if !strings.Contains(full, "://") {
-		full = "http://" + full
-	}
-	u, err := url.Parse(full)
-	if err != nil {
-		return "", fmt.Errorf("master %q is not a URL: %w", s, err)
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
-		return "", fmt.Errorf("master %q is not a URL such as http://host:5050", s)
-	}
-	if u.User != nil {
-		return "", fmt.Errorf("master %s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
-	}
-	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), "5050")
-	}
-	return u.Scheme + "://" + u.Host, nil
 }
 
 // Run subscribes again and again until ctx ends (it returns ctx's error), the stream
 // ends after Finish (nil), or the master says something that trying again cannot
 // change.
 func (d *Driver) Run(ctx context.Context) error {
+	defer d.find.Close()
 	pause := d.config.BackoffFirst
 	for {
 		s, err := d.connect(ctx)

@@ -471,7 +471,7 @@ func TestMasterURL(t *testing.T) {
 		{"[::1]", "http://[::1]:5050", ""},
 		{"m:", "http://m:5050", ""},
 		{"http://user:pw@m:5050", "", "--principal"},
-		{"zk://z:2181/mesos", "", "http://host:5050"},
+		{"zk://z:2181/mesos", "", "nothing beside it"},
 		{"ftp://m", "", "not a URL"},
 		{"", "", "not a URL"},
 		{"http://%", "", "not a URL"},

@@ -152,10 +152,12 @@ func TestMasterThatMisbehavesBlocksNoOther(t *testing.T) {
 	}
 }
 
+func hang(*http.Request, *scheduler.Call) *fakemaster.Answer { return &fakemaster.Answer{Hang: true} }
+
 // A master that is reached but silent costs nothing while another one answers.
 func TestSilentMasterIsNotWaitedFor(t *testing.T) {
 	silent, good := fakemaster.New(t), fakemaster.New(t)
-	silent.Answer(func(*http.Request, *scheduler.Call) *fakemaster.Answer { return &fakemaster.Answer{Hang: true} })
+	silent.Answer(hang)
 	l := start(t, func(c *driver.Config) { c.AskTimeout = time.Hour }, silent.URL(), good.URL())
 	l.subscribe(good) // or else the test takes an hour
 }
@@ -179,7 +181,7 @@ func TestFrozenLeaderIsLeftWhenAnotherLeads(t *testing.T) {
 	l := start(t, quick, frozen.URL(), next.URL(), follower.URL())
 	l.subscribe(frozen)
 	// Stopped, it still has its connections; the kernel even takes new ones.
-	frozen.Answer(func(*http.Request, *scheduler.Call) *fakemaster.Answer { return &fakemaster.Answer{Hang: true} })
+	frozen.Answer(hang)
 	next.Redirect("")
 	follower.Redirect(next.Host())
 	if err := l.lost(); !strings.Contains(err.Error(), "leads") {

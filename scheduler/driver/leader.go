@@ -63,9 +63,10 @@ type candidate struct {
 // candidates are ordered by how many masters name them. A single one that lies, or
 // is confused, is believed last.
 type candidates struct {
-	d     *Driver
-	all   []*candidate
-	tried map[string]bool
+	d       *Driver
+	masters []string
+	all     []*candidate
+	tried   map[string]bool
 }
 
 func (c *candidates) add(a answer) {
@@ -79,7 +80,7 @@ func (c *candidates) add(a answer) {
 			return
 		}
 	}
-	c.all = append(c.all, &candidate{url: to, named: []string{a.master}, order: slices.Index(c.d.config.Masters, to)})
+	c.all = append(c.all, &candidate{url: to, named: []string{a.master}, order: slices.Index(c.masters, to)})
 }
 
 // next is the best one that was not tried; nil: there is none.
@@ -107,14 +108,30 @@ func (c *candidates) next() *candidate {
 // connect subscribes at the leading master. All masters of the list are asked at the
 // same time, so that a silent one costs nothing while another one answers.
 func (d *Driver) connect(ctx context.Context) (*session, error) {
+	masters, changed, err := d.find.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(masters) == 0 {
+		return nil, errors.New("no master leads, as ZooKeeper knows")
+	}
+	s, err := d.connectTo(ctx, masters)
+	if err != nil {
+		return nil, err
+	}
+	s.masters, s.changed = masters, changed
+	return s, nil
+}
+
+func (d *Driver) connectTo(ctx context.Context, masters []string) (*session, error) {
 	askCtx, stop := context.WithCancel(ctx)
-	answers := d.ask(askCtx, d.config.Masters)
+	answers := d.ask(askCtx, masters)
 	defer func() {
 		stop()
 		for range answers { // they end at once
 		}
 	}()
-	c := &candidates{d: d, tried: make(map[string]bool)}
+	c := &candidates{d: d, masters: masters, tried: make(map[string]bool)}
 	var errs []error
 	var fatal error
 	open := answers
@@ -122,7 +139,7 @@ func (d *Driver) connect(ctx context.Context) (*session, error) {
 	ready := false
 	for {
 		if k := c.next(); k != nil && (ready || open == nil) {
-			s, err := d.follow(ctx, k, c.tried)
+			s, err := d.follow(ctx, k, c)
 			if err == nil {
 				return s, nil
 			}
@@ -178,11 +195,11 @@ func (d *Driver) noLeader(errs []error, fatal error) error {
 }
 
 // follow subscribes at a candidate or at whom that names as the leader.
-func (d *Driver) follow(ctx context.Context, k *candidate, tried map[string]bool) (*session, error) {
+func (d *Driver) follow(ctx context.Context, k *candidate, c *candidates) (*session, error) {
 	at := k.url
 	for range mostRedirects {
-		tried[at] = true
-		s, err := d.subscribe(ctx, at, k.named)
+		c.tried[at] = true
+		s, err := d.subscribe(ctx, at, c.masters)
 		var to *redirect
 		switch {
 		case err == nil:
@@ -202,10 +219,10 @@ func (d *Driver) follow(ctx context.Context, k *candidate, tried map[string]bool
 		// The leader may be named by a name that is unknown here, while the URL that
 		// we were given is another way to the very same master.
 		for _, master := range k.named {
-			if tried[master] {
+			if c.tried[master] {
 				continue
 			}
-			tried[master] = true
+			c.tried[master] = true
 			s, direct := d.subscribe(ctx, master, nil)
 			if direct == nil {
 				return s, nil
@@ -260,8 +277,8 @@ func (d *Driver) askLeader(ctx context.Context, master string) (string, error) {
 //
 // While events come (settled) ours is left only if it does not answer and the other
 // one confirms that it leads. Before that, most masters have to name the other one.
-func (d *Driver) elsewhere(ctx context.Context, at string, settled bool) string {
-	masters := d.config.Masters
+func (d *Driver) elsewhere(ctx context.Context, masters []string, at string, settled bool) string {
+	most := len(masters) / 2
 	if !slices.Contains(masters, at) {
 		masters = append(slices.Clone(masters), at)
 	}
@@ -282,7 +299,7 @@ func (d *Driver) elsewhere(ctx context.Context, at string, settled bool) string 
 	for leader, n := range votes {
 		switch {
 		case leader == "" || leader == at:
-		case !settled && n > votes[at] && n > len(d.config.Masters)/2:
+		case !settled && n > votes[at] && n > most:
 			return leader
 		case settled && !confirmed[leader]:
 			if says, err := d.askLeader(ctx, leader); err == nil && says == leader {

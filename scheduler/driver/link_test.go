@@ -34,6 +34,12 @@ type link struct {
 
 func start(t *testing.T, change func(*driver.Config), masters ...string) *link {
 	t.Helper()
+	return startWith(t, change, nil, masters...)
+}
+
+// startWith starts a driver that prepare may change before it runs.
+func startWith(t *testing.T, change func(*driver.Config), prepare func(*driver.Driver), masters ...string) *link {
+	t.Helper()
 	l := &link{t: t, events: make(chan driver.Event, 1000), result: make(chan error, 1)}
 	config := driver.Config{
 		Masters: masters,
@@ -52,6 +58,9 @@ func start(t *testing.T, change func(*driver.Config), masters ...string) *link {
 	d, err := driver.New(config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(d)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.d, l.stop = d, cancel

@@ -40,6 +40,10 @@ type session struct {
 	stream *mesoswire.Stream
 	first  *scheduler.Event
 	queue  *queue
+	// masters are those among which the leader was found, changed says that there may
+	// be others.
+	masters []string
+	changed <-chan struct{}
 	// silence is after how long without an event the stream counts as dead.
 	silence time.Duration
 	// abandon ends everything that was begun for the subscription.
@@ -63,8 +67,8 @@ func (d *Driver) newClient(master string) (*mesoswire.Client, error) {
 }
 
 // subscribe opens a stream at one master and waits for its first event. It gives up
-// when most masters say that another one leads than the one named by named.
-func (d *Driver) subscribe(ctx context.Context, master string, named []string) (*session, error) {
+// when most masters say that another one leads; none are asked if there are none.
+func (d *Driver) subscribe(ctx context.Context, master string, masters []string) (*session, error) {
 	client, err := d.newClient(master)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func (d *Driver) subscribe(ctx context.Context, master string, named []string) (
 	watch, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(watching)
-		if err := d.watchLeader(watch, master, len(named) > 0, false); err != nil {
+		if err := d.watchLeader(watch, masters, master, false); err != nil {
 			abandon(err)
 		}
 	}()
@@ -155,14 +159,41 @@ func classify(master string, err error) error {
 }
 
 // watchLeader returns an error when another master leads, nil when ctx ends.
-func (d *Driver) watchLeader(ctx context.Context, at string, named, settled bool) error {
-	if len(d.config.Masters) < 2 || !named {
+func (d *Driver) watchLeader(ctx context.Context, masters []string, at string, settled bool) error {
+	if len(masters) < 2 {
 		return nil
 	}
 	for sleep(ctx, d.config.LeaderCheck) {
-		if leader := d.elsewhere(ctx, at, settled); leader != "" {
+		if leader := d.elsewhere(ctx, masters, at, settled); leader != "" {
 			return fmt.Errorf("master %s is left: it does not answer, and %s leads", at, leader)
 		}
+	}
+	return nil
+}
+
+// watchElection returns an error when another master was elected than the one that led
+// when the subscription began, nil when ctx ends. As long as nobody can be asked, or
+// nobody leads, the subscription is kept.
+func (s *session) watchElection(ctx context.Context) error {
+	leader, changed := s.masters[0], s.changed
+	for changed != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+		masters, next, err := s.d.find.Find(ctx)
+		switch {
+		case err != nil:
+			s.d.log.Warn("cannot find out who leads; the subscription is kept", "error", err)
+			if !sleep(ctx, s.d.config.LeaderCheck) {
+				return nil
+			}
+			continue
+		case len(masters) > 0 && masters[0] != leader && masters[0] != s.leader:
+			return fmt.Errorf("master %s is left: %s was elected", s.leader, masters[0])
+		}
+		changed = next
 	}
 	return nil
 }
@@ -186,7 +217,12 @@ func (s *session) serve(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() {
-		if err := d.watchLeader(workers, s.leader, true, true); err != nil {
+		if err := d.watchLeader(workers, s.masters, s.leader, true); err != nil {
+			s.stream.Abort(err)
+		}
+	})
+	wg.Go(func() {
+		if err := s.watchElection(workers); err != nil {
 			s.stream.Abort(err)
 		}
 	})
