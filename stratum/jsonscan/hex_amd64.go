@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-//go:generate go -C _asm run . -out ../hex_amd64.s
+//go:generate go -C ../../_asm run ./hex -out ../stratum/jsonscan/hex_amd64.s
 
 // hexBlocks counts the blocks of 32 bytes at p, of which there are blocks (not 0),
 // that consist of hexadecimal digits, up to the first that does not.

@@ -18,7 +18,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
 
-//go:generate go -C _asm run . -out ../merkle_amd64.s
+//go:generate go -C ../../_asm run ./merkle -out ../stratum/merkle/merkle_amd64.s
 
 // HeaderSize is that of a block header, bytes.
 const HeaderSize = 80

@@ -4,7 +4,7 @@ package limits
 
 import "github.com/klauspost/cpuid/v2"
 
-//go:generate go -C _asm run . -out ../limits_amd64.s
+//go:generate go -C ../../../_asm run ./limits -out ../miner/internal/limits/limits_amd64.s
 
 //go:noescape
 func chain(turns int)

@@ -11,7 +11,7 @@ import (
 )
 
 // The hybrid kernels do the rounds with the SHA extensions and make message schedules
-// in vectors at the same time; see _asm/hybrid.
+// in vectors at the same time; see _asm/hybrid at the root.
 
 //go:noescape
 func hybridRollAVX512(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)

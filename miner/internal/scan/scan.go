@@ -19,11 +19,11 @@ import "strings"
 // All of these stand here, and not beside what they make, because go generate
 // passes over files of other platforms.
 //
-//go:generate go -C _asm run ./avx512 -out ../avx512_amd64.s
-//go:generate go -C _asm run ./hybrid -out ../hybrid_amd64.s
-//go:generate go -C _asm run ./shani -out ../shani_amd64.s
-//go:generate go -C _asm run ./avx2 -out ../avx2_amd64.s
-//go:generate go -C _asm run ./arm64 -out ../sha2_arm64.s
+//go:generate go -C ../../../_asm run ./avx512 -out ../miner/internal/scan/avx512_amd64.s
+//go:generate go -C ../../../_asm run ./hybrid -out ../miner/internal/scan/hybrid_amd64.s
+//go:generate go -C ../../../_asm run ./shani -out ../miner/internal/scan/shani_amd64.s
+//go:generate go -C ../../../_asm run ./avx2 -out ../miner/internal/scan/avx2_amd64.s
+//go:generate go -C ../../../_asm run ./arm64 -out ../miner/internal/scan/sha2_arm64.s
 
 // A Kernel is one implementation of the inner loop.
 type Kernel struct {
