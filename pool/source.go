@@ -123,7 +123,11 @@ func (s *nodeSource) make(ctx context.Context, t *template.Template, since time.
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	work, err := newNodeWork(s.index, t, s.p.nodeOrigin(w, s.script), s.p.mask(), since)
+	mask := s.p.mask()
+	if s.network.NoVersionRolling {
+		mask = 0
+	}
+	work, err := newNodeWork(s.index, t, s.p.nodeOrigin(w, s.script), mask, since)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}

@@ -36,14 +36,15 @@ func checkPayout(p *Proxy, address string, a *stratum.Assignment) error {
 	return fmt.Errorf("%w: its coinbase does not pay to %s", upstream.ErrViolation, address)
 }
 
-// anyPayoutScript is the script of an address on our network, or on any if that is
-// not known.
+// anyPayoutScript is the script of an address on our network, or on any if that is not
+// known.
 func (p *Proxy) anyPayoutScript(address string) (script []byte, err error) {
 	p.stateMu.Lock()
 	name := p.network
 	p.stateMu.Unlock()
+	err = fmt.Errorf("%q is no address of %s", address, name)
 	for _, network := range node.Networks() {
-		if name != "" && network.Name != name {
+		if name != "" && network.Name != name && !node.IsScript(address) {
 			continue
 		}
 		if script, err = network.PayoutScript(address); err == nil {

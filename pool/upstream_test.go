@@ -319,3 +319,41 @@ func TestCrossing(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownChain mines a block of a chain that nobody knows, for a script: without one it
+// is told what to give.
+func TestUnknownChain(t *testing.T) {
+	node := startFakeNode(t)
+	node.do(func() { node.genesis = strings.Repeat("12", 32) })
+	const script = "76a914ffffffffffffffffffffffffffffffffffffffff88ac"
+	p := startProxy(t, easy(pool.Config{PayoutAddress: "script:" + script, Upstreams: []pool.Upstream{{URL: "node:" + node.URL}}}))
+	m := p.miner("rig.1")
+	j, err := m.job(anyJob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.submit(m.solve(j, 0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the block is submitted", func() bool {
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		return len(node.submitted) > 0
+	})
+	node.mu.Lock()
+	block := node.submitted[0]
+	node.mu.Unlock()
+	// After header and count: a coinbase without witness, with one output.
+	if !strings.HasPrefix(block[162:], "0100000001"+strings.Repeat("00", 32)) || !strings.Contains(block, "19"+script+"00000000") {
+		t.Errorf("block %s", block)
+	}
+	if s := p.Status(); s.Network != "chain-1212121212121212" {
+		t.Errorf("network %q", s.Network)
+	}
+	findings := pool.Check(t.Context(), pool.Config{
+		Listen: "127.0.0.1:0", PayoutAddress: simnetAddress(t, [20]byte{1}), Upstreams: []pool.Upstream{{URL: "node:" + node.URL}},
+	})
+	if last := findings[len(findings)-1]; last.Err == nil || !strings.Contains(last.Err.Error(), "--payout-script") {
+		t.Errorf("an address there: %v", last.Err)
+	}
+}

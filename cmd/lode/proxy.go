@@ -12,6 +12,7 @@ import (
 	"lode/executor/boundlog"
 	"lode/pool"
 	"lode/pool/api"
+	"lode/pool/node"
 	"lode/pool/workers"
 	"lode/stratum"
 )
@@ -52,6 +53,7 @@ type proxyFlags struct {
 	PoolPasswordFile string   `help:"File with the password at Stratum upstreams; or set LODE_POOL_PASSWORD." placeholder:"FILE"`
 	PoolCA           string   `name:"pool-ca" help:"PEM certificate to trust for stratum+tls upstreams." placeholder:"FILE"`
 	PayoutAddress    string   `help:"Address that gets the reward of blocks from node upstreams." placeholder:"ADDRESS"`
+	PayoutScript     string   `help:"Output script that gets the reward instead of an address, for chains whose addresses are not known." placeholder:"HEX"`
 	CoinbaseTag      string   `help:"Text for the coinbase, at most 40 bytes." default:"/lode/" placeholder:"TEXT"`
 
 	StateDir    string `help:"Folder for the journal of found blocks and the accounts." required:"" placeholder:"DIR"`
@@ -79,16 +81,27 @@ type proxyFlags struct {
 	Limit stratum.Limits `embed:"" prefix:"limit-" group:"Limits (0: none)"`
 }
 
+// payout is what gets the reward: an address, or a script in the place of one.
+func (f *proxyFlags) payout() string {
+	if f.PayoutScript != "" {
+		return node.ScriptAddress(f.PayoutScript)
+	}
+	return f.PayoutAddress
+}
+
 func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 	config := pool.Config{
 		Listen: f.Listen, HTTPListen: f.HTTPListen, ListenTLS: f.TLSListen, CertFile: f.TLSCert, KeyFile: f.TLSKey,
-		PayoutAddress: f.PayoutAddress, CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
+		PayoutAddress: f.payout(), CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
 		SharesPerMinute: f.SharesPerMinute, StartDifficulty: f.StartDifficulty, MinDifficulty: f.MinDifficulty, MaxDifficulty: f.MaxDifficulty,
 		StaleGrace: f.StaleGrace, HoldDown: f.HoldDown, Confirmations: f.Confirmations, MinBlockInterval: f.MinBlockInterval,
 		EmptyFirst: f.EmptyFirst, IdleClose: f.CloseWhenIdle, NoVersionRolling: !f.VersionRolling, Logger: env.log,
 	}
 	if f.HoldDown == 0 {
 		config.HoldDown = -1 // none, where 0 would be the default
+	}
+	if f.PayoutScript != "" && f.PayoutAddress != "" {
+		return config, usagef("--payout-script stands for --payout-address: give one of them")
 	}
 	if (f.TLSCert == "") != (f.TLSKey == "") || (f.TLSListen != "") != (f.TLSCert != "") {
 		return config, usagef("--tls-listen, --tls-cert and --tls-key go together: give all three")
@@ -145,7 +158,7 @@ func networks(flag string, texts []string) (list []netip.Prefix, err error) {
 
 // check refuses what cannot work.
 func (f *proxyFlags) check(upstreams []pool.Upstream) error {
-	w := work{payout: f.PayoutAddress, tag: f.CoinbaseTag, minBlockInterval: f.MinBlockInterval, userFlag: "--pool-user"}
+	w := work{payout: f.payout(), tag: f.CoinbaseTag, minBlockInterval: f.MinBlockInterval, userFlag: "--pool-user"}
 	for _, u := range upstreams {
 		w.sources = append(w.sources, source{url: u.URL, user: u.User, flag: "--upstream"})
 	}

@@ -174,7 +174,7 @@ func (w work) check() error {
 	if err := node.CheckAddress(w.payout); err != nil { // of the right network? A node knows
 		return usagef("--payout-address: %w", err)
 	}
-	if w.minBlockInterval > 0 {
+	if w.minBlockInterval > 0 && !node.IsScript(w.payout) {
 		for _, n := range node.Networks() {
 			if _, err := n.PayoutScript(w.payout); err == nil && n.Name == "mainnet" {
 				return usagef("--min-block-interval is for test networks, and %s is an address of the main network", w.payout)

@@ -1,23 +1,37 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/btcsuite/btcd/btcutil"
 	"github.com/btcsuite/btcd/chaincfg"
 	"github.com/btcsuite/btcd/txscript"
 )
 
-// Network is a Bitcoin network, known by its genesis block.
+// Network is a chain that can be mined on: one of Bitcoin's, or one of its cousins.
 type Network struct {
-	Name    string // mainnet, testnet3, testnet4, signet, simnet, regtest
+	// Name is mainnet, testnet3, testnet4, signet, simnet or regtest, or that of a cousin,
+	// or (of a chain that is not known) made of its first block.
+	Name    string
 	Genesis string // hash of block 0, display order
-	// params hold the forms of addresses; testnet4 shares those of testnet3.
+	// NoVersionRolling says that bits of the version mean something on this chain.
+	NoVersionRolling bool
+	// params hold the forms of addresses of Bitcoin's own networks; testnet4 shares those
+	// of testnet3. nil: it is a cousin.
 	params *chaincfg.Params
+	forms  *forms // of addresses of a cousin; nil: they are not known
+	// software are words of the version by which nodes of a cousin that shares Bitcoin's
+	// first blocks are told apart.
+	software []string
 }
 
 // subsidy is the reward of a block without fees, in satoshis.
 func (n Network) subsidy(height int64) int64 {
+	if n.params == nil {
+		return 0
+	}
 	halvings := height / int64(n.params.SubsidyReductionInterval)
 	if halvings >= 64 {
 		return 0
@@ -26,9 +40,10 @@ func (n Network) subsidy(height int64) int64 {
 }
 
 // steadyBits reports whether the block at a height has the bits of the one before it
-// for certain: not at a retarget, and not on testnets, where late blocks are easier.
+// for certain: not at a retarget, not on testnets, where late blocks are easier, and not
+// on other chains, which have rules of their own.
 func (n Network) steadyBits(height int64) bool {
-	return !n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest"
+	return n.params != nil && (!n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest")
 }
 
 // EasyWhenLate reports whether a block at the height must be of the least difficulty if
@@ -37,59 +52,95 @@ func (n Network) EasyWhenLate(height int64) bool {
 	return n.params != nil && n.params.ReduceMinDifficulty && n.Name != "regtest" && height%2016 != 0
 }
 
-// Networks are all that a proxy can mine on.
+// Networks are those whose addresses are known, Bitcoin's first.
 func Networks() []Network {
+	mainnet := chaincfg.MainNetParams.GenesisHash.String()
 	return []Network{
-		{"mainnet", chaincfg.MainNetParams.GenesisHash.String(), &chaincfg.MainNetParams},
-		{"testnet3", chaincfg.TestNet3Params.GenesisHash.String(), &chaincfg.TestNet3Params},
-		{"testnet4", "00000000da84f2bafbbc53dee25a72ae507ff4914b867c565be350b0da8bf043", &chaincfg.TestNet3Params},
-		{"signet", chaincfg.SigNetParams.GenesisHash.String(), &chaincfg.SigNetParams},
-		{"simnet", chaincfg.SimNetParams.GenesisHash.String(), &chaincfg.SimNetParams},
-		{"regtest", chaincfg.RegressionNetParams.GenesisHash.String(), &chaincfg.RegressionNetParams},
+		{Name: "mainnet", Genesis: mainnet, params: &chaincfg.MainNetParams},
+		{Name: "testnet3", Genesis: chaincfg.TestNet3Params.GenesisHash.String(), params: &chaincfg.TestNet3Params},
+		{Name: "testnet4", Genesis: "00000000da84f2bafbbc53dee25a72ae507ff4914b867c565be350b0da8bf043", params: &chaincfg.TestNet3Params},
+		{Name: "signet", Genesis: chaincfg.SigNetParams.GenesisHash.String(), params: &chaincfg.SigNetParams},
+		{Name: "simnet", Genesis: chaincfg.SimNetParams.GenesisHash.String(), params: &chaincfg.SimNetParams},
+		{Name: "regtest", Genesis: chaincfg.RegressionNetParams.GenesisHash.String(), params: &chaincfg.RegressionNetParams},
+		{
+			Name: "bitcoincash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "bitcoincash"},
+			software: []string{"Bitcoin Cash Node", "BCH Unlimited", "BCHUnlimited", "Knuth", "bchd", "Flowee"},
+		},
+		{Name: "bitcoinsv", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5}, software: []string{"Bitcoin SV"}},
+		{Name: "ecash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "ecash"}, software: []string{"Bitcoin ABC"}},
+		{
+			Name: "namecoin", Genesis: "000000000062b72c5e2ceb45fbc8587e807c155b0da735e6483dfba2f0a9c770",
+			forms: &forms{keyHash: 52, scriptHash: 13, segwit: "nc"}, NoVersionRolling: true, // its version holds the id of the chain
+		},
 	}
 }
 
-func networkByGenesis(genesis string) (Network, error) {
+// networkOf finds the network of a node by its first block and what it calls itself.
+func networkOf(genesis, software string) Network {
 	for _, network := range Networks() {
-		if network.Genesis == genesis {
-			return network, nil
+		for _, words := range network.software {
+			if network.Genesis == genesis && strings.Contains(software, words) {
+				return network
+			}
 		}
 	}
-	return Network{}, fmt.Errorf("unknown network: its first block is %.80s", genesis)
+	for _, network := range Networks() {
+		if network.Genesis == genesis && len(network.software) == 0 {
+			return network
+		}
+	}
+	return Network{Name: fmt.Sprintf("chain-%.16s", genesis), Genesis: genesis}
 }
 
 // PayoutScript is the output script that pays to the address, which must be one of
-// this network.
+// this network, or script: with an output script in hexadecimal.
 func (n Network) PayoutScript(address string) ([]byte, error) {
-	decoded, err := btcutil.DecodeAddress(address, n.params)
-	if err == nil && decoded.IsForNet(n.params) {
-		if _, isKey := decoded.(*btcutil.AddressPubKey); isKey {
-			return nil, fmt.Errorf("payout address %q is a public key, want an address", address)
-		}
-		script, err := txscript.PayToAddrScript(decoded)
-		if err != nil {
-			return nil, fmt.Errorf("payout address %q: %w", address, err)
-		}
+	if script, ok, err := parseScript(address); ok {
+		return script, err
+	}
+	script, err := n.decode(address)
+	if err == nil {
 		return script, nil
 	}
 	for _, other := range Networks() {
-		if a, e := btcutil.DecodeAddress(address, other.params); e == nil && a.IsForNet(other.params) {
-			return nil, fmt.Errorf("payout address %q is for %s, but the node is on %s: give an address of %s", address, other.Name, n.Name, n.Name)
+		if _, e := other.decode(address); e == nil && other.Name != n.Name {
+			return nil, fmt.Errorf("payout address %q is for %s, but the node is on %s: give an address of %s, or the script itself (--payout-script)", address, other.Name, n.Name, n.Name)
 		}
 	}
-	if err == nil {
-		err = fmt.Errorf("not an address of a Bitcoin network")
-	}
 	return nil, fmt.Errorf("payout address %q for %s: %w", address, n.Name, err)
+}
+
+// decode reads an address of this network.
+func (n Network) decode(address string) ([]byte, error) {
+	switch {
+	case n.params == nil && n.forms == nil:
+		return nil, errors.New("the addresses of this chain are not known: give the output script (--payout-script)")
+	case n.params == nil:
+		return n.forms.decode(address)
+	}
+	decoded, err := btcutil.DecodeAddress(address, n.params)
+	if err != nil {
+		return nil, err
+	}
+	if !decoded.IsForNet(n.params) {
+		return nil, errors.New("not an address of a Bitcoin network")
+	}
+	if _, isKey := decoded.(*btcutil.AddressPubKey); isKey {
+		return nil, errors.New("it is a public key, want an address")
+	}
+	return txscript.PayToAddrScript(decoded)
 }
 
 // CheckAddress tells whether an address belongs to any network at all: which one it
 // must be is known only when a node answers.
 func CheckAddress(address string) error {
+	if _, ok, err := parseScript(address); ok {
+		return err
+	}
 	for _, n := range Networks() {
-		if _, err := n.PayoutScript(address); err == nil {
+		if _, err := n.decode(address); err == nil {
 			return nil
 		}
 	}
-	return fmt.Errorf("payout address %q is no address of any Bitcoin network", address)
+	return fmt.Errorf("payout address %q is no address of any network that is known: for another chain give the output script (--payout-script)", address)
 }

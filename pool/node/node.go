@@ -121,15 +121,15 @@ func (n *Node) Identify(ctx context.Context) (Identity, error) {
 	if err := n.rpc.call(ctx, "getblockhash", []any{0}, &genesis); err != nil {
 		return Identity{}, err
 	}
-	network, err := networkByGenesis(genesis)
-	if err != nil {
+	if _, err := parseHash(genesis); err != nil {
 		return Identity{}, fmt.Errorf("node %s: %w", n.URL(), err)
 	}
-	id := Identity{Network: network, rules: []string{"segwit"}}
+	id := Identity{rules: []string{"segwit"}}
 	if err := n.identifySoftware(ctx, &id); err != nil {
 		return Identity{}, err
 	}
-	if network.Name == "signet" && !id.Btcd {
+	id.Network = networkOf(genesis, id.Software)
+	if id.Network.Name == "signet" && !id.Btcd {
 		if err := n.checkSignet(ctx); err != nil {
 			return Identity{}, err
 		}
@@ -164,7 +164,7 @@ func (n *Node) identifySoftware(ctx context.Context, id *Identity) error {
 			return nil
 		}
 	}
-	id.Software = "node " + info.Subversion
+	id.Software = fmt.Sprintf("node %.100q", info.Subversion)
 	return nil
 }
 

@@ -293,6 +293,9 @@ func (r *reply) template() (*Template, error) {
 	case r.fees > t.CoinbaseValue:
 		return nil, fmt.Errorf("fees of %d in a coinbasevalue of %d", r.fees, t.CoinbaseValue)
 	}
+	if err := r.checkOthers(); err != nil {
+		return nil, err
+	}
 	var err error
 	if t.PreviousHash, err = readHash(r.previous); err != nil {
 		return nil, err
@@ -324,6 +327,23 @@ func (r *reply) template() (*Template, error) {
 	}
 	t.Commitment, err = r.commitmentScript(t)
 	return t, err
+}
+
+// checkOthers refuses a template of a chain on which blocks must pay to others than their
+// finder: eCash has that in coinbasetxn.
+func (r *reply) checkOthers() error {
+	s := jsonscan.New(r.coinbaseTxn)
+	if !s.Begin('{') {
+		return nil
+	}
+	for n := 0; s.More(n, '}'); n++ {
+		name := string(s.Name())
+		value := s.Value(1)
+		if name != "data" && len(value) > 0 && value[0] == '{' && string(value) != "{}" {
+			return fmt.Errorf("blocks of this chain must pay to others, too (%.40q in coinbasetxn), which is not supported", name)
+		}
+	}
+	return nil
 }
 
 // numbers reads integers and keeps the first error.

@@ -425,12 +425,15 @@ func transaction(name string, value any) map[string]any {
 
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(map[string]any){
-		"no height":            func(r map[string]any) { delete(r, "height") },
-		"height 0":             func(r map[string]any) { r["height"] = 0 },
-		"height 2^31":          func(r map[string]any) { r["height"] = 1 << 31 },
-		"height a text":        func(r map[string]any) { r["height"] = "1" },
-		"no value":             func(r map[string]any) { delete(r, "coinbasevalue") },
-		"coinbasetxn":          func(r map[string]any) { delete(r, "coinbasevalue"); r["coinbasetxn"] = map[string]any{"data": "00"} },
+		"no height":     func(r map[string]any) { delete(r, "height") },
+		"height 0":      func(r map[string]any) { r["height"] = 0 },
+		"height 2^31":   func(r map[string]any) { r["height"] = 1 << 31 },
+		"height a text": func(r map[string]any) { r["height"] = "1" },
+		"no value":      func(r map[string]any) { delete(r, "coinbasevalue") },
+		"coinbasetxn":   func(r map[string]any) { delete(r, "coinbasevalue"); r["coinbasetxn"] = map[string]any{"data": "00"} },
+		"others to be paid": func(r map[string]any) {
+			r["coinbasetxn"] = map[string]any{"minerfund": map[string]any{"minimumvalue": 1}}
+		},
 		"value negative":       func(r map[string]any) { r["coinbasevalue"] = -1 },
 		"more than all coins":  func(r map[string]any) { r["coinbasevalue"] = int64(2_100_000_000_000_001) },
 		"no previous block":    func(r map[string]any) { delete(r, "previousblockhash") },

@@ -1,0 +1,149 @@
+package node
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/btcsuite/btcd/btcutil/base58"
+	"github.com/btcsuite/btcd/btcutil/bech32"
+)
+
+// TestCashAddresses has the vectors of the specification of cashaddr: each is the same
+// output as an address of the older form.
+func TestCashAddresses(t *testing.T) {
+	bch := networkOf(Networks()[0].Genesis, "node /Bitcoin Cash Node:27.1.0(EB32.0)/")
+	if bch.Name != "bitcoincash" {
+		t.Fatalf("the node is taken to be on %s", bch.Name)
+	}
+	for cash, old := range map[string]string{
+		"bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a": "1BpEi6DfDAUFd7GtittLSdBeYJvcoaVggu",
+		"bitcoincash:qr95sy3j9xwd2ap32xkykttr4cvcu7as4y0qverfuy": "1KXrWXciRDZUpQwQmuM1DbwsKDLYAYsVLR",
+		"bitcoincash:qqq3728yw0y47sqn6l2na30mcw6zm78dzqre909m2r": "16w1D5WRVKJuZUsSRzdLp9w3YGcgoxDXb",
+		"bitcoincash:ppm2qsznhks23z7629mms6s4cwef74vcwvn0h829pq": "3CWFddi6m4ndiGyKqzYvsFYagqDLPVMTzC",
+		"bitcoincash:pr95sy3j9xwd2ap32xkykttr4cvcu7as4yc93ky28e": "3LDsS579y7sruadqu11beEJoTjdFiFCdX4",
+		"bitcoincash:pqq3728yw0y47sqn6l2na30mcw6zm78dzq5ucqzc37": "31nwvkZwyPdgzjBJZXfDmSWsC4ZLKpYyUw",
+	} {
+		want, err := bch.PayoutScript(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, short, _ := strings.Cut(cash, ":")
+		for _, form := range []string{cash, short, strings.ToUpper(cash)} {
+			if got, err := bch.PayoutScript(form); err != nil || string(got) != string(want) {
+				t.Errorf("%s: %x %v, want %x", form, got, err, want)
+			}
+		}
+		// One character mistyped, anywhere, is noticed.
+		for i := range short {
+			wrong := []byte(short)
+			if wrong[i] = 'q'; short[i] == 'q' {
+				wrong[i] = 'p'
+			}
+			if _, err := bch.PayoutScript("bitcoincash:" + string(wrong)); err == nil {
+				t.Errorf("%s was taken", wrong)
+			}
+		}
+		if _, err := networkOf(bch.Genesis, "/Satoshi:28.0.0/").PayoutScript(cash); err == nil || !strings.Contains(err.Error(), "is for bitcoincash") {
+			t.Errorf("on Bitcoin: %v", err)
+		}
+		if err := CheckAddress(cash); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{"bitcoincash:", "bitcoincash:qqqqqqqq", "bchtest:qpm2qsznhks23z7629mms6s4cwef74vcwvqcw003ap", "bitcoincash:Qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a", "bitcoincash:qpm2bio", strings.Repeat("q", 500)} {
+		if _, err := bch.PayoutScript(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestCousins(t *testing.T) {
+	hash := strings.Repeat("\x07", 20)
+	program, err := bech32.ConvertBits([]byte(hash), 8, 5, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segwit := func(prefix string, version byte, encode func(string, []byte) (string, error)) string {
+		text, err := encode(prefix, append([]byte{version}, program...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	mainnet := Networks()[0].Genesis
+	namecoin := networkOf("000000000062b72c5e2ceb45fbc8587e807c155b0da735e6483dfba2f0a9c770", "/Satoshi:27.0.0/")
+	unknown := networkOf(strings.Repeat("12", 32), "/Satoshi:27.0.0/")
+	for name, c := range map[string]struct {
+		network Network
+		address string
+		want    string // "!": an error with this
+	}{
+		"namecoin, key":             {namecoin, base58.CheckEncode([]byte(hash), 52), "76a914" + hex.EncodeToString([]byte(hash)) + "88ac"},
+		"namecoin, script":          {namecoin, base58.CheckEncode([]byte(hash), 13), "a914" + hex.EncodeToString([]byte(hash)) + "87"},
+		"namecoin, segwit":          {namecoin, segwit("nc", 0, bech32.Encode), "0014" + hex.EncodeToString([]byte(hash))},
+		"namecoin, later segwit":    {namecoin, segwit("nc", 1, bech32.EncodeM), "5114" + hex.EncodeToString([]byte(hash))},
+		"segwit, wrong checksum":    {namecoin, segwit("nc", 1, bech32.Encode), "!checksum"},
+		"another prefix":            {namecoin, segwit("tb", 0, bech32.Encode), "!is for testnet3"},
+		"a version of nobody":       {namecoin, base58.CheckEncode([]byte(hash), 99), "!not an address of this chain"},
+		"bitcoin on namecoin":       {namecoin, base58.CheckEncode([]byte(hash), 0), "!is for mainnet"},
+		"namecoin on bitcoin":       {networkOf(mainnet, ""), base58.CheckEncode([]byte(hash), 52), "!is for namecoin"},
+		"no segwit on BCH":          {networkOf(mainnet, "/Bitcoin Cash Node:27.0.0/"), "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "!is for mainnet"},
+		"the old form on SV":        {networkOf(mainnet, "/Bitcoin SV:1.0.11/"), base58.CheckEncode([]byte(hash), 0), "76a914" + hex.EncodeToString([]byte(hash)) + "88ac"},
+		"a chain that nobody knows": {unknown, base58.CheckEncode([]byte(hash), 0), "!is for mainnet"},
+		"nobody's address there":    {unknown, "xyz", "!--payout-script"},
+		"a script":                  {unknown, "script:76a9", "76a9"},
+		"a script on mainnet":       {networkOf(mainnet, ""), "script:51", "51"},
+		"a script that is none":     {unknown, "script:76a", "!hexadecimal"},
+		"no script":                 {unknown, "script:", "!0 bytes"},
+		"a script without an end":   {unknown, "script:" + strings.Repeat("51", 521), "!521 bytes"},
+		"money for nobody":          {unknown, "script:6a00", "!never be spent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			script, err := c.network.PayoutScript(c.address)
+			if text, bad := strings.CutPrefix(c.want, "!"); bad {
+				if err == nil || !strings.Contains(err.Error(), text) {
+					t.Errorf("%x %v, want an error with %q", script, err, text)
+				}
+				return
+			}
+			if got := hex.EncodeToString(script); err != nil || got != c.want {
+				t.Errorf("%s %v, want %s", got, err, c.want)
+			}
+		})
+	}
+	if !namecoin.NoVersionRolling || networkOf(mainnet, "").NoVersionRolling || unknown.NoVersionRolling {
+		t.Error("version rolling: namecoin's version means something, others' do not")
+	}
+	if unknown.Name != "chain-1212121212121212" || unknown.steadyBits(500) || unknown.EasyWhenLate(500) || unknown.subsidy(1) != 0 {
+		t.Errorf("unknown chain: %+v", unknown)
+	}
+}
+
+// TestIdentifyCousins: nodes of chains that share Bitcoin's first blocks are told apart.
+func TestIdentifyCousins(t *testing.T) {
+	for software, want := range map[string]string{
+		"/Satoshi:28.1.0/": "mainnet", "/Satoshi:29.0.0/Knots:20250305/": "mainnet", "/Bitcoin Cash Node:27.1.0(EB32.0)/": "bitcoincash",
+		"/Bitcoin ABC:0.30.0(EB32.0)/": "ecash", "/Bitcoin SV:1.0.16/": "bitcoinsv", "": "mainnet",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var request struct{ Method string }
+			_ = json.NewDecoder(r.Body).Decode(&request)
+			result := map[string]any{"getblockhash": Networks()[0].Genesis, "getnetworkinfo": map[string]any{"subversion": software}}[request.Method]
+			_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
+		}))
+		n, err := New(Options{URL: server.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := n.Identify(t.Context())
+		if err != nil || id.Network.Name != want {
+			t.Errorf("%q: %q, %v; want %s", software, id.Network.Name, err, want)
+		}
+		n.Close()
+		server.Close()
+	}
+}
