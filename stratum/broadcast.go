@@ -64,7 +64,11 @@ func (s *Server) Broadcast(job *EncodedJob, each func(*Conn)) BroadcastResult {
 			}
 		}
 	}
-	workers := min(runtime.GOMAXPROCS(0), 16, (len(conns)+chunk-1)/chunk)
+	processors := runtime.GOMAXPROCS(0)
+	if !job.clean {
+		processors = (processors + 1) / 2 // shares are judged meanwhile, and a refresh can wait
+	}
+	workers := min(processors, 16, (len(conns)+chunk-1)/chunk)
 	var wg sync.WaitGroup
 	for range workers - 1 {
 		wg.Go(work)

@@ -285,7 +285,7 @@ func (c *Conn) throttle() (err error) {
 	}
 	wait := time.Duration(0)
 	if c.tokens < 1 {
-		wait = time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second)) + time.Microsecond
+		wait = max(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second)), fullWait)
 	}
 	if c.light < 1 && o.LightRate > 0 && o.SharedRate > 0 {
 		wait = max(wait, c.server.shared.take(1-c.light, o.SharedRate, c.server.now()))
@@ -308,8 +308,12 @@ func (c *Conn) throttle() (err error) {
 }
 
 // leastWait is the shortest time worth sleeping: what is owed of less is waited for with
-// the next messages.
-const leastWait = 20 * time.Millisecond
+// the next messages. fullWait is the shortest of a connection that has used up its own
+// tokens: thousands of those must not wake up for every message.
+const (
+	leastWait = 20 * time.Millisecond
+	fullWait  = 250 * time.Millisecond
+)
 
 // rest sleeps, or until the connection ends.
 func (c *Conn) rest(d time.Duration) {
@@ -318,7 +322,7 @@ func (c *Conn) rest(d time.Duration) {
 		if left <= 0 {
 			return
 		}
-		time.Sleep(min(left, 100*time.Millisecond))
+		time.Sleep(min(left, 250*time.Millisecond))
 	}
 }
 

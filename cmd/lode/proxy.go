@@ -74,6 +74,7 @@ type proxyFlags struct {
 	GetTransactions  bool          `help:"Answer mining.get_transactions."`
 	APIConnections   int           `name:"api-connections" help:"Open connections of the HTTP API; one more closes the oldest that is not being answered." default:"128" placeholder:"N"`
 	APIRequests      int           `name:"api-requests" help:"Requests at the HTTP API at once; half of the connections at most." default:"64" placeholder:"N"`
+	APIRate          float64       `name:"api-rate" help:"Requests per second that the HTTP API answers, and at once; health checks do not count." default:"200" placeholder:"N"`
 	APITime          time.Duration `name:"api-time" help:"Time for an answer of the HTTP API." default:"20s" placeholder:"DURATION"`
 	NotifyFrom       []string      `help:"Networks that may POST /notify; default: this machine." placeholder:"CIDR"`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
@@ -114,9 +115,9 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		return config, err
 	}
 	config.Limits, config.ServeTransactions = f.Limit, f.GetTransactions
-	config.API = api.Limits{Connections: f.APIConnections, Requests: f.APIRequests, AnswerTime: f.APITime}
-	if f.APIConnections < 1 || f.APIRequests < 1 || f.APITime <= 0 {
-		return config, usagef("--api-connections, --api-requests, --api-time: want more than 0")
+	config.API = api.Limits{Connections: f.APIConnections, Requests: f.APIRequests, Rate: f.APIRate, AnswerTime: f.APITime}
+	if f.APIConnections < 1 || f.APIRequests < 1 || !(f.APIRate > 0) || f.APITime <= 0 {
+		return config, usagef("--api-connections, --api-requests, --api-rate, --api-time: want more than 0")
 	}
 	config.Limits.ZeroIsNone()
 	if err := config.Limits.Check(); err != nil {

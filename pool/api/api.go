@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -27,6 +28,9 @@ type Limits struct {
 	// Requests that are answered or wait for their turn; 0: 64. There is no use in more of
 	// them than half of the connections.
 	Requests int
+	// Rate is how many requests are answered per second, and at once; 0: 200. Cheap ones
+	// do not count.
+	Rate float64
 	// AnswerTime is for one answer, with its request; 0: 20 s.
 	AnswerTime time.Duration
 }
@@ -39,6 +43,9 @@ func (l *Limits) setDefaults() {
 		l.Requests = 64
 	}
 	l.Requests = min(l.Requests, max(l.Connections/2, 1))
+	if !(l.Rate > 0) {
+		l.Rate = 200
+	}
 	if l.AnswerTime <= 0 {
 		l.AnswerTime = 20 * time.Second
 	}
@@ -62,6 +69,7 @@ type Server struct {
 	mux      *http.ServeMux
 	limits   Limits
 	requests chan struct{} // holds one for each that is answered or waits
+	rate     bucket
 	turn     chan struct{} // held while an answer is computed
 	crossing *http.CrossOriginProtection
 	door     door
@@ -71,8 +79,8 @@ type Server struct {
 func New(limits Limits) *Server {
 	limits.setDefaults()
 	return &Server{
-		limits: limits,
-		mux:    http.NewServeMux(), requests: make(chan struct{}, limits.Requests), turn: make(chan struct{}, 1),
+		limits: limits, rate: bucket{rate: limits.Rate},
+		mux: http.NewServeMux(), requests: make(chan struct{}, limits.Requests), turn: make(chan struct{}, 1),
 		crossing: http.NewCrossOriginProtection(), door: door{most: limits.Connections},
 	}
 }
@@ -91,9 +99,37 @@ func (s *Server) compute(ctx context.Context, f func()) bool {
 	return true
 }
 
-// limited refuses requests beyond Limits.Requests.
+// bucket lets rate things happen per second, and at once.
+type bucket struct {
+	rate float64
+
+	mu    sync.Mutex // guards the rest
+	spent float64    // of rate, at a time
+	at    time.Time
+}
+
+func (b *bucket) take(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spent = max(b.spent-now.Sub(b.at).Seconds()*b.rate, 0)
+	b.at = now
+	if b.spent+1 > max(b.rate, 1) {
+		return false
+	}
+	b.spent++
+	return true
+}
+
+// limited refuses requests beyond Limits.Rate and Limits.Requests; those that were sent
+// without waiting for an answer go with the connection.
 func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.rate.take(time.Now()) {
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Connection", "close")
+			http.Error(w, "too many requests", http.StatusTooManyRequests)
+			return
+		}
 		select {
 		case s.requests <- struct{}{}:
 			defer func() { <-s.requests }()
@@ -236,7 +272,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // Post registers a POST that makes something happen: for clients in the networks (nil:
 // this machine), never for pages of other sites that a browser there shows.
 func (s *Server) Post(path string, from []netip.Prefix, do func()) {
-	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc("POST "+path, s.limited(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !comesFrom(r.RemoteAddr, from):
 			http.Error(w, "not from this address: name its network with --notify-from", http.StatusForbidden)
@@ -246,7 +282,7 @@ func (s *Server) Post(path string, from []netip.Prefix, do func()) {
 			do()
 			w.WriteHeader(http.StatusAccepted)
 		}
-	})
+	}))
 }
 
 func comesFrom(remote string, networks []netip.Prefix) bool {

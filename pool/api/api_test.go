@@ -252,6 +252,39 @@ func TestBounds(t *testing.T) {
 	wg.Wait()
 }
 
+func TestRate(t *testing.T) {
+	s := New(Limits{Rate: 3})
+	s.JSON("/json", func() any { return 1 })
+	s.Post("/post", nil, func() {})
+	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	address := serve(t, s)
+	answers := map[int]int{}
+	for range 10 {
+		status, _, _ := request(t, "GET", "http://"+address+"/json")
+		answers[status]++
+		status, _, _ = request(t, "POST", "http://"+address+"/post")
+		answers[status]++
+		if status, _, _ := request(t, "GET", "http://"+address+"/healthz"); status != http.StatusOK {
+			t.Errorf("health check: %d", status)
+		}
+	}
+	if answers[http.StatusTooManyRequests] < 10 || answers[http.StatusOK] == 0 || answers[http.StatusAccepted] == 0 {
+		t.Errorf("answers %v", answers)
+	}
+	b := bucket{rate: 3}
+	now := time.Unix(1e9, 0)
+	n := 0
+	for range 1000 {
+		if b.take(now) {
+			n++
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if n < 31 || n > 34 {
+		t.Errorf("%d in 10 s", n)
+	}
+}
+
 // A client that has gone gives its turn up.
 func TestTurns(t *testing.T) {
 	s := New(Limits{})
