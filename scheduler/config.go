@@ -2,12 +2,15 @@ package scheduler
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net"
 	"time"
 
 	"lode/scheduler/rule"
+
+	"lode/scheduler/control"
 )
 
 // Defaults of Config.
@@ -66,6 +69,11 @@ type Config struct {
 	// ArtifactAdvertise is host:port under which agents reach Listen; "": the
 	// listener's port with the address that this machine uses towards the master.
 	ArtifactAdvertise string
+	// Auth says who may use the API; nil: this machine may all, others may read.
+	Auth *control.Auth
+	// TLS makes the listener speak it; nil: it does not. Agents fetch the executor in
+	// the clear all the same: they know no certificate of ours.
+	TLS *tls.Config
 	// Executor is the path of lode-executor; "": beside the running program.
 	Executor string
 

@@ -33,7 +33,7 @@ func TestNewFails(t *testing.T) {
 		is     error
 	}{
 		{"no master", func(c *scheduler.Config) { c.Masters = nil }, "--master", nil},
-		{"bad master", func(c *scheduler.Config) { c.Masters = []string{"zk://z/mesos"} }, "zk://z/mesos", nil},
+		{"bad master", func(c *scheduler.Config) { c.Masters = []string{"ftp://z/mesos"} }, "ftp://z/mesos", nil},
 		{"no state folder", func(c *scheduler.Config) { c.StateDir = "" }, "--state-dir", nil},
 		{"no upstream", func(c *scheduler.Config) { c.Upstreams = nil }, "--node", nil},
 		{"password in URL", func(c *scheduler.Config) { c.Upstreams[0].URL = "node:http://u:hunter2@h" }, "--node-password-file", nil},

@@ -22,6 +22,7 @@ const (
 	EventBlock      EventType = "block"      // a block was found or changed its state; Block is set
 	EventSecrets    EventType = "secrets"    // secrets were given to a proxy; Task is set, Message says to which key
 	EventHopeless   EventType = "hopeless"   // tasks of a kind fail always alike; Message says how
+	EventOperator   EventType = "operator"   // an operator's command was carried out; Message says who and what
 	EventNotice     EventType = "notice"     // something an operator should know; Message says what
 )
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
+	"lode/scheduler/api"
 	"lode/scheduler/core"
 	"lode/scheduler/driver"
 )
@@ -137,6 +138,8 @@ func (s *Scheduler) logProgress(p core.Progress) {
 		s.log.Info("miners are told of proxies", "addresses", p.Message)
 	case EventBlock:
 		s.log.Info("block", "height", p.Block.Height, "hash", p.Block.Hash, "state", p.Block.State, "finder", p.Block.Finder)
+	case EventOperator:
+		s.log.Info("audit: " + p.Message)
 	case EventSecrets:
 		s.log.Info("audit: secrets given out", "task", p.Task.ID, "agent", p.Task.AgentID, "host", p.Task.Hostname, "what", p.Message)
 	case EventReport:
@@ -145,10 +148,16 @@ func (s *Scheduler) logProgress(p core.Progress) {
 }
 
 func (s *Scheduler) tell(e Event) {
+	e.Time = time.Now()
+	if e.Type != EventReport { // thousands a second, and in the status anyway
+		s.feed.Add(api.Event{
+			Time: e.Time, Type: string(e.Type), Message: e.Message, Agent: e.Agent, Master: e.Master,
+			Task: e.Task, Ended: e.Ended, Block: e.Block, Decision: e.Decision,
+		})
+	}
 	if s.config.OnEvent == nil {
 		return
 	}
-	e.Time = time.Now()
 	s.tellMu.Lock()
 	defer s.tellMu.Unlock()
 	s.config.OnEvent(e)

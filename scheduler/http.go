@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"lode/history"
-	"lode/scheduler/api"
 	"lode/scheduler/artifact"
+	"lode/scheduler/control"
 	"lode/scheduler/dashboard"
 	"lode/scheduler/driver"
 	"lode/web"
@@ -21,30 +20,21 @@ import (
 
 func (s *Scheduler) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(artifact.Prefix, s.binary.Handler(func(remote string) {
-		s.metrics.fetches.Inc()
-		s.log.Info("an agent fetched the executor", "agent", remote)
-		s.tell(Event{Type: EventFetched, Agent: remote})
-	}))
-	mux.HandleFunc("GET "+api.StatusPath, s.serveStatus)
+	mux.HandleFunc(artifact.Prefix, s.serveArtifact)
+	c := s.controlConfig()
+	mux.Handle("/api/v1/", control.New(c))
 	mux.HandleFunc("GET /healthz", s.serveHealth)
+	mux.HandleFunc("GET /readyz", s.serveReady)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle("GET "+web.DocumentPath, web.Document(func() any {
+	mux.Handle("GET "+web.DocumentPath, control.Protect(c, web.Document(func() any {
 		return dashboard.Make(s.Status(), s.config.Name, s.config.Role, time.Since(s.started))
-	}))
-	mux.Handle("GET "+history.Path, s.history)
+	})))
+	mux.Handle("GET "+history.Path, control.Protect(c, s.history))
 	page := web.Handler(web.Cluster)
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET "+web.AssetPrefix, page)
-	return mux
-}
-
-func (s *Scheduler) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	// The client may be gone; there is nobody else to tell.
-	_ = e.Encode(s.Status())
+	return s.plainBounds(mux)
 }
 
 func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {

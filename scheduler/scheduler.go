@@ -32,6 +32,7 @@ import (
 	"lode/scheduler/artifact"
 	"lode/scheduler/core"
 	"lode/scheduler/driver"
+	"lode/scheduler/feed"
 	"lode/scheduler/store"
 	"lode/seldom"
 )
@@ -67,11 +68,11 @@ type Scheduler struct {
 	store    stateStore
 	ledger   *ledger
 	driver   *driver.Driver
-	binary   *artifact.Binary
+	binaries *binaries
+	feed     *feed.Feed
 	listener net.Listener
 	server   *http.Server
 	metrics  *metrics
-	artifact api.Artifact
 	started  time.Time
 	history  *history.Recorder
 	tally    *tally
@@ -102,6 +103,7 @@ func New(config Config) (s *Scheduler, err error) {
 	started := time.Now()
 	s = &Scheduler{
 		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, mostEvents), stopped: make(chan struct{}),
+		feed:    feed.New(started),
 		started: started, history: history.New(), tally: newTally(started),
 	}
 	defer func() {
@@ -121,7 +123,8 @@ func New(config Config) (s *Scheduler, err error) {
 	if err != nil {
 		return s, &ConfigError{err}
 	}
-	if s.binary, err = artifact.Load(config.Executor); err != nil {
+	newest, err := artifact.Load(config.Executor)
+	if err != nil {
 		return s, err
 	}
 	state, err := s.openStore()
@@ -138,7 +141,7 @@ func New(config Config) (s *Scheduler, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.artifact = api.Artifact{URL: s.binary.URL(advertise), Digest: s.binary.Digest(), Size: s.binary.Size()}
+	s.binaries = openBinaries(config.StateDir, advertise, newest, state.Operator.Pinned, s.log)
 	if s.core, err = core.New(s.settings(advertise), state); err != nil {
 		return s, err
 	}
@@ -151,6 +154,7 @@ func New(config Config) (s *Scheduler, err error) {
 		Handler:           s.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelDebug),
 	}
 	return s, nil
@@ -228,7 +232,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal,
 		Hostname: hostname, WebUI: "http://" + advertise + "/",
 		FailoverTimeout: c.FailoverTimeout, Revocable: c.Revocable,
-		ArtifactURL: s.artifact.URL, ArtifactDigest: s.artifact.Digest,
+		ArtifactURL: s.binaries.info().URL, ArtifactDigest: s.binaries.info().Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
 		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
@@ -258,7 +262,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		wg.Wait()
 	}()
 	wg.Go(func() {
-		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(s.secured()); !errors.Is(err, http.ErrServerClosed) {
 			stop(fmt.Errorf("serve agents and clients: %w", err))
 		}
 	})
@@ -271,7 +275,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.record(ctx) })
 	wg.Go(func() { s.watchChain(ctx) })
 	wg.Go(func() { s.watchRule(ctx) })
-	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.artifact.URL, "state", s.config.StateDir)
+	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.binaries.info().URL, "state", s.config.StateDir)
 	ledgerCtx, closeLedger := context.WithCancel(context.Background())
 	storing := make(chan struct{})
 	go func() {
@@ -516,7 +520,7 @@ func (s *Scheduler) Status() api.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	status := s.core.Status(time.Now())
-	status.Artifact = s.artifact
+	status.Artifact = s.binaries.info()
 	if since, err := s.ledger.trouble(); err != nil {
 		status.Problems = append(status.Problems, api.Problem{
 			Kind: "store", Since: since, Text: "nothing can be stored, so nothing is launched and no update acknowledged: " + err.Error(),

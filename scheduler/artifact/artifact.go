@@ -21,6 +21,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // Prefix of the paths that Handler serves.
@@ -67,6 +69,14 @@ func (b *Binary) Digest() string { return b.digest }
 
 // Size of the binary in bytes.
 func (b *Binary) Size() int64 { return int64(len(b.data)) }
+
+// Save writes the binary to a file, unless it is there already.
+func (b *Binary) Save(path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() == b.Size() {
+		return nil
+	}
+	return renameio.WriteFile(path, b.data, 0o700)
+}
 
 // Path under which Handler serves the binary.
 func (b *Binary) Path() string { return Prefix + b.digest + "/" + Name }

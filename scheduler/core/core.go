@@ -213,6 +213,8 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.pause(e)
 	case KillTask:
 		c.operatorKill(e)
+	case Operate:
+		c.operate(e)
 	case RotateKeys:
 		c.rotateKeys(e)
 	case Stored:

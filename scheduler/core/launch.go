@@ -130,7 +130,7 @@ func (c *Core) replaceOutdated() {
 		c.kill(p, "its settings changed")
 		return
 	}
-	if wanted, _, _ := c.minersWanted(); !wanted && c.set.MaxMiners == 0 {
+	if wanted, _, _ := c.minersWanted(); c.state.Operator.Paused || !wanted && c.maxMiners() < 0 {
 		return // miners would not be launched again
 	}
 	room := max(1, c.tally().miners/20)
@@ -154,7 +154,7 @@ func (c *Core) replaceOutdated() {
 }
 
 func (c *Core) outdated(t *Task) bool {
-	return t.Spec != c.spec(t.Kind) || t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch || c.set.Upgrade && t.Digest != c.set.ArtifactDigest
+	return t.Spec != c.spec(t.Kind) || t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch || c.upgrading() && t.Digest != c.set.ArtifactDigest
 }
 
 // executorInfo is of an id that is never used again: Mesos demands an identical

@@ -83,6 +83,9 @@ func (c *Core) proxyWanted() bool { return c.proxy() == nil }
 // minersWanted says whether offers are wanted for miners, else why not and whether
 // that is expected to change within seconds.
 func (c *Core) minersWanted() (wanted bool, why string, soon bool) {
+	if c.state.Operator.Paused {
+		return false, "mining is paused by an operator", false
+	}
 	p := c.proxy()
 	switch {
 	case p == nil:
@@ -103,8 +106,11 @@ func (c *Core) minersWanted() (wanted bool, why string, soon bool) {
 		}
 		return false, why, true
 	}
-	if n := c.liveMiners(); c.set.MaxMiners > 0 && n >= c.set.MaxMiners {
-		return false, fmt.Sprintf("there are %d miners (--max-miners)", n), false
+	if n, most := c.liveMiners(), c.maxMiners(); most >= 0 && n >= most {
+		return false, fmt.Sprintf("there are %d miners, and no more are wanted", n), false
+	}
+	if room := c.cpuRoom("", "", nil); room >= 0 && room < leastMinerCPU {
+		return false, "there are miners on all cpus that an operator wants used", false
 	}
 	if wait := c.kinds[KindMiner].wait(c.now); wait > 0 {
 		return false, "miners failed lately, the next one waits", true

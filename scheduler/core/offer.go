@@ -119,6 +119,9 @@ func (c *Core) judge(o *mesos.Offer) verdict {
 		return verdict{reason: fmt.Sprintf("it is for role %q, ours is %q", role, c.set.Role), refuse: refuseUseless}
 	}
 	a := c.agent(o.AgentID.Value, o.Hostname)
+	if who, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
+		return verdict{reason: "drained by " + who, refuse: refuseUseless}
+	}
 	if from, soon := a.maintenance(c.now, maintenanceMargin); soon {
 		return verdict{
 			reason: "maintenance of the agent begins " + from.UTC().Format(time.RFC3339),
@@ -166,8 +169,8 @@ func (c *Core) judge(o *mesos.Offer) verdict {
 		return v
 	}
 	room := -1
-	if c.set.MaxMiners > 0 {
-		room = c.set.MaxMiners - c.liveMiners()
+	if most := c.maxMiners(); most >= 0 {
+		room = max(0, most-c.liveMiners())
 	}
 	launches, reason := c.placeMiners(o, inv, room)
 	v.launches = append(v.launches, launches...)
@@ -234,8 +237,14 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		if cpus < leastMinerCPU {
 			continue
 		}
+		if most := c.cpuRoom(o.AgentID.Value, o.Hostname, launches); most >= 0 {
+			if cpus = min(cpus, most); cpus < leastMinerCPU {
+				reason = "an operator bounds the cpus that miners may have"
+				continue
+			}
+		}
 		if room == 0 {
-			return launches, fmt.Sprintf("there are %d miners (--max-miners)", c.set.MaxMiners)
+			return launches, fmt.Sprintf("there are %d miners, and no more are wanted", c.maxMiners())
 		}
 		if inv.sum("mem", false) < minerMem*1000 {
 			return launches, fmt.Sprintf("a miner needs %d MB", minerMem)
@@ -314,6 +323,9 @@ func reasonClass(reason string) string {
 	for _, class := range []struct{ prefix, label string }{
 		{"it is for role", "role"},
 		{"maintenance", "maintenance"},
+		{"drained by", "drained"},
+		{"an operator bounds", "bounded"},
+		{"mining is paused", "paused"},
 		{"the agent is left alone", "agent_backoff"},
 		{"proxies failed", "proxy_backoff"},
 		{"miners failed", "miner_backoff"},

@@ -43,7 +43,11 @@ func (c *Core) convergeProxy() {
 		}
 	case p.State == stateRunning:
 		c.proxyNeededSince = time.Time{}
-		c.publish(p.Addresses)
+		if addresses := p.Addresses; c.state.Operator.Paused {
+			c.publish(nil) // miners idle, and keep their places
+		} else {
+			c.publish(addresses)
+		}
 		if !c.state.ProxyLost.IsZero() {
 			c.state.ProxyLost = time.Time{}
 			c.dirty = true
@@ -111,7 +115,7 @@ func (c *Core) send(t *Task, m *message.ToExecutor) { c.sendTo(c.peerOf(t), m) }
 // hold cpus that others could use.
 func (c *Core) graceOver() {
 	lost := c.state.ProxyLost
-	if lost.IsZero() || !c.settled() || c.now.Sub(lost) < c.set.ProxyGrace {
+	if lost.IsZero() || c.state.Operator.Paused || !c.settled() || c.now.Sub(lost) < c.set.ProxyGrace {
 		return
 	}
 	n := 0

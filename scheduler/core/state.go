@@ -43,6 +43,8 @@ type State struct {
 	Session uint64 `json:"session,omitempty"`
 	// Retired are proxies that ended lately, oldest first.
 	Retired []*Retired `json:"retired,omitempty"`
+	// Operator is what operators decided.
+	Operator Operator `json:"operator,omitzero"`
 	// Chain is what a node last said of its chain; nil: none ever did.
 	Chain  *Chain           `json:"chain,omitempty"`
 	Tasks  map[string]*Task `json:"tasks"`

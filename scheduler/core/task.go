@@ -166,7 +166,7 @@ func (c *Core) ran(t *Task) {
 func (c *Core) returned(t *Task) {
 	r := c.runs[t.ID]
 	r.killAt, r.killAttempts = time.Time{}, 0
-	if t.Kill == "" && t.Kind == KindMiner && c.set.MaxMiners > 0 && c.liveMiners() > c.set.MaxMiners {
+	if t.Kill == "" && t.Kind == KindMiner && c.maxMiners() >= 0 && c.liveMiners() > c.maxMiners() {
 		c.kill(t, "it was replaced while its agent was away")
 	}
 }

@@ -1,0 +1,234 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lode/scheduler/api"
+)
+
+// operation is what openapi.json says of a route beside its path and role.
+type operation struct {
+	summary  string
+	params   []string // of the query
+	request  any
+	response any
+}
+
+var operations = map[string]operation{
+	"GET " + api.StatusPath:                       {"Everything that the scheduler knows, in one document.", nil, nil, api.Status{}},
+	"GET " + api.TasksPath:                        {"Tasks that have not ended, in the order of their ids.", []string{"kind", "state", "agent", "kernel", "q", "limit", "after"}, nil, api.Page[api.Task]{}},
+	"GET " + api.TasksPath + "/{task}":            {"One task.", nil, nil, api.Task{}},
+	"POST " + api.TasksPath + "/{task}/restart":   {"End a task; another one is launched in its place at once.", nil, api.Command{}, api.Outcome{}},
+	"POST " + api.TasksPath + "/{task}/kill":      {"End a task, and leave its agent alone for ten minutes.", nil, api.Command{}, api.Outcome{}},
+	"GET " + api.AgentsPath:                       {"Agents that offers came of lately.", []string{"agent", "limit", "after"}, nil, api.Page[api.Agent]{}},
+	"POST " + api.AgentsPath + "/{agent}/drain":   {"End the tasks of an agent (id or hostname) and launch nothing there.", nil, api.Command{}, api.Outcome{}},
+	"POST " + api.AgentsPath + "/{agent}/undrain": {"Launch tasks there again.", nil, api.Command{}, api.Outcome{}},
+	"GET " + api.OffersPath:                       {"What became of the last offers, and why, newest first.", []string{"agent", "outcome", "limit", "after"}, nil, api.Page[api.Decision]{}},
+	"GET " + api.BlocksPath:                       {"Blocks, newest first.", []string{"state", "finder", "limit", "after"}, nil, api.Page[api.Block]{}},
+	"GET " + api.EventsPath:                       {"Events as they happen: server-sent events or, with Accept: application/x-ndjson, an object a line. Goes on behind Last-Event-ID or after; 0 begins with the oldest that is kept. An event of type gap says that some were missed.", []string{"after", "type"}, nil, api.Event{}},
+	"GET " + api.WhyPath:                          {"Why nothing is mining on an agent, or anywhere.", []string{"agent"}, nil, api.Why{}},
+	"GET " + api.ControlPath:                      {"What operators decided.", nil, nil, api.Control{}},
+	"POST " + api.ScalePath:                       {"Bound the miners of the cluster, or the cpus of it or of one agent.", nil, api.Command{}, api.Outcome{}},
+	"POST " + api.PausePath:                       {"Stop hashing within a second; no task ends.", nil, api.Command{}, api.Outcome{}},
+	"POST " + api.ResumePath:                      {"Hash again within a second.", nil, api.Command{}, api.Outcome{}},
+	"GET " + api.UpgradePath:                      {"How far the replacement of tasks by ones with the newest executor is.", nil, nil, api.Upgrade{}},
+	"POST " + api.UpgradePath:                     {"Start, pause or roll back an upgrade.", nil, api.Command{}, api.Outcome{}},
+	"POST " + api.KeysPath:                        {"Make a new key of the miners' passwords.", nil, api.Command{}, api.Outcome{}},
+	"GET " + api.OpenAPIPath:                      {"This document.", nil, nil, nil},
+}
+
+// schemaOf describes a type as its JSON looks.
+func schemaOf(t reflect.Type, schemas map[string]any) any {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return schemaOf(t.Elem(), schemas)
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Float32, reflect.Float64:
+		return map[string]any{"type": "number"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem(), schemas)}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem(), schemas)}
+	case reflect.Struct:
+		if t == reflect.TypeFor[time.Time]() {
+			return map[string]any{"type": "string", "format": "date-time"}
+		}
+	default:
+		return map[string]any{"type": "integer"}
+	}
+	name := t.Name()
+	if base, item, ok := strings.Cut(name, "["); ok { // Page[lode/scheduler/api.Task]
+		name = base + "Of" + item[strings.LastIndex(item, ".")+1:len(item)-1]
+	}
+	if _, done := schemas[name]; !done {
+		schemas[name] = nil
+		properties, required := map[string]any{}, []string{}
+		for i := range t.NumField() {
+			tag := t.Field(i).Tag.Get("json")
+			field, rest, _ := strings.Cut(tag, ",")
+			if field == "" || field == "-" {
+				continue
+			}
+			properties[field] = schemaOf(t.Field(i).Type, schemas)
+			if !strings.Contains(rest, "omit") {
+				required = append(required, field)
+			}
+		}
+		schema := map[string]any{"type": "object", "properties": properties}
+		if len(required) > 0 {
+			schema["required"] = required
+		}
+		schemas[name] = schema
+	}
+	return map[string]any{"$ref": "#/components/schemas/" + name}
+}
+
+func document(t *testing.T) []byte {
+	schemas := map[string]any{"Error": map[string]any{
+		"type": "object", "properties": map[string]any{"error": map[string]any{"type": "string"}}, "required": []string{"error"},
+	}}
+	paths := map[string]map[string]any{}
+	for _, r := range routes {
+		o, ok := operations[r.method+" "+r.path]
+		if !ok {
+			t.Fatalf("openapi.json does not tell of %s %s", r.method, r.path)
+		}
+		var params []any
+		for _, part := range strings.Split(r.path, "/") {
+			if name, ok := strings.CutPrefix(part, "{"); ok {
+				params = append(params, map[string]any{"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+			}
+		}
+		for _, name := range o.params {
+			kind := "string"
+			if name == "limit" {
+				kind = "integer"
+			}
+			params = append(params, map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": kind}})
+		}
+		media, schema := "application/json", any(map[string]any{"type": "object"})
+		if r.path == api.EventsPath {
+			media = "text/event-stream"
+		}
+		if o.response != nil {
+			schema = schemaOf(reflect.TypeOf(o.response), schemas)
+		}
+		content := func(media string, schema any) map[string]any {
+			return map[string]any{media: map[string]any{"schema": schema}}
+		}
+		op := map[string]any{
+			"summary": o.summary, "operationId": strings.ToLower(r.method) + strings.NewReplacer("/api/v1", "", "/", "-", "{", "", "}", "", ".", "-").Replace(r.path),
+			"description": "Needs the role " + r.role.String() + ".",
+			"responses": map[string]any{
+				"200":     map[string]any{"description": "done", "content": content(media, schema)},
+				"default": map[string]any{"description": "refused or failed", "content": content("application/json", map[string]any{"$ref": "#/components/schemas/Error"})},
+			},
+		}
+		if params != nil {
+			op["parameters"] = params
+		}
+		if o.request != nil {
+			op["requestBody"] = map[string]any{"content": content("application/json", schemaOf(reflect.TypeOf(o.request), schemas))}
+		}
+		if paths[r.path] == nil {
+			paths[r.path] = map[string]any{}
+		}
+		paths[r.path][strings.ToLower(r.method)] = op
+	}
+	b, err := json.MarshalIndent(map[string]any{
+		"openapi": "3.1.0",
+		"info":    map[string]any{"title": "Lode's scheduler", "version": "1", "description": "See and steer a scheduler. docs/api.md explains it."},
+		"paths":   paths,
+		"components": map[string]any{
+			"schemas":         schemas,
+			"securitySchemes": map[string]any{"token": map[string]any{"type": "http", "scheme": "bearer"}},
+		},
+		"security": []any{map[string]any{"token": []any{}}, map[string]any{}},
+	}, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, '\n')
+}
+
+// The document tells of every route, with the fields that its answers have.
+func TestOpenAPI(t *testing.T) {
+	want := document(t)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile("openapi.json", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if !bytes.Equal(openAPI, want) {
+		t.Error("openapi.json is not what the handlers do; UPDATE=1 rewrites it")
+	}
+	if len(operations) != len(routes) {
+		t.Errorf("%d operations, %d routes", len(operations), len(routes))
+	}
+}
+
+// What the handlers really answer is what the document says.
+func TestAnswersAreAsDescribed(t *testing.T) {
+	w := newWorld(t)
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any
+				Required   []string
+			}
+		}
+	}
+	if err := json.Unmarshal(openAPI, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		o := operations[r.method+" "+r.path]
+		if o.response == nil || r.path == api.EventsPath {
+			continue
+		}
+		path := strings.NewReplacer("{task}", "miner-1", "{agent}", "S1").Replace(r.path)
+		body := map[string]string{api.ScalePath: `{"max_miners":3}`, api.UpgradePath: `{"action":"start"}`}[r.path]
+		if r.method == http.MethodGet {
+			body = ""
+		}
+		status, answer := w.do(r.method, path, body)
+		if status != http.StatusOK {
+			t.Errorf("%s %s: %d %s", r.method, path, status, answer)
+			continue
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(answer, &fields); err != nil {
+			t.Fatal(err)
+		}
+		schemas := map[string]any{}
+		ref := fmt.Sprint(schemaOf(reflect.TypeOf(o.response), schemas))
+		name := ref[strings.LastIndex(ref, "/")+1 : len(ref)-1]
+		schema := doc.Components.Schemas[name]
+		for field := range fields {
+			if _, ok := schema.Properties[field]; !ok {
+				t.Errorf("%s %s answers with %q, which %s has not", r.method, path, field, name)
+			}
+		}
+		for _, field := range schema.Required {
+			if _, ok := fields[field]; !ok {
+				t.Errorf("%s %s answers without %q", r.method, path, field)
+			}
+		}
+	}
+	if !slices.ContainsFunc(routes, func(r route) bool { return r.path == api.OpenAPIPath }) {
+		t.Error("the document is not served")
+	}
+}
