@@ -485,3 +485,106 @@ func TestMasterURL(t *testing.T) {
 		}
 	}
 }
+
+func TestCallCausedByOneSubscriptionIsNotSentOnTheNext(t *testing.T) {
+	m := fakemaster.New(t)
+	l := start(t, nil, m.URL())
+	l.subscribe(m)
+	before := l.session
+	m.Break()
+	_ = l.lost()
+	l.subscribe(m)
+	// What the events of before caused is only ready now.
+	l.d.Send(before, []*scheduler.Call{kill(1)}, 0)
+	l.send(revive())
+	if c := nextCall(t, m); c.Type != scheduler.Call_REVIVE {
+		t.Errorf("%s call, want REVIVE alone", c.Type)
+	}
+}
+
+// A master, or what stands before it, that is overloaded: each type of call is tried
+// again or undone, and the subscription lives.
+func TestRefusedForNowIsRetriedOrUndoneByType(t *testing.T) {
+	ack := calls.Acknowledge("a", "t", []byte("0123456789abcdef")).With(calls.Framework("F1"))
+	acceptCall := calls.Accept(calls.OfferOperations{}.WithOffers(mesos.OfferID{Value: "o"})).With(calls.Framework("F1"))
+	decline := calls.Decline(mesos.OfferID{Value: "o"}).With(calls.Framework("F1"))
+	for _, test := range []struct {
+		name   string
+		code   int
+		call   *scheduler.Call
+		again  bool // the same call comes again
+		undone bool // its offer is declined, and the core is told
+		unsure bool
+	}{
+		{"too many: ACKNOWLEDGE", 429, ack, true, false, false},
+		{"too many: DECLINE", 429, decline, true, false, false},
+		{"too many: ACCEPT, which was not looked at", 429, acceptCall, true, false, false},
+		{"unavailable for a moment: ACCEPT", 503, acceptCall, true, false, false},
+		{"failed: KILL", 500, kill(1), true, false, false},
+		{"failed: DECLINE", 502, decline, true, false, false},
+		{"failed: ACCEPT, perhaps", 500, acceptCall, false, true, true},
+		{"gateway gave up: ACCEPT, perhaps", 504, acceptCall, false, true, true},
+		{"refused: ACCEPT", 400, acceptCall, false, true, false},
+		{"refused: KILL", 400, kill(1), false, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := fakemaster.New(t)
+			l := start(t, nil, m.URL())
+			l.subscribe(m)
+			var refused atomic.Bool
+			m.Answer(func(_ *http.Request, call *scheduler.Call) *fakemaster.Answer {
+				if call != nil && call.Type == test.call.Type && !refused.Swap(true) {
+					return &fakemaster.Answer{Code: test.code, Body: "not now", Header: map[string]string{"Retry-After": "0"}}
+				}
+				return nil
+			})
+			l.send(test.call)
+			switch {
+			case test.again:
+				if c := nextCall(t, m); c.Type != test.call.Type {
+					t.Errorf("%s call, want the %s again", c.Type, test.call.Type)
+				}
+			case test.undone:
+				if c := nextCall(t, m); c.Type != scheduler.Call_DECLINE || c.Decline.OfferIDs[0].Value != "o" {
+					t.Errorf("%s call, want DECLINE", c.Type)
+				}
+				if e := l.about(); e.Unsure != test.unsure || e.Session != l.session {
+					t.Errorf("%+v", e)
+				}
+			}
+			l.send(revive())
+			if c := nextCall(t, m); c.Type != scheduler.Call_REVIVE {
+				t.Errorf("%s call, want REVIVE on the same stream", c.Type)
+			}
+		})
+	}
+}
+
+// An overloaded master takes long for each call. It is waited for as long as its
+// events come, and nothing is sent twice.
+func TestSlowMasterIsWaitedFor(t *testing.T) {
+	m := fakemaster.New(t)
+	l := start(t, nil, m.URL())
+	l.subscribe(m)
+	var accepts atomic.Int32
+	m.Answer(func(_ *http.Request, call *scheduler.Call) *fakemaster.Answer {
+		if call != nil && call.Type == scheduler.Call_ACCEPT {
+			accepts.Add(1)
+			time.Sleep(700 * time.Millisecond)
+		}
+		return nil
+	})
+	for i := range 3 {
+		offer := mesos.OfferID{Value: fmt.Sprint("o", i)}
+		l.send(calls.Accept(calls.OfferOperations{}.WithOffers(offer)).With(calls.Framework("F1")))
+	}
+	for i := range 3 {
+		if c := nextCall(t, m); c.Type != scheduler.Call_ACCEPT || c.Accept.OfferIDs[0].Value != fmt.Sprint("o", i) {
+			t.Fatalf("%s call, want ACCEPT %d", c.Type, i)
+		}
+	}
+	if accepts.Load() != 3 {
+		t.Errorf("%d ACCEPTs arrived", accepts.Load())
+	}
+}
