@@ -115,6 +115,15 @@ func (d *Disk) SyncDir(string) error {
 	return nil
 }
 
+// Bytes is what programs see in a file, whatever fails; nil: there is none.
+func (d *Disk) Bytes(path string) []byte {
+	n := d.names[path]
+	if n == nil {
+		return nil
+	}
+	return append([]byte{}, n.data...)
+}
+
 // Crash is a power cut: of what was not synced some reaches the disk.
 func (d *Disk) Crash() {
 	for _, move := range d.moves[:d.Choose(len(d.moves))] {

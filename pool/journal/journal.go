@@ -10,10 +10,11 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"lode/disk"
 )
 
 // Entry is a found block.
@@ -32,11 +33,11 @@ type Entry struct {
 
 // Journal is the file of found blocks.
 type Journal struct {
-	files files
+	files disk.Disk
 	path  string
 
 	mu      sync.Mutex // guards the rest
-	file    file       // nil after Close
+	file    disk.File  // nil after Close
 	size    int64      // of what is known to be whole
 	torn    bool       // something may stand behind that
 	renamed bool       // the folder does not surely know the file yet
@@ -54,15 +55,15 @@ var ErrClosed = errors.New("the journal is closed")
 // Open reads the journal at path, or begins one. A tail that a crash tore is cut
 // off; damage before the tail is kept aside in path.damaged and reported, and what
 // follows it is read as far as it can be.
-func Open(path string) (*Journal, error) { return open(disk{}, path) }
+func Open(path string) (*Journal, error) { return open(disk.OS, path) }
 
-func open(fs files, path string) (*Journal, error) {
+func open(fs disk.Disk, path string) (*Journal, error) {
 	j := &Journal{files: fs, path: path, pending: make(map[string]Entry)}
-	if err := fs.makeDir(filepath.Dir(path)); err != nil {
+	if err := fs.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open block journal: %w", err)
 	}
 	var err error
-	if j.file, err = fs.open(path); err != nil {
+	if j.file, err = fs.Open(path); err != nil {
 		return nil, fmt.Errorf("open block journal: %w", err)
 	}
 	if err := j.load(); err != nil {
@@ -73,7 +74,7 @@ func open(fs files, path string) (*Journal, error) {
 }
 
 func (j *Journal) load() error {
-	data, err := io.ReadAll(j.file)
+	data, err := j.files.Read(j.path)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (j *Journal) load() error {
 
 // keepAside writes what was found in the file to another one.
 func (j *Journal) keepAside(data []byte) error {
-	f, err := j.files.open(j.path + ".damaged")
+	f, err := j.files.Open(j.path + ".damaged")
 	if err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (j *Journal) repair() error {
 		j.torn = false
 	}
 	if j.renamed {
-		if err := j.files.syncDir(filepath.Dir(j.path)); err != nil {
+		if err := j.files.SyncDir(filepath.Dir(j.path)); err != nil {
 			return err
 		}
 		j.renamed = false
@@ -230,12 +231,12 @@ func (j *Journal) rewrite() error {
 	next := j.path + ".new"
 	f, size, err := j.writeNew(next)
 	if err == nil {
-		err = j.files.rename(next, j.path)
+		err = j.files.Rename(next, j.path)
 	}
 	if err != nil {
 		if f != nil {
 			_ = f.Close()
-			_ = j.files.remove(next)
+			_ = j.files.Remove(next)
 		}
 		return err
 	}
@@ -246,8 +247,8 @@ func (j *Journal) rewrite() error {
 }
 
 // writeNew writes a file with the pending blocks, to disk.
-func (j *Journal) writeNew(path string) (f file, size int64, err error) {
-	if f, err = j.files.open(path); err != nil {
+func (j *Journal) writeNew(path string) (f disk.File, size int64, err error) {
+	if f, err = j.files.Open(path); err != nil {
 		return nil, 0, err
 	}
 	if err := f.Truncate(0); err != nil { // a crash may have left one
