@@ -26,6 +26,7 @@ type cli struct {
 	Neighbour neighbourCmd `cmd:"" help:"Measure what a miner's neighbours on this machine feel."`
 	Load      loadCmd      `cmd:"" help:"Put load on a Stratum pool and measure it."`
 	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
+	Top       topCmd       `cmd:"" help:"Watch a running scheduler at the terminal."`
 	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
 	DevNode   devNodeCmd   `cmd:"" help:"Run a fake Bitcoin node with full blocks, to put load on a pool-proxy."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

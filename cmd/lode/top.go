@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"lode/scheduler/api"
+	"lode/scheduler/top"
+)
+
+// topCmd is `lode top`.
+type topCmd struct {
+	Scheduler string        `help:"URL of the scheduler." default:"http://127.0.0.1:8650" placeholder:"URL"`
+	Interval  time.Duration `help:"Time between two looks." default:"2s"`
+}
+
+// Help is shown by lode top --help.
+func (topCmd) Help() string {
+	return `Shows at the terminal what the scheduler's page shows, and goes on until q or Ctrl-C. Keys: tab or 1 to 5 choose a table,
+arrows and page keys scroll, s sorts by the next column, r reverses, / searches. NO_COLOR is respected.`
+}
+
+// Run is called by kong.
+func (cmd *topCmd) Run(env *environment) error {
+	if cmd.Interval < 100*time.Millisecond {
+		return usagef("--interval=%v: want 100ms or more", cmd.Interval)
+	}
+	out, isFile := env.stdout.(*os.File)
+	if !isFile || !term.IsTerminal(int(out.Fd())) {
+		return errors.New("standard output is no terminal: lode status prints the same once")
+	}
+	err := top.Run(env.ctx, top.Options{
+		Fetch:    func(ctx context.Context) (*api.Status, error) { return api.Fetch(ctx, cmd.Scheduler) },
+		Interval: cmd.Interval, Mono: os.Getenv("NO_COLOR") != "",
+	})
+	if errors.Is(err, top.ErrInterrupted) {
+		return exitStatus(130)
+	}
+	return err
+}
