@@ -141,6 +141,7 @@ func New(config Config) (s *Scheduler, err error) {
 	if err != nil {
 		return s, err
 	}
+	s.announce(advertise)
 	s.binaries = openBinaries(config.StateDir, advertise, newest, state.Operator.Pinned, s.log)
 	if s.core, err = core.New(s.settings(advertise), state); err != nil {
 		return s, err

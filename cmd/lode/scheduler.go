@@ -36,6 +36,7 @@ type schedulerCmd struct {
 	ProxyLimit map[string]string `help:"What the proxy puts up with: NAME=VALUE for --limit-NAME of lode proxy, such as connections-per-address=5000. Repeatable." placeholder:"NAME=VALUE" mapsep:"none"`
 
 	StateDir          string `help:"Folder for everything that must survive." required:"" placeholder:"DIR"`
+	Standby           bool   `help:"While another scheduler uses the state folder: wait, send clients to it, and take over when it is gone."`
 	Listen            string `help:"Address of API and artifact server; default: port 8650, on all addresses if the masters are elsewhere." placeholder:"HOST:PORT"`
 	ArtifactAdvertise string `help:"Address under which agents reach --listen; default: the one that this machine uses towards the masters." placeholder:"HOST:PORT"`
 	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
@@ -134,7 +135,7 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 			return err
 		}
 	}
-	s, err := scheduler.New(config)
+	s, err := newScheduler(env, config, cmd.Standby)
 	var mistake *scheduler.ConfigError
 	switch {
 	case errors.As(err, &mistake):
@@ -154,6 +155,19 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		return env.ctx.Err()
 	}
 	return err
+}
+
+// newScheduler makes a scheduler; one that stands by waits until it may.
+func newScheduler(env *environment, config scheduler.Config, standby bool) (*scheduler.Scheduler, error) {
+	for {
+		s, err := scheduler.New(config)
+		if !standby || !errors.Is(err, scheduler.ErrLocked) {
+			return s, err
+		}
+		if err := scheduler.Standby(env.ctx, config); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // check refuses what cannot work.

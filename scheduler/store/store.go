@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"lode/disk"
 )
@@ -75,7 +76,12 @@ func Open(dir string, upgrade func([]byte) (map[string][]byte, error)) (*Store, 
 	if err != nil {
 		return nil, fmt.Errorf("open lock of state directory: %w", err)
 	}
-	if err := flock(lock); err != nil {
+	err = flock(lock)
+	for tries := 1; errors.Is(err, errWouldBlock) && tries < 5; tries++ {
+		time.Sleep(20 * time.Millisecond) // somebody may just be looking (Holder)
+		err = flock(lock)
+	}
+	if err != nil {
 		lock.Close()
 		if errors.Is(err, errWouldBlock) {
 			return nil, fmt.Errorf("%w: %s", ErrLocked, dir)

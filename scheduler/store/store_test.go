@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const hash = "00000000000000000000aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -208,6 +209,51 @@ func TestOneSchedulerAtATime(t *testing.T) {
 	}
 	s.Close()
 	openDir(t, dir)
+}
+
+func TestHolder(t *testing.T) {
+	dir := t.TempDir()
+	look := func(wantHeld bool, wantURL string) {
+		t.Helper()
+		if held, url, err := Holder(dir); held != wantHeld || url != wantURL || err != nil {
+			t.Errorf("%v, %q, %v; want %v, %q", held, url, err, wantHeld, wantURL)
+		}
+	}
+	look(false, "")
+	s := openDir(t, dir)
+	look(true, "")
+	for _, url := range []string{"http://a-long-name.example:8650", "http://b:1"} {
+		if err := s.Announce(url); err != nil {
+			t.Fatal(err)
+		}
+		look(true, url)
+	}
+	if err := s.Announce(strings.Repeat("x", 2*maxHolder)); err != nil {
+		t.Fatal(err)
+	}
+	look(true, "")
+	s.Close()
+	look(false, "")
+	// Looking keeps nobody out.
+	stop := make(chan struct{})
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _, _ = Holder(dir)
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}()
+	for range 20 {
+		openDir(t, dir).Close()
+	}
+	close(stop)
+	<-looked
 }
 
 func TestLockEndsWithItsProcess(t *testing.T) {
