@@ -168,6 +168,10 @@ type fakePool struct {
 	// swallow is how many shares are taken without an answer: the connection drops.
 	swallow int
 	refuse  bool // all users
+	// login is the answer to mining.authorize; "": yes. early: job and difficulty come
+	// before the answer to mining.subscribe.
+	login string
+	early bool
 	// submitDelay is how long an answer to a share takes; answered counts them.
 	submitDelay time.Duration
 	answered    int
@@ -238,14 +242,22 @@ func (p *fakePool) serve(c net.Conn) {
 				fmt.Fprintf(c, `{"id":%s,"result":{"version-rolling":true,"version-rolling.mask":%q},"error":null}`+"\n", request.ID, p.mask)
 			}
 		case "mining.subscribe":
+			if p.early {
+				p.sendJob(c)
+			}
 			fmt.Fprintf(c, `{"id":%s,"result":[[["mining.notify","s1"]],%q,%d],"error":null}`+"\n", request.ID, p.e1, p.e2size)
 		case "mining.authorize":
 			if p.refuse {
 				fmt.Fprintf(c, `{"id":%s,"result":false,"error":[24,"Unauthorized worker",null]}`+"\n", request.ID)
 				break
 			}
-			fmt.Fprintf(c, `{"id":%s,"result":true,"error":null}`+"\n", request.ID)
-			p.sendJob(c)
+			if p.login == "" {
+				p.login = `"result":true,"error":null`
+			}
+			fmt.Fprintf(c, "{\"id\":%s,%s}\n", request.ID, p.login)
+			if !p.early {
+				p.sendJob(c)
+			}
 		case "mining.submit":
 			p.submits = append(p.submits, request.Params)
 			if p.swallow > 0 {

@@ -357,3 +357,51 @@ func TestUnknownChain(t *testing.T) {
 		t.Errorf("an address there: %v", last.Err)
 	}
 }
+
+// TestOddPools: pools that keep to the protocol less than others are mined for; what miners
+// find reaches them in the right form, and their refusals are understood.
+func TestOddPools(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(p *fakePool)
+		bits   string // version bits of the share
+		answer string // how it is counted
+	}{
+		"job before the subscribe reply": {func(p *fakePool) { p.early = true }, "00002000", "accepted"},
+		"login answered with nothing":    {func(p *fakePool) { p.login = `"result":null,"error":null` }, "00002000", "accepted"},
+		"more bits than asked for":       {func(p *fakePool) { p.mask = "3fffe000" }, "20002000", "accepted"},
+		"all bits":                       {func(p *fakePool) { p.mask = "ffffffff" }, "20002000", "accepted"},
+		"a reason beside a no":           {func(p *fakePool) { p.answer = `"reject-reason":"Stale","result":false,"error":null` }, "00002000", "stale"},
+		"a reason in words":              {func(p *fakePool) { p.answer = `"result":null,"error":"Duplicate share"` }, "00002000", "rejected"},
+		"a coinbase of 4,000 outputs": {func(p *fakePool) {
+			p.job[3] = "ffffffff" + "fda00f" + strings.Repeat("0100000000000000"+"19"+"76a914"+strings.Repeat("ab", 20)+"88ac", 4000) + "00000000"
+		}, "00002000", "accepted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node, up := startFakeNode(t), startFakePool(t)
+			up.job = poolJob("1", node, nil)
+			c.change(up)
+			p := startProxy(t, easy(pool.Config{
+				HTTPListen: "127.0.0.1:0", Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}, {URL: "node:" + node.URL}},
+			}))
+			p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
+			m := p.miner("rig.1")
+			j, err := m.job(anyJob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.submit(m.solve(j, 0x2000)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the share is forwarded and counted", func() bool {
+				return up.submitted() > 0 &&
+					strings.Contains(get(t, p, "/metrics"), `answer="`+c.answer+`",upstream="1",url="`+up.url()+`"} 1`)
+			})
+			up.mu.Lock()
+			defer up.mu.Unlock()
+			if share := up.submits[0]; len(share[2].(string)) != 16 || share[5] != c.bits {
+				t.Errorf("forwarded %v, want 8 bytes of extranonce2 and version bits %s", share, c.bits)
+			}
+		})
+	}
+}

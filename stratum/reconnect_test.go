@@ -177,17 +177,14 @@ func TestReconnectPort(t *testing.T) {
 			}
 			p.rest()
 		}, nil, func(t *testing.T, c *Client, p *scriptedPool) {
-			seen := 0
 			for a := range c.Assignments() {
-				if a.Job != nil {
-					if seen++; seen == 2 {
-						p.mu.Lock()
-						p.conns[1].Close()
-						p.mu.Unlock()
-					}
-					if seen == 3 {
-						break
-					}
+				if a.Job != nil && a.Generation == 2 {
+					p.mu.Lock()
+					p.conns[1].Close()
+					p.mu.Unlock()
+				}
+				if a.Job != nil && a.Generation == 4 {
+					break
 				}
 			}
 			want := "[pool.example:3333 pool.example:4444 pool.example:4444 pool.example:4444 pool.example:4444 pool.example:3333]"

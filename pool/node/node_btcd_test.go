@@ -130,9 +130,9 @@ func TestBtcd(t *testing.T) {
 	}
 
 	// The template must be refused where it is broken, with the reason kept.
-	tpl := nextTemplate(t, templates, 21)
+	tpl := *nextTemplate(t, templates, 21) // the watcher keeps its own
 	tpl.CoinbaseValue++
-	raw, _ := mine(t, tpl, script, 1)
+	raw, _ := mine(t, &tpl, script, 1)
 	if verdict, reason, err := n.Submit(ctx, raw); err != nil || verdict != node.Invalid || reason == "" {
 		t.Errorf("coinbase pays too much: %v %q %v, want invalid", verdict, reason, err)
 	}

@@ -41,7 +41,7 @@ type script struct {
 
 func play(t testing.TB, sources, text string) *script {
 	t.Helper()
-	s := &script{t: t, names: strings.Fields(sources), start: time.Unix(1_700_000_000, 0)}
+	s := &script{t: t, names: strings.Fields(strings.TrimSuffix(sources, "easy")), start: time.Unix(1_700_000_000, 0)}
 	s.now = s.start
 	o := upstream.Options{HoldDown: time.Minute, StartPatience: 2 * time.Second}
 	for _, name := range s.names {
@@ -52,7 +52,7 @@ func play(t testing.TB, sources, text string) *script {
 		o.Kinds = append(o.Kinds, kind)
 	}
 	s.a = upstream.New(s.now, o)
-	s.a.OnChain(upstream.Chain{Steady: true})
+	s.a.OnChain(upstream.Chain{Steady: !strings.HasSuffix(sources, "easy"), Easy: strings.HasSuffix(sources, "easy")})
 	for _, line := range strings.Split(text, "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		if fields := strings.Fields(line); len(fields) > 0 {
@@ -394,6 +394,22 @@ func TestTranscripts(t *testing.T) {
 			0s p1 500 time=7201
 			0s n1 500
 			0s = n1 500`},
+		{"a testnet: easy bits, and our node has the usual ones", "p1 n1 easy", `
+			0s n1 500
+			0s p1 500 bits=1d00ffff
+			0s = p1 500`},
+		{"a testnet: the usual bits, and our node has the easy ones", "p1 n1 easy", `
+			0s n1 500 bits=1d00ffff min=-5
+			0s p1 500 time=-20
+			0s = p1 500`},
+		{"a testnet: neither", "p1 n1 easy", `
+			0s n1 500
+			0s p1 500 bits=1703421a
+			0s = n1 500`},
+		{"a testnet: easy bits too early", "p1 n1 easy", `
+			0s n1 500 bits=1d00ffff min=-5
+			0s p1 500 bits=1d00ffff time=-20
+			0s = n1 500`},
 		{"easy bits on another tip", "p1 n1", `
 			0s p1 503b bits=1804b100
 			0s n1 500
@@ -426,6 +442,15 @@ func TestTranscripts(t *testing.T) {
 			20m = p1 503
 			20m p1 gone
 			20m = n1 502`},
+		{"two pools of one fork that our node has passed", "n1 p1 p2", `
+			0s n1 500
+			0s p1 501b
+			0s p2 501b
+			1s n1 says b unknown
+			5s n1 502
+			6s p1 504b
+			6s p2 504b
+			5m = n1 502`},
 		{"two witnesses against it", "p1 n1 n2", `
 			0s n1 501
 			0s n2 501
@@ -528,7 +553,9 @@ func TestPace(t *testing.T) {
 				text, height := work(i)
 				s.news([]string{"", "p1", text})
 				s.decide()
-				want = height
+				if want = height; i == each/4 && name != "heights up and down" && s.jobs != 4 {
+					t.Errorf("%d jobs at once, want 4", s.jobs)
+				}
 			}
 			if s.jobs < seconds || s.jobs > 2*seconds+4 {
 				t.Errorf("%d jobs in %d s", s.jobs, seconds)

@@ -108,14 +108,16 @@ func (a *Arbiter) violation(now time.Time, i int) error {
 	return a.examine(now, i)
 }
 
-// onTip judges a job on the tip that a node has too.
+// onTip judges a job on the tip that a node has too. Where late blocks are easy two values
+// of bits are right at once, each for other times.
 func (a *Arbiter) onTip(w, ours *Work) error {
+	either := a.chain.Easy && w.Bits != ours.Bits && (w.Bits == easyBits || ours.Bits == easyBits)
 	switch {
-	case w.Bits != ours.Bits && !(a.chain.Easy && w.Bits == easyBits):
+	case w.Bits != ours.Bits && !either:
 		return fmt.Errorf("%w: nbits %08x, our node says %08x", ErrViolation, w.Bits, ours.Bits)
 	case w.Height > 0 && w.Height != ours.Height:
 		return fmt.Errorf("%w: height %d, our node says %d", ErrViolation, w.Height, ours.Height)
-	case w.Time < ours.MinTime:
+	case w.Time < ours.MinTime && !either:
 		return fmt.Errorf("%w: its time %d is before the least valid %d", ErrViolation, w.Time, ours.MinTime)
 	}
 	return nil
