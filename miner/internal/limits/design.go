@@ -25,10 +25,11 @@ var designs = map[string]Design{
 	"avx2-roll": {Vector256: avx2Instructions(0), Shifts256: avx2Shifts(0)},
 	"avx2":      {Vector256: avx2Instructions(44), Shifts256: avx2Shifts(44)},
 
-	// Two rounds an instruction, 30 + 31; four words an instruction.
-	"shani-roll": {Rounds: 61, Words: 12},
-	"shani":      {Rounds: 61, Words: 24},
-	"shani2":     {Rounds: 61, Words: 24},
+	// Two rounds an instruction, 30 + 31; four words an instruction, with five more to
+	// shift, to add and to shuffle.
+	"shani-roll": {Rounds: 61, Words: 12, Vector256: 12 * 6},
+	"shani":      {Rounds: 61, Words: 24, Vector256: 24 * 6},
+	"shani2":     {Rounds: 61, Words: 24, Vector256: 24 * 6},
 
 	// The first hash and rounds 0 to 15 of the second are SHA instructions. Besides the
 	// eight lanes' instructions a hash has 5.5 to hand its digest over.
