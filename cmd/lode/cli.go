@@ -18,19 +18,33 @@ type cli struct {
 	Log    logFlags        `embed:"" prefix:"log-"`
 	Config kong.ConfigFlag `help:"YAML or TOML file with values for flags, for all commands or in sections named as commands." placeholder:"FILE"`
 
-	Dev       devCmd       `cmd:"" help:"Mine on a development cluster on this machine."`
-	Scheduler schedulerCmd `cmd:"" help:"Run the Mesos scheduler."`
-	Proxy     proxyCmd     `cmd:"" help:"Run a pool-proxy without Mesos."`
-	Mine      mineCmd      `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
-	Bench     benchCmd     `cmd:"" help:"Measure how fast this machine hashes."`
-	Neighbour neighbourCmd `cmd:"" help:"Measure what a miner's neighbours on this machine feel."`
-	Load      loadCmd      `cmd:"" help:"Put load on a Stratum pool and measure it."`
-	Status    statusCmd    `cmd:"" help:"Show what a running scheduler knows."`
-	Top       topCmd       `cmd:"" help:"Watch a running scheduler at the terminal."`
-	DevMesos  devMesosCmd  `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
-	DevNode   devNodeCmd   `cmd:"" help:"Run a fake Bitcoin node with full blocks, to put load on a pool-proxy."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
-	Help      helpCmd      `cmd:"" help:"Show the help of a command: lode help proxy."`
+	Dev        devCmd        `cmd:"" help:"Mine on a development cluster on this machine."`
+	Scheduler  schedulerCmd  `cmd:"" help:"Run the Mesos scheduler."`
+	Proxy      proxyCmd      `cmd:"" help:"Run a pool-proxy without Mesos."`
+	Mine       mineCmd       `cmd:"" help:"Mine at a Stratum pool, without Mesos."`
+	Bench      benchCmd      `cmd:"" help:"Measure how fast this machine hashes."`
+	Neighbour  neighbourCmd  `cmd:"" help:"Measure what a miner's neighbours on this machine feel."`
+	Load       loadCmd       `cmd:"" help:"Put load on a Stratum pool and measure it."`
+	Status     statusCmd     `cmd:"" help:"Show what a running scheduler knows."`
+	Top        topCmd        `cmd:"" help:"Watch a running scheduler at the terminal."`
+	Tasks      tasksCmd      `cmd:"" help:"List the tasks of a running scheduler."`
+	Agents     agentsCmd     `cmd:"" help:"List the agents that a running scheduler knows."`
+	Events     eventsCmd     `cmd:"" help:"Print what happens, as it happens."`
+	Why        whyCmd        `cmd:"" help:"Say why nothing is mining, on an agent or anywhere."`
+	Logs       logsCmd       `cmd:"" help:"Print the log of a task."`
+	Scale      scaleCmd      `cmd:"" help:"Bound the miners of the cluster or of an agent."`
+	Pause      pauseCmd      `cmd:"" help:"Stop hashing within a second; no task ends."`
+	Resume     resumeCmd     `cmd:"" help:"Hash again within a second."`
+	Drain      drainCmd      `cmd:"" help:"End the tasks of an agent and launch nothing there."`
+	Undrain    undrainCmd    `cmd:"" help:"Launch tasks on an agent again."`
+	Restart    restartCmd    `cmd:"" help:"End a task; another one is launched in its place."`
+	Kill       killCmd       `cmd:"" help:"End a task and leave its agent alone for ten minutes."`
+	Upgrade    upgradeCmd    `cmd:"" help:"Replace tasks by ones with a newer executor, or go back."`
+	RotateKeys rotateKeysCmd `cmd:"" help:"Make a new key of the miners' passwords."`
+	DevMesos   devMesosCmd   `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
+	DevNode    devNodeCmd    `cmd:"" help:"Run a fake Bitcoin node with full blocks, to put load on a pool-proxy."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Help       helpCmd       `cmd:"" help:"Show the help of a command: lode help proxy."`
 
 	Completion completionCmd `cmd:"" help:"Write a script that completes commands and flags in a shell."`
 	Reference  referenceCmd  `cmd:"" hidden:"" help:"Write the reference of all flags."`

@@ -62,13 +62,21 @@ func (f nodeFlags) cookie() (user, password string, err error) {
 // no flag: everybody on the machine can read the command line.
 func nodePassword(file string) (string, error) {
 	if file == "" {
-		return os.Getenv("LODE_NODE_PASSWORD"), nil
+		return takeSecret("LODE_NODE_PASSWORD"), nil
 	}
 	password, err := readSecret(file)
 	if err != nil {
 		return "", usagef("--node-password-file: %w", err)
 	}
 	return password, nil
+}
+
+// takeSecret reads a secret from the environment and removes it there: programs that
+// this one starts need not have it.
+func takeSecret(name string) string {
+	secret := os.Getenv(name)
+	_ = os.Unsetenv(name)
+	return secret
 }
 
 // readSecret reads the first line of a file.

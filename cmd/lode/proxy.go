@@ -189,7 +189,7 @@ func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	poolPassword := os.Getenv("LODE_POOL_PASSWORD")
+	poolPassword, nodePassword := takeSecret("LODE_POOL_PASSWORD"), takeSecret("LODE_NODE_PASSWORD")
 	if f.PoolPasswordFile != "" {
 		if poolPassword, err = readSecret(f.PoolPasswordFile); err != nil {
 			return nil, usagef("--pool-password-file: %w", err)
@@ -200,7 +200,7 @@ func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {
 		u := pool.Upstream{URL: address, User: f.PoolUser, Password: poolPassword, CA: poolCA}
 		if strings.HasPrefix(address, "node:") {
 			u = pool.Upstream{
-				URL: address, User: f.NodeUser, Password: os.Getenv("LODE_NODE_PASSWORD"),
+				URL: address, User: f.NodeUser, Password: nodePassword,
 				PasswordFile: f.NodePasswordFile, CookieFile: f.NodeCookieFile, CA: nodeCA, ZMQ: f.NodeZMQ,
 			}
 		}

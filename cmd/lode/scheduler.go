@@ -39,6 +39,10 @@ type schedulerCmd struct {
 	Standby           bool   `help:"While another scheduler uses the state folder: wait, send clients to it, and take over when it is gone."`
 	Listen            string `help:"Address of API and artifact server; default: port 8650, on all addresses if the masters are elsewhere." placeholder:"HOST:PORT"`
 	ArtifactAdvertise string `help:"Address under which agents reach --listen; default: the one that this machine uses towards the masters." placeholder:"HOST:PORT"`
+	TokenFile         string `help:"File with the tokens of those who may use the API from elsewhere: a role (read or operate), a name and a token on each line; default: others may read." placeholder:"FILE"`
+	TLSCert           string `name:"tls-cert" help:"PEM certificate chain for https at --listen; read again when it changes." placeholder:"FILE"`
+	TLSKey            string `name:"tls-key" help:"PEM key of the certificate." placeholder:"FILE"`
+	ClientCA          string `name:"client-ca" help:"PEM certificates that those of clients from elsewhere must be of." placeholder:"FILE"`
 	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
 
 	Name            string        `help:"Name of the framework." default:"lode"`
@@ -117,6 +121,9 @@ func (cmd *schedulerCmd) Run(env *environment) error {
 		if !config.MasterCAs.AppendCertsFromPEM(pem) {
 			return usagef("--master-ca: %s holds no PEM certificate", cmd.MasterCA)
 		}
+	}
+	if err := cmd.secure(&config, env.log); err != nil {
+		return err
 	}
 	if config.Upstreams, err = cmd.upstreams(); err != nil {
 		return err

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,39 +17,160 @@ import (
 // StatusPath is where a scheduler serves its Status.
 const StatusPath = "/api/v1/status"
 
-// maxStatus bounds what Fetch reads, in bytes.
-const maxStatus = 256 << 20
+// Bounds of what a Client reads.
+const (
+	maxStatus   = 256 << 20
+	answerTime  = 10 * time.Second
+	mostHops    = 5
+	mostMessage = 64 << 10
+)
 
-// Fetch gets the status of the scheduler at base, a URL or host:port.
-func Fetch(ctx context.Context, base string) (*Status, error) {
+// Client talks to a scheduler. A standby sends it on to the leader.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// NewClient returns a client of the scheduler at base, a URL or host:port. Token "":
+// none; tls nil: the system's certificates are trusted.
+func NewClient(base, token string, config *tls.Config) (*Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
 	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("scheduler %q is not a URL such as http://host:8650", base)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u.String(), "/")+StatusPath, nil)
-	if err != nil {
-		return nil, fmt.Errorf("scheduler %q: %w", base, err)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	c := &Client{base: strings.TrimSuffix(u.String(), "/"), token: token}
+	c.http = &http.Client{Transport: transport, CheckRedirect: c.redirect}
+	return c, nil
+}
+
+// redirect takes the token along to the leader, but never from https to http.
+func (c *Client) redirect(r *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) >= mostHops:
+		return errors.New("the schedulers send each other in circles")
+	case via[0].URL.Scheme == "https" && r.URL.Scheme != "https":
+		return errors.New("a standby sends us from https to http")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return nil
+}
+
+// Error is a scheduler's refusal.
+type Error struct {
+	Status int // of HTTP
+	Text   string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Get reads a document into v.
+func (c *Client) Get(ctx context.Context, path string, v any) error {
+	return c.call(ctx, http.MethodGet, path, nil, v)
+}
+
+// Post sends a command and returns what became of it.
+func (c *Client) Post(ctx context.Context, path string, command Command) (Outcome, error) {
+	var o Outcome
+	command.Op = ""
+	return o, c.call(ctx, http.MethodPost, path, command, &o)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	resp, err := c.do(ctx, method, path, body, "application/json")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(v); err != nil {
+		return fmt.Errorf("answer of the scheduler at %s: %w", c.base, err)
+	}
+	return nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body any, accept string) (*http.Response, error) {
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("scheduler %s: %w", c.base, err)
+	}
+	r.Header.Set("Accept", accept)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(r)
 	if err != nil {
 		var inner *url.Error
 		if errors.As(err, &inner) {
 			err = inner.Err
 		}
-		return nil, fmt.Errorf("no answer from the scheduler at %s: %w", base, err)
+		return nil, fmt.Errorf("no answer from the scheduler at %s: %w", c.base, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("scheduler at %s: %s; is it a lode scheduler?", base, resp.Status)
+	var refusal struct {
+		Error string `json:"error"`
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, mostMessage))
+	if json.Unmarshal(text, &refusal) == nil && refusal.Error != "" {
+		return nil, &Error{resp.StatusCode, refusal.Error}
+	}
+	return nil, &Error{resp.StatusCode, fmt.Sprintf("scheduler at %s: %s; is it a lode scheduler?", c.base, resp.Status)}
+}
+
+// Events calls on with each event behind the one with the id after, until ctx ends or
+// the connection does.
+func (c *Client) Events(ctx context.Context, after, types string, on func(Event) error) error {
+	q := url.Values{}
+	if after != "" {
+		q.Set("after", after)
+	}
+	if types != "" {
+		q.Set("type", types)
+	}
+	resp, err := c.do(ctx, http.MethodGet, EventsPath+"?"+q.Encode(), nil, "application/x-ndjson")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(resp.Body)
+	for {
+		var e Event
+		if err := d.Decode(&e); err != nil {
+			return fmt.Errorf("the scheduler's events end: %w", err)
+		}
+		if err := on(e); err != nil {
+			return err
+		}
+	}
+}
+
+// Fetch gets the status of the scheduler at base, a URL or host:port.
+func Fetch(ctx context.Context, base string) (*Status, error) {
+	c, err := NewClient(base, "", nil)
+	if err != nil {
+		return nil, err
 	}
 	s := new(Status)
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(s); err != nil {
-		return nil, fmt.Errorf("status of the scheduler at %s: %w", base, err)
-	}
-	return s, nil
+	return s, c.Get(ctx, StatusPath, s)
 }

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"lode/scheduler/api"
+)
+
+// remoteFlags say which scheduler a command talks to, and as whom.
+type remoteFlags struct {
+	Scheduler string `help:"URL of the scheduler; a standby sends us on to the leader." default:"http://127.0.0.1:8650" placeholder:"URL"`
+	TokenFile string `help:"File with our token; or set LODE_TOKEN." placeholder:"FILE"`
+	CA        string `name:"ca" help:"PEM certificates to trust for https; default: the system's." placeholder:"FILE"`
+	TLSCert   string `name:"tls-cert" help:"Our certificate, where the scheduler asks for one." placeholder:"FILE"`
+	TLSKey    string `name:"tls-key" help:"Key of our certificate." placeholder:"FILE"`
+	JSON      bool   `name:"json" help:"Print JSON."`
+}
+
+func (f *remoteFlags) client() (*api.Client, error) {
+	token := takeSecret("LODE_TOKEN")
+	if f.TokenFile != "" {
+		var err error
+		if token, err = readSecret(f.TokenFile); err != nil {
+			return nil, usagef("--token-file: %w", err)
+		}
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.CA != "" {
+		pem, err := os.ReadFile(f.CA)
+		if err != nil {
+			return nil, usagef("--ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, usagef("--ca: %s holds no PEM certificate", f.CA)
+		}
+	}
+	if (f.TLSCert == "") != (f.TLSKey == "") {
+		return nil, usagef("--tls-cert and --tls-key go together")
+	}
+	if f.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
+		if err != nil {
+			return nil, usagef("--tls-cert: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	c, err := api.NewClient(f.Scheduler, token, config)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return c, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// order sends a command and prints what was done.
+func (f *remoteFlags) order(env *environment, path string, command api.Command) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	outcome, err := c.Post(env.ctx, path, command)
+	var refusal *api.Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest:
+		return &usageError{err}
+	case err != nil:
+		return err
+	case f.JSON:
+		return printJSON(env.stdout, outcome)
+	}
+	_, err = fmt.Fprintln(env.stdout, outcome.Done)
+	return err
+}
+
+// all reads every page of a list.
+func all[T any](env *environment, c *api.Client, path string, q url.Values) ([]T, error) {
+	list := []T{}
+	for {
+		var p api.Page[T]
+		if err := c.Get(env.ctx, path+"?"+q.Encode(), &p); err != nil {
+			return nil, err
+		}
+		list = append(list, p.Items...)
+		if p.Next == "" {
+			return list, nil
+		}
+		q.Set("after", p.Next)
+	}
+}
+
+// filters are query parameters of the flags that are set.
+func filters(pairs ...string) url.Values {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+func table(w io.Writer, head string, rows func(line func(cells ...any))) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	rows(func(cells ...any) {
+		texts := make([]string, len(cells))
+		for i, c := range cells {
+			if texts[i] = fmt.Sprint(c); texts[i] == "" {
+				texts[i] = "-"
+			}
+		}
+		fmt.Fprintln(t, strings.Join(texts, "\t"))
+	})
+	return t.Flush()
+}
+
+// tasksCmd is `lode tasks`.
+type tasksCmd struct {
+	remoteFlags `embed:""`
+	Kind        string `help:"Only proxies or miners." enum:",proxy,miner" default:"" placeholder:"KIND"`
+	State       string `help:"Only tasks in this state, such as running." placeholder:"STATE"`
+	Agent       string `help:"Only tasks on this agent, by id or hostname." placeholder:"AGENT"`
+}
+
+// Run is called by kong.
+func (cmd *tasksCmd) Run(env *environment) error {
+	c, err := cmd.client()
+	if err != nil {
+		return err
+	}
+	tasks, err := all[api.Task](env, c, api.TasksPath, filters("kind", cmd.Kind, "state", cmd.State, "agent", cmd.Agent))
+	if err != nil {
+		return err
+	}
+	if cmd.JSON {
+		return printJSON(env.stdout, tasks)
+	}
+	return table(env.stdout, "TASK\tSTATE\tAGENT\tCPUS\tHASHRATE\tKERNEL\tSINCE\tKILLING", func(line func(...any)) {
+		for _, t := range tasks {
+			line(t.ID, strings.TrimPrefix(t.State, "TASK_"), t.Hostname, t.CPUs, api.Hashrate(t.Hashrate), t.Kernel, t.LaunchedAt.Local().Format(time.DateTime), t.Killing)
+		}
+	})
+}
+
+// agentsCmd is `lode agents`.
+type agentsCmd struct {
+	remoteFlags `embed:""`
+}
+
+// Run is called by kong.
+func (cmd *agentsCmd) Run(env *environment) error {
+	c, err := cmd.client()
+	if err != nil {
+		return err
+	}
+	agents, err := all[api.Agent](env, c, api.AgentsPath, filters())
+	if err != nil {
+		return err
+	}
+	if cmd.JSON {
+		return printJSON(env.stdout, agents)
+	}
+	return table(env.stdout, "AGENT\tHOST\tFAILURES\tLEFT ALONE UNTIL\tMAINTENANCE", func(line func(...any)) {
+		for _, a := range agents {
+			line(a.ID, a.Hostname, fmt.Sprintf("%.1f", a.Failures), orNever(a.BackoffUntil), orNever(a.Unavailable))
+		}
+	})
+}
+
+func orNever(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+// eventsCmd is `lode events`.
+type eventsCmd struct {
+	remoteFlags `embed:""`
+	After       string `help:"Begin behind the event with this id; 0: with the oldest that is kept. Default: with the next." placeholder:"ID"`
+	Type        string `help:"Only events of these types, with commas between." placeholder:"TYPE"`
+}
+
+// Help is shown by lode events --help.
+func (eventsCmd) Help() string {
+	return `Prints events as they happen, until Ctrl-C; with --json an object a line. When the connection breaks it goes on behind the
+last event; one of type gap says that some were missed.`
+}
+
+// Run is called by kong.
+func (cmd *eventsCmd) Run(env *environment) error {
+	c, err := cmd.client()
+	if err != nil {
+		return err
+	}
+	lines := json.NewEncoder(env.stdout)
+	after, connected := cmd.After, false
+	for {
+		err := c.Events(env.ctx, after, cmd.Type, func(e api.Event) error {
+			after, connected = e.ID, true
+			if cmd.JSON {
+				return lines.Encode(e)
+			}
+			_, err := fmt.Fprintf(env.stdout, "%s  %-10s  %s\n", e.Time.Local().Format(time.TimeOnly), e.Type, eventText(e))
+			return err
+		})
+		var refusal *api.Error
+		if env.ctx.Err() != nil {
+			return nil
+		}
+		if errors.As(err, &refusal) || !connected {
+			return err
+		}
+		env.log.Warn("trying again", "error", err)
+		select {
+		case <-env.ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func eventText(e api.Event) string {
+	switch {
+	case e.Task != nil:
+		return strings.TrimSpace(fmt.Sprintf("%s %s on %s %s", e.Task.ID, e.Task.State, e.Task.Hostname, e.Message))
+	case e.Ended != nil:
+		return strings.TrimSpace(fmt.Sprintf("%s %s on %s %s", e.Ended.ID, e.Ended.State, e.Ended.Hostname, e.Ended.Message))
+	case e.Block != nil:
+		return fmt.Sprintf("%d %s %s, found by %s", e.Block.Height, e.Block.Hash, e.Block.State, e.Block.Finder)
+	case e.Decision != nil:
+		return fmt.Sprintf("%s: %s → %s", e.Decision.Hostname, e.Decision.Resources, strings.Join(e.Decision.Tasks, ", "))
+	}
+	return strings.TrimSpace(strings.Join([]string{e.Message, e.Master, e.Agent}, " "))
+}
+
+// whyCmd is `lode why`.
+type whyCmd struct {
+	remoteFlags `embed:""`
+	Agent       string `arg:"" optional:"" help:"Agent, by id or hostname; default: all."`
+}
+
+// Run is called by kong.
+func (cmd *whyCmd) Run(env *environment) error {
+	c, err := cmd.client()
+	if err != nil {
+		return err
+	}
+	var why api.Why
+	if err := c.Get(env.ctx, api.WhyPath+"?"+filters("agent", cmd.Agent).Encode(), &why); err != nil {
+		return err
+	}
+	if cmd.JSON {
+		return printJSON(env.stdout, why)
+	}
+	fmt.Fprintln(env.stdout, why.Answer)
+	if len(why.Groups) == 0 {
+		return nil
+	}
+	fmt.Fprintln(env.stdout)
+	return table(env.stdout, "LAST\tTIMES\tAGENTS\tOFFERS WERE", func(line func(...any)) {
+		for _, g := range why.Groups {
+			line(g.Last.Local().Format(time.TimeOnly), g.Count, g.Agents, g.Reason)
+		}
+	})
+}
