@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,12 +17,15 @@ import (
 // TestMain of this package calls busy when the test program is to be a neighbour.
 const busyEnv = "LODE_TEST_BUSY_CPU"
 
-// busy computes on one cpu until it is killed.
-func busy(cpu string) {
-	n, err := strconv.Atoi(cpu)
+// busy computes on one cpu until it is killed; with a duration after the cpu it sleeps for
+// as long each time.
+func busy(text string) {
+	where, pause, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(where)
 	if err != nil {
 		panic(err)
 	}
+	piece, _ := time.ParseDuration(pause)
 	runtime.LockOSThread()
 	var set unix.CPUSet
 	set.Set(n)
@@ -29,7 +33,11 @@ func busy(cpu string) {
 		panic(err)
 	}
 	for x := 1.0; x > 0; {
-		x = x*0.999 + 1
+		begin := time.Now()
+		for time.Since(begin) < max(piece, time.Millisecond) {
+			x = x*0.999 + 1
+		}
+		sleepThread(piece)
 	}
 }
 
@@ -61,10 +69,10 @@ func oneThread(t *testing.T) (e *Engine, cpu int) {
 }
 
 // startBusy starts a process that computes on a cpu.
-func startBusy(t *testing.T, cpu int) *exec.Cmd {
+func startBusy(t *testing.T, cpu string) *exec.Cmd {
 	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), busyEnv+"="+strconv.Itoa(cpu))
+	child.Env = append(os.Environ(), busyEnv+"="+cpu)
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +102,7 @@ func TestBusyNeighbourHasTheCPU(t *testing.T) {
 		t.Skip("takes seconds of cpu time")
 	}
 	e, cpu := oneThread(t)
-	child := startBusy(t, cpu)
+	child := startBusy(t, strconv.Itoa(cpu))
 	if share := shares(t, e, child.Process.Pid); share < 0.97 {
 		t.Errorf("a busy neighbour has %.1f %% of the cpu", 100*share)
 	}
@@ -120,7 +128,7 @@ func TestBusyNeighbourInAnotherGroupHasTheCPU(t *testing.T) {
 	if err := os.WriteFile(tasks, fmt.Append(nil, e.workers[0].tid.Load()), 0); err != nil {
 		t.Skipf("this machine lets no thread be moved into a control group: %v", err)
 	}
-	child := startBusy(t, cpu)
+	child := startBusy(t, strconv.Itoa(cpu))
 	if err := os.WriteFile(filepath.Join(theirs, "cgroup.procs"), fmt.Append(nil, child.Process.Pid), 0); err != nil {
 		t.Skipf("this machine lets no process be moved into a control group: %v", err)
 	}

@@ -89,7 +89,7 @@ func (b *bench) plan() (jobs, harvests []*measurement) {
 		jobs = append(jobs, &measurement{job: kind, load: o.Load})
 		for _, place := range []string{Same, Sibling, Socket} {
 			cpus := b.places[place]
-			if len(cpus) == 0 {
+			if len(cpus) == 0 || o.Placements != nil && !slices.Contains(o.Placements, place) {
 				continue
 			}
 			jobs = append(jobs, &measurement{job: kind, placement: place, load: o.Load, beside: b.lode(cpus)})

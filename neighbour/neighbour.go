@@ -27,10 +27,12 @@ type Options struct {
 	Time   time.Duration // of each measurement
 	Load   float64       // of the server, of one cpu, 0 < Load < 1
 	CPU    int           // of the job; -1: the last one that the process may use
-	Beside []string      // shell commands to compare with
-	Yield  string        // how the miner yields
-	Kernel string        // of the miner; "": the fastest
-	jobs   []string      // nil: all
+	// Placements of what is beside a job: Same, Sibling, Socket; nil: all that there are.
+	Placements []string
+	Beside     []string // shell commands to compare with
+	Yield      string   // how the miner yields
+	Kernel     string   // of the miner; "": the fastest
+	jobs       []string // nil: all
 	// Progress is told about each measurement when it begins.
 	Progress func(step, steps int, what string)
 }

@@ -30,7 +30,7 @@ func TestRun(t *testing.T) {
 	steps := 0
 	r, err := Run(t.Context(), Options{
 		Rounds: 1, Time: 300 * time.Millisecond, Load: 0.3, CPU: -1, Yield: "sense", Kernel: "portable-roll",
-		Beside: []string{"while :; do :; done"}, jobs: []string{Server},
+		Beside: []string{"while :; do :; done"}, jobs: []string{Server}, Placements: []string{Same},
 		Progress: func(step, of int, what string) {
 			if steps++; step != steps || step > of || what == "" {
 				t.Errorf("step %d of %d after %d: %q", step, of, steps, what)

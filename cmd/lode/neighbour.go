@@ -13,15 +13,16 @@ import (
 
 // neighbourCmd is `lode neighbour`.
 type neighbourCmd struct {
-	Rounds int           `help:"How often everything is measured, in turn." default:"5"`
-	Time   time.Duration `help:"Length of each measurement." default:"2s"`
-	Load   float64       `help:"Load of the server, of one cpu." default:"0.5"`
-	CPU    *int          `name:"cpu" help:"Cpu of the jobs; default: the last one that this process may use." placeholder:"N"`
-	Beside []string      `help:"Shell command to compare with, such as another miner; repeatable." sep:"none" placeholder:"COMMAND"`
-	Yield  string        `help:"How the miner yields, as lode mine --yield." enum:"none,nice,idle,sense" default:"sense"`
-	Kernel string        `help:"SHA-256d kernel; default: the fastest." placeholder:"NAME"`
-	JSON   bool          `name:"json" help:"Print one JSON object instead of a table."`
-	Plot   string        `help:"Draw the server's latencies into a file, .svg." placeholder:"FILE"`
+	Rounds    int           `help:"How often everything is measured, in turn." default:"5"`
+	Time      time.Duration `help:"Length of each measurement." default:"2s"`
+	Load      float64       `help:"Load of the server, of one cpu." default:"0.5"`
+	CPU       *int          `name:"cpu" help:"Cpu of the jobs; default: the last one that this process may use." placeholder:"N"`
+	Placement []string      `help:"same, sibling or socket: the cpus of the miner; repeatable. Default: all that there are." enum:"same,sibling,socket" placeholder:"NAME"`
+	Beside    []string      `help:"Shell command to compare with, such as another miner; repeatable." sep:"none" placeholder:"COMMAND"`
+	Yield     string        `help:"How the miner yields, as lode mine --yield." enum:"none,nice,idle,sense" default:"sense"`
+	Kernel    string        `help:"SHA-256d kernel; default: the fastest." placeholder:"NAME"`
+	JSON      bool          `name:"json" help:"Print one JSON object instead of a table."`
+	Plot      string        `help:"Draw the server's latencies into a file, .svg." placeholder:"FILE"`
 }
 
 // Help is shown by lode neighbour --help.
@@ -48,7 +49,7 @@ func (cmd *neighbourCmd) Run(env *environment) error {
 	}
 	begin := time.Now()
 	report, err := neighbour.Run(env.ctx, neighbour.Options{
-		Rounds: cmd.Rounds, Time: cmd.Time, Load: cmd.Load, CPU: cpu, Beside: cmd.Beside, Yield: cmd.Yield, Kernel: cmd.Kernel,
+		Rounds: cmd.Rounds, Time: cmd.Time, Load: cmd.Load, CPU: cpu, Placements: cmd.Placement, Beside: cmd.Beside, Yield: cmd.Yield, Kernel: cmd.Kernel,
 		Progress: func(step, steps int, what string) {
 			fmt.Fprintf(env.stderr, "%4.0fs %d of %d: %s\n", time.Since(begin).Seconds(), step, steps, what)
 		},
