@@ -86,6 +86,9 @@ func New(o Options) (*Engine, error) {
 func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {
 	if o.Threads == 0 {
 		o.Threads = o.availableThreads()
+		if o.Duty == 0 {
+			o.Duty = dutyOf(o.Threads, cgroupQuota("/"))
+		}
 	}
 	if o.Duty == 0 {
 		o.Duty = 1

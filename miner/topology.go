@@ -120,6 +120,16 @@ func (o *Options) inOrder(all cores) (slots []slot) {
 	return slots
 }
 
+// dutyOf is the share of time that so many threads hash on a quota of cpus (0: there is
+// none): one and a half cpus are two threads for three quarters of the time each, and not
+// two that the kernel stops in each period.
+func dutyOf(threads int, quota float64) float64 {
+	if quota <= 0 || threads < 1 {
+		return 1
+	}
+	return min(1, quota/float64(threads))
+}
+
 // AvailableCPUs is the number of hashing threads that fill what this process may
 // use: the cpus of its affinity mask, or the cpu quota of its control groups
 // (rounded up) if that is less.

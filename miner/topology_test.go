@@ -73,6 +73,17 @@ func FuzzParseCPUList(f *testing.F) {
 	})
 }
 
+func TestDutyOfAQuota(t *testing.T) {
+	for _, c := range []struct {
+		threads     int
+		quota, want float64
+	}{{2, 0, 1}, {2, 1.5, 0.75}, {1, 0.5, 0.5}, {2, 2, 1}, {2, 3, 1}, {0, 1, 1}} {
+		if got := dutyOf(c.threads, c.quota); got != c.want {
+			t.Errorf("%d threads on %v cpus: %v, want %v", c.threads, c.quota, got, c.want)
+		}
+	}
+}
+
 func TestPlaces(t *testing.T) {
 	smt := cores{{0, 4}, {1, 5}, {2, 6}, {3, 7}}
 	for name, c := range map[string]struct {
