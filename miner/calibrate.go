@@ -35,6 +35,9 @@ type calibration struct {
 	// CyclesPerHash is the least that was found of each kernel; nanoseconds where there
 	// is no clock of the core.
 	CyclesPerHash map[string]float64 `json:"cycles_per_hash"`
+	// guesses are of kernels whose samples did not agree: not stored, but better than
+	// to leave out what may be the best one.
+	guesses map[string]float64
 }
 
 // settled is the number of runs after which there are no more. One may meet a core
@@ -56,7 +59,11 @@ func (c calibration) merge(found calibration, all []scan.Kernel) (kernelPair, ca
 		var names []string
 		var costOf []float64
 		for _, k := range all {
-			if cost, ok := costs[k.Name]; ok && k.Rolling == rolling && k.Missing == "" {
+			cost, ok := costs[k.Name]
+			if !ok {
+				cost, ok = found.guesses[k.Name]
+			}
+			if ok && k.Rolling == rolling && k.Missing == "" {
 				names, costOf = append(names, k.Name), append(costOf, cost)
 			}
 		}
@@ -104,7 +111,7 @@ func calibrate(all []scan.Kernel, crowded bool, log *slog.Logger) (kernelPair, c
 	if len(groups[0]) == 0 || len(groups[1]) == 0 {
 		return kernelPair{}, calibration{}, errNoKernel
 	}
-	found := calibration{CyclesPerHash: make(map[string]float64), Runs: 1}
+	found := calibration{CyclesPerHash: make(map[string]float64), guesses: make(map[string]float64), Runs: 1}
 	var pair kernelPair
 	done := make(chan struct{})
 	go func() { // its thread ends with it, and may be pinned
@@ -128,6 +135,8 @@ func calibrate(all []scan.Kernel, crowded bool, log *slog.Logger) (kernelPair, c
 			for i, t := range group {
 				if c.agreed(i) {
 					found.CyclesPerHash[t.kernel.Name] = c.costs[i]
+				} else {
+					found.guesses[t.kernel.Name] = c.costs[i]
 				}
 			}
 		}

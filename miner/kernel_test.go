@@ -206,7 +206,7 @@ func TestContradictedCalibration(t *testing.T) {
 	if stored.contradicted(pair.roll, 300, all) {
 		t.Error("contradicted though there is no other kernel")
 	}
-	b := &belief{all: all, calibration: stored, store: calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}, log: slog.New(slog.DiscardHandler)}
+	b := &belief{all: with, calibration: stored, store: calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}, log: slog.New(slog.DiscardHandler)}
 	b.calibration.CyclesPerHash["portable-roll"] = 1e-3
 	b.calibration.CyclesPerHash[all[0].Name] = 1e-3
 	for i := range all { // whichever this machine has
@@ -236,6 +236,7 @@ func TestCalibrationsAreMerged(t *testing.T) {
 	busy := calibration{Plain: "two", Roll: "roll", Runs: 1, CyclesPerHash: map[string]float64{"four": 139, "two": 131, "roll": 97}}
 	free := calibration{Plain: "four", Roll: "roll", Runs: 1, CyclesPerHash: map[string]float64{"four": 101, "two": 119, "roll": 80}}
 	unsure := calibration{Plain: "two", Roll: "roll", CyclesPerHash: map[string]float64{"two": 125}}
+	guess := calibration{Plain: "four", Roll: "roll", CyclesPerHash: map[string]float64{"two": 119}, guesses: map[string]float64{"four": 105, "roll": 90}}
 	for name, c := range map[string]struct {
 		runs []calibration
 		want string
@@ -245,6 +246,8 @@ func TestCalibrationsAreMerged(t *testing.T) {
 		"a better one":            {[]calibration{busy, free}, "four", 2},
 		"the other way round":     {[]calibration{free, busy}, "four", 2},
 		"and one that knows less": {[]calibration{free, unsure}, "four", 1},
+		"only a guess":            {[]calibration{guess}, "four", 0},
+		"a guess and better":      {[]calibration{guess, free}, "four", 1},
 	} {
 		var known calibration
 		for _, run := range c.runs {
