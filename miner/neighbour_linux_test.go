@@ -106,6 +106,8 @@ func TestBusyNeighbourHasTheCPU(t *testing.T) {
 	if share := shares(t, e, child.Process.Pid); share < 0.97 {
 		t.Errorf("a busy neighbour has %.1f %% of the cpu", 100*share)
 	}
+	alive := e.Stats().Hashes
+	eventually(t, "the thread does a batch now and then", func() bool { return e.Stats().Hashes > alive })
 	if e.Stats().Yielded.Count == 0 {
 		t.Error("the thread noticed nobody")
 	}
@@ -135,6 +137,8 @@ func TestBusyNeighbourInAnotherGroupHasTheCPU(t *testing.T) {
 	if share := shares(t, e, child.Process.Pid); share < 0.9 {
 		t.Errorf("a busy neighbour has %.1f %% of the cpu", 100*share)
 	}
+	alive := e.Stats().Hashes
+	eventually(t, "the thread does a batch now and then", func() bool { return e.Stats().Hashes > alive })
 }
 
 // newCPUGroup makes a control group of the cpu controller, version 1, until the test ends.

@@ -112,6 +112,9 @@ const (
 	clockEvery = 64
 	// steady is by how much a cycle may grow while the clock counts as the same.
 	steady = 1.05
+	// patience is after how long a parked thread does a batch all the same: a machine that
+	// is busy for ever is to have a miner that lives, for 0.03 % of a cpu.
+	patience = time.Second
 	// givesSibling is from which park on the core's other thread parks as well.
 	givesSibling = time.Millisecond
 )
@@ -187,7 +190,8 @@ func (w *worker) steadyClock() bool {
 // park sleeps as long as the governor says, unless there is other work to do.
 func (w *worker) park(d time.Duration) {
 	s, e := w.sense, w.engine
-	for d > 0 && !e.stopped.Load() && e.current.Load() == w.assignment {
+	first := w.mark
+	for d > 0 && !e.stopped.Load() && e.current.Load() == w.assignment && e.clock()-first < patience {
 		begin := e.clock()
 		if s.core != nil && d >= givesSibling {
 			s.core.until.Store(int64(begin + d))
