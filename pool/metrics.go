@@ -109,7 +109,7 @@ func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {
 		{s.Garbage.Load(), "garbage_lines_total", "Lines that were no messages, or too long."},
 		{s.Submits.Load(), "submits_total", "mining.submit messages."},
 		{s.Throttled.Load(), "throttled_total", "Times a connection was made to wait for sending too much."},
-		{s.SlowCut.Load(), "slow_readers_cut_total", "Connections closed because the miner did not read."},
+		{s.SlowCut.Load(), "slow_readers_cut_total", "Connections closed because the miner did not read, or was gone."},
 		{s.IdleCut.Load(), "idle_cut_total", "Connections closed for silence or a slow handshake."},
 		{s.Bans.Load(), "bans_total", "Addresses banned for garbage."},
 		{s.Broadcasts.Load(), "broadcasts_total", "Jobs sent to all miners."},

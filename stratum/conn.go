@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -259,6 +260,9 @@ func (c *Conn) serve(config *tls.Config) {
 	c.mu.Unlock()
 	if errors.Is(reason, ErrIdle) || errors.Is(reason, ErrHandshakeTimeout) || errors.Is(reason, ErrLineTimeout) {
 		s.stats.IdleCut.Add(1)
+	}
+	if errors.Is(reason, syscall.ETIMEDOUT) { // the kernel's word for what cutSlow sees otherwise
+		s.stats.SlowCut.Add(1)
 	}
 	s.log.Debug("connection closed", "remote", c.remote.String(), slog.Any("reason", reason))
 	s.handler.Disconnected(c, reason)

@@ -19,7 +19,13 @@ func TestSocketsOfSlowReaders(t *testing.T) {
 		send   func(s *Server)
 	}{
 		"many jobs": {Limits{}, func(s *Server) { s.Broadcast(EncodeJob(simnetJob()), nil); time.Sleep(100 * time.Microsecond) }},
-		"few jobs":  {Limits{Unread: 200 * time.Millisecond}, func(s *Server) { s.Broadcast(EncodeJob(simnetJob()), nil); time.Sleep(20 * time.Millisecond) }},
+		"a few jobs, and silence": {Limits{Unread: 200 * time.Millisecond}, func(s *Server) {
+			if s.Stats().Broadcasts.Load() < 50 {
+				s.Broadcast(EncodeJob(simnetJob()), nil)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}},
+		"few jobs": {Limits{Unread: 200 * time.Millisecond}, func(s *Server) { s.Broadcast(EncodeJob(simnetJob()), nil); time.Sleep(20 * time.Millisecond) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reasons := make(chan error, 1)
@@ -46,6 +52,9 @@ func TestSocketsOfSlowReaders(t *testing.T) {
 			}
 			if !errors.Is(reason, ErrSlowReader) && !errors.Is(reason, syscall.ETIMEDOUT) {
 				t.Errorf("ended for %v", reason)
+			}
+			if server.Stats().SlowCut.Load() != 1 {
+				t.Error("not counted")
 			}
 			if n := server.Stats().BytesOut.Load(); n > 160<<10 {
 				t.Errorf("the kernel took %d bytes", n)

@@ -25,7 +25,7 @@ type ServerStats struct {
 	Notifications     atomic.Uint64 // all messages that are no replies
 	Throttled         atomic.Uint64 // times a connection was made to wait
 
-	SlowCut  atomic.Uint64 // closed: the miner did not read what it was sent
+	SlowCut  atomic.Uint64 // closed: the miner did not read what it was sent, or was gone
 	IdleCut  atomic.Uint64 // closed: silent, too slow in the handshake or within a line
 	Bans     atomic.Uint64
 	Deferred atomic.Uint64 // writes that found the socket full and were left to a goroutine
