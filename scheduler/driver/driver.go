@@ -90,8 +90,6 @@ type Event struct {
 	Lost error
 	// Master is host:port of the master, with events of the stream.
 	Master string
-	// Sent is a call that is on its way to the master now (KILL and ACCEPT only).
-	Sent *scheduler.Call
 	// Refused is an ACCEPT that had no effect, or of which nobody knows whether it
 	// had one (Unsure). Its offers are declined already.
 	Refused *scheduler.Call

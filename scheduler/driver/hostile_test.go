@@ -339,3 +339,67 @@ func TestAnswersToCallsThatMisbehave(t *testing.T) {
 		})
 	}
 }
+
+// A master that closes each connection for calls as soon as it is open, or as soon as
+// it is idle, is not called upon without need.
+func TestConnectionsForCallsThatEnd(t *testing.T) {
+	for name, answers := range map[string]int{"at once": 0, "after an answer": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var connections, calls atomic.Int32
+			var wg sync.WaitGroup
+			first := encoded(t, fakemaster.Subscribed("F1", 15))
+			serve := func(conn net.Conn) {
+				defer conn.Close()
+				if connections.Add(1) > 2 && answers == 0 { // the first ones are for /redirect and SUBSCRIBE
+					return
+				}
+				r, err := http.ReadRequest(bufio.NewReader(conn))
+				if err != nil {
+					return
+				}
+				body, _ := io.ReadAll(r.Body)
+				call := new(scheduler.Call)
+				switch {
+				case r.URL.Path == "/redirect":
+					fmt.Fprintf(conn, "HTTP/1.1 307 R\r\nLocation: //%s\r\nContent-Length: 0\r\n\r\n", listener.Addr())
+				case call.Unmarshal(body) == nil && call.Type == scheduler.Call_SUBSCRIBE:
+					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nMesos-Stream-Id: s\r\n\r\n%s", first)
+					_, _ = io.Copy(io.Discard, conn)
+				default:
+					calls.Add(1)
+					fmt.Fprint(conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+				}
+			}
+			wg.Go(func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					wg.Go(func() { serve(conn) })
+				}
+			})
+			t.Cleanup(func() {
+				listener.Close()
+				wg.Wait()
+			})
+			l := start(t, nil, "http://"+listener.Addr().String())
+			l.next()
+			for i := range 3 {
+				l.send(kill(i))
+				time.Sleep(300 * time.Millisecond)
+			}
+			if n := connections.Load(); n > 8 {
+				t.Errorf("%d connections in a second", n)
+			}
+			if n := calls.Load(); answers > 0 && n != 3 {
+				t.Errorf("%d calls arrived", n)
+			}
+		})
+	}
+}

@@ -126,6 +126,9 @@ func (q *queue) addOne(c *scheduler.Call, after uint64) {
 	if e.key != "" && q.keys[e.key] {
 		return
 	}
+	if c.Type == scheduler.Call_SHUTDOWN && q.keys[killKey(c.GetShutdown().GetExecutorID().Value)] {
+		return // it is for a KILL that had no effect, and that one is not even sent (a task's executor has its id)
+	}
 	n := len(c.GetMessage().GetData())
 	if sheddable(c.Type) && (q.size >= mostWaiting || q.bytes+n > mostWaitingBytes) {
 		q.dropped++
@@ -164,7 +167,7 @@ func key(c *scheduler.Call) string {
 	case scheduler.Call_ACKNOWLEDGE:
 		return "ack " + string(c.GetAcknowledge().GetUUID()) + c.GetAcknowledge().GetTaskID().Value
 	case scheduler.Call_KILL:
-		return "kill " + c.GetKill().GetTaskID().Value
+		return killKey(c.GetKill().GetTaskID().Value)
 	case scheduler.Call_SHUTDOWN:
 		return "shutdown " + c.GetShutdown().GetExecutorID().Value
 	case scheduler.Call_RECONCILE:
@@ -174,6 +177,8 @@ func key(c *scheduler.Call) string {
 	}
 	return ""
 }
+
+func killKey(task string) string { return "kill " + task }
 
 // put enters an entry where it belongs: by its number, for it may have been on its
 // way already.
@@ -268,6 +273,16 @@ func (q *queue) signal() {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// sendable is how many calls may be sent now.
+func (q *queue) sendable() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, list := range q.ready {
+		n += len(list)
+	}
+	return n
 }
 
 // len is how many calls wait.

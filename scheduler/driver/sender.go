@@ -54,7 +54,7 @@ func newSender(s *session) *sender {
 
 // run works until ctx ends (nil), or an answer says that the subscription is lost.
 func (c *sender) run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for c.await(ctx) {
 		pipe, err := c.s.client.OpenPipe(ctx, c.s.stream.ID)
 		if err == nil {
 			err = c.drive(ctx, pipe)
@@ -72,6 +72,24 @@ func (c *sender) run(ctx context.Context) error {
 		c.fail(0)
 	}
 	return nil
+}
+
+// await waits until a connection is of use, and says whether ctx still lives.
+func (c *sender) await(ctx context.Context) bool {
+	c.mu.Lock()
+	wait := time.Until(c.resume)
+	c.mu.Unlock()
+	if wait > 0 && !sleep(ctx, wait) {
+		return false
+	}
+	for c.queue.sendable() == 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-c.queue.wake:
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // lostError is an answer that means the end of the subscription.
@@ -167,9 +185,6 @@ func (c *sender) send(pipe *mesoswire.Pipe, e *entry) error {
 		_ = pipe.SetReadDeadline(time.Now().Add(c.patience)) // fails when the connection is closed
 	}
 	c.mu.Unlock()
-	if e.tries == 0 && (e.Type == scheduler.Call_KILL || e.Type == scheduler.Call_ACCEPT) {
-		c.d.config.Handle(Event{Session: c.s.number, Sent: e.Call})
-	}
 	_ = pipe.SetWriteDeadline(time.Now().Add(c.patience))
 	return pipe.Send(e.Call)
 }
@@ -183,7 +198,7 @@ func (c *sender) flush(pipe *mesoswire.Pipe) error {
 // while nothing was on its way.
 func (c *sender) answers(pipe *mesoswire.Pipe) error {
 	defer pipe.Close()
-	for {
+	for answered := 0; ; answered++ {
 		err := pipe.Answer()
 		var status *mesoswire.StatusError
 		c.mu.Lock()
@@ -194,7 +209,7 @@ func (c *sender) answers(pipe *mesoswire.Pipe) error {
 				c.patience = min(2*c.patience, 10*c.d.config.CallTimeout)
 			}
 			c.mu.Unlock()
-			if idle {
+			if idle && answered > 0 {
 				return nil
 			}
 			return err
