@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -35,10 +36,15 @@ type cluster struct {
 	version atomic.Int64
 	away    atomic.Bool // every call is refused
 	lost    atomic.Bool // the master is gone
+	paused  atomic.Bool
+	token   atomic.Pointer[string] // that is asked for, nil: none
+
+	commands chan string // path and body of what the page had done
+	closing  chan struct{}
 }
 
 func newCluster(t *testing.T, miners int) *cluster {
-	c := &cluster{miners: miners}
+	c := &cluster{miners: miners, commands: make(chan string, 100), closing: make(chan struct{})}
 	recorder := history.New()
 	now := time.Now()
 	for at := now.Add(-2 * time.Hour); at.Before(now); at = at.Add(10 * time.Second) {
@@ -48,13 +54,43 @@ func newCluster(t *testing.T, miners int) *cluster {
 		})
 	}
 	page := web.Handler(web.Cluster)
+	document := web.Document(func() any {
+		return dashboard.Make(c.status(), api.Control{Paused: c.paused.Load()}, "lode", "mining", 3*time.Hour)
+	})
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET "+web.AssetPrefix, page)
 	mux.Handle("GET "+history.Path, recorder)
-	mux.Handle("GET "+web.DocumentPath, web.Document(func() any {
-		return dashboard.Make(c.status(), "lode", "mining", 3*time.Hour)
-	}))
+	mux.HandleFunc("GET "+web.DocumentPath, func(w http.ResponseWriter, req *http.Request) {
+		if token := c.token.Load(); token != nil && req.Header.Get("Authorization") != "Bearer "+*token {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"error":"a token is needed"}`)
+			return
+		}
+		document.ServeHTTP(w, req)
+	})
+	mux.HandleFunc("GET "+api.EventsPath, func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Query().Get("after") == "0" {
+			fmt.Fprintf(w, "{\"id\":\"x-1\",\"time\":%q,\"type\":\"subscribed\",\"master\":\"10.0.0.5:5050\"}\n", time.Now().Format(time.RFC3339))
+		}
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-req.Context().Done():
+		case <-c.closing:
+		}
+	})
+	mux.HandleFunc("POST /api/v1/", func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		c.commands <- req.URL.Path + " " + string(body)
+		switch req.URL.Path {
+		case api.PausePath, api.ResumePath:
+			c.paused.Store(req.URL.Path == api.PausePath)
+			fmt.Fprint(w, `{"done":"yes"}`)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `{"error":"ada may only read"}`)
+		}
+	})
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if c.away.Load() {
 			http.Error(w, "away", http.StatusBadGateway)
@@ -62,7 +98,10 @@ func newCluster(t *testing.T, miners int) *cluster {
 		}
 		mux.ServeHTTP(w, req)
 	}))
-	t.Cleanup(c.Close)
+	t.Cleanup(func() {
+		close(c.closing)
+		c.Close()
+	})
 	return c
 }
 
@@ -148,7 +187,7 @@ func browser(t *testing.T) context.Context {
 		case *runtime.EventExceptionThrown:
 			t.Errorf("the page threw: %s", e.ExceptionDetails.Error())
 		case *log.EventEntryAdded:
-			if e.Entry.Level == log.LevelError && !strings.Contains(e.Entry.Text, "502") {
+			if e.Entry.Level == log.LevelError && !strings.Contains(e.Entry.Text, "502") && !strings.Contains(e.Entry.Text, "401") && !strings.Contains(e.Entry.Text, "403") {
 				t.Errorf("the browser complains: %s %s", e.Entry.Text, e.Entry.URL)
 			}
 		}
@@ -256,6 +295,46 @@ func TestClusterPage(t *testing.T) {
 	t.Run("tabs by keyboard", func(t *testing.T) {
 		run(t, ctx, chromedp.Focus("#tab-blocks"), chromedp.KeyEvent(kb.ArrowLeft))
 		eventually(t, ctx, `document.activeElement.id === "tab-why" && document.querySelectorAll(".bars progress").length === 2`)
+	})
+	t.Run("events", func(t *testing.T) {
+		run(t, ctx, chromedp.Click("#tab-events"))
+		eventually(t, ctx, `document.querySelector(".list li").textContent.includes("10.0.0.5:5050")`)
+	})
+	t.Run("commands", func(t *testing.T) {
+		run(t, ctx, chromedp.Click("#tab-tasks"))
+		eventually(t, ctx, `[...document.querySelectorAll(".tools .act")].some(b => b.textContent === "Pause mining")`)
+		press := func(text string) {
+			t.Helper()
+			eventually(t, ctx, fmt.Sprintf(`[...document.querySelectorAll("button")].some(b => b.textContent === %q)`, text))
+			run(t, ctx, chromedp.Evaluate(fmt.Sprintf(`[...document.querySelectorAll("button")].filter(b => b.textContent === %q).at(-1).click()`, text), nil))
+		}
+		press("Pause mining")
+		checkAccessibility(t, ctx)
+		press("Pause")
+		if got := <-c.commands; !strings.HasPrefix(got, api.PausePath) {
+			t.Errorf("the page had done %s", got)
+		}
+		press("Resume mining")
+		if got := <-c.commands; !strings.HasPrefix(got, api.ResumePath) {
+			t.Errorf("the page had done %s", got)
+		}
+		press("Scale …")
+		run(t, ctx, chromedp.SendKeys(`dialog input`, "7"))
+		press("Scale")
+		if got := <-c.commands; got != api.ScalePath+` {"max_miners":7}` {
+			t.Errorf("the page had done %s", got)
+		}
+		eventually(t, ctx, `document.querySelector("dialog [role=alert]").textContent === "ada may only read"`)
+		press("Cancel")
+		eventually(t, ctx, `!document.querySelector("dialog")`)
+	})
+	t.Run("a token", func(t *testing.T) {
+		token := "s3cret-s3cret-s3cret"
+		c.token.Store(&token)
+		eventually(t, ctx, `document.querySelector("dialog")?.textContent.includes("a token is needed")`)
+		run(t, ctx, chromedp.SendKeys(`dialog input`, token+"\r"))
+		eventually(t, ctx, `!document.querySelector("dialog") && document.querySelector("#state").textContent === "live"`)
+		c.token.Store(nil)
 	})
 	t.Run("the master is gone", func(t *testing.T) {
 		c.lost.Store(true)

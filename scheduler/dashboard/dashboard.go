@@ -19,6 +19,9 @@ type Document struct {
 	Master      string         `json:"master"`
 	Connected   bool           `json:"connected"`
 	Error       string         `json:"error"`
+	Paused      string         `json:"paused"` // why miners do not hash; "": they do
+	Operator    bool           `json:"paused_by_operator"`
+	Problems    []string       `json:"problems"` // what does not mend itself
 	Hashrate    float64        `json:"hashrate"` // H/s
 	Totals      Totals         `json:"totals"`
 	Proxy       Proxy          `json:"proxy"`
@@ -43,6 +46,13 @@ type Totals struct {
 	Rejected   uint64  `json:"rejected"`
 	Stale      uint64  `json:"stale"`
 	Difficulty float64 `json:"difficulty"` // of accepted shares, pdiff
+	// Harvested, Away and Parked are seconds of the running miners' threads: hashing,
+	// with the core taken by others, and asleep so that others have it. Given counts how
+	// often they gave a core back.
+	Harvested float64 `json:"harvested"`
+	Away      float64 `json:"away"`
+	Parked    float64 `json:"parked"`
+	Given     uint64  `json:"given"`
 }
 
 // Proxy is the proxy that serves, or else what is known of the one that should.
@@ -85,13 +95,20 @@ type Agent struct {
 const maxRows = 1000
 
 // Make makes the document of a status.
-func Make(s api.Status, name, role string, uptime time.Duration) Document {
+func Make(s api.Status, c api.Control, name, role string, uptime time.Duration) Document {
 	d := Document{
 		Time: s.Time, Uptime: uptime.Seconds(), Name: name, Role: role,
 		FrameworkID: s.FrameworkID, Master: s.Master, Connected: s.Connected, Error: s.Error, Hashrate: s.Hashrate,
+		Paused: s.Paused, Operator: c.Paused, Problems: []string{},
 		Need: s.Need, Artifact: s.Artifact,
 		Blocks: list(s.Blocks), Ended: list(s.Ended), Decisions: list(s.Decisions),
 		Tasks: makeTasks(s.Tasks), Agents: makeAgents(s), Totals: total(s.Tasks), Proxy: proxyOf(s),
+	}
+	if c.Paused && d.Paused == "" {
+		d.Paused = "by an operator"
+	}
+	for _, p := range s.Problems {
+		d.Problems = append(d.Problems, p.Text)
 	}
 	return d
 }
@@ -118,6 +135,13 @@ func total(tasks []api.Task) Totals {
 		t.Rejected += task.Shares.Rejected
 		t.Stale += task.Shares.Stale
 		t.Difficulty += task.Shares.Difficulty
+		if task.Miner != nil && task.Miner.Yielded != nil {
+			y := task.Miner.Yielded
+			t.Harvested += y.CPU
+			t.Away += y.Away
+			t.Parked += y.Parked
+			t.Given += uint64(y.Count)
+		}
 		switch {
 		case task.Miner == nil:
 		case task.Miner.State == "mining":

@@ -24,9 +24,12 @@ func status() api.Status {
 }
 
 func TestMake(t *testing.T) {
-	d := Make(status(), "lode", "*", time.Minute)
+	d := Make(status(), api.Control{Paused: true}, "lode", "*", time.Minute)
 	if want := (Totals{Tasks: 4, Miners: 3, Mining: 1, Idle: 1, Threads: 3, CPUs: 4, Accepted: 7, Rejected: 1, Stale: 2, Difficulty: 2}); d.Totals != want {
 		t.Errorf("totals %+v, want %+v", d.Totals, want)
+	}
+	if !d.Operator || d.Paused != "by an operator" {
+		t.Errorf("paused %q by an operator: %v", d.Paused, d.Operator)
 	}
 	if !d.Proxy.Ready || d.Proxy.Address != "h:1" || d.Proxy.Height != 7 {
 		t.Errorf("proxy %+v", d.Proxy)
@@ -59,7 +62,7 @@ func TestMake(t *testing.T) {
 func TestProxyThatIsNotReady(t *testing.T) {
 	s := status()
 	s.Tasks[0].Proxy.Ready, s.Tasks[0].Proxy.Error = false, "no node"
-	if p := Make(s, "", "", 0).Proxy; p.Ready || p.Error != "no node" {
+	if p := Make(s, api.Control{}, "", "", 0).Proxy; p.Ready || p.Error != "no node" {
 		t.Errorf("proxy %+v, want its error", p)
 	}
 }

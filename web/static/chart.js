@@ -3,6 +3,7 @@
 
 import { h, s, setText } from "./dom.js";
 import { clock, hashrate, si } from "./format.js";
+import { authorization } from "./token.js";
 import * as url from "./url.js";
 
 const ranges = /** @type {const} */ (["1h", "24h", "7d", "30d"]);
@@ -69,7 +70,7 @@ export class Chart extends HTMLElement {
   async load() {
     this.#buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(ranges[i] === this.range)));
     try {
-      const answer = await fetch(`/api/v1/history?range=${this.range}&points=360`);
+      const answer = await fetch(`/api/v1/history?range=${this.range}&points=360`, { headers: authorization() });
         if (!answer.ok) return;
       this.#data = trim(await answer.json(), this.total);
       this.#draw();

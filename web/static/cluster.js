@@ -6,6 +6,7 @@ import "./table.js";
 import { h, byId, setText } from "./dom.js";
 import { clock, count, difficulty, duration, hashrate, percent, short } from "./format.js";
 import { listTable, modelTable, rate, start, tiles } from "./page.js";
+import { command, dialog } from "./token.js";
 
 const chart = /** @type {import("./chart.js").Chart} */ (byId("chart"));
 chart.splits = { "kernel:": "By kernel", "proxy:": "By proxy" };
@@ -26,7 +27,33 @@ const taskColumns = [
   { key: "stale", label: "Stale", width: "w5", number: true, low: true, text: (r) => count(r.stale) },
   { key: "age", label: "Report", width: "w6", number: true, low: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
   { key: "doing", label: "Doing", width: "w20 wide", title: (r) => r.doing },
+  { key: "act", label: "", width: "w8", sort: false, text: () => "Restart", act: (r) => restart(r) },
 ];
+
+/** @param {any} task */
+function restart(task) {
+  dialog(`Restart ${short(task.id)}?`, [h("p", {}, `It runs on ${task.host}. Another one is launched for it.`)], "Restart",
+    () => command(`/api/v1/tasks/${encodeURIComponent(task.id)}/restart`, { reason: "restarted on the page" }));
+}
+
+let paused = false;
+const pauseButton = h("button", {
+  type: "button", class: "act", onclick: async () => {
+    if (paused) {
+      const wrong = await command("/api/v1/resume");
+      if (wrong) dialog("Mining is still paused", [h("p", {}, wrong)], "Close", async () => "");
+      return;
+    }
+    dialog("Pause mining?", [h("p", {}, "All miners stop within a second and keep their tasks; Resume has them go on as fast.")], "Pause",
+      () => command("/api/v1/pause", { reason: "paused on the page" }));
+  },
+}, "Pause mining");
+
+function scale() {
+  const input = h("input", { type: "number", min: 0, step: 1, required: true, "aria-label": "Most miners" });
+  dialog("How many miners at most?", [h("p", {}, "Fewer than run now: the newest ones are ended. 0 ends all of them."), input], "Scale",
+    () => command("/api/v1/scale", { max_miners: Number(input.value) }));
+}
 
 /** @type {ReturnType<typeof start>} */
 let page;
@@ -46,11 +73,30 @@ function why(d) {
   return [...groups.values()].sort((a, b) => b.n - a.n);
 }
 
+const mostEvents = 300;
+const events = /** @type {any[]} */ ([]);
+let list = /** @type {HTMLElement|null} */ (null);
+
+/** entry is an event in a line. @param {any} e */
+function entry(e) {
+  return h("li", {}, h("time", { datetime: e.time }, clock(e.time)), h("span", { class: "t" }, e.type), h("span", { class: "m" }, words(e)));
+}
+
+/** words say what an event is about. @param {any} e */
+function words(e) {
+  if (e.block) return `${e.block.height} ${e.block.hash} ${e.block.state}`;
+  if (e.ended) return [short(e.ended.id), plain(e.ended.state), `on ${e.ended.hostname}`, e.ended.message].filter(Boolean).join(" ");
+  if (e.task) return [short(e.task.id), plain(e.task.state), `on ${e.task.hostname}`, e.message].filter(Boolean).join(" ");
+  if (e.decision) return `${e.decision.hostname}: ${e.decision.resources} → ${(e.decision.tasks ?? []).map(short).join(", ") || e.decision.reason}`;
+  return [e.message, e.master, e.agent].filter(Boolean).join(" ");
+}
+
 let bars = /** @type {HTMLElement|null} */ (null);
 
 page = start("cluster", {
   tasks: {
-    ...modelTable("Tasks", taskColumns, "-hashrate", ["No tasks yet", "They start as soon as Mesos makes an offer that fits; “Why not” says what became of the last ones."], () => page),
+    ...modelTable("Tasks", taskColumns, "-hashrate", ["No tasks yet", "They start as soon as Mesos makes an offer that fits; “Why not” says what became of the last ones."], () => page,
+      () => [pauseButton, h("button", { type: "button", class: "act", onclick: scale }, "Scale …")]),
     count: (d) => count(d.totals.tasks),
   },
   agents: listTable("Agents", [
@@ -93,21 +139,41 @@ page = start("cluster", {
     { key: "state", label: "State", width: "w8", tag: true, text: (r) => plain(r.state), tone: (r) => (r.wanted ? "" : "bad") },
     { key: "message", label: "Why", width: "w30 wide", text: (r) => [r.reason.replace("REASON_", "").toLowerCase().replaceAll("_", " "), r.message].filter(Boolean).join(": "), title: (r) => r.message },
   ], "-at", ["Nothing has ended", "Tasks that end are listed here with the reason."], (d) => d.ended),
+  events: {
+    label: "Events",
+    make(panel) {
+      list = h("ul", { class: "list", tabindex: 0, role: "log", "aria-label": "Events" });
+      panel.append(list);
+      list.append(...events.map(entry));
+      if (!events.length) list.append(h("li", {}, "Nothing has happened yet."));
+    },
+    event(e) {
+      if (!events.length) list?.replaceChildren();
+      events.unshift(e);
+      list?.prepend(entry(e));
+      if (events.length > mostEvents) {
+        events.pop();
+        list?.lastElementChild?.remove();
+      }
+    },
+  },
 }, (d) => {
+  paused = d.paused_by_operator;
+  setText(pauseButton, paused ? "Resume mining" : "Pause mining");
   const t = d.totals, shares = t.accepted + t.rejected + t.stale;
   rate(d.hashrate, t.miners ? `${count(t.mining)} of ${count(t.miners)} miners at work · ${count(t.threads)} threads` : "no miners yet");
   setText(byId("what"), [d.name, d.role && d.role !== "*" ? `role ${d.role}` : ""].filter(Boolean).join(" · "));
   setText(byId("facts"), d.master ? `master ${d.master}` : "");
   const proxy = d.proxy;
   tiles([
-    ["Cores", count(Math.round(t.cpus * 10) / 10), `${count(t.idle)} miners idle`],
+    [d.paused ? "Cores (paused)" : "Cores", count(Math.round(t.cpus * 10) / 10), d.paused || `${count(t.idle)} miners idle`],
     ["Agents", count(d.agents.length), `${count(d.agents.filter((/** @type {any} */ a) => a.backoff_until || a.unavailable).length)} not in use`],
     ["Shares", count(t.accepted), `${percent(t.rejected, shares)} rejected, ${percent(t.stale, shares)} stale`],
     ["Work done", difficulty(t.difficulty), "difficulty of shares"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
+    ["Given to others", percent(t.away + t.parked, t.harvested + t.away + t.parked), `of the threads' time, ${count(t.given)} times`],
     ["Height", proxy.height ? count(proxy.height) : "–", proxy.network || "of the block that is mined"],
-    ["Proxy", proxy.ready ? "serving" : "not serving", proxy.ready ? `${proxy.address}, ${count(proxy.connections)} connections` : proxy.error || "none is running", proxy.ready ? "" : "bad"],
-    ["Upstream", proxy.upstream ? (proxy.upstream.startsWith("node:") ? "node" : "pool") : "–", proxy.upstream.replace(/^.*:\/\//, "") || "none"],
+    ["Proxy", proxy.ready ? "serving" : "not serving", proxy.ready ? `${proxy.upstream.replace(/^.*:\/\//, "")}, ${count(proxy.connections)} miners` : proxy.error || "none is running", proxy.ready ? "" : "bad"],
   ]);
   setText(byId("foot"), `framework ${d.framework_id || "not registered"} · executor ${d.artifact.digest.slice(0, 12)} · up ${duration(d.uptime)} · ${clock(d.time)}`);
-}, (d) => d.connected ? "" : `Not subscribed at a Mesos master: ${d.error || "no reason known"}. Tasks go on; nothing new is launched.`);
+}, (d) => d.connected ? d.problems.join(" · ") : `Not subscribed at a Mesos master: ${d.error || "no reason known"}. Tasks go on; nothing new is launched.`);

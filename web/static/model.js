@@ -2,8 +2,10 @@
 // all rows, sorts and searches them, and sends the page only what it shows. So ten
 // thousand rows that change cost the page no frame.
 //
-// From the page: {source, interval} once, then {query} whenever other rows are wanted.
-// To the page: {document}, {rows}, {lost: reason} and, when it is back, {found: true}.
+// From the page: {source, interval, token} once, {query} whenever other rows are wanted,
+// {token} when the user has given one.
+// To the page: {document}, {rows}, {event}, {lost: reason} and, when it is back,
+// {found: true}; {locked: reason} where the server wants a token, or another one.
 
 /**
  * @typedef {{sort: string, descending: boolean, search: string, first: number, count: number}} Query
@@ -16,6 +18,9 @@ const sparkPoints = 40;
 /** @type {Row[]} */ let shown = [];
 /** @type {Query|null} */ let query = null;
 let lost = false;
+let token = "";
+/** @type {() => void} ends the pause between two questions */
+let wake = () => {};
 /** @type {Map<string, number[]>} last hashrates by row id */
 const sparks = new Map();
 
@@ -67,9 +72,18 @@ function answer() {
   postMessage({ rows: { total: rows.length, matched: shown.length, first, rows: shown.slice(first, first + query.count) } });
 }
 
+/** Locked says that the server wants a token, or another one. */
+class Locked extends Error {}
+
+/** @returns {Record<string, string>} */
+function authorization() {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
 /** @param {string} path */
 async function get(path) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(15_000) });
+  const response = await fetch(path, { signal: AbortSignal.timeout(15_000), headers: authorization() });
+  if (response.status === 401) throw new Locked((await response.json()).error);
   if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
   return response.json();
 }
@@ -100,15 +114,63 @@ async function run(source, interval) {
       postMessage({ document });
       answer();
     } catch (e) {
+      const reason = e instanceof Error ? e.message : String(e);
       lost = true;
-      postMessage({ lost: e instanceof Error ? e.message : String(e) });
+      if (e instanceof Locked) postMessage({ locked: reason });
+      else postMessage({ lost: reason });
     }
-    await new Promise((done) => setTimeout(done, Math.max(interval - (performance.now() - begun), 200)));
+    await pause(Math.max(interval - (performance.now() - begun), 200));
+  }
+}
+
+/** @param {number} time milliseconds */
+function pause(time) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, time);
+    wake = () => {
+      clearTimeout(timer);
+      done(undefined);
+    };
+  });
+}
+
+const eventTypes = "subscribed,lost,offer,fetched,task,ended,proxies,block,secrets,hopeless,operator,notice";
+
+/** watch follows the events, going on behind the last one after a break. */
+async function watch() {
+  let last = "0";
+  for (;;) {
+    try {
+      const response = await fetch(`/api/v1/events?type=${eventTypes}&after=${last}`, { headers: { ...authorization(), Accept: "application/x-ndjson" } });
+      if (!response.ok || !response.body) throw new Error(response.statusText);
+      let rest = "";
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        const lines = (rest + value).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) {
+          if (!line) continue;
+          const event = JSON.parse(line);
+          last = event.id;
+          postMessage({ event });
+        }
+      }
+    } catch { /* the questions for the document tell what is wrong */ }
+    await new Promise((done) => setTimeout(done, 3000));
   }
 }
 
 addEventListener("message", ({ data }) => {
-  if (data.source) run(data.source, data.interval);
+  if (data.token !== undefined) {
+    token = data.token;
+    wake();
+  }
+  if (data.source) {
+    run(data.source, data.interval);
+    if (data.source === "cluster") watch();
+  }
   if (data.query) {
     const before = query;
     query = /** @type {Query} */ (data.query);

@@ -2,6 +2,7 @@
 
 import { h, byId, setText } from "./dom.js";
 import { si, clock } from "./format.js";
+import { askToken, token } from "./token.js";
 import * as url from "./url.js";
 import { Table } from "./table.js";
 import { Tabs } from "./tabs.js";
@@ -9,7 +10,7 @@ import { Tabs } from "./tabs.js";
 /**
  * A panel below the tabs: make builds it when its tab is chosen, update fills it.
  * @typedef {{label: string, make: (panel: HTMLElement) => void, update?: (document: any) => void,
- *   rows?: (answer: any) => void, count?: (document: any) => string}} Panel
+ *   rows?: (answer: any) => void, event?: (event: any) => void, count?: (document: any) => string}} Panel
  */
 
 /**
@@ -51,6 +52,15 @@ export function start(source, panels, update, trouble) {
       for (const [name, p] of Object.entries(panels)) if (p.count) tabs.count(name, p.count(last));
       panels[shown]?.update?.(last);
     }
+    if (data.event) {
+      for (const p of Object.values(panels)) p.event?.(data.event);
+      return;
+    }
+    if (data.locked) {
+      lost = data.locked;
+      since ||= Date.now();
+      askToken(data.locked, (given) => worker.postMessage({ token: given }));
+    }
     if (data.lost) {
       if (!lost) since = Date.now();
       lost = data.lost;
@@ -58,7 +68,7 @@ export function start(source, panels, update, trouble) {
     if (data.rows) panels[shown]?.rows?.(data.rows);
     if (!data.rows) state();
   });
-  worker.postMessage({ source, interval: 2000 });
+  worker.postMessage({ source, interval: 2000, token: token() });
   url.onChange(choose);
   choose();
   return { ask: (query) => worker.postMessage({ query }) };

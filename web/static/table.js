@@ -8,7 +8,7 @@ import * as url from "./url.js";
 /**
  * @typedef {{key: string, label: string, width: string, number?: boolean, low?: boolean, id?: boolean,
  *   text?: (row: any) => string, title?: (row: any) => string, tone?: (row: any) => string,
- *   spark?: (row: any) => number[], tag?: boolean, sort?: boolean}} Column
+ *   spark?: (row: any) => number[], tag?: boolean, sort?: boolean, act?: (row: any) => void}} Column
  */
 
 const rowHeight = 36, margin = 8;
@@ -20,6 +20,7 @@ export class Table extends HTMLElement {
   #first = 0;
   /** @type {any[]} */ #rows = [];
   #key = "";
+  /** @type {WeakMap<HTMLElement, any>} */ #shown = new WeakMap();
   #scroll = h("div", { class: "scroll", tabindex: 0, role: "region" });
   #table = h("div", { class: "grid-table", role: "table" });
   #head = h("div", { class: "thead", role: "rowgroup" });
@@ -133,6 +134,7 @@ export class Table extends HTMLElement {
         const cell = h("div", { class: classes(c), role: "cell" });
         if (c.spark) cell.append(s("svg", { class: "spark", viewBox: "0 0 100 22", preserveAspectRatio: "none", "aria-hidden": "true" }, s("path")));
         if (c.tag) cell.append(h("span", { class: "tag" }));
+        if (c.act) cell.append(h("button", { type: "button", class: "act", onclick: () => c.act?.(this.#shown.get(row)) }));
         return cell;
       }));
       this.#pool.push(row);
@@ -144,6 +146,7 @@ export class Table extends HTMLElement {
   #fillRow(/** @type {HTMLElement} */ row, /** @type {any} */ data, /** @type {number} */ index) {
     row.style.transform = `translateY(${index * rowHeight}px)`;
     row.setAttribute("aria-rowindex", String(index + 2));
+    this.#shown.set(row, data);
     this.#columns.forEach((c, i) => {
       const cell = /** @type {HTMLElement} */ (row.children[i]);
       if (c.spark) {
@@ -153,8 +156,12 @@ export class Table extends HTMLElement {
         return;
       }
       const text = c.text ? c.text(data) : String(data[c.key] ?? "");
-      const inner = c.tag ? /** @type {HTMLElement} */ (cell.firstChild) : cell;
+      const inner = c.tag || c.act ? /** @type {HTMLElement} */ (cell.firstChild) : cell;
       setText(inner, text);
+      if (c.act) {
+        inner.setAttribute("aria-label", `${text} ${data.id ?? ""}`);
+        return;
+      }
       const title = c.title ? c.title(data) : "";
       if (cell.title !== title) cell.title = title;
       const wanted = `${c.tag ? "tag " : classes(c) + " "}${c.tone ? c.tone(data) : ""}`.trim();
