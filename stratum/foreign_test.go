@@ -96,6 +96,7 @@ func TestForeignPools(t *testing.T) {
 		"two on a line":         {after: []string{diff + "JOB"}},
 		"a byte order mark":     {after: []string{"\ufeff" + diff, "JOB"}},
 		"control characters":    {after: []string{diff, "JOB", "{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"a\tb\x01\"]}"}},
+		"chatter in JSON":       {before: []string{`{"motd":"be nice"}`, `{}`}, after: []string{diff, `{"motd":"be nice"}`, "JOB"}, answer: `{"motd":"be nice"}` + "\n" + yes},
 		"chatter between":       {before: []string{"Welcome to the pool!", "--"}, after: []string{diff, "motd: be nice", "JOB"}},
 		"empty jobs between":    {after: []string{diff, `{"id":null,"method":"mining.notify","params":[]}`, "JOB", `{"id":null,"method":"mining.notify","params":[]}`}},
 		"difficulty in words":   {after: []string{diff, `{"id":null,"method":"mining.set_difficulty","params":["easy"]}`, "JOB"}},

@@ -139,6 +139,9 @@ func (s *Session) answerRaw(id []byte, rest string) {
 // takeReply gives a reply to the request that it belongs to: by id, or to the
 // oldest request if the pool does not echo ids.
 func (s *Session) takeReply(m *message) {
+	if isNull(m.id) && m.result == nil && m.err == nil {
+		return // it answers nothing
+	}
 	id, hasID := number(m.id)
 	s.mu.Lock()
 	found := -1
