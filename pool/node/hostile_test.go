@@ -281,3 +281,36 @@ func TestRules(t *testing.T) {
 		})
 	}
 }
+
+// TestSubmitUnanswered: what is no word on the block is an error, so that it is submitted
+// again; nothing else is.
+func TestSubmitUnanswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		again  bool
+	}{
+		"too busy":            {503, "Work queue depth exceeded", true},
+		"warming up":          {500, `{"result":null,"error":{"code":-28,"message":"Loading block index…"},"id":1}`, true},
+		"no such call":        {404, `{"result":null,"error":{"code":-32601,"message":"Method not found"},"id":1}`, true},
+		"wrong password":      {401, "", true},
+		"nothing":             {200, "", true},
+		"half a reply":        {200, `{"result":nul`, true},
+		"a page":              {200, "<html>login</html>", true},
+		"a number":            {200, `{"result":7,"error":null,"id":1}`, true},
+		"an object":           {200, `{"result":{"taken":true},"error":null,"id":1}`, true},
+		"a list":              {200, `[]`, true},
+		"a megabyte too much": {200, `{"result":"` + strings.Repeat("x", maxReply) + `","error":null,"id":1}`, true},
+		"taken":               {200, `{"result":null,"error":null,"id":1}`, false},
+		"a word":              {200, `{"result":"high-hash","error":null,"id":1}`, false},
+		"not decodable":       {500, `{"result":null,"error":{"code":-22,"message":"Block decode failed"},"id":1}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := answering(t, c.status, c.body)
+			verdict, reason, err := n.Submit(t.Context(), []byte{1})
+			if (err != nil) != c.again {
+				t.Errorf("%v %q, %v", verdict, reason, err)
+			}
+		})
+	}
+}
