@@ -132,7 +132,8 @@ func newHybridRoller(x hybridRoll) Scanner {
 	for i := range m.buffer.rooms {
 		m.buffer.order[i] = uintptr(unsafe.Pointer(&m.buffer.rooms[i][hybridRoomMiddle]))
 	}
-	return &hybridRoller{hybridRoll: x, memory: m, found: make([]Candidate, 0, hybridBatch)}
+	// found grows once if need be: at real difficulties it holds nothing most of the time.
+	return &hybridRoller{hybridRoll: x, memory: m}
 }
 
 func (s *hybridRoller) Reset(job *Job) {

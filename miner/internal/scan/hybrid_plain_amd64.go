@@ -51,7 +51,7 @@ func newHybridPlainer(run hybridPlainFunc) Scanner {
 	for i := range m.buffer.sums {
 		m.buffer.order[i] = uintptr(unsafe.Pointer(&m.buffer.sums[i]))
 	}
-	return &hybridPlainer{run: run, memory: m, found: make([]Candidate, 0, hybridPlainBatch)}
+	return &hybridPlainer{run: run, memory: m}
 }
 
 func (s *hybridPlainer) Reset(job *Job) {
