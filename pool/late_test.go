@@ -41,7 +41,7 @@ func TestLateBlocks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := newNodeWork(0, bounded, &nodeWork{made: made}, stratum.DefaultVersionMask, time.Time{})
+			w, err := newNodeWork(0, bounded, new(Proxy).nodeOrigin(made, nil), stratum.DefaultVersionMask, time.Time{})
 			if err != nil {
 				t.Fatal(err)
 			}

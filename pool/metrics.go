@@ -88,6 +88,9 @@ func (c collector) upstreams(counter, gauge emit) {
 	gauge(float64(where.Leased()), "extranonces_leased", "Extranonce1 values that are leased.")
 	gauge(float64(where.Capacity()), "extranonces_capacity", "Extranonce1 values that there are.")
 	counter(float64(c.p.turnedAway.Load()), "extranonces_refused_total", "Miners that were turned away because no extranonce1 value was free.")
+	gauge(float64(c.p.memoryNeeded.Load()), "memory_needed_bytes", "Memory that the process cannot do without.")
+	gauge(float64(c.p.memoryLimit), "memory_limit_bytes", "Memory that the process may need, 0: any amount.")
+	gauge(truth(c.p.full.Load()), "memory_full", "Whether new connections are refused for want of memory.")
 	counter(float64(c.p.jobs.Made()), "jobs_total", "Jobs made since the start.")
 }
 

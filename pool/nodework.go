@@ -3,7 +3,10 @@ package pool
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
 	"lode/pool/jobs"
 	"lode/pool/template"
@@ -12,9 +15,9 @@ import (
 
 // nodeWork is what a node's work is made of. It implements jobs.Origin.
 type nodeWork struct {
-	made     *template.Work
-	script   []byte // payout script
-	instance []byte // sets the coinbases of this proxy apart
+	made     atomic.Pointer[template.Work] // the template: as the node gave it, then compact
+	script   []byte                        // payout script
+	instance []byte                        // sets the coinbases of this proxy apart
 	options  func(script []byte, size int, instance []byte) template.Options
 }
 
@@ -22,7 +25,39 @@ type nodeWork struct {
 // extranonces must not find the shares of the job before once more.
 func (w *nodeWork) Template(size int, key jobs.Key) (jobs.Template, error) {
 	instance := binary.BigEndian.AppendUint32(append([]byte(nil), w.instance...), uint32(key))
-	return w.made.Resized(w.options(w.script, size, instance))
+	parts, err := w.made.Load().Resized(w.options(w.script, size, instance))
+	if err != nil {
+		return nil, err
+	}
+	parts.Template = nil
+	return &nodeTemplate{parts, w}, nil
+}
+
+// compact has the template kept in a form that shares what it can with the one before.
+// It is called when miners have their job.
+func (w *nodeWork) compact(store *template.Store) {
+	made := *w.made.Load()
+	made.Template = store.Compact(made.Template)
+	w.made.Store(&made)
+}
+
+// nodeTemplate is what is searched; the transactions are those of the work, which are
+// needed for a block alone.
+type nodeTemplate struct {
+	parts *template.Work // without its Template
+	from  *nodeWork
+}
+
+// Parts implements jobs.Template.
+func (t *nodeTemplate) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
+	return t.parts.Parts()
+}
+
+// Block implements jobs.Template.
+func (t *nodeTemplate) Block(header [80]byte, extranonce []byte) []byte {
+	whole := *t.parts
+	whole.Template = t.from.made.Load().Template
+	return whole.Block(header, extranonce)
 }
 
 // OwnCoinbase implements jobs.Origin.
@@ -33,7 +68,9 @@ func (w *nodeWork) CapDifficulty(d float64) float64 { return d }
 
 // nodeOrigin makes the origin of a node's work.
 func (p *Proxy) nodeOrigin(made *template.Work, script []byte) *nodeWork {
-	return &nodeWork{made: made, script: script, instance: p.instance, options: p.coinbaseOptions}
+	w := &nodeWork{script: script, instance: p.instance, options: p.coinbaseOptions}
+	w.made.Store(made)
+	return w
 }
 
 // newNodeWork makes work of a template.

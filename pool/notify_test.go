@@ -45,7 +45,9 @@ func templateReply(count int) []byte {
 }
 
 // notify goes the way of a template from the node's reply to the line for the miners.
-func notify(t testing.TB, p *Proxy, reply []byte) []byte {
+func notify(t testing.TB, p *Proxy, reply []byte) []byte { return notifyOf(t, p, reply, true) }
+
+func notifyOf(t testing.TB, p *Proxy, reply []byte, clean bool) []byte {
 	since := time.Now()
 	tpl, err := template.ParseReply(reply)
 	if err != nil || tpl == nil {
@@ -61,7 +63,7 @@ func notify(t testing.TB, p *Proxy, reply []byte) []byte {
 		t.Fatal(err)
 	}
 	w.Space = p.home
-	v, err := p.jobs.Add(p.now(), w, true).Variant(ownExtranonceSize, 0)
+	v, err := p.jobs.Add(p.now(), w, clean).Variant(ownExtranonceSize, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

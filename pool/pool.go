@@ -17,6 +17,7 @@
 //	upstream  the arbiter over what all upstreams say
 //	template  getblocktemplate to coinbase, branch and block
 //	accounts  shares by worker
+//	memory    whether there is any left
 //
 // api serves HTTP at a bounded cost; blocks, journal and node see to it that a found block reaches the chain. This package
 // ties them together: Proxy is the stratum.Handler (session.go, submit.go), the way of work

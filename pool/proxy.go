@@ -18,6 +18,7 @@ import (
 	"lode/pool/blocks"
 	"lode/pool/jobs"
 	"lode/pool/journal"
+	"lode/pool/memory"
 	"lode/pool/node"
 	"lode/pool/share"
 	"lode/pool/space"
@@ -85,6 +86,11 @@ type Proxy struct {
 	// logged, unix nanoseconds.
 	turnedAway     atomic.Uint64
 	turnAwayLogged atomic.Int64
+	// memoryLimit is how many bytes the process may need, 0: any.
+	memoryLimit  int64
+	memoryNeeded atomic.Int64
+	full         atomic.Bool  // it needs nearly as many
+	guard        memory.Guard // of tick
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
 
@@ -232,7 +238,8 @@ func (p *Proxy) prepare() error {
 	// Ids of an earlier run must not come again while its miners may still send
 	// shares for them.
 	first := uint64(binary.BigEndian.Uint32(random[4:]))
-	p.jobs = jobs.NewTable(first)
+	p.memoryLimit = memory.Limit()
+	p.jobs = jobs.NewTable(first, p.config.StaleGrace)
 	p.server = stratum.NewServer(stratum.ServerOptions{
 		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
 		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,
@@ -317,6 +324,8 @@ func (p *Proxy) tick(ctx context.Context) {
 		p.refresh(now)
 		p.publishing.Unlock()
 		p.sendAway(now)
+		p.jobs.Forget(now)
+		p.lookAtMemory()
 		if n%sessionTicks == 0 {
 			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
 		}
@@ -326,6 +335,25 @@ func (p *Proxy) tick(ctx context.Context) {
 		if n%certificateTicks == 0 {
 			p.reloadCertificate()
 		}
+	}
+}
+
+// lookAtMemory refuses new miners while there is no memory for them: those who are there
+// are to go on, and the process not to be killed for want of it.
+func (p *Proxy) lookAtMemory() {
+	needed, limit := memory.Needed(), p.memoryLimit
+	full, changed := p.guard.Look(needed, limit)
+	p.memoryNeeded.Store(needed)
+	if !changed {
+		return
+	}
+	p.full.Store(full)
+	p.server.SetFull(full)
+	connections := p.server.Stats().Connections.Load()
+	if full {
+		p.log.Error("no memory for more miners: new connections are refused", "needed", needed, "limit", limit, "connections", connections)
+	} else {
+		p.log.Warn("there is memory for new miners again", "needed", needed, "limit", limit, "connections", connections)
 	}
 }
 

@@ -292,9 +292,10 @@ func (p *Proxy) Transactions(c *stratum.Conn, id string) ([][]byte, error) {
 	if !ok {
 		return nil, &stratum.Error{Code: stratum.CodeOther, Text: "The transactions of a pool's job are not known"}
 	}
-	txs := make([][]byte, len(from.made.Transactions))
+	list := from.made.Load().Transactions
+	txs := make([][]byte, len(list))
 	for i := range txs {
-		txs[i] = from.made.Transactions[i].Append(nil)
+		txs[i] = list[i].Append(nil)
 	}
 	return txs, nil
 }

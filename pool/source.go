@@ -39,6 +39,7 @@ type nodeSource struct {
 	// script and network belong together: they are found at the first template, and
 	// again when the node was lost.
 	script  []byte
+	store   template.Store // shares transactions among its templates
 	network node.Network
 	// top is the height of the newest template; 0: the node was away. restored is when
 	// it was given blocks.
@@ -73,6 +74,7 @@ func (s *nodeSource) run(ctx context.Context, report reporter) {
 				return
 			}
 			report.work(w)
+			w.Origin.(*nodeWork).compact(&s.store)
 		},
 		Lost: func(err error) {
 			s.script, s.top = nil, 0

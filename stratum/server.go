@@ -72,6 +72,7 @@ type Server struct {
 	transactions transactions
 	lastID       atomic.Uint64
 	closed       atomic.Bool
+	full         atomic.Bool    // no new connections are taken
 	partial      atomic.Int64   // bytes of memory for lines that are waited for
 	unread       atomic.Int64   // bytes that wait for slow readers
 	epoch        time.Time      // what instant counts from
@@ -105,6 +106,9 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
+
+// SetFull has the server refuse new connections, or take them again.
+func (s *Server) SetFull(full bool) { s.full.Store(full) }
 
 // Stats are the server's counters.
 func (s *Server) Stats() *ServerStats { return &s.stats }
@@ -203,6 +207,9 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 
 // admit asks the gate, about the address too if that is known already.
 func (s *Server) admit(c *Conn) error {
+	if s.full.Load() {
+		return ErrNoMemory
+	}
 	victim, err := s.gate.arrive(c)
 	s.crowdOut(victim)
 	if err != nil || s.behindBalancer(c) {
@@ -320,6 +327,7 @@ var (
 	ErrGarbage          = errors.New("too many lines that are no Stratum messages")
 	ErrNotStratum       = errors.New("this is not Stratum")
 	ErrBanned           = errors.New("address is banned for garbage")
+	ErrNoMemory         = errors.New("no memory is left for new connections")
 	ErrTooManyConns     = errors.New("too many connections from this address")
 	ErrFull             = errors.New("too many connections")
 	ErrCrowded          = errors.New("another connection needed the room of one that has not logged in")

@@ -12,6 +12,7 @@ import (
 	"lode/executor/boundlog"
 	"lode/pool"
 	"lode/pool/api"
+	"lode/pool/memory"
 	"lode/pool/node"
 	"lode/pool/workers"
 	"lode/stratum"
@@ -239,6 +240,7 @@ func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 		return err
 	}
 	config.Logger = boundLog(config.Logger)
+	memory.Obey()
 	p, err := pool.New(config)
 	if err != nil {
 		return &usageError{err}

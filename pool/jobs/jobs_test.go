@@ -54,7 +54,7 @@ func (t template) Block([80]byte, []byte) []byte { return nil }
 // next clean one on.
 func TestTable(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	table := jobs.NewTable(1000)
+	table := jobs.NewTable(1000, time.Hour)
 	if table.Latest() != nil || table.Made() != 0 {
 		t.Error("an empty table is not")
 	}
@@ -92,7 +92,7 @@ func TestTable(t *testing.T) {
 // TestVariants: each edition is other work, made once for a size.
 func TestVariants(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		j := jobs.NewTable(1).Add(time.Now(), &jobs.Work{Time: 100, Origin: origin{own}}, true)
+		j := jobs.NewTable(1, 0).Add(time.Now(), &jobs.Work{Time: 100, Origin: origin{own}}, true)
 		for edition := range jobs.Editions {
 			v, err := j.Variant(12, edition)
 			if err != nil {
@@ -117,6 +117,29 @@ func TestVariants(t *testing.T) {
 		}
 		if n := j.Variants(); n != 2*jobs.Editions {
 			t.Errorf("%d variants", n)
+		}
+	}
+}
+
+// TestRetiredJobs: jobs of another tip are forgotten sooner, but not while their shares
+// count.
+func TestRetiredJobs(t *testing.T) {
+	for grace, kept := range map[time.Duration]time.Duration{0: 2 * time.Minute, 5 * time.Minute: 5 * time.Minute} {
+		now := time.Unix(1_700_000_000, 0)
+		table := jobs.NewTable(1, grace)
+		old := table.Add(now, &jobs.Work{Origin: origin{}}, true)
+		present := table.Add(now, &jobs.Work{Origin: origin{}}, true)
+		table.Forget(now.Add(kept - 1))
+		if j, _ := table.Get(old.Key(0).ID()); j != old {
+			t.Errorf("grace %v: forgotten too soon", grace)
+		}
+		table.Forget(now.Add(kept))
+		if j, _ := table.Get(old.Key(0).ID()); j != nil {
+			t.Errorf("grace %v: not forgotten", grace)
+		}
+		table.Forget(now.Add(time.Hour))
+		if j, _ := table.Get(present.Key(0).ID()); j != present {
+			t.Errorf("grace %v: the present job was forgotten", grace)
 		}
 	}
 }

@@ -7,17 +7,20 @@ import (
 	"lode/pool/share"
 )
 
-// How long and how many jobs are remembered. A block candidate for a job that was
-// replaced is still worth its submission.
+// How long and how many jobs are remembered. A block for a job that was replaced is still
+// worth its submission; one for another tip, as long as the race may be open, and then it
+// need not be possible to assemble it any more.
 const (
-	memory = share.Memory
-	limit  = 1024
+	memory        = share.Memory
+	retiredMemory = 2 * time.Minute
+	limit         = 1024
 )
 
 // Table remembers the jobs that miners may still send shares for. Nothing that a miner
 // does changes it.
 type Table struct {
-	first uint64 // number before the first job's
+	first uint64        // number before the first job's
+	grace time.Duration // for shares of jobs that another one made worthless
 
 	mu       sync.RWMutex // guards the rest
 	last     uint64
@@ -27,9 +30,10 @@ type Table struct {
 	current  *Job // nil: none yet
 }
 
-// NewTable makes an empty one; first is the number before the first job's.
-func NewTable(first uint64) *Table {
-	return &Table{first: first, last: first, byNumber: make(map[uint64]*Job)}
+// NewTable makes an empty one; first is the number before the first job's, grace is for how
+// long shares still count when another job has made theirs worthless.
+func NewTable(first uint64, grace time.Duration) *Table {
+	return &Table{first: first, grace: grace, last: first, byNumber: make(map[uint64]*Job)}
 }
 
 // Add makes the current job of w. clean retires all jobs before it.
@@ -46,13 +50,29 @@ func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
 	j := &Job{Work: w, Number: t.last, Clean: clean, Tip: t.tip, sent: now, variants: make(map[variantKey]*Variant)}
 	t.byNumber[j.Number] = j
 	t.order = append(t.order, j)
-	for len(t.order) > limit || len(t.order) > 1 && now.Sub(t.order[0].sent) > memory {
+	t.current = j
+	t.forget(now)
+	return j
+}
+
+// Forget forgets the jobs that no share can come for any more. Add does so too; it is to be
+// called from time to time where there are no new ones.
+func (t *Table) Forget(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(now)
+}
+
+func (t *Table) forget(now time.Time) {
+	for len(t.order) > limit || len(t.order) > 1 && t.order[0].useless(now, t.grace) {
 		delete(t.byNumber, t.order[0].Number)
 		t.order[0] = nil
 		t.order = t.order[1:]
 	}
-	t.current = j
-	return j
+}
+
+func (j *Job) useless(now time.Time, grace time.Duration) bool {
+	return now.Sub(j.sent) > memory || j.Retired(now, max(retiredMemory, grace))
 }
 
 // Get finds a job and its edition by the id; nil: it is not known, or not any more.

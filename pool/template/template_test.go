@@ -182,11 +182,62 @@ func TestBlocks(t *testing.T) {
 						t.Errorf("commitment %x, wanted: %v", tpl.Commitment, wanted)
 					}
 					judge(t, assemble(t, tpl, options()), tpl)
+					judge(t, assemble(t, new(template.Store).Compact(tpl), options()), tpl)
 					empty := tpl.Next(chainhash.Hash{1}, 501, 5_000_000_000, 7, tpl.CurrentTime)
 					judge(t, assemble(t, empty, options()), empty)
 				})
 			}
 		}
+	}
+}
+
+// TestStore: templates share what they have in common, and that alone.
+func TestStore(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var txs []*wire.MsgTx
+	for i := range 10 {
+		txs = append(txs, randomTx(r, i%2 == 0))
+	}
+	var store template.Store
+	compact := func() (*template.Template, uint64) {
+		tpl, err := template.Parse(reply(t, 500, txs, "core"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		kept := store.Compact(tpl)
+		runtime.ReadMemStats(&after)
+		for i := range txs {
+			a, b := &tpl.Transactions[i], &kept.Transactions[i]
+			if a.TxID != b.TxID || a.WTxID() != b.WTxID() || a.Size() != b.Size() || !bytes.Equal(a.Append(nil), b.Append(nil)) {
+				t.Errorf("transaction %d is another one now", i)
+			}
+		}
+		judge(t, assemble(t, kept, options()), tpl)
+		return kept, after.Mallocs - before.Mallocs
+	}
+	_, first := compact()
+	_, second := compact()
+	if second >= first {
+		t.Errorf("%d allocations for a template, %d for the same one again", first, second)
+	}
+	// The same transaction with another witness, and a new one.
+	for _, tx := range txs {
+		if tx.HasWitness() {
+			tx.TxIn[0].Witness[0] = append([]byte{1}, tx.TxIn[0].Witness[0]...)
+			break
+		}
+	}
+	txs[3] = randomTx(r, true)
+	compact()
+	tpl, err := template.Parse(reply(t, 500, nil, "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(t, assemble(t, store.Compact(tpl), options()), tpl)
+	if _, again := compact(); again >= first {
+		t.Errorf("%d allocations after an empty block", again)
 	}
 }
 

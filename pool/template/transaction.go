@@ -13,6 +13,8 @@ import (
 type Transaction struct {
 	TxID chainhash.Hash // internal byte order
 
+	// The complete serialization, of a transaction that a Store keeps; else nil, and:
+	raw []byte
 	// Hexadecimal digits in the node's reply, known to be such.
 	data  []byte // the complete serialization
 	wtxid []byte // 64, as people write hashes; nil: the node does not say
@@ -22,10 +24,18 @@ type Transaction struct {
 const minTxSize = 10
 
 // Size is the length of the complete serialization.
-func (tx *Transaction) Size() int { return len(tx.data) / 2 }
+func (tx *Transaction) Size() int {
+	if tx.raw != nil {
+		return len(tx.raw)
+	}
+	return len(tx.data) / 2
+}
 
 // Append appends the complete serialization.
 func (tx *Transaction) Append(b []byte) []byte {
+	if tx.raw != nil {
+		return append(b, tx.raw...)
+	}
 	digits := tx.data
 	for ; len(digits) >= 8; digits = digits[8:] {
 		b = binary.LittleEndian.AppendUint32(b, fromHex(binary.LittleEndian.Uint64(digits)))
@@ -48,7 +58,12 @@ func (tx *Transaction) WTxID() chainhash.Hash {
 }
 
 // hasWitness looks for marker and flag of BIP 144 after the version.
-func (tx *Transaction) hasWitness() bool { return string(tx.data[8:12]) == "0001" }
+func (tx *Transaction) hasWitness() bool {
+	if tx.raw != nil {
+		return tx.raw[4] == 0 && tx.raw[5] == 1
+	}
+	return string(tx.data[8:12]) == "0001"
+}
 
 // hashFromHex reads a hash as people write it, last byte first.
 func hashFromHex(digits []byte) (hash chainhash.Hash) {
