@@ -303,3 +303,30 @@ func TestResumedDifficulty(t *testing.T) {
 		})
 	}
 }
+
+// TestCommonMask: each miner may roll what it asked for and BIP 323 allows.
+func TestCommonMask(t *testing.T) {
+	p, now := bench(t, Config{MinDifficulty: 1e-10, StartDifficulty: 1e-10})
+	dial := serveBench(t, p)
+	w := quietWork(p, *now)
+	w.Mask = p.mask()
+	(&report{p, 0}).work(w)
+	for asked, granted := range map[string]string{"ffffffff": "1fffffe0", "1fffe000": "1fffe000", "1fffffe0": "1fffffe0", "00ffffff": "00ffffe0"} {
+		m := dial()
+		m.send(`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"` + asked + `"}]}` + "\n")
+		if reply := m.until(`"id":1`); !strings.Contains(reply, `"`+granted+`"`) {
+			t.Errorf("asked for %s: %s", asked, reply)
+		}
+		m.login()
+		var job struct{ Params []any }
+		if err := json.Unmarshal([]byte(m.until("mining.notify")), &job); err != nil {
+			t.Fatal(err)
+		}
+		for bits, want := range map[string]string{"00002000": "true", "00000020": "true", "00000010": "[20,"} {
+			m.send(fmt.Sprintf(`{"id":"b","method":"mining.submit","params":["w",%q,"0000000000000000",%q,"00000001",%q]}`+"\n", job.Params[0], job.Params[7], bits))
+			if reply := m.until(`"id":"b"`); !strings.Contains(reply, want) {
+				t.Errorf("asked for %s, rolled %s: %s", asked, bits, reply)
+			}
+		}
+	}
+}

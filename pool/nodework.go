@@ -79,7 +79,9 @@ func newNodeWork(source int, t *template.Template, origin *nodeWork, mask uint32
 	if err != nil {
 		return nil, fmt.Errorf("block template: %w", err)
 	}
-	mask &^= t.RequiredBits
+	// Of the bits that BIP 323 adds to those of BIP 320 a node may have set some to
+	// signal with; there are enough others.
+	mask &^= t.RequiredBits | t.Version&(stratum.WideVersionMask&^stratum.DefaultVersionMask)
 	minTime := t.MinTime
 	if minTime == 0 {
 		minTime = t.CurrentTime

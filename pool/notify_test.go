@@ -136,6 +136,21 @@ func TestFixedTime(t *testing.T) {
 	}
 }
 
+// TestWideMask: BIP 323's bits are rolled, except for those that the node signals with.
+func TestWideMask(t *testing.T) {
+	for version, want := range map[uint32]uint32{
+		0x20000000: 0x1fffffe0, 0x20000020: 0x1fffffc0, 0x20001fe0: 0x1fffe000, 0x2000e01f: 0x1fffffe0,
+	} {
+		w, err := newNodeWork(0, &template.Template{Version: version, Bits: 0x207fffff, CurrentTime: 7}, nil, stratum.WideVersionMask, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Mask != want || w.Version != version&^want {
+			t.Errorf("node's version %08x: mask %08x, version %08x; want mask %08x", version, w.Mask, w.Version, want)
+		}
+	}
+}
+
 // TestRequiredBits: bits that the node insists on are not rolled.
 func TestRequiredBits(t *testing.T) {
 	tpl := &template.Template{Version: 0x20406000, RequiredBits: 0x00404000, Bits: 0x207fffff, CurrentTime: 7}

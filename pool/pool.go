@@ -100,6 +100,10 @@ type Config struct {
 	// EmptyFirst sends a job for an empty block at once when a node has a new tip,
 	// before the one with transactions.
 	EmptyFirst bool
+	// WholeExtranonce gives all of an upstream pool's extranonce2 to one miner at a time,
+	// which other miners have to wait for: rented hashrate wants 4 bytes, and some pools
+	// have no more.
+	WholeExtranonce bool
 	// NoVersionRolling offers no version bits to miners.
 	NoVersionRolling bool
 	// Limits are what the Stratum server puts up with.

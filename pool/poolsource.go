@@ -141,7 +141,7 @@ func newPoolSource(p *Proxy, index int, u Upstream) (*poolSource, error) {
 	s := &poolSource{index: index, p: p, shown: address.String(), expect: u.ExpectAddress}
 	s.opts = stratum.ClientOptions{
 		URL: s.shown, User: u.User, Password: u.Password, UserAgent: "lode-proxy", CA: u.CA,
-		NoVersionRolling: p.config.NoVersionRolling, SubscribeExtranonce: true,
+		VersionMask: p.mask(), NoVersionRolling: p.config.NoVersionRolling, SubscribeExtranonce: true,
 		SuggestDifficulty: stratum.Difficulty(u.SuggestDifficulty), Logger: p.log,
 	}
 	if s.client, err = stratum.NewClient(s.opts); err != nil {
@@ -245,7 +245,9 @@ func (s *poolSource) spaceFor(a *stratum.Assignment) (*space.Space, error) {
 		return s.space, nil
 	}
 	prefix := space.Split(a.Extranonce2Size)
-	if prefix == 0 {
+	if s.p.config.WholeExtranonce {
+		prefix = 0
+	} else if prefix == 0 {
 		return nil, fmt.Errorf("its extranonce2 of %d bytes is too small to be shared among miners", a.Extranonce2Size)
 	}
 	sp, err := space.New(a.Extranonce1, prefix, a.Extranonce2Size-prefix, leaseTime)

@@ -61,6 +61,37 @@ func TestExtranonceSizes(t *testing.T) {
 	}
 }
 
+// TestWholeExtranonce: one miner has all that the pool left, and the next one waits.
+func TestWholeExtranonce(t *testing.T) {
+	node, up := startFakeNode(t), startFakePool(t)
+	up.e2size = 4
+	up.notify(poolJob("1", node, nil))
+	p := startProxy(t, easy(pool.Config{WholeExtranonce: true, Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
+	p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
+	m := p.miner("rented")
+	j, err := m.job(anyJob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hex.EncodeToString(j.e1) != up.e1 || j.e2size != 4 {
+		t.Errorf("extranonce1 %x, extranonce2 of %d bytes", j.e1, j.e2size)
+	}
+	if err := m.submit(m.solve(j, 0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the share is forwarded", func() bool { return up.submitted() == 1 })
+	up.mu.Lock()
+	if e2 := up.submits[0][2].(string); len(e2) != 8 {
+		t.Errorf("forwarded extranonce2 %s", e2)
+	}
+	up.mu.Unlock()
+	if err := dial(t, p.Status().Listen).join("another", ""); err == nil || !strings.Contains(err.Error(), "no extranonce is free") {
+		t.Errorf("a second miner: %v", err)
+	}
+	_ = m.conn.Close()
+	eventually(t, "the next one is in", func() bool { return dial(t, p.Status().Listen).join("another", "") == nil })
+}
+
 // TestExhaustedSpace: the miner that finds no extranonce is told so.
 func TestExhaustedSpace(t *testing.T) {
 	node, up := startFakeNode(t), startFakePool(t)

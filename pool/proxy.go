@@ -241,7 +241,7 @@ func (p *Proxy) prepare() error {
 	p.memoryLimit = memory.Limit()
 	p.jobs = jobs.NewTable(first, p.config.StaleGrace)
 	p.server = stratum.NewServer(stratum.ServerOptions{
-		NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
+		VersionMask: p.mask(), NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
 		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,
 	}, p)
 	nodes := make([]blocks.Node, len(p.nodes))
@@ -272,7 +272,7 @@ func (p *Proxy) mask() uint32 {
 	if p.config.NoVersionRolling {
 		return 0
 	}
-	return stratum.DefaultVersionMask
+	return stratum.WideVersionMask
 }
 
 // coinbaseOptions say how coinbases look.

@@ -92,13 +92,20 @@ func TestClientResume(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		second string // extranonce1 of the second connection
+		id     string // of the session, in the first reply
 		lost   bool
-	}{{"same space", "a1b2c3d4", false}, {"another space", "a1b2c3d5", true}} {
+	}{
+		{"same space", "a1b2c3d4", "n1", false},
+		{"another space", "a1b2c3d5", "n1", true},
+		// Without an id nothing was resumed: it is the same number by chance, or by habit.
+		{"same number, no session", "a1b2c3d4", "", true},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			runClient(t, func(p *poolConn) {
 				p.read()
 				p.read()
-				p.send(okConfigure, strings.Replace(okSubscribe, "a1b2c3d4", map[int]string{1: "a1b2c3d4", 2: c.second}[p.n], 1))
+				subscribed := strings.Replace(okSubscribe, "a1b2c3d4", map[int]string{1: "a1b2c3d4", 2: c.second}[p.n], 1)
+				p.send(okConfigure, strings.Replace(subscribed, `"n1"`, `"`+c.id+`"`, 1))
 				p.read()
 				p.send(okAuthorize, notifyLine("j", nil))
 				if p.n == 1 {

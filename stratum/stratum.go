@@ -21,6 +21,9 @@ package stratum
 // DefaultVersionMask is the version bits that may be rolled (BIP 320).
 const DefaultVersionMask = 0x1fffe000
 
+// WideVersionMask is the version bits that BIP 323 (a draft) lets be rolled: eight more.
+const WideVersionMask = 0x1fffffe0
+
 // Error is a refusal as it stands in a reply: [code, text, null].
 type Error struct {
 	Code int

@@ -70,6 +70,7 @@ type proxyFlags struct {
 	CloseWhenIdle    time.Duration `help:"For how long miners stay connected without work before they are sent to their backup pools; 0: for good." default:"0s"`
 	Confirmations    int64         `help:"Depth at which a found block is no longer watched." default:"20"`
 	MinBlockInterval time.Duration `help:"Least time between two blocks; only for test networks." default:"0s"`
+	WholeExtranonce  bool          `help:"Under a pool, give its whole extranonce2 to one miner at a time: rented hashrate wants 4 bytes, and some pools have no more."`
 	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
 	GetTransactions  bool          `help:"Answer mining.get_transactions."`
@@ -97,7 +98,7 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		PayoutAddress: f.payout(), CoinbaseTag: f.CoinbaseTag, StateDir: f.StateDir, Shard: f.Shard,
 		SharesPerMinute: f.SharesPerMinute, StartDifficulty: f.StartDifficulty, MinDifficulty: f.MinDifficulty, MaxDifficulty: f.MaxDifficulty,
 		StaleGrace: f.StaleGrace, HoldDown: f.HoldDown, Confirmations: f.Confirmations, MinBlockInterval: f.MinBlockInterval,
-		EmptyFirst: f.EmptyFirst, IdleClose: f.CloseWhenIdle, NoVersionRolling: !f.VersionRolling, Logger: env.log,
+		EmptyFirst: f.EmptyFirst, WholeExtranonce: f.WholeExtranonce, IdleClose: f.CloseWhenIdle, NoVersionRolling: !f.VersionRolling, Logger: env.log,
 	}
 	if f.HoldDown == 0 {
 		config.HoldDown = -1 // none, where 0 would be the default

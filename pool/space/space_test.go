@@ -390,3 +390,55 @@ func BenchmarkTake(b *testing.B) {
 		_, _ = join(b, s, now, i%5000, "") // most are refused when the first have been put out
 	}
 }
+
+// TestInheritance: what was found with a value is known to its next miner also if
+// somebody had it in between and left.
+func TestInheritance(t *testing.T) {
+	now := start
+	s := newSpace(t, 1)
+	var first *miner
+	for i := range 256 {
+		m := mustJoin(t, s, now, i, "")
+		m.Prove(i)
+		if i == 0 {
+			first = m
+		}
+	}
+	first.Release(now, "found")
+	for i := range 3 {
+		m := mustJoin(t, s, now, 1000+i, "")
+		if m.Kept != "found" || string(m.Extranonce) != string(first.Extranonce) {
+			t.Fatalf("miner %d: %v is left with %x", i, m.Kept, m.Extranonce)
+		}
+		m.Release(now, nil)
+	}
+}
+
+// TestLargeSpace: leases without a connection are bounded in number, by address too.
+func TestLargeSpace(t *testing.T) {
+	now := start
+	s := newSpace(t, 3)
+	other := mustJoin(t, s, now, 2, "")
+	other.Prove(nil)
+	other.Release(now, nil)
+	for range 10_000 {
+		m := mustJoin(t, s, now, 1, "")
+		m.Prove(nil)
+		m.Release(now, nil)
+	}
+	if n := s.Leased(); n != 8192+1 {
+		t.Errorf("%d leases of one address and another", n)
+	}
+	for i := range 70_000 {
+		m := mustJoin(t, s, now, 100+i, "")
+		m.Prove(nil)
+		m.Release(now, nil)
+	}
+	if n := s.Leased(); n != 65536 {
+		t.Errorf("%d leases", n)
+	}
+	now = now.Add(hold)
+	if mustJoin(t, s, now, 3, ""); s.Leased() != 1 {
+		t.Errorf("%d leases after their time", s.Leased())
+	}
+}
