@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lode/pool/jobs"
+	"lode/pool/space"
 	"lode/pool/vardiff"
 	"lode/stratum"
 )
@@ -213,8 +214,13 @@ func TestEditions(t *testing.T) {
 func TestBlockInAnyCase(t *testing.T) {
 	v := vectors(t)[2]
 	for name, change := range map[string]func(p *Proxy, s *session, in *stratum.Share){
-		"the difficulty is not known":        func(p *Proxy, s *session, _ *stratum.Share) { s.vardiff = vardiff.New(p.vardiff, p.now(), 1e12, 0) },
-		"the worker is not of this session":  func(_ *Proxy, s *session, in *stratum.Share) { in.Worker, s.workers = "x", nil },
+		"the difficulty is not known":       func(p *Proxy, s *session, _ *stratum.Share) { s.vardiff = vardiff.New(p.vardiff, p.now(), 1e12, 0) },
+		"the worker is not of this session": func(_ *Proxy, s *session, in *stratum.Share) { in.Worker, s.workers = "x", nil },
+		"the extranonce is another miner's now": func(p *Proxy, s *session, _ *stratum.Share) {
+			if _, err := p.home.Take(p.now(), space.Request{Resume: s.lease.ID}); err != nil {
+				t.Error(err)
+			}
+		},
 		"there is no upstream":               func(p *Proxy, _ *session, _ *stratum.Share) { p.working.Store(false) },
 		"the job was replaced, and replaced": func(p *Proxy, _ *session, _ *stratum.Share) { replace(t, p, v, 500) },
 	} {
@@ -243,6 +249,27 @@ func TestBlockInAnyCase(t *testing.T) {
 				t.Errorf("the block was counted %d times", p.brake.count)
 			}
 		})
+	}
+}
+
+// TestLostLease: shares do not count any more when the place went to another connection.
+func TestLostLease(t *testing.T) {
+	p, _ := bench(t, Config{})
+	v := vectors(t)[2]
+	j := inject(t, p, &v.job, v.mask, true)
+	s := loggedIn(p, 1e-9)
+	s.lease.Extranonce = unhex(t, v.e1)
+	for i, want := range []int{0, stratum.CodeStale} {
+		in := stratum.Submission{Share: v.share}
+		in.Worker, in.JobID, in.Extranonce2 = "w", j.Key(0).ID(), unhex(t, v.e2)
+		in.Nonce += uint32(i)
+		p.submitBatch(s, []*stratum.Submission{&in})
+		if code(in.Verdict) != want {
+			t.Errorf("share %d: %v, want code %d", i, in.Verdict, want)
+		}
+		if _, err := p.home.Take(p.now(), space.Request{Resume: s.lease.ID}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
