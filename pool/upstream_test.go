@@ -8,6 +8,7 @@ import (
 
 	"lode/devnode"
 	"lode/pool"
+	"lode/stratum"
 )
 
 // easy are settings under which the tests' miner finds shares in no time.
@@ -127,7 +128,7 @@ func TestSwitchKinds(t *testing.T) {
 	up.stop()
 	p.eventually("mining for the node", func() bool { return p.Status().Upstream == "node:"+node.URL })
 	first := j.ID
-	j = share("node", func(j *minerJob) bool { return j.ID != first && j.mask == 0x1fffe000 }, 0x10002000)
+	j = share("node", func(j *minerJob) bool { return j.ID != first && j.mask == stratum.WideVersionMask }, 0x10002020)
 	if len(j.e1) != 5+2 || j.e2size != 5 || !j.Clean {
 		t.Errorf("node: extranonce1 of %d bytes, extranonce2 of %d, clean %v", len(j.e1), j.e2size, j.Clean)
 	}
