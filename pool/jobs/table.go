@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lode/pool/share"
@@ -19,15 +20,15 @@ const (
 // Table remembers the jobs that miners may still send shares for. Nothing that a miner
 // does changes it.
 type Table struct {
-	first uint64        // number before the first job's
-	grace time.Duration // for shares of jobs that another one made worthless
+	first   uint64              // number before the first job's
+	current atomic.Pointer[Job] // nil: none yet
+	grace   time.Duration       // for shares of jobs that another one made worthless
 
 	mu       sync.RWMutex // guards the rest
 	last     uint64
 	byNumber map[uint64]*Job
 	order    []*Job // oldest first
 	tip      uint64
-	current  *Job // nil: none yet
 }
 
 // NewTable makes an empty one; first is the number before the first job's, grace is for how
@@ -50,7 +51,7 @@ func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
 	j := &Job{Work: w, Number: t.last, Clean: clean, Tip: t.tip, sent: now, variants: make(map[variantKey]*Variant)}
 	t.byNumber[j.Number] = j
 	t.order = append(t.order, j)
-	t.current = j
+	t.current.Store(j)
 	t.forget(now)
 	return j
 }
@@ -81,17 +82,16 @@ func (t *Table) Get(id string) (*Job, Key) {
 	if !ok {
 		return nil, 0
 	}
+	if j := t.current.Load(); j != nil && j.Number == key.Number() {
+		return j, key // as most are
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.byNumber[key.Number()], key
 }
 
 // Latest is the current job; nil: there has been none.
-func (t *Table) Latest() *Job {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.current
-}
+func (t *Table) Latest() *Job { return t.current.Load() }
 
 // Last is the number of the job made last.
 func (t *Table) Last() uint64 {
