@@ -271,6 +271,9 @@ func (cmd *whyCmd) Run(env *environment) error {
 		return printJSON(env.stdout, why)
 	}
 	fmt.Fprintln(env.stdout, why.Answer)
+	for _, p := range why.Promises {
+		fmt.Fprintf(env.stdout, "%s, %s among them: %s\n", counted(p.Miners, "miner"), p.Example, p.Promise)
+	}
 	if len(why.Groups) == 0 {
 		return nil
 	}

@@ -119,6 +119,15 @@ type Why struct {
 	// Answer is one sentence.
 	Answer string      `json:"answer"`
 	Groups []WhyReason `json:"reasons"`
+	// Promises say by what rules the running miners give their cpus back, most agents first.
+	Promises []WhyPromise `json:"promises"`
+}
+
+// WhyPromise is a Host's promise, with the number of miners that it holds for.
+type WhyPromise struct {
+	Promise string `json:"promise"`
+	Miners  int    `json:"miners"`
+	Example string `json:"example"` // an agent's hostname
 }
 
 // WhyReason is one reason with how often it was given lately.

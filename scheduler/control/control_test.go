@@ -345,3 +345,26 @@ func TestEventsAreStreamedAndResumed(t *testing.T) {
 		t.Errorf("%v in %s", err, line)
 	}
 }
+
+func TestPromises(t *testing.T) {
+	var list []api.WhyPromise
+	for _, p := range []string{"weight 100", "weight 1", "weight 1"} {
+		list = promised(list, p, "host of "+p)
+	}
+	if len(list) != 2 || list[1] != (api.WhyPromise{Promise: "weight 1", Miners: 2, Example: "host of weight 1"}) {
+		t.Errorf("%+v", list)
+	}
+	status := &api.Status{Tasks: []api.Task{
+		{Kind: "miner", State: "TASK_RUNNING", Hostname: "a", Miner: &api.MinerDetail{Host: &api.Host{Promise: "weight 100"}}},
+		{Kind: "miner", State: "TASK_RUNNING", Hostname: "b", Miner: &api.MinerDetail{Host: &api.Host{Promise: "weight 1"}}},
+		{Kind: "miner", State: "TASK_RUNNING", Hostname: "c", Miner: &api.MinerDetail{Host: &api.Host{Promise: "weight 1"}}},
+		{Kind: "miner", State: "TASK_RUNNING", Hostname: "d", Miner: &api.MinerDetail{}}, // of before
+	}}
+	why, err := explain(status, api.Control{}, "")
+	if err != nil || len(why.Promises) != 2 || why.Promises[0].Miners != 2 {
+		t.Errorf("%v %+v", err, why.Promises)
+	}
+	if why, err = explain(status, api.Control{}, "a"); err != nil || len(why.Promises) != 1 || why.Promises[0].Example != "a" {
+		t.Errorf("%v %+v", err, why.Promises)
+	}
+}

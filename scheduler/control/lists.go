@@ -183,7 +183,7 @@ func (h *handler) why(w http.ResponseWriter, r *http.Request, _ string) error {
 
 // explain answers why nothing is mining on an agent, or "": anywhere.
 func explain(s *api.Status, c api.Control, agent string) (api.Why, error) {
-	why := api.Why{Agent: agent, Groups: []api.WhyReason{}}
+	why := api.Why{Agent: agent, Groups: []api.WhyReason{}, Promises: []api.WhyPromise{}}
 	known, miners := agent == "", 0
 	mine := func(id, hostname string) bool { return agent == "" || id == agent || hostname == agent }
 	for _, a := range s.Agents {
@@ -194,6 +194,9 @@ func explain(s *api.Status, c api.Control, agent string) (api.Why, error) {
 			known = true
 			if t.Kind == "miner" && t.State == "TASK_RUNNING" && t.Killing == "" {
 				miners++
+				if t.Miner != nil && t.Miner.Host != nil {
+					why.Promises = promised(why.Promises, t.Miner.Host.Promise, t.Hostname)
+				}
 			}
 		}
 	}
@@ -228,8 +231,20 @@ func explain(s *api.Status, c api.Control, agent string) (api.Why, error) {
 	slices.SortFunc(why.Groups, func(a, b api.WhyReason) int {
 		return cmp.Or(b.Last.Compare(a.Last), strings.Compare(a.Reason, b.Reason))
 	})
+	slices.SortStableFunc(why.Promises, func(a, b api.WhyPromise) int { return b.Miners - a.Miners })
 	why.Answer = answer(s, c, agent, miners, why.Groups)
 	return why, nil
+}
+
+// promised counts a miner's promise in a list; there are few different ones.
+func promised(list []api.WhyPromise, promise, hostname string) []api.WhyPromise {
+	for i := range list {
+		if list[i].Promise == promise {
+			list[i].Miners++
+			return list
+		}
+	}
+	return append(list, api.WhyPromise{Promise: promise, Miners: 1, Example: hostname})
 }
 
 func answer(s *api.Status, c api.Control, agent string, miners int, groups []api.WhyReason) string {
