@@ -1635,7 +1635,8 @@ type Host struct {
 	QuotaMilli uint32 `protobuf:"varint,6,opt,name=quota_milli,json=quotaMilli,proto3" json:"quota_milli,omitempty"`
 	// Policy of the hashing threads: other or idle.
 	Policy string `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`
-	// Cpu time that others used since the report before, thousandths of a cpu.
+	// Cpu time that others of ordinary priority used since the report before, thousandths
+	// of a cpu.
 	OthersMilli uint32 `protobuf:"varint,8,opt,name=others_milli,json=othersMilli,proto3" json:"others_milli,omitempty"`
 	// Power of the machine's processors since then, where it can be read; 0: unknown.
 	Milliwatts           uint64   `protobuf:"varint,9,opt,name=milliwatts,proto3" json:"milliwatts,omitempty"`

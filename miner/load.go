@@ -4,7 +4,9 @@ import "time"
 
 // Load is what a machine did in the time between two measurements.
 type Load struct {
-	Others float64 // cpus that other processes, and the host of a virtual machine, used
+	// Others is how many cpus other processes, and the host of a virtual machine, used:
+	// those of ordinary priority, for what is nice gives way to them, other miners as well.
+	Others float64
 	Watts  float64 // of its processors; 0: not known
 }
 
@@ -17,7 +19,7 @@ type LoadMeter struct {
 // counters only rise, but for wraps.
 type counters struct {
 	at         time.Time
-	busy, ours time.Duration   // cpu time of all, of this process
+	busy, ours time.Duration   // cpu time of ordinary priority of all, of this process
 	energy     map[string]zone // by zone of powercap
 }
 
@@ -28,11 +30,13 @@ type zone struct{ used, wrap uint64 }
 const leastLoad = time.Second
 
 // Measure returns the load since the measurement before, the same one again if that was
-// a moment ago, and none at first.
-func (m *LoadMeter) Measure(now time.Time) Load {
+// a moment ago, and none at first. hashed is the cpu time of this process' threads that
+// are nice.
+func (m *LoadMeter) Measure(now time.Time, hashed time.Duration) Load {
 	if now.Sub(m.last.at) >= leastLoad {
 		c := readCounters("/")
 		c.at = now
+		c.ours -= hashed
 		if !m.last.at.IsZero() {
 			m.load = between(m.last, c)
 		}

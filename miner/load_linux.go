@@ -20,7 +20,7 @@ func readCounters(root string) (c counters) {
 	var user, nice, system, idle, wait, irq, soft, steal uint64
 	if n, _ := fmt.Sscan(line, &name, &user, &nice, &system, &idle, &wait, &irq, &soft, &steal); n == 9 && name == "cpu" {
 		const userHz = 100 // on every architecture that Go runs on
-		c.busy = time.Duration(user+nice+system+irq+soft+steal) * time.Second / userHz
+		c.busy = time.Duration(user+system+irq+soft+steal) * time.Second / userHz
 	}
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) == nil {

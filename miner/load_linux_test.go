@@ -30,7 +30,7 @@ func TestLoad(t *testing.T) {
 		watts  float64
 	}{
 		"only this process":    {read(before, nil, 0), read("cpu  500 0 0 9000 50 0 0 0 0 0\n", nil, 4), 0, 0},
-		"others, and the host": {read(before, nil, 0), read("cpu  600 100 100 9000 50 50 50 100 0 0\n", nil, 4), 1.25, 0},
+		"others, and the host": {read(before, nil, 0), read("cpu  600 700 200 9000 50 50 50 100 0 0\n", nil, 4), 1.25, 0},
 		"power":                {read(before, rapl("5000000"), 0), read(before, rapl("85000000"), 4), 0, 20},
 		"a wrap":               {read(before, rapl("999000000"), 0), read(before, rapl("39000000"), 4), 0, 10},
 		"a zone that is new":   {read(before, nil, 0), read(before, rapl("39000000"), 4), 0, 0},
@@ -46,7 +46,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	var m LoadMeter
-	if m.Measure(begin) != (Load{}) || m.Measure(begin.Add(time.Millisecond)) != (Load{}) {
+	if m.Measure(begin, 0) != (Load{}) || m.Measure(begin.Add(time.Millisecond), 0) != (Load{}) {
 		t.Error("a load before there was any time")
 	}
 }

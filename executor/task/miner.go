@@ -29,6 +29,7 @@ type Miner struct {
 	epoch    uint64
 	paused   bool
 	host     miner.LoadMeter
+	nice     bool      // the hashing threads are
 	lastTime time.Time // when rate was measured
 	lastHash uint64
 	rate     float64 // H/s
@@ -46,6 +47,7 @@ func NewMiner(spec *message.MinerTask, env Env) (*Miner, error) {
 	if err := options.YieldBy(cmp.Or(spec.Yield, defaultYield)); err != nil {
 		return nil, err
 	}
+	m.nice = options.Nice > 0
 	engine, err := env.NewEngine(options)
 	if err != nil {
 		return nil, fmt.Errorf("start the hashing engine with %d threads: %w", threads, err)
@@ -102,7 +104,11 @@ func (m *Miner) Report(r *message.Report) {
 		m.lastTime, m.lastHash = now, s.Engine.Hashes
 	}
 	rate, epoch, paused := m.rate, m.epoch, m.paused
-	load := m.host.Measure(now)
+	hashed := s.Engine.Yielded.CPU
+	if !m.nice {
+		hashed = 0
+	}
+	load := m.host.Measure(now, hashed)
 	m.mu.Unlock()
 	report := &message.MinerReport{
 		Hashes:       s.Engine.Hashes,
