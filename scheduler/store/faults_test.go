@@ -136,7 +136,7 @@ func TestFullDiskIsSurvived(t *testing.T) {
 			return nil
 		}
 		s.renamed = true
-		if err := s.Apply(map[string][]byte{"a": []byte(call)}); !errors.Is(err, syscall.ENOSPC) {
+		if err := s.Apply(map[string][]byte{"a": []byte(strings.Repeat("long", 100))}); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%s: %v", call, err)
 		}
 		if err := s.Apply(map[string][]byte{"a": []byte(call)}); !errors.Is(err, syscall.ENOSPC) {
@@ -152,6 +152,9 @@ func TestFullDiskIsSurvived(t *testing.T) {
 		}
 		if v, _ := s.Load(); string(v["a"]) != call || string(v["b"]) != "later" {
 			t.Errorf("%s: %q", call, v)
+		}
+		if n := s.Cut(); n != 0 {
+			t.Errorf("%s: %d bytes of a failed attempt were left", call, n)
 		}
 	}
 }
