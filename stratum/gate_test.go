@@ -1,7 +1,6 @@
 package stratum
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -222,53 +221,6 @@ func admittedWith(l *pipeListener, from, password string) bool {
 	return strings.Contains(answer, authorizeReply)
 }
 
-// Whatever a client repeats, it gets little out of the server for it.
-func TestRepeatedMessages(t *testing.T) {
-	big := simnetJob()
-	big.Coinbase2 = make([]byte, 70<<10) // as p2pool's
-	names := strings.Repeat("n", 240)
-	for _, c := range []struct {
-		name string
-		line func(i int) string
-		most float64 // bytes out in a minute
-	}{
-		{"subscribe", func(int) string { return subscribeLine }, 6 << 20},
-		{"ping", func(int) string { return `{"id":1,"method":"mining.ping"}` + "\n" }, 2 << 20},
-		{"long ids", func(int) string { return `{"id":"` + strings.Repeat("i", 1000) + `","method":"x"}` + "\n" }, 3 << 20},
-		{"authorize", func(int) string { return authorizeLine }, 2 << 20},
-		{"names", func(i int) string { return strings.Replace(authorizeLine, `"me"`, fmt.Sprintf(`"%s%d"`, names, i), 1) }, 2 << 20},
-		{"configure", func(int) string {
-			return `{"id":1,"method":"mining.configure","params":[[` + strings.Repeat(`"minimum-difficulty",`, 400) + `"info"],{"minimum-difficulty.value":"x"}]}` + "\n"
-		}, 1 << 20},
-		{"transactions", func(int) string { return `{"id":1,"method":"mining.get_transactions","params":["4f1a"]}` + "\n" }, 2 << 20},
-		{"blank lines", func(int) string { return "\n" }, 1 << 10},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
-				p.disconnected = nil
-				encoded := EncodeJob(big)
-				p.authorized = func(c *Conn) { c.Notify(encoded) }
-				conn := stay(t, l, "192.0.2.1")
-				time.Sleep(time.Minute)
-				out, in := s.Stats().BytesOut.Load(), s.Stats().BytesIn.Load()
-				end := time.Now().Add(time.Minute)
-				_ = conn.SetWriteDeadline(end)
-				for i := 0; time.Now().Before(end); i++ {
-					if _, err := io.WriteString(conn, c.line(i)); err != nil {
-						break
-					}
-				}
-				if got := float64(s.Stats().BytesOut.Load() - out); got > c.most {
-					t.Errorf("%.0f bytes in a minute", got)
-				}
-				if got := s.Stats().BytesIn.Load() - in; got > 8<<20 {
-					t.Errorf("%d bytes were read in a minute", got)
-				}
-			})
-		})
-	}
-}
-
 func TestNamesAreBounded(t *testing.T) {
 	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 		p.disconnected = nil
@@ -425,57 +377,6 @@ func TestExempt(t *testing.T) {
 				t.Error("another network is exempt, too")
 			}
 		})
-}
-
-// Who sends much waits when all together send much; who sends little, or shares that
-// are accepted, does not.
-func TestSharedRate(t *testing.T) {
-	inBubble(t, ServerOptions{Limits: Limits{SharedRate: 100, MessageBurst: 1 << 20, MessageRate: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
-		p.disconnected = nil
-		p.submit = func(_ *Conn, s *Share) error {
-			if s.Nonce == 0 {
-				return errJobNotFound
-			}
-			return nil
-		}
-		bad := strings.Replace(submitLine, "10015793", "00000000", 1)
-		for range 100 {
-			conn := stay(t, l, "192.0.2.1")
-			go func() {
-				for {
-					if _, err := io.WriteString(conn, bad); err != nil {
-						return
-					}
-				}
-			}()
-		}
-		conn := l.dial("192.0.2.2")
-		r := bufio.NewReader(conn)
-		answer := func(line, want string) (took time.Duration) {
-			sent := time.Now()
-			io.WriteString(conn, line)
-			if got, err := r.ReadString('\n'); err != nil || strings.TrimSpace(got) != want {
-				t.Fatalf("%s, %v", got, err)
-			}
-			return time.Since(sent)
-		}
-		answer(subscribeLine, subscribeReply)
-		answer(authorizeLine, authorizeReply)
-		time.Sleep(time.Minute)
-		before := s.Stats().Lines.Load()
-		const shares = 1000
-		for range shares {
-			if took := answer(submitLine, submitReply); took > 0 {
-				t.Fatalf("a share took %v", took)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		others := float64(s.Stats().Lines.Load()-before) - shares
-		if others < 5000 || others > 7000 { // in 10 s 5 a second each, 100 of all
-			t.Errorf("%.0f messages of the others", others)
-		}
-		conn.Close()
-	})
 }
 
 // An address where nobody mines cannot connect without end.
