@@ -108,10 +108,10 @@ func (s *stream) sigma(x Op, a, b, c uint64, order string) *value {
 	return parts[0].(*value)
 }
 
-// Orders of sigma for four registers, and for three because one is taken. Zen 3 deals instructions out to
-// two schedulers by turns, and each of these has one unit for shifts: so shifts are
-// at odd and at even places (67 cycles a hash; the plain alternation of the two makes
-// 69).
+// Orders of sigma for four registers, and for three because one is taken. Zen 3 deals
+// instructions out to two schedulers by turns, and each of these has one unit for shifts:
+// so shifts are at odd and at even places (67 cycles a hash in the prototype; the plain
+// alternation of the two makes 69).
 const (
 	fourFree  = "sssxxssxx"
 	threeFree = "ssxsxssxx"
