@@ -102,7 +102,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		kong.Name("lode"),
 		kong.Description("Mine SHA-256d on an Apache Mesos cluster with its idle cores.\n\nStart here: lode dev"),
 		kong.UsageOnError(),
-		kong.DefaultEnvars("LODE"),
+		kong.PostBuild(nameVariables),
 		kong.Configuration(loadConfig),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exitStatus(code)) }),
@@ -124,6 +124,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn)}
+	warnOfUnknown(kctx.Model, kctx.Selected(), env.log)
 	return kctx.Run(env, parser)
 }
 
