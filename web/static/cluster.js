@@ -21,7 +21,7 @@ const taskColumns = [
   { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
   { key: "spark", label: "Trend", width: "w10", spark: (r) => r.spark, sort: false, low: true },
   { key: "threads", label: "Threads", width: "w6", number: true, text: (r) => (r.threads ? String(r.threads) : "–") },
-  { key: "kernel", label: "Kernel", width: "w8", low: true, text: (r) => r.kernel || "–" },
+  { key: "kernel", label: "Kernel", width: "w10", low: true, text: (r) => r.kernel || "–" },
   { key: "accepted", label: "Accepted", width: "w6", number: true, text: (r) => count(r.accepted) },
   { key: "rejected", label: "Rejected", width: "w6", number: true, low: true, text: (r) => count(r.rejected), tone: (r) => (r.rejected ? "bad" : "") },
   { key: "stale", label: "Stale", width: "w5", number: true, low: true, text: (r) => count(r.stale) },
