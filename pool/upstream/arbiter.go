@@ -262,6 +262,8 @@ func (a *Arbiter) Decide(now time.Time) Decision {
 	d.Active = a.active
 	if a.active >= 0 {
 		a.publish(now, &d)
+	} else {
+		a.sentFor = -1 // miners may be idle by then: they get the same work again
 	}
 	d.Notes, a.notes = a.notes, nil
 	return d

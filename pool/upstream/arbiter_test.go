@@ -576,6 +576,20 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestSameWorkAgain: a source that was left for a while and comes back with what it had is
+// mined for at once; the miners have been idle meanwhile.
+func TestSameWorkAgain(t *testing.T) {
+	s := play(t, "p1", `
+		0s p1 500
+		0s p1 refuses 10
+		2m = none
+		6m1s = p1 500
+		8m = p1 500`)
+	if s.jobs != 2 {
+		t.Errorf("%d jobs, want one before and one after", s.jobs)
+	}
+}
+
 // TestQuestions: however fast a pool goes from one unknown block to the next, a node is
 // asked each two seconds at most.
 func TestQuestions(t *testing.T) {
