@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"strings"
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
@@ -106,44 +107,53 @@ func launched(call *scheduler.Call) (ids []string) {
 }
 
 // progress tells those who watch.
-func (s *Scheduler) progress(p core.Progress) {
-	switch EventType(p.Type) {
-	case EventReport:
-		s.tally.report(p.Task)
-	case EventEnded:
-		s.tally.ended(p.Ended.ID)
-	}
-	s.logProgress(p)
-	s.tell(Event{
-		Type: EventType(p.Type), FrameworkID: p.FrameworkID, Master: p.Master, Message: p.Message,
-		Task: p.Task, Ended: p.Ended, Block: p.Block, Decision: p.Decision,
-	})
-}
-
-func (s *Scheduler) logProgress(p core.Progress) {
-	switch EventType(p.Type) {
-	case EventSubscribed:
-		s.log.Info("subscribed", "framework", p.FrameworkID, "master", p.Master)
-	case EventLost:
-		s.log.Warn("subscription lost", "reason", p.Message)
-	case EventOffer:
-		s.log.Info("offer accepted", "offer", p.Decision.OfferID, "agent", p.Decision.Hostname,
-			"resources", p.Decision.Resources, "tasks", p.Decision.Tasks)
-	case EventTask:
-		s.log.Info("task", "task", p.Task.ID, "state", p.Task.State, "agent", p.Task.Hostname, "killing", p.Task.Killing)
-	case EventEnded:
-		s.log.Info("task ended", "task", p.Ended.ID, "state", p.Ended.State, "reason", p.Ended.Reason,
-			"message", p.Ended.Message, "agent", p.Ended.Hostname, "wanted", p.Ended.Wanted)
-	case EventProxies:
-		s.log.Info("miners are told of proxies", "addresses", p.Message)
-	case EventBlock:
-		s.log.Info("block", "height", p.Block.Height, "hash", p.Block.Hash, "state", p.Block.State, "finder", p.Block.Finder)
-	case EventOperator:
-		s.log.Info("audit: " + p.Message)
-	case EventSecrets:
-		s.log.Info("audit: secrets given out", "task", p.Task.ID, "agent", p.Task.AgentID, "host", p.Task.Hostname, "what", p.Message)
-	case EventReport:
-		s.log.Debug("report", "task", p.Task.ID, "hashrate", p.Task.Hashrate)
+func (s *Scheduler) progress(a core.Action) {
+	switch a := a.(type) {
+	case core.Connected:
+		s.log.Info("subscribed", "framework", a.FrameworkID, "master", a.Master)
+		s.tell(Event{Type: EventSubscribed, FrameworkID: a.FrameworkID, Master: a.Master})
+	case core.Lost:
+		s.log.Warn("subscription lost", "reason", a.Reason)
+		s.tell(Event{Type: EventLost, Message: a.Reason})
+	case core.Accepted:
+		d := decisionOf(&a.Decision)
+		s.log.Info("offer accepted", "offer", d.OfferID, "agent", d.Hostname, "resources", d.Resources, "tasks", d.Tasks)
+		s.tell(Event{Type: EventOffer, Decision: d})
+	case core.TaskChanged:
+		s.log.Info("task", "task", a.Task.ID, "state", a.Task.State, "agent", a.Task.Hostname, "killing", string(a.Task.Kill))
+		message := ""
+		if a.Why != "" {
+			message = "killing: " + string(a.Why)
+		}
+		s.tell(Event{Type: EventTask, Task: taskOf(&a.Task), Message: message})
+	case core.Ran:
+		s.metrics.launch.Observe(a.Took.Seconds())
+	case core.TaskEnded:
+		e := &a.Ended
+		s.tally.ended(e.ID)
+		s.log.Info("task ended", "task", e.ID, "state", e.State, "reason", e.Reason, "cause", e.Cause,
+			"message", e.Message, "agent", e.Hostname, "wanted", e.Wanted)
+		s.tell(Event{Type: EventEnded, Ended: endedOf(e)})
+	case core.ProxiesChanged:
+		addresses := strings.Join(a.Addresses, ", ")
+		s.log.Info("miners are told of proxies", "addresses", addresses)
+		s.tell(Event{Type: EventProxies, Message: addresses})
+	case core.BlockChanged:
+		b := blockOf(&a.Block)
+		s.log.Info("block", "height", b.Height, "hash", b.Hash, "state", b.State, "finder", b.Finder)
+		s.tell(Event{Type: EventBlock, Block: b})
+	case core.Operated:
+		s.log.Info("audit: " + a.What)
+		s.tell(Event{Type: EventOperator, Message: a.What})
+	case core.Hopeless:
+		s.tell(Event{Type: EventHopeless, Message: a.Text})
+	case core.SecretsGiven:
+		s.log.Info("audit: secrets given out", "task", a.Task.ID, "agent", a.Task.AgentID, "host", a.Task.Hostname, "what", a.What)
+		s.tell(Event{Type: EventSecrets, Task: taskOf(&a.Task), Message: a.What})
+	case core.Reported:
+		t := taskOf(&a.Task)
+		s.tally.report(t)
+		s.tell(Event{Type: EventReport, Task: t})
 	}
 }
 

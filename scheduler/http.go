@@ -38,20 +38,26 @@ func (s *Scheduler) routes() http.Handler {
 }
 
 func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {
-	status := s.Status()
+	s.mu.Lock()
+	connected, master, reason := s.core.Link()
+	problems := s.core.Problems()
+	s.mu.Unlock()
+	if since, err := s.ledger.trouble(); err != nil {
+		problems = append(problems, storeProblem(since, err))
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if !status.Connected {
+	if !connected {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(w, "not subscribed at a Mesos master: %s\n", status.Error)
+		fmt.Fprintf(w, "not subscribed at a Mesos master: %s\n", reason)
 		return
 	}
-	if len(status.Problems) > 0 {
+	if len(problems) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		for _, p := range status.Problems {
+		for _, p := range problems {
 			fmt.Fprintf(w, "since %s: %s\n", p.Since.UTC().Format(time.RFC3339), p.Text)
 		}
 	}
-	fmt.Fprintf(w, "subscribed at %s\n", status.Master)
+	fmt.Fprintf(w, "subscribed at %s\n", master)
 }
 
 // advertise returns host:port under which agents reach the artifact server.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,11 +51,12 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.s.mu.Lock()
-	status := c.s.core.Status(time.Now())
+	snapshot := c.s.core.Snapshot(time.Now())
 	counters := c.s.core.Counters()
-	declined, launched, ended := clone(counters.OffersDeclined), clone(counters.Launched), clone(counters.Ended)
-	refused := clone(counters.Refused)
+	declined, launched, ended := maps.Clone(counters.OffersDeclined), maps.Clone(counters.Launched), maps.Clone(counters.Ended)
+	refused := maps.Clone(counters.Refused)
 	c.s.mu.Unlock()
+	status := statusOf(&snapshot)
 
 	gauge := func(name, help string, v float64, labels ...string) {
 		emit(ch, prometheus.GaugeValue, name, help, v, labels)
@@ -133,6 +135,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("lode_scheduler_messages_total", "Framework messages received.", counters.Messages)
 	counter("lode_scheduler_bad_messages_total", "Framework messages that made no sense.", counters.BadMessages)
 	if len(refused) == 0 {
+		refused = make(map[string]uint64)
 		refused["forged"] = 0
 	}
 	for kind, n := range refused {
@@ -171,12 +174,4 @@ func emit(ch chan<- prometheus.Metric, kind prometheus.ValueType, name, help str
 		names, values = append(names, labels[i]), append(values, labels[i+1])
 	}
 	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
-}
-
-func clone(m map[string]uint64) map[string]uint64 {
-	c := make(map[string]uint64, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }

@@ -28,7 +28,6 @@ import (
 
 	"lode/history"
 	"lode/message"
-	"lode/scheduler/api"
 	"lode/scheduler/artifact"
 	"lode/scheduler/core"
 	"lode/scheduler/driver"
@@ -327,11 +326,7 @@ func (s *Scheduler) loop(ctx context.Context, wg *sync.WaitGroup) error {
 		for _, q := range batch {
 			actions = append(actions, s.core.Step(time.Now(), q.event)...)
 		}
-		latencies := s.core.TakeLatencies() // whether anybody asks for metrics or not
 		s.mu.Unlock()
-		for _, l := range latencies {
-			s.metrics.launch.Observe(l.Seconds())
-		}
 		if err := s.perform(ctx, actions, wg); err != nil {
 			return err
 		}
@@ -369,14 +364,15 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 		case core.Notice:
 			s.log.Log(ctx, a.Level, a.Text, a.Attrs...)
 			s.tell(Event{Type: EventNotice, Message: noticeText(a)})
-		case core.Progress:
-			flush()
-			s.progress(a)
 		case core.SubmitBlock:
 			wg.Go(func() { s.submit(ctx, a.Hash) })
 		case core.Stop:
 			flush()
 			return a.Err
+		case core.StoreBlock, core.Persist, core.DropBlock: // entered
+		default:
+			flush()
+			s.progress(a)
 		}
 	}
 	flush()
@@ -476,18 +472,18 @@ func (s *Scheduler) subscribeCall() *scheduler.Call {
 // teardown ends the framework and all of its tasks.
 func (s *Scheduler) teardown(ctx context.Context) error {
 	s.mu.Lock()
-	status := s.core.Status(time.Now())
+	connected, framework := s.core.Connected(), s.core.FrameworkID()
 	s.mu.Unlock()
-	if !status.Connected {
+	if !connected {
 		return errors.New("cannot end the framework: there is no subscription; its tasks run on until the failover timeout")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	call := &scheduler.Call{Type: scheduler.Call_TEARDOWN}
-	if err := s.driver.Finish(ctx, call.With(calls.Framework(status.FrameworkID))); err != nil {
+	if err := s.driver.Finish(ctx, call.With(calls.Framework(framework))); err != nil {
 		return fmt.Errorf("end the framework: %w", err)
 	}
-	s.log.Info("framework ended", "framework", status.FrameworkID)
+	s.log.Info("framework ended", "framework", framework)
 	values, err := s.store.Load()
 	if err != nil || values == nil {
 		return err
@@ -514,20 +510,6 @@ func (s *Scheduler) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Status is a snapshot of what the scheduler knows.
-func (s *Scheduler) Status() api.Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	status := s.core.Status(time.Now())
-	status.Artifact = s.binaries.info()
-	if since, err := s.ledger.trouble(); err != nil {
-		status.Problems = append(status.Problems, api.Problem{
-			Kind: "store", Since: since, Text: "nothing can be stored, so nothing is launched and no update acknowledged: " + err.Error(),
-		})
-	}
-	return status
 }
 
 // Addr is host:port on which the HTTP server listens.

@@ -80,7 +80,7 @@ type Shares struct {
 
 // MinerDetail is what only miners report.
 type MinerDetail struct {
-	State  string  `json:"state"` // mining or idle
+	State  string  `json:"state"` // mining or idle; silent: it has not reported for long
 	Hashes uint64  `json:"hashes"`
 	Proxy  string  `json:"proxy"` // host:port connected to
 	JobAge float64 `json:"job_age_seconds"`
@@ -120,11 +120,13 @@ type Block struct {
 
 // Ended is a task that ended lately.
 type Ended struct {
-	ID       string    `json:"id"`
-	Kind     string    `json:"kind"`
-	State    string    `json:"state"`
-	Reason   string    `json:"reason"`
-	Message  string    `json:"message"`
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	// Cause is a short name of what was wrong, the same on every agent; "": nothing.
+	Cause    string    `json:"cause,omitempty"`
 	AgentID  string    `json:"agent_id"`
 	Hostname string    `json:"hostname"`
 	At       time.Time `json:"at"`

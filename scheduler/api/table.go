@@ -58,7 +58,7 @@ func WriteTable(w io.Writer, s *Status) error {
 		line("ENDED", "STATE", "AGENT", "AT", "WHY")
 		for _, e := range s.Ended[:min(5, len(s.Ended))] {
 			line(e.ID, strings.TrimPrefix(e.State, "TASK_"), e.Hostname, e.At.Local().Format(time.TimeOnly),
-				strings.Join(fields(strings.TrimPrefix(e.Reason, "REASON_"), shorten(e.Message, 100)), ": "))
+				strings.Join(fields(e.Cause, strings.TrimPrefix(e.Reason, "REASON_"), shorten(e.Message, 100)), ": "))
 		}
 	}
 	if len(s.Decisions) > 0 {

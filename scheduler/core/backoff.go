@@ -1,101 +1,14 @@
 package core
 
 import (
-	"math"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
-
-// decaying counts events and forgets half of them every halfLife.
-type decaying struct {
-	n  float64
-	at time.Time
-}
-
-const halfLife = 5 * time.Minute
-
-func (d *decaying) count(now time.Time) float64 {
-	if d.n == 0 {
-		return 0
-	}
-	return d.n * math.Exp2(-float64(now.Sub(d.at))/float64(halfLife))
-}
-
-func (d *decaying) add(now time.Time, n float64) {
-	d.n, d.at = d.count(now)+n, now
-}
-
-// agent is what is remembered of an agent. It is not stored: a scheduler that was
-// restarted may try again.
-type agent struct {
-	id, hostname string
-	failures     decaying
-	busy         busyness
-	until        time.Time // nothing is launched before
-	seen         time.Time
-	down         time.Time // start of maintenance; zero: none
-	downFor      time.Duration
-	downTold     time.Time // when Mesos last told of it
-}
-
-// agent returns the record of an agent, making one if there is none.
-func (c *Core) agent(id, hostname string) *agent {
-	a := c.agents[id]
-	if a == nil {
-		a = &agent{id: id}
-		c.agents[id] = a
-	}
-	if hostname != "" {
-		a.hostname = hostname
-	}
-	a.seen = c.now
-	return a
-}
-
-func (a *agent) wait(now time.Time) time.Duration { return max(0, a.until.Sub(now)) }
-
-func (a *agent) leaveAlone(until time.Time) {
-	if until.After(a.until) {
-		a.until = until
-	}
-}
-
-func (a *agent) unavailability(u *mesos.Unavailability, now time.Time) {
-	if u == nil {
-		a.down, a.downFor = time.Time{}, 0
-		return
-	}
-	a.down, a.downFor, a.downTold = time.Unix(0, u.Start.Nanoseconds), 0, now
-	if u.Duration != nil {
-		a.downFor = time.Duration(u.Duration.Nanoseconds)
-	}
-}
-
-// maintenance says whether the agent is in maintenance, or will be within margin.
-func (a *agent) maintenance(now time.Time, margin time.Duration) (from time.Time, soon bool) {
-	if a == nil || a.down.IsZero() || (a.downFor > 0 && now.After(a.down.Add(a.downFor))) {
-		return time.Time{}, false
-	}
-	return a.down, now.Add(margin).After(a.down)
-}
-
-// backoff delays launches of one kind of task while none of them comes to run.
-type backoff struct {
-	failures int // since a task of the kind last ran
-	until    time.Time
-	alike    repeated
-}
-
-func (b *backoff) wait(now time.Time) time.Duration { return max(0, b.until.Sub(now)) }
-
-// exponential returns base, doubled n times, at most limit.
-func exponential(base, limit time.Duration, n float64) time.Duration {
-	if d := float64(base) * math.Exp2(max(0, n)); d < float64(limit) {
-		return time.Duration(d)
-	}
-	return limit
-}
 
 // blame says whose fault the end of a task was.
 type blame int
@@ -138,27 +51,189 @@ func judgeEnd(state string, s *mesos.TaskStatus) blame {
 	return blameNobody
 }
 
-// blameEnd makes the end of an unkilled task count.
-func (c *Core) blameEnd(t *Task, b blame) {
-	a := c.agent(t.AgentID, t.Hostname)
-	k := c.kinds[t.Kind]
+// blameEnd makes the end of an unkilled task count, and returns a short name of its
+// cause. An agent is left alone for what failed there; all agents only when the same
+// thing fails on most of those that there are.
+func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
+	a := t.run.agent
 	switch b {
+	case blameNobody:
+		return ""
 	case blamePreempt:
-		a.leaveAlone(c.now.Add(c.jitter(2 * time.Minute)))
+		c.leaveAlone(a, 2*time.Minute)
+		return "preempted"
 	case blamePlace:
-		a.failures.add(c.now, 0.5)
-		a.leaveAlone(c.now.Add(c.jitter(exponential(2*time.Second, time.Minute, 2*a.failures.count(c.now)-1))))
-	case blameTask:
-		a.failures.add(c.now, 1)
-		a.leaveAlone(c.now.Add(c.jitter(exponential(2*time.Second, 10*time.Minute, a.failures.count(c.now)-1))))
-		// The first failure may be a matter of the agent; from the second on, with
-		// nothing running in between, the fault is probably our own.
-		if k.failures++; k.failures > 1 {
-			k.until = c.now.Add(c.jitter(exponential(time.Second, time.Minute, float64(k.failures-2))))
+		a.failures.add(c.clock, 0.5)
+		c.leaveAlone(a, exponential(2*time.Second, time.Minute, 2*a.failures.count(c.clock)-1))
+	case blameTask, blameRequest:
+		a.failures.add(c.clock, 1)
+		c.leaveAlone(a, exponential(2*time.Second, 10*time.Minute, a.failures.count(c.clock)-1))
+	}
+	if progress(t.State) < progress(stateStarting) && !fetchFailed(s) || strings.Contains(s.GetMessage(), "not the one that was sent") {
+		// It never spoke: the file in the agent's cache may be damaged.
+		a.badCache = t.Digest
+	}
+	if b == blamePlace && s.GetReason() == mesos.REASON_AGENT_DRAINING {
+		return "agent is drained"
+	}
+	if t.Kind == KindProxy {
+		c.proxies.failed(c, b == blameRequest)
+	}
+	cause = causeOf(s)
+	c.causes.failed(c, t, cause, s.GetMessage())
+	c.rolloutFailed(t, cause)
+	return cause
+}
+
+// causeOf names what was wrong, so that the same trouble has the same name on every
+// agent.
+func causeOf(s *mesos.TaskStatus) string {
+	text := strings.ToLower(s.GetMessage())
+	for _, k := range []struct{ text, cause string }{
+		{"failed to get user information", "the agent does not know the user"},
+		{"failed to chown", "the agent does not know the user"},
+		{"no such user", "the agent does not know the user"},
+		{"not the one that was sent", "the fetched executor is damaged"},
+		{"permission denied", "the executor may not be run"},
+		{"error while loading shared libraries", "a library is missing"},
+		{"fetch", "the executor cannot be fetched"},
+	} {
+		if strings.Contains(text, k.text) {
+			return k.cause
 		}
-	case blameRequest:
-		a.failures.add(c.now, 1)
-		k.failures++
-		k.until = c.now.Add(c.jitter(exponential(10*time.Second, 10*time.Minute, float64(k.failures-1))))
+	}
+	if s.Reason == nil {
+		return "the executor failed"
+	}
+	return strings.ToLower(strings.TrimPrefix(s.Reason.String(), "REASON_"))
+}
+
+// causes are the obstacles of launches, by kind and cause.
+type causes map[string]*obstacle
+
+// obstacle is one cause that keeps tasks of a kind from running.
+type obstacle struct {
+	kind, cause, message string
+	agents               map[string]struct{} // since a launch last went well
+	since                time.Time
+	tries                int
+	until                time.Duration // no launch before
+	open                 bool          // most agents have it
+}
+
+const (
+	mostCauses = 32
+	// mostAgents is on how many agents a cause must show up, and on more than run
+	// miners well, to hold all agents back.
+	mostAgents   = 3
+	breakerFirst = 5 * time.Second
+	breakerMost  = 10 * time.Minute
+)
+
+func (cs causes) failed(c *Core, t *Task, cause, message string) {
+	key := t.Kind + " " + cause
+	k := cs[key]
+	if k == nil {
+		if len(cs) >= mostCauses {
+			cs.forgetOldest()
+		}
+		k = &obstacle{kind: t.Kind, cause: cause, agents: make(map[string]struct{}), since: c.now}
+		cs[key] = k
+	}
+	k.message = limit(message, 500)
+	if len(k.agents) < mostOrphans {
+		k.agents[t.AgentID] = struct{}{}
+	}
+	if len(k.agents) < mostAgents || len(k.agents) <= c.sums.good {
+		return
+	}
+	if !k.open {
+		k.open = true
+		c.notice(slog.LevelWarn, "tasks do not come to run on most agents, for one cause; launches wait, and one is tried from time to time",
+			"kind", k.kind, "cause", k.cause, "agents", len(k.agents), "error", k.message)
+	}
+	c.troubled(k.kind, k.text())
+	if c.clock >= k.until {
+		k.until = c.clock + c.jitter(exponential(breakerFirst, breakerMost, float64(k.tries)))
+		k.tries++
 	}
 }
+
+func (cs causes) forgetOldest() {
+	keys := sortedKeysOf(cs)
+	oldest := slices.MinFunc(keys, func(a, b string) int { return cs[a].since.Compare(cs[b].since) })
+	delete(cs, oldest)
+}
+
+// succeeded ends the obstacles of a kind: its tasks can run after all.
+func (cs causes) succeeded(c *Core, t *Task) {
+	for key, k := range cs {
+		if k.kind == t.Kind {
+			delete(cs, key)
+			if k.open {
+				c.settle(k.kind)
+			}
+		}
+	}
+}
+
+func (k *obstacle) text() string {
+	return fmt.Sprintf("%s on %d agents: %s", k.cause, len(k.agents), k.message)
+}
+
+// worst is the open obstacle of a kind on the most agents; nil: there is none.
+func (cs causes) worst(kind string) (worst *obstacle) {
+	for _, key := range sortedKeysOf(cs) {
+		if k := cs[key]; k.kind == kind && k.open && (worst == nil || len(k.agents) > len(worst.agents)) {
+			worst = k
+		}
+	}
+	return worst
+}
+
+// wait is for how long tasks of a kind are not to be launched, and whether they are
+// tried one at a time.
+func (cs causes) wait(kind string, clock time.Duration) (wait time.Duration, one bool) {
+	for _, k := range cs {
+		if k.kind == kind && k.open {
+			one = true
+			wait = max(wait, k.until-clock)
+		}
+	}
+	return wait, one
+}
+
+// proxyBackoff delays launches of proxies while none of them comes to serve.
+type proxyBackoff struct {
+	failures int
+	until    time.Duration
+}
+
+func (b *proxyBackoff) reset() { *b = proxyBackoff{} }
+
+func (b *proxyBackoff) failed(c *Core, refused bool) {
+	b.failures++
+	switch {
+	case refused:
+		b.until = c.clock + c.jitter(exponential(10*time.Second, 10*time.Minute, float64(b.failures-1)))
+	case b.failures > 1:
+		// The first failure may be a matter of the agent; from the second on, with
+		// nothing running in between, the fault is probably our own.
+		b.until = c.clock + c.jitter(exponential(time.Second, time.Minute, float64(b.failures-2)))
+	}
+}
+
+// pace bounds how many launched miners may be on their way at a time: they all fetch
+// from one server, and an agent gives an executor a minute to register. It starts
+// small, so that what cannot run at all fails on few agents, and grows with each that
+// comes to run.
+type pace struct{ window int }
+
+const (
+	paceFirst = 16
+	paceMost  = 400
+)
+
+func newPace() pace { return pace{paceFirst} }
+
+func (p *pace) ran() { p.window = min(p.window+1, paceMost) }

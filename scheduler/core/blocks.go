@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"lode/message"
-	"lode/scheduler/api"
 )
 
 // States of blocks.
@@ -42,7 +41,7 @@ const (
 type assembly struct {
 	parts [][]byte
 	left  int
-	at    time.Time
+	at    time.Duration // of its newest part
 }
 
 // receiveBlock takes in one part of a block. When all are there the block is stored,
@@ -80,7 +79,7 @@ func (c *Core) receiveBlock(e Message, p *peer, m *message.Block) {
 		a = &assembly{parts: make([][]byte, m.Parts), left: int(m.Parts)}
 		c.blocks[key] = a
 	}
-	a.at = c.now
+	a.at = c.up
 	if a.parts[m.Part] == nil {
 		a.parts[m.Part] = append([]byte{}, m.Data...)
 		a.left--
@@ -130,7 +129,7 @@ func (c *Core) stored(e Stored) {
 	}
 	c.settle("blocks")
 	b.Stored = true
-	b.submitAt = c.now.Add(submitPatience)
+	b.submitAt = c.up + submitPatience
 	c.touchBlock(b)
 	hash, err := hex.DecodeString(e.Hash)
 	if err != nil {
@@ -145,7 +144,7 @@ func (c *Core) stored(e Stored) {
 func (c *Core) dropOldestAssembly() {
 	oldest := ""
 	for k, a := range c.blocks {
-		if oldest == "" || a.at.Before(c.blocks[oldest].at) || a.at.Equal(c.blocks[oldest].at) && k < oldest {
+		if oldest == "" || a.at < c.blocks[oldest].at || a.at == c.blocks[oldest].at && k < oldest {
 			oldest = k
 		}
 	}
@@ -192,7 +191,7 @@ func (c *Core) learnBlock(m *message.BlockState) *Block {
 		c.state.Blocks = append(c.state.Blocks, b)
 		c.forgetBlocks()
 		c.touchBlock(b)
-		c.tell(Progress{Type: "block", Block: blockStatus(b)})
+		c.tell(BlockChanged{blockView(b)})
 		return b
 	}
 	b.Confirmations = m.Confirmations
@@ -209,7 +208,7 @@ func (c *Core) blockState(b *Block, state string) {
 	if state != b.State && state != blockSubmitted {
 		b.State = state
 		c.touchBlock(b)
-		c.tell(Progress{Type: "block", Block: blockStatus(b)})
+		c.tell(BlockChanged{blockView(b)})
 	}
 	if b.Stored && (b.State == blockOrphaned || b.State == blockConfirmed) && b.Confirmations >= deepEnough {
 		b.Stored = false
@@ -227,10 +226,10 @@ func (c *Core) submitBlocks() {
 		if !b.Stored || b.submitting {
 			continue // one that is confirmed is looked at until it is deep: its proxy may be gone
 		}
-		if b.submitAt.IsZero() { // after a restart
-			b.submitAt = c.now.Add(submitPatience)
+		if b.submitAt == 0 { // after a restart
+			b.submitAt = c.up + submitPatience
 		}
-		if c.now.Before(b.submitAt) {
+		if c.up < b.submitAt {
 			continue
 		}
 		b.submitting = true
@@ -253,11 +252,12 @@ func (c *Core) submitted(e Submitted) {
 		c.blockState(b, blockOrphaned)
 		return
 	}
-	b.submitAt = c.now.Add(c.jitter(exponential(submitPatience, submitMost, float64(b.submissions-1))))
+	pause := c.jitter(exponential(submitPatience, submitMost, float64(b.submissions-1)))
+	b.submitAt = c.up + pause
 	b.lastError = limit(e.Err, 300)
 	if e.Err != "" {
 		c.notice(slog.LevelWarn, "could not submit a block; it will be tried again",
-			"hash", b.Hash, "height", b.Height, "error", e.Err, "next", b.submitAt)
+			"hash", b.Hash, "height", b.Height, "error", e.Err, "next", c.now.Add(pause))
 		return
 	}
 	if e.State != b.State {
@@ -284,9 +284,23 @@ func (c *Core) touchBlock(b *Block) {
 	c.dirty = true
 }
 
-func blockStatus(b *Block) *api.Block {
-	return &api.Block{
-		Height: b.Height, Hash: b.Hash, State: b.State, Finder: b.Finder, Confirmations: b.Confirmations,
-		FoundAt: b.FoundAt, Stored: b.Stored, Submissions: b.submissions, Error: b.lastError,
+func blockView(b *Block) BlockView {
+	return BlockView{Block: *b, Submissions: b.submissions, Error: b.lastError}
+}
+
+// forgetAssemblies drops blocks of which the rest does not come.
+func (c *Core) forgetAssemblies() {
+	for k, b := range c.blocks {
+		if c.up-b.at > assemblyLife {
+			delete(c.blocks, k)
+		}
 	}
+}
+
+func reversed(hash []byte) []byte {
+	b := bytes.Clone(hash)
+	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
+		b[i], b[j] = b[j], b[i]
+	}
+	return b
 }

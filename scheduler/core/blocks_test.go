@@ -59,15 +59,15 @@ func TestBlockStates(t *testing.T) {
 	}
 	s.step(Submitted{Hash: name, State: "submitted"})
 	report("confirmed", 1)
-	if b := s.c.Status(s.now).Blocks; len(b) != 1 || b[0].State != "confirmed" || !b[0].Stored {
+	if b := s.c.Snapshot(s.now).Blocks; len(b) != 1 || b[0].State != "confirmed" || !b[0].Stored {
 		t.Fatalf("%+v", b)
 	}
 	report("submitted", 0) // a proxy that was restarted knows less
-	if b := s.c.Status(s.now).Blocks; b[0].State != "confirmed" {
+	if b := s.c.Snapshot(s.now).Blocks; b[0].State != "confirmed" {
 		t.Errorf("%+v", b)
 	}
 	report("confirmed", 6)
-	if !has(DropBlock{}) || s.c.Status(s.now).Blocks[0].Stored {
+	if !has(DropBlock{}) || s.c.Snapshot(s.now).Blocks[0].Stored {
 		t.Errorf("a deep block is kept: %v", s.actions)
 	}
 	s.pass(time.Hour)

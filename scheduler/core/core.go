@@ -15,21 +15,20 @@
 // receipt is sent when the caller says that its StoreBlock is done (Stored), which may
 // fail. Several Steps may be carried out together as long as that order is kept: first
 // all StoreBlocks, then one Persist, then the rest.
+//
+// No event costs a look at all tasks: tasks are found by id, agent and slot, sums are
+// kept up to date, and what time brings about is in a heap of alarms. What must be
+// told to thousands is told at a bounded rate, from queues.
 package core
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"math/rand/v2"
-	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
-
-	"lode/message"
 )
 
 // Reasons to end that no restart mends by itself.
@@ -42,95 +41,63 @@ var (
 	ErrRefused = errors.New("subscription refused")
 )
 
-// Resources of tasks, as in the classic framework. Executors get none of their own:
-// a task's resources are the budget of its container, and an executor that lingers
-// after its task must not hold back a share of what the agent can offer.
-const (
-	proxyCPUs     = 1000 // thousandths
-	proxyMem      = 256  // MB
-	minerMem      = 128  // MB
-	leastMinerCPU = 100  // thousandths; less is not worth a process
-)
-
-// Settings are what an operator decided.
-type Settings struct {
-	Name, User, Role, Principal, Hostname, WebUI string
-	FailoverTimeout                              time.Duration
-	Revocable                                    bool
-
-	// ArtifactURL and ArtifactDigest name the executor binary.
-	ArtifactURL, ArtifactDigest string
-
-	Upstreams        []string // URLs without credentials
-	PayoutAddress    string
-	CoinbaseTag      string
-	ProxyLimits      map[string]string // see message.ProxyTask
-	MinBlockInterval time.Duration
-	ReportInterval   time.Duration
-	Kernel           string
-	Yield            string // "": the executor's default
-	OneACore         bool
-	OnlyRevocable    bool
-	IdleMode         bool
-	// MayPause says that Pause events will come: until then miners stay as they are.
-	MayPause bool
-
-	ProxyGrace   time.Duration
-	HoldBackCPUs float64
-	MaxMiners    int // 0: no bound
-	// Upgrade replaces tasks of another executor binary, a few at a time.
-	Upgrade bool
-
-	// Secrets answer a proxy's Hello, by upstream URL. The worker key is in State.
-	Secrets map[string]*message.Credentials
-	// CanSubmit says that SubmitBlock actions are of use.
-	CanSubmit bool
-
-	// Rand drives jitter and the choice of ports.
-	Rand *rand.Rand
-}
-
 // Core is the state machine. It is not safe for concurrent use.
 type Core struct {
 	set   Settings
 	state *State
-	now   time.Time
+
+	now   time.Time     // for stamps, and for maintenance, which Mesos dates
+	last  time.Time     // the time of the step before
+	up    time.Duration // see clock.go
+	clock time.Duration
 
 	// What follows is lost with the process, and rebuilt from what Mesos tells.
-	runs      map[string]*run // by task id, for every task of state
+	tasks     []*Task // all of state.Tasks, in no order; run.index
+	slots     []*slot
 	agents    map[string]*agent
-	offers    map[string]*heldOffer
-	orphans   map[string]*orphan
+	ailing    map[*agent]struct{} // whose maintenance is announced
+	orphans   map[string]*killing
 	blocks    map[string]*assembly
 	storing   map[string]*storing
+	alarms    alarms
 	connected bool
 	session   uint64 // of the subscription
 	master    string
 	lastError string
-	recon     reconciliation
-	sums      *tally // nil: to be made anew
-	quiet     bool   // the event changed nothing that converge looks at
-	revive    reviver
-	kinds     map[string]*backoff
-	decisions ring[decision]
-	ended     ring[endedTask]
-	counters  Counters
 
-	proxyNeededSince time.Time // zero: a proxy exists
-	fetchTold        time.Time // last complaint that agents cannot fetch the executor
-	roomAt           time.Time // earliest time at which another miner is killed to make room
+	sums    tally
+	kills   killQueue
+	recon   reconciliation
+	lists   listQueue
+	offers  offerBook
+	revive  reviver
+	pace    pace
+	causes  causes
+	rollout rollout
+	proxies proxyBackoff
+
+	specs     map[string]string    // by kind
+	alike     map[string]*repeated // by kind
+	paused    bool                 // miners are not to hash
+	pauseWhy  string
+	lostAt    time.Duration // when miners lost their last proxy; never: they have one
+	fetchTold time.Duration // last complaint that agents cannot fetch the executor
+	roomAt    time.Duration // earliest time at which another miner is killed to make room
+	swept     int           // of tasks
 
 	begun      bool             // the session is
 	retired    map[string]*peer // of state.Retired, as far as they spoke
 	complaints map[string]*complaint
 	troubles   map[string]*trouble
 
-	touched  touched // since Changes was called
-	dirty    bool
-	stores   []Action
-	actions  []Action
-	paused   bool // miners are not to hash
-	pauseWhy string
+	decisions ring[Decision]
+	ended     ring[Ended]
+	counters  Counters
+
+	touched touched // since Changes was called
+	dirty   bool
+	stores  []Action
+	actions []Action
 }
 
 // Counters count since the process started.
@@ -144,7 +111,6 @@ type Counters struct {
 	Refused                                        map[string]uint64 // of messages, by kind
 	Subscriptions                                  uint64
 	Reconciliations                                uint64
-	LaunchToRunning                                []time.Duration // since the last call of TakeLatencies
 }
 
 // New returns a Core that goes on from state, which it owns from now on.
@@ -157,32 +123,47 @@ func New(set Settings, state *State) (*Core, error) {
 	}
 	state.ensureLinkKey()
 	c := &Core{
-		set: set, state: state,
-		runs:    make(map[string]*run),
-		agents:  make(map[string]*agent),
-		offers:  make(map[string]*heldOffer),
-		orphans: make(map[string]*orphan),
-		blocks:  make(map[string]*assembly),
-		kinds:   map[string]*backoff{KindProxy: {}, KindMiner: {}},
+		set: set.withDefaults(), state: state,
+		agents:    make(map[string]*agent),
+		ailing:    make(map[*agent]struct{}),
+		orphans:   make(map[string]*killing),
+		blocks:    make(map[string]*assembly),
+		lostAt:    never,
+		fetchTold: -fetchPause,
+		decisions: newRing[Decision](100),
+		ended:     newRing[Ended](50),
 		counters: Counters{
 			OffersDeclined: make(map[string]uint64),
 			Launched:       make(map[string]uint64),
 			Ended:          make(map[string]uint64),
 		},
-		decisions: newRing[decision](100),
-		ended:     newRing[endedTask](50),
+		kills:  newKillQueue(),
+		recon:  newReconciliation(),
+		lists:  newListQueue(),
+		offers: newOfferBook(),
+		pace:   newPace(),
+		causes: make(causes),
+		alike:  map[string]*repeated{KindProxy: {}, KindMiner: {}},
 	}
-	for id := range state.Tasks {
-		c.runs[id] = &run{}
+	for _, id := range sortedKeysOf(state.Tasks) {
+		t := state.Tasks[id]
+		c.adopt(t)
+		if t.Kind == KindMiner { // it will say itself which list it has
+			c.after(c.jitter(listUnknown), func() { c.wantList(t) })
+		}
 	}
 	c.paused = set.MayPause && state.Proxies.Paused
+	c.restoreSlots()
+	c.beginRollout()
 	return c, nil
 }
 
-// Step takes in one event and returns what is to be done about it.
+// Step takes in one event and returns what is to be done about it. The slice is the
+// caller's until the next Step.
 func (c *Core) Step(now time.Time, e Event) []Action {
-	c.now = now
-	c.stores, c.actions, c.dirty, c.quiet = nil, nil, false, false
+	c.wind(now)
+	// The first place is for a Persist.
+	c.stores, c.actions, c.dirty = nil, append(c.actions[:0], Persist{}), false
 	c.begin()
 	switch e := e.(type) {
 	case Subscribed:
@@ -224,40 +205,45 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 	default:
 		c.notice(slog.LevelError, "unknown event", "event", fmt.Sprintf("%T", e))
 	}
-	if !c.quiet {
-		c.converge()
+	c.converge()
+	actions := c.actions
+	if !c.dirty {
+		actions = actions[1:]
 	}
-	actions := c.stores
-	if c.dirty {
-		actions = append(actions, Persist{})
+	if len(c.stores) > 0 {
+		actions = append(c.stores, actions...)
 	}
-	return append(actions, c.actions...)
+	return actions
 }
 
-// converge compares what there is with what there should be. It costs little, so it
-// follows every event; what only time brings about is in tick.
+// converge compares what there is with what there should be. It costs next to
+// nothing when nothing changed, so it follows every event.
 func (c *Core) converge() {
-	c.convergeProxy()
+	if c.slotsChanged() {
+		c.convergeSlots()
+	}
 	if !c.connected {
 		return
 	}
 	c.sendKills()
-	c.reconcileStep()
+	c.sendQuestions()
 	c.reconsiderOffers()
 	c.convergeNeed()
+	c.sendLists()
 }
 
 // tick does what only the passing of time brings about.
 func (c *Core) tick() {
+	c.ringAlarms()
+	c.convergeSlots()
 	c.graceOver()
-	c.watchLaunches()
 	c.watchMaintenance()
-	c.resendProxies()
 	c.makeRoom()
-	c.replaceOutdated()
+	c.roll()
+	c.sweep()
 	c.renewSecrets()
 	c.submitBlocks()
-	c.forget()
+	c.forgetAssemblies()
 	c.forgetTroubles()
 	c.forgetRetired()
 }
@@ -275,30 +261,27 @@ func (c *Core) subscribed(e Subscribed) {
 	c.connected, c.session, c.master, c.lastError = true, e.Session, e.Master, ""
 	c.counters.Subscriptions++
 	// All offers of the time before are void, without a RESCIND.
-	clear(c.offers)
-	for _, r := range c.runs {
-		r.killAttempts, r.killAt = 0, time.Time{}
+	c.offers.clear()
+	for _, s := range c.slots { // what miners said before may not be true any more
+		s.witness = witness{}
 	}
-	for _, o := range c.orphans {
-		o.attempts, o.at = 0, time.Time{}
-	}
-	if !c.state.ProxyLost.IsZero() {
-		// Without a subscription there was no way to get a proxy: its grace begins anew.
-		c.state.ProxyLost = c.now
-		c.dirty = true
-	}
-	c.revive.reset()
+	c.revive.reset(c.clock)
 	c.startReconciliation()
-	c.tell(Progress{Type: "subscribed", FrameworkID: e.FrameworkID, Master: e.Master})
+	c.restartKills()
+	if c.lostAt != never {
+		// Without a subscription there was no way to get a proxy.
+		c.lostAt = c.clock
+	}
+	c.tell(Connected{FrameworkID: e.FrameworkID, Master: e.Master})
 }
 
 func (c *Core) disconnected(reason string) {
 	c.lastError = reason
 	if c.connected {
 		c.connected = false
-		c.tell(Progress{Type: "lost", Message: reason})
+		c.tell(Lost{reason})
 	}
-	clear(c.offers)
+	c.offers.clear()
 }
 
 // refused handles an ERROR event, after which the master closes the stream.
@@ -306,6 +289,9 @@ func (c *Core) refused(text string) {
 	c.lastError = text
 	switch {
 	case text == "Framework has been removed":
+		if !c.state.Removed {
+			c.state.Removed, c.dirty = true, true
+		}
 		c.stop(fmt.Errorf("%w by the master: framework %s and its tasks are gone; "+
 			"the state is kept, start with --new-framework to begin anew", ErrRemoved, c.state.FrameworkID))
 	case text == "Framework failed over":
@@ -354,15 +340,14 @@ func (c *Core) FrameworkInfo() *mesos.FrameworkInfo {
 	return info
 }
 
-// Counters returns what was counted; the caller must not change the maps.
-func (c *Core) Counters() Counters { return c.counters }
-
-// TakeLatencies returns the times from launch to TASK_RUNNING since the last call.
-func (c *Core) TakeLatencies() []time.Duration {
-	l := c.counters.LaunchToRunning
-	c.counters.LaunchToRunning = nil
-	return l
+// Link says whether there is a subscription, at which master, and else what is the
+// matter.
+func (c *Core) Link() (ok bool, master, reason string) {
+	return c.connected, c.master, c.lastError
 }
+
+// FrameworkID is "" before the first subscription.
+func (c *Core) FrameworkID() string { return c.state.FrameworkID }
 
 func (c *Core) call(call *scheduler.Call) {
 	call.FrameworkID = &mesos.FrameworkID{Value: c.state.FrameworkID}
@@ -371,15 +356,11 @@ func (c *Core) call(call *scheduler.Call) {
 
 func (c *Core) stop(err error) { c.actions = append(c.actions, Stop{err}) }
 
-func (c *Core) tell(p Progress) { c.actions = append(c.actions, p) }
+func (c *Core) tell(a Action) { c.actions = append(c.actions, a) }
 
 func (c *Core) notice(level slog.Level, text string, attrs ...any) {
 	c.actions = append(c.actions, Notice{Level: level, Text: text, Attrs: attrs})
 }
-
-// taskIDs returns the ids of all tasks in a fixed order, so that a history depends
-// on nothing but its events.
-func (c *Core) taskIDs() []string { return slices.Sorted(maps.Keys(c.state.Tasks)) }
 
 // jitter returns d changed by at most a fifth, so that many waits do not end at once.
 func (c *Core) jitter(d time.Duration) time.Duration {

@@ -86,6 +86,7 @@ func BenchmarkCluster(b *testing.B) {
 	const agents = 5000
 	for b.Loop() {
 		s := &script{t: new(testing.T), c: testCore(b), now: simEpoch}
+		s.c.pace.window = agents
 		s.step(Subscribed{FrameworkID: "F", Master: "m"})
 		s.mining()
 		var offers []mesos.Offer

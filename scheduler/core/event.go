@@ -2,11 +2,10 @@ package core
 
 import (
 	"log/slog"
+	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
-
-	"lode/scheduler/api"
 )
 
 // Event is something that happened.
@@ -121,24 +120,63 @@ type (
 		Text  string
 		Attrs []any
 	}
-	// Progress is for those who watch; Type as in scheduler.EventType.
-	Progress struct {
-		Type, FrameworkID, Master, Message string
-
-		Task     *api.Task
-		Ended    *api.Ended
-		Block    *api.Block
-		Decision *api.Decision
-	}
 	// Stop ends the scheduler.
 	Stop struct{ Err error }
 )
 
-func (StoreBlock) action()  {}
-func (Persist) action()     {}
-func (Call) action()        {}
-func (SubmitBlock) action() {}
-func (DropBlock) action()   {}
-func (Notice) action()      {}
-func (Progress) action()    {}
-func (Stop) action()        {}
+// Actions for those who watch.
+type (
+	// Connected: there is a subscription.
+	Connected struct{ FrameworkID, Master string }
+	// Lost: it ended.
+	Lost struct{ Reason string }
+	// Accepted: tasks were launched on an offer.
+	Accepted struct{ Decision Decision }
+	// TaskChanged: a task was launched, changed its state or is to end (Why).
+	TaskChanged struct {
+		Task TaskView
+		Why  Why
+	}
+	// Ran: a task came to run, that long after its launch.
+	Ran struct {
+		Kind string
+		Took time.Duration
+	}
+	// TaskEnded: a task is over.
+	TaskEnded struct{ Ended Ended }
+	// Operated: an operator's command was carried out.
+	Operated struct{ What string }
+	// Hopeless: tasks of a kind fail always alike.
+	Hopeless struct{ Text string }
+	// SecretsGiven: a proxy was sent secrets; for the audit.
+	SecretsGiven struct {
+		Task TaskView
+		What string
+	}
+	// Reported: an executor reported.
+	Reported struct{ Task TaskView }
+	// ProxiesChanged: miners are told of other proxies.
+	ProxiesChanged struct{ Addresses []string }
+	// BlockChanged: a block was found, or changed its state.
+	BlockChanged struct{ Block BlockView }
+)
+
+func (StoreBlock) action()     {}
+func (Persist) action()        {}
+func (Call) action()           {}
+func (SubmitBlock) action()    {}
+func (DropBlock) action()      {}
+func (Notice) action()         {}
+func (Stop) action()           {}
+func (Connected) action()      {}
+func (Lost) action()           {}
+func (Accepted) action()       {}
+func (TaskChanged) action()    {}
+func (Ran) action()            {}
+func (TaskEnded) action()      {}
+func (SecretsGiven) action()   {}
+func (Operated) action()       {}
+func (Hopeless) action()       {}
+func (Reported) action()       {}
+func (ProxiesChanged) action() {}
+func (BlockChanged) action()   {}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"lode/message"
-	"lode/scheduler/api"
 )
 
 // FuzzMessages lets executors send what they like: whatever it is, a core must go
@@ -43,7 +42,7 @@ func FuzzMessages(f *testing.F) {
 				}
 			}
 		}
-		var _ api.Status = s.c.Status(s.now)
+		s.c.Snapshot(s.now)
 	})
 }
 
@@ -75,7 +74,7 @@ func FuzzState(f *testing.F) {
 		}
 		c.Step(simEpoch, Subscribed{FrameworkID: s.FrameworkID, Master: "m"})
 		c.Step(simEpoch.Add(time.Second), Tick{})
-		c.Status(simEpoch)
+		c.Snapshot(simEpoch)
 		again, err := c.Encode()
 		if err != nil {
 			t.Fatal(err)

@@ -22,29 +22,29 @@ type repeated struct {
 // failedAlike notes the message of a task that failed. When it is the same again and
 // again, it is told to those who can mend it; launches go on, with growing pauses.
 func (c *Core) failedAlike(t *Task, s *mesos.TaskStatus) {
-	k := c.kinds[t.Kind]
+	k := c.alike[t.Kind]
 	text := limit(s.GetMessage(), 300)
 	if text == "" {
 		text = strings.TrimPrefix(s.GetReason().String(), "REASON_")
 	}
-	if like := withoutNumbers(text); like != k.alike.message {
-		k.alike = repeated{message: like}
+	if like := withoutNumbers(text); like != k.message {
+		*k = repeated{message: like}
 	}
-	k.alike.count++
-	if k.alike.count < hopelessAfter {
+	k.count++
+	if k.count < hopelessAfter {
 		return
 	}
-	problem := fmt.Sprintf("%s tasks failed %d times with the same message: %s", t.Kind, k.alike.count, text)
+	problem := fmt.Sprintf("%s tasks failed %d times with the same message: %s", t.Kind, k.count, text)
 	c.troubled(t.Kind, problem)
-	if k.alike.count == hopelessAfter {
-		c.notice(slog.LevelError, "tasks fail again and again, and always alike", "kind", t.Kind, "times", k.alike.count, "message", text)
-		c.tell(Progress{Type: "hopeless", Message: problem})
+	if k.count == hopelessAfter {
+		c.notice(slog.LevelError, "tasks fail again and again, and always alike", "kind", t.Kind, "times", k.count, "message", text)
+		c.tell(Hopeless{problem})
 	}
 }
 
 // works notes that a task of a kind does what it is for.
 func (c *Core) works(kind string) {
-	c.kinds[kind].alike = repeated{}
+	*c.alike[kind] = repeated{}
 	c.settle(kind)
 }
 

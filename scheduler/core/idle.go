@@ -54,11 +54,11 @@ func (b *busyness) wait(now time.Time) time.Duration { return max(0, b.until.Sub
 
 // heedOthers ends a miner whose agent others need.
 func (c *Core) heedOthers(t *Task, r *run) {
-	if !c.set.IdleMode || t.Revocable || t.Kill != "" || r.report.Miner.Host == nil || r.report.Miner.Host.CPUs == 0 {
+	if !c.set.IdleMode || t.Revocable || t.Kill != "" || r.report.Miner.Host == nil || r.report.Miner.Host.Cpus == 0 {
 		return
 	}
-	share := r.report.Miner.Host.Others / float64(r.report.Miner.Host.CPUs)
+	share := float64(r.report.Miner.Host.OthersMilli) / 1000 / float64(r.report.Miner.Host.Cpus)
 	if a := c.agent(t.AgentID, t.Hostname); a.busy.see(c.now, share) {
-		c.kill(t, fmt.Sprintf("others use %.0f %% of its agent (--mode idle)", 100*share))
+		c.kill(t, Why(fmt.Sprintf("others use %.0f %% of its agent (--mode idle)", 100*share)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,51 +27,51 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	c.state.NextTask++
 	n := c.state.NextTask
 	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
-	t.Digest, t.Spec = c.set.ArtifactDigest, c.spec(t.Kind)
+	t.Digest, t.Spec = c.artifact().Digest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
 	t.Version = message.Version
 	if t.Kind == KindProxy {
 		c.state.Epoch++
 		t.Epoch = c.state.Epoch
-		t.ID = fmt.Sprintf("proxy-%d-%d", t.Shard, n)
+		t.ID = "proxy-" + strconv.Itoa(t.Slot) + "-" + strconv.FormatUint(n, 10)
 	} else {
 		t.KeyEpoch = c.state.KeyEpoch
-		t.ID = fmt.Sprintf("miner-%s-%d", strings.NewReplacer("/", "_", `\`, "_").Replace(t.AgentID), n)
+		t.ID = "miner-" + idReplacer.Replace(t.AgentID) + "-" + strconv.FormatUint(n, 10)
 	}
 	data, err := message.Encode(c.describe(t))
 	if err != nil {
 		return nil, fmt.Errorf("describe task %s: %w", t.ID, err)
 	}
 	c.state.Tasks[t.ID] = t
-	c.touched.task(t.ID)
-	r := &run{}
+	c.adopt(t)
+	t.run.fresh = true
 	if t.Kind == KindMiner {
-		r.knownEpoch = c.state.Proxies.Epoch
+		t.run.knownEpoch = c.state.Proxies.Epoch
+	} else {
+		c.enterSlot(t)
 	}
-	c.runs[t.ID] = r
-	c.dirty = true
-	if c.sums != nil { // one more; thousands may be launched in one step
-		c.sums.add(t)
-	}
+	c.changed(t)
 	c.counters.Launched[t.Kind]++
-	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
+	c.tell(TaskChanged{Task: c.view(t)})
 	return &mesos.TaskInfo{
 		Name:       "lode " + t.Kind,
 		TaskID:     mesos.TaskID{Value: t.ID},
 		AgentID:    o.AgentID,
 		Resources:  l.resources,
-		Executor:   c.executorInfo(t.ID),
+		Executor:   c.executorInfo(t, l.executor),
 		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: killGrace.Nanoseconds()}},
 		Data:       data,
 	}, nil
 }
+
+var idReplacer = strings.NewReplacer("/", "_", `\`, "_")
 
 // describe tells the executor what the task is. No secret of the node is in it; a
 // miner's password is, because TaskInfo.data is in none of Mesos' state endpoints.
 func (c *Core) describe(t *Task) *message.Task {
 	m := &message.Task{
 		Version:          message.Version,
-		ExecutorDigest:   c.set.ArtifactDigest,
+		ExecutorDigest:   t.Digest,
 		ReportIntervalMs: uint64(c.set.ReportInterval.Milliseconds()),
 		Link:             &message.Link{Key: c.launchKey(t.ID), Session: c.state.Session},
 	}
@@ -81,7 +82,7 @@ func (c *Core) describe(t *Task) *message.Task {
 			OneACore: c.set.OneACore,
 			User:     t.ID,
 			Password: message.WorkerPassword(c.state.WorkerKey, t.ID),
-			Proxies:  c.proxyList(),
+			Proxies:  c.listFor(t),
 		}}
 		return m
 	}
@@ -103,73 +104,48 @@ func (c *Core) describe(t *Task) *message.Task {
 // spec is what tasks of a kind are told by an operator's settings, shortened: a task
 // with another one works by settings of before.
 func (c *Core) spec(kind string) string {
-	h := sha256.New()
-	if kind == KindProxy {
+	if c.specs == nil {
+		h := sha256.New()
 		fmt.Fprintf(h, "%q %q %q %v", c.set.Upstreams, c.set.PayoutAddress, c.set.CoinbaseTag, c.set.MinBlockInterval)
 		if len(c.set.ProxyLimits) > 0 {
 			fmt.Fprintf(h, " %q", c.set.ProxyLimits)
 		}
-	} else {
+		p := hex.EncodeToString(h.Sum(nil)[:8])
+		h.Reset()
 		fmt.Fprintf(h, "%q", c.set.Kernel)
 		if c.set.Yield != "" || c.set.OneACore { // else as it was before there were these
 			fmt.Fprintf(h, " %q %v", c.set.Yield, c.set.OneACore)
 		}
+		c.specs = map[string]string{KindProxy: p, KindMiner: hex.EncodeToString(h.Sum(nil)[:8])}
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return c.specs[kind]
 }
 
-// replaceOutdated ends tasks that were launched with other settings: the proxy at
-// once, for it may pay to another address, everything else (and, if the operator
-// wants it, tasks of another executor binary) a few at a time.
-func (c *Core) replaceOutdated() {
-	p := c.proxy()
-	if p == nil || p.State != stateRunning || !c.settled() {
-		return
-	}
-	if p.Spec != c.spec(KindProxy) {
-		c.kill(p, "its settings changed")
-		return
-	}
-	if wanted, _, _ := c.minersWanted(); c.state.Operator.Paused || !wanted && c.maxMiners() < 0 {
-		return // miners would not be launched again
-	}
-	room := max(1, c.tally().miners/20)
-	var outdated []*Task
-	for _, id := range c.taskIDs() {
-		t := c.state.Tasks[id]
-		switch {
-		case away(t.State): // nobody knows for how long
-		case t.Kill != "", t.State != stateRunning:
-			room--
-		case t.Kind == KindMiner && c.outdated(t):
-			outdated = append(outdated, t)
-		}
-	}
-	for _, t := range outdated[:max(0, min(room, len(outdated)))] {
-		c.kill(t, "it is replaced by one with new settings or a new executor")
-	}
-	if len(outdated) == 0 && room > 0 && c.outdated(p) {
-		c.kill(p, "it is replaced by one with a new executor")
-	}
-}
-
+// outdated says that a task was launched with other settings, or, if the operator
+// wants that looked at, with another executor than new tasks get.
 func (c *Core) outdated(t *Task) bool {
-	return t.Spec != c.spec(t.Kind) || t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch || c.upgrading() && t.Digest != c.set.ArtifactDigest
+	return t.Spec != c.spec(t.Kind) || t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch ||
+		c.upgrading() && t.Digest != c.artifact().Digest
 }
 
 // executorInfo is of an id that is never used again: Mesos demands an identical
 // ExecutorInfo for an id that lives, and drops tasks for one that just ended.
-func (c *Core) executorInfo(id string) *mesos.ExecutorInfo {
+func (c *Core) executorInfo(t *Task, resources []mesos.Resource) *mesos.ExecutorInfo {
 	yes, no, file, name := true, false, executorFile, "lode executor"
 	value := "./" + executorFile
+	a := c.artifact()
+	// The URL names the content, so a copy in the agent's cache is right, unless it is
+	// damaged.
+	cache := t.run.agent.badCache != a.Digest
 	return &mesos.ExecutorInfo{
 		Type:        mesos.ExecutorInfo_CUSTOM,
-		ExecutorID:  mesos.ExecutorID{Value: id},
+		ExecutorID:  mesos.ExecutorID{Value: t.ID},
 		FrameworkID: &mesos.FrameworkID{Value: c.state.FrameworkID},
 		Name:        &name,
+		Resources:   resources,
 		Command: &mesos.CommandInfo{
 			URIs: []mesos.CommandInfo_URI{{
-				Value: c.set.ArtifactURL, Executable: &yes, Extract: &no, Cache: &yes, OutputFile: &file,
+				Value: a.URL, Executable: &yes, Extract: &no, Cache: &cache, OutputFile: &file,
 			}},
 			Shell: &no, Value: &value, Arguments: []string{executorFile},
 		},

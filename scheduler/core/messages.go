@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"lode/message"
-	"lode/scheduler/api"
 )
 
 // receive takes in a framework message. They are not reliable and not ordered with
@@ -16,7 +15,6 @@ func (c *Core) receive(e Message) {
 	c.counters.Messages++
 	m, p, t := c.open(e)
 	if m == nil {
-		c.quiet = true
 		return
 	}
 	if b := m.GetBlock(); b != nil {
@@ -31,7 +29,6 @@ func (c *Core) receive(e Message) {
 	if t == nil {
 		return
 	}
-	c.quiet = t.Kind == KindMiner // there may be thousands
 	switch {
 	case m.GetHello() != nil:
 		c.hello(t, m.GetHello(), e)
@@ -41,13 +38,9 @@ func (c *Core) receive(e Message) {
 }
 
 func (c *Core) hello(t *Task, h *message.Hello, e Message) {
-	r := c.runs[t.ID]
 	c.learnDigest(t, h.ExecutorDigest)
 	if t.Kind == KindMiner {
-		r.knownEpoch = max(r.knownEpoch, h.ProxiesEpoch)
-		if r.knownEpoch < c.state.Proxies.Epoch {
-			c.sendProxies(t)
-		}
+		c.knowsList(t, h.ProxiesEpoch)
 		return
 	}
 	c.giveSecrets(t, h, e)
@@ -55,27 +48,27 @@ func (c *Core) hello(t *Task, h *message.Hello, e Message) {
 
 // learnDigest notes what binary an executor says that it is.
 func (c *Core) learnDigest(t *Task, digest string) {
-	r := c.runs[t.ID]
+	r := t.run
 	if digest == "" || digest == r.digest {
 		return
 	}
 	r.digest = limit(digest, 64)
-	if r.digest != c.set.ArtifactDigest {
-		c.notice(slog.LevelWarn, "executor is of another binary than new tasks get",
-			"task", t.ID, "digest", r.digest, "expected", c.set.ArtifactDigest)
+	if r.digest != t.Digest {
+		r.agent.badCache = t.Digest
+		c.notice(slog.LevelWarn, "executor is of another binary than its task was launched with",
+			"task", t.ID, "digest", r.digest, "expected", t.Digest)
 	}
 }
 
 func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
-	r := c.runs[t.ID]
+	r := t.run
 	if r.report != nil && m.Sequence < r.sequence && m.UptimeMs >= uint64(r.report.Uptime.Milliseconds()) {
 		return // overtaken by a newer one
 	}
 	c.learnDigest(t, m.ExecutorDigest)
-	r.sequence, r.reportAt = m.Sequence, c.now
-	report := &api.Task{Uptime: time.Duration(m.UptimeMs) * time.Millisecond}
+	report := &Report{Uptime: time.Duration(m.UptimeMs) * time.Millisecond}
 	if s := m.Shares; s != nil {
-		report.Shares = api.Shares{
+		report.Shares = Shares{
 			Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: finite(s.Difficulty),
 		}
 	}
@@ -83,42 +76,48 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	case m.GetMiner() != nil && t.Kind == KindMiner:
 		d := m.GetMiner()
 		report.Hashrate, report.Threads, report.Kernel = finite(d.Hashrate), int(d.Threads), limit(d.Kernel, 40)
-		report.Miner = &api.MinerDetail{
+		report.Miner = &MinerReport{
 			State: limit(d.State, 40), Hashes: d.Hashes, Proxy: limit(d.Proxy, 260),
-			JobAge: float64(d.JobAgeMs) / 1000, Error: limit(d.Error, 300),
-			Yielded: yielded(d.Yielded), Host: host(d.Host),
+			JobAge: time.Duration(d.JobAgeMs) * time.Millisecond, Error: limit(d.Error, 300),
+			Yielded: d.Yielded, Host: limitHost(d.Host),
 		}
-		r.knownEpoch = max(r.knownEpoch, d.ProxiesEpoch)
+		c.knowsList(t, d.ProxiesEpoch)
+		c.hearMiner(t, report)
 		if d.Hashrate > 0 {
 			c.works(KindMiner)
 		}
 	case m.GetProxy() != nil && t.Kind == KindProxy:
 		d := m.GetProxy()
 		report.Hashrate = finite(d.Hashrate)
-		report.Proxy = &api.ProxyDetail{
-			Ready: d.Ready, Shard: t.Shard, Epoch: t.Epoch,
-			Stratum: limit(d.Stratum, 260), HTTP: limit(d.Http, 260), Upstream: limit(d.Upstream, 300),
+		report.Proxy = &ProxyReport{
+			Ready: d.Ready, Stratum: limit(d.Stratum, 260), HTTP: limit(d.Http, 260), Upstream: limit(d.Upstream, 300),
 			Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
 		}
-		r.ready = d.Ready
-		if d.Ready {
+		switch {
+		case d.Ready:
+			r.unready = never
 			c.works(KindProxy)
+		case r.unready == never:
+			r.unready = c.clock
 		}
+		r.ready, r.given = d.Ready, false
+		c.slotOf(t).stale = true
 		c.watchProxyError(t, r, report)
 		r.secretsEpoch = d.SecretsEpoch
 		c.learnBlocks(t, d.Blocks, e)
 	default:
 		return
 	}
-	r.report = report
+	r.sequence, r.reportAt, r.reportRound, r.report = m.Sequence, c.clock, c.recon.round, report
 	if report.Miner != nil {
 		c.heedOthers(t, r)
 	}
-	c.tell(Progress{Type: "report", Task: c.taskStatus(t)})
+	c.prove(t)
+	c.tell(Reported{c.view(t)})
 }
 
 // watchProxyError tells an operator once why a proxy has no work.
-func (c *Core) watchProxyError(t *Task, r *run, report *api.Task) {
+func (c *Core) watchProxyError(t *Task, r *run, report *Report) {
 	const settling = time.Second // a proxy that has just started waits for its secrets
 	text := report.Proxy.Error
 	if report.Proxy.Ready {
@@ -153,4 +152,11 @@ func limit(s string, n int) string {
 		s = strings.ToValidUTF8(s[:n], "")
 	}
 	return s
+}
+
+func limitHost(h *message.Host) *message.Host {
+	if h != nil {
+		h.Policy = limit(h.Policy, 20)
+	}
+	return h
 }

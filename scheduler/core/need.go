@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,13 +14,12 @@ import (
 const (
 	reviveBurst = 4
 	revivePause = 5 * time.Second
-	// readyPatience is how long a running proxy may be silent before it counts as
-	// ready: its reports may be lost.
-	readyPatience = 15 * time.Second
 	// roomPatience is how long a proxy waits for a fitting offer before a miner is
 	// killed to make room for it, roomPause the time between two such kills.
 	roomPatience = 4 * time.Second
 	roomPause    = 15 * time.Second
+	// roomLooks is at how many tasks makeRoom looks.
+	roomLooks = 2000
 )
 
 type reviver struct {
@@ -29,123 +27,120 @@ type reviver struct {
 	filtered   bool // an offer was refused since the last revival
 	had        need // at the last look
 	wanted     bool // a revival is due
-	tokens     float64
-	at         time.Time // when tokens was right
+	bucket     bucket
+	at         time.Duration // the last revival, or subscription
 }
 
-type need struct{ proxy, miners bool }
+type need struct{ proxies, miners bool }
 
-func (r *reviver) reset() {
+func (r *reviver) reset(clock time.Duration) {
 	// A SUBSCRIBE lifts filters and suppression.
-	r.suppressed, r.filtered, r.wanted, r.had = false, false, false, need{}
-}
-
-func (r *reviver) token(now time.Time) bool {
-	if r.at.IsZero() {
-		r.tokens = reviveBurst
-	} else {
-		r.tokens = min(reviveBurst, r.tokens+float64(now.Sub(r.at))/float64(revivePause))
+	r.suppressed, r.filtered, r.wanted, r.had, r.at = false, false, false, need{}, clock
+	if r.bucket.size == 0 {
+		r.bucket = newBucket(1/revivePause.Seconds(), reviveBurst)
 	}
-	r.at = now
-	if r.tokens < 1 {
-		return false
-	}
-	r.tokens--
-	return true
 }
 
 func (c *Core) convergeNeed() {
-	miners, _, soon := c.minersWanted()
-	n := need{proxy: c.proxyWanted(), miners: miners}
+	code, _ := c.minersWanted()
+	n := need{proxies: c.proxiesWanted() > 0, miners: code == reasonNone || code == reasonPace}
 	r := &c.revive
-	if (n.proxy && !r.had.proxy) || (n.miners && !r.had.miners) {
+	if (n.proxies && !r.had.proxies) || (n.miners && !r.had.miners) {
 		r.wanted = r.filtered || r.suppressed
 	}
 	r.had = n
-	idle := !n.proxy && !n.miners && !soon && !c.launchesHeld()
+	idle := !n.proxies && !n.miners && !code.soon() && !c.launchesHeld()
 	switch {
 	case idle && !r.suppressed:
 		r.suppressed, r.wanted = true, false
 		c.call(suppress(c.set.Role))
-	case (r.wanted || r.suppressed && !idle) && r.token(c.now):
-		r.suppressed, r.filtered, r.wanted = false, false, false
+	case (r.wanted || r.suppressed && !idle) && r.bucket.take(c.clock):
+		r.suppressed, r.filtered, r.wanted, r.at = false, false, false, c.clock
 		c.call(calls.ReviveWith([]string{c.set.Role}))
 	}
 }
 
 func suppress(role string) *scheduler.Call { return calls.SuppressWith([]string{role}) }
 
-// proxy returns the proxy that is wanted, whatever its state; nil: there is none.
-func (c *Core) proxy() *Task { return c.tally().proxy }
-
-func (c *Core) proxyWanted() bool { return c.proxy() == nil }
-
-// minersWanted says whether offers are wanted for miners, else why not and whether
-// that is expected to change within seconds.
-func (c *Core) minersWanted() (wanted bool, why string, soon bool) {
+// minersWanted says why offers are not wanted for miners; reasonNone: they are. With
+// it comes what an ailing proxy says.
+func (c *Core) minersWanted() (code reasonCode, detail string) {
 	if c.state.Operator.Paused {
-		return false, "mining is paused by an operator", false
+		return reasonPaused, ""
 	}
-	p := c.proxy()
-	switch {
-	case p == nil:
-		return false, "there is no proxy", true
-	case p.State == stateStaging || p.State == stateStarting:
-		return false, "the proxy is starting", true
-	case p.State != stateRunning:
-		return false, "the proxy is " + p.State, true
-	}
-	r := c.runs[p.ID]
-	switch {
-	case r.report == nil && c.now.Sub(p.Since) < readyPatience:
-		return false, "the proxy is starting", true
-	case r.report != nil && !r.ready:
-		why = "the proxy has no work"
-		if d := r.report.Proxy; d != nil && d.Error != "" {
-			why += ": " + d.Error
+	switch c.best() {
+	case healthGone, healthSilent:
+		return reasonNoProxy, ""
+	case healthStarting, healthDoubtful:
+		return reasonStarting, ""
+	case healthNoWork:
+		for _, s := range c.slots {
+			if s.active != nil && s.active.run.report != nil {
+				detail = s.active.run.report.Proxy.Error
+			}
 		}
-		return false, why, true
+		return reasonNoWork, detail
 	}
-	if n, most := c.liveMiners(), c.maxMiners(); most >= 0 && n >= most {
-		return false, fmt.Sprintf("there are %d miners, and no more are wanted", n), false
+	if most := c.maxMiners(); most >= 0 && c.sums.live >= most {
+		return reasonEnough, ""
 	}
 	if room := c.cpuRoom("", "", nil); room >= 0 && room < leastMinerCPU {
-		return false, "there are miners on all cpus that an operator wants used", false
+		return reasonBounded, ""
 	}
-	if wait := c.kinds[KindMiner].wait(c.now); wait > 0 {
-		return false, "miners failed lately, the next one waits", true
+	if len(c.causes) > 0 {
+		if wait, _ := c.causes.wait(KindMiner, c.clock); wait > 0 {
+			return reasonMinerBackoff, ""
+		}
 	}
-	return true, "", false
+	if c.minerRoom() <= 0 {
+		return reasonPace, ""
+	}
+	return reasonNone, ""
+}
+
+// minerRoom is how many miners may be launched now.
+func (c *Core) minerRoom() int {
+	window := c.pace.window
+	if len(c.causes) > 0 {
+		if _, one := c.causes.wait(KindMiner, c.clock); one {
+			window = 1
+		}
+	}
+	room := window - c.sums.flight
+	if most := c.maxMiners(); most >= 0 {
+		room = min(room, most-c.sums.live)
+	}
+	return max(0, room)
 }
 
 // makeRoom kills a miner if that is the only way to get a proxy: miners take all
 // cpus, so a cluster that lost the agent of its proxy would have no place for
 // another one until every miner is killed for want of it.
 func (c *Core) makeRoom() {
-	if !c.connected || c.launchesHeld() || c.proxyNeededSince.IsZero() ||
-		c.now.Sub(c.proxyNeededSince) < roomPatience || c.now.Before(c.roomAt) ||
-		c.kinds[KindProxy].wait(c.now) > 0 {
+	s := c.slotToFill()
+	if s == nil || !c.settled() || c.revive.wanted || c.clock < c.roomAt || c.clock < c.proxies.until ||
+		c.clock-max(s.wanted, c.revive.at, c.recon.started) < roomPatience || len(c.tasks) == 0 {
 		return
 	}
 	var best *Task
-	for _, id := range c.taskIDs() {
-		t := c.state.Tasks[id]
-		a := c.agents[t.AgentID]
-		_, down := a.maintenance(c.now, maintenanceMargin)
-		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < proxyCPUs || down {
+	for i := range min(len(c.tasks), roomLooks) {
+		t := c.tasks[(c.swept+i)%len(c.tasks)]
+		a := t.run.agent
+		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < toMilli(c.set.ProxyCPUs) ||
+			a.until > c.clock || a.hasProxy() && !s.spreadOver(c) {
 			continue
 		}
-		if a != nil && a.wait(c.now) > 0 {
+		if _, down := a.maintenance(c.now, maintenanceMargin); down {
 			continue
 		}
-		if best == nil || t.CPUs < best.CPUs {
+		if best == nil || t.CPUs < best.CPUs || t.CPUs == best.CPUs && t.ID < best.ID {
 			best = t
 		}
 	}
 	if best == nil {
 		return
 	}
-	c.roomAt = c.now.Add(roomPause)
+	c.roomAt = c.clock + roomPause
 	c.notice(slog.LevelInfo, "killing a miner to make room for the proxy", "task", best.ID, "agent", best.AgentID)
-	c.kill(best, "to make room for the proxy")
+	c.kill(best, WhyRoom)
 }

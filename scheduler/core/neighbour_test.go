@@ -2,7 +2,6 @@ package core
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -30,36 +29,6 @@ func TestRevocableResourcesArePreferred(t *testing.T) {
 	}
 }
 
-func TestMinersTellHowTheyShare(t *testing.T) {
-	s := newScript(t)
-	_, miners := s.mining("S1", "S2")
-	s.say(miners[0], &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
-		Sequence: 9, UptimeMs: 9000,
-		Detail: &message.Report_Miner{Miner: &message.MinerReport{
-			Yielded: &message.Yielded{Count: 3, AwayUs: 1e6, ParkedUs: 2e6, CpuUs: 9e6, P99Us: 512},
-			Host:    &message.Host{Cpus: 4, Cores: 2, Cgroup: 2, Weight: 400, QuotaMilli: 1500, Policy: "idle"},
-		}},
-	}}})
-	for _, task := range s.c.Status(s.now).Tasks {
-		if task.Miner == nil {
-			continue
-		}
-		y, h := task.Miner.Yielded, task.Miner.Host
-		if task.ID != miners[0] {
-			if y != nil || h != nil { // an executor of before
-				t.Errorf("%+v %+v", y, h)
-			}
-			continue
-		}
-		if y.Count != 3 || y.Away != 1 || y.Parked != 2 || y.CPU != 9 || y.P99 != 512e-6 || y.Share() != 0.25 {
-			t.Errorf("%+v", y)
-		}
-		if h.Quota != 1.5 || !h.SMT() || !strings.Contains(h.Promise, "weight 400") {
-			t.Errorf("%+v", h)
-		}
-	}
-}
-
 // A pause ends no task, reaches every miner, is told until they have it, and is undone.
 func TestPause(t *testing.T) {
 	s := newScript(t)
@@ -71,8 +40,8 @@ func TestPause(t *testing.T) {
 		t.Fatalf("%d messages to two miners", len(lists))
 	}
 	list := s.opened(lists[0]).GetProxies()
-	if !list.Paused || !slices.Equal(list.Addresses, addresses) || s.c.Status(s.now).Paused != "price is 1" {
-		t.Errorf("list %v, status %q", list, s.c.Status(s.now).Paused)
+	if !list.Paused || !slices.Equal(list.Addresses, addresses) || s.c.Snapshot(s.now).Paused != "price is 1" {
+		t.Errorf("list %v, status %q", list, s.c.Snapshot(s.now).Paused)
 	}
 	s.minerReport(miners[0], list.Epoch)
 	s.pass(time.Minute)
@@ -90,7 +59,7 @@ func TestPause(t *testing.T) {
 		t.Error("a new miner does not pause")
 	}
 	s.step(Pause{})
-	if lists := s.calls(scheduler.Call_MESSAGE); len(lists) == 0 || s.opened(lists[0]).GetProxies().Paused || s.c.Status(s.now).Paused != "" {
+	if lists := s.calls(scheduler.Call_MESSAGE); len(lists) == 0 || s.opened(lists[0]).GetProxies().Paused || s.c.Snapshot(s.now).Paused != "" {
 		t.Errorf("%d messages after the pause", len(lists))
 	}
 	if n := len(s.calls(scheduler.Call_KILL)); n != 0 {

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -10,8 +8,6 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
-
-	"lode/scheduler/api"
 )
 
 // How long the rest of an offer is refused. A filter hides only what it covers: an
@@ -19,10 +15,11 @@ import (
 // all filters when we come to need more. So a long refusal costs nothing, and leaves
 // the resources to other frameworks.
 const (
-	refuseUseless   = 10 * time.Minute // nothing that we could ever use as it is
-	refuseSatisfied = 2 * time.Minute  // nothing is needed now
-	refuseLater     = 5 * time.Second  // will be of use in a moment
-	refuseLeast     = time.Second
+	refuseUseless     = 10 * time.Minute // nothing that we could ever use as it is
+	refuseSatisfied   = 2 * time.Minute  // nothing is needed now
+	refuseMaintenance = 15 * time.Second // only an offer tells that it was called off
+	refuseLater       = 5 * time.Second  // will be of use in a moment
+	refuseLeast       = time.Second
 	// offerLife bounds how long an offer is kept while others could use it.
 	offerLife = 10 * time.Second
 	// maintenanceMargin is how long before an agent's maintenance nothing is
@@ -38,224 +35,319 @@ const (
 // heldOffer is an offer that is ours until it is answered.
 type heldOffer struct {
 	offer    mesos.Offer
-	received time.Time
-	why      string // it is held
+	received time.Duration
+	why      Reason // it is held
+	gone     bool   // answered, or taken back
 }
 
-// decision is what became of an offer.
-type decision api.Decision
+// offerBook holds the offers that wait for something. They are looked at again when
+// what they wait for changed, and given back when they were kept for too long.
+type offerBook struct {
+	byID map[string]*heldOffer
+	held []*heldOffer // oldest first; some are gone
+	had  demand       // when they were last looked at
+}
+
+// demand is what the judgement of an offer depends on, besides the offer.
+type demand struct {
+	reconciling bool
+	proxies     int
+	spread      bool
+	backoff     bool
+	miners      reasonCode
+	room        bool // another miner may be launched
+}
+
+func newOfferBook() offerBook { return offerBook{byID: make(map[string]*heldOffer)} }
+
+func (b *offerBook) clear() {
+	for _, h := range b.held {
+		h.gone = true
+	}
+	b.held = nil
+	clear(b.byID)
+}
 
 func (c *Core) receiveOffers(offers []mesos.Offer) {
 	for i := range offers {
 		o := &offers[i]
 		c.counters.OffersReceived++
-		a := c.agent(o.AgentID.Value, o.Hostname)
-		a.unavailability(o.Unavailability, c.now)
-		c.offers[o.ID.Value] = &heldOffer{offer: *o, received: c.now}
+		c.unavailability(c.agent(o.AgentID.Value, o.Hostname), o.Unavailability)
+		h := &heldOffer{offer: *o, received: c.clock}
+		if !c.answer(h) {
+			c.offers.byID[o.ID.Value] = h
+			c.offers.held = append(c.offers.held, h)
+			c.after(offerLife, func() { c.expire(h) })
+		}
 	}
 }
 
 func (c *Core) rescind(id string) {
 	c.counters.OffersRescinded++
-	if h := c.offers[id]; h != nil {
-		delete(c.offers, id)
-		c.decide(h, "rescinded", "the master took the offer back", 0, nil)
+	if h := c.offers.byID[id]; h != nil {
+		c.release(h)
+		c.decide(h, "rescinded", Reason{reasonRescinded, "the master took the offer back"}, 0, nil)
 	}
 }
 
-// reconsiderOffers answers every offer that can be answered now.
-func (c *Core) reconsiderOffers() {
-	if len(c.offers) == 0 {
+func (c *Core) release(h *heldOffer) {
+	h.gone = true
+	delete(c.offers.byID, h.offer.ID.Value)
+}
+
+// expire gives an offer back that was kept for as long as may be. It comes again
+// when there is use for it: the need then revives.
+func (c *Core) expire(h *heldOffer) {
+	if h.gone {
 		return
 	}
-	// Oldest first; ids have a counter at their end but no fixed width.
-	ids := slices.SortedFunc(maps.Keys(c.offers), func(a, b string) int {
-		if d := c.offers[a].received.Compare(c.offers[b].received); d != 0 {
-			return d
-		}
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		return compareStrings(a, b)
-	})
-	for _, id := range ids {
-		c.answer(c.offers[id])
+	c.counters.OffersExpired++
+	refuse := refuseSatisfied
+	if h.why.Code == reasonPace || h.why.Code == reasonSpread {
+		refuse = refuseLater
+	} else {
+		c.agent(h.offer.AgentID.Value, "").noHold = c.clock + refuseSatisfied
+	}
+	c.release(h)
+	c.decline(h, h.why, refuse)
+}
+
+func (c *Core) demand() demand {
+	miners, _ := c.minersWanted()
+	n := c.proxiesWanted()
+	return demand{
+		reconciling: c.launchesHeld(), proxies: n, spread: n > 0 && c.spreadOver(),
+		backoff: c.clock < c.proxies.until, miners: miners, room: c.minerRoom() != 0,
 	}
 }
 
-func compareStrings(a, b string) int {
-	if a < b {
-		return -1
+// reconsiderOffers looks at held offers again, if what they wait for changed.
+func (c *Core) reconsiderOffers() {
+	if len(c.offers.held) == 0 {
+		return
 	}
-	return 1
+	d := c.demand()
+	if d == c.offers.had {
+		return
+	}
+	c.offers.had = d
+	held := c.offers.held
+	c.offers.held = held[:0]
+	for i, h := range held {
+		if h.gone || c.answer(h) {
+			continue
+		}
+		c.offers.held = append(c.offers.held, h)
+		if h.why.Code == reasonPace && c.proxiesWanted() == 0 {
+			// Nor is there room for those behind it.
+			c.offers.held = append(c.offers.held, held[i+1:]...)
+			break
+		}
+	}
+	clear(held[len(c.offers.held):])
+	c.offers.had = c.demand()
 }
 
 // verdict is the result of looking at an offer: launch something, decline, or hold.
 type verdict struct {
 	launches []*launch
-	reason   string
+	reason   Reason
 	refuse   time.Duration
 	hold     bool
 }
 
-func (c *Core) answer(h *heldOffer) {
+// answer says whether the offer is answered.
+func (c *Core) answer(h *heldOffer) bool {
 	v := c.judge(&h.offer)
-	switch {
-	case len(v.launches) > 0:
-		c.accept(h, v)
-	case v.hold && c.now.Sub(h.received) < offerLife:
+	if v.hold && c.clock < c.agent(h.offer.AgentID.Value, "").noHold {
+		v.hold, v.refuse = false, max(v.refuse, refuseLater)
+	}
+	if len(v.launches) == 0 && v.hold {
 		h.why = v.reason
-	case v.hold:
-		c.counters.OffersExpired++
-		c.decline(h, v.reason, refuseLater)
-	default:
+		return false
+	}
+	c.release(h)
+	if len(v.launches) > 0 {
+		c.accept(h, v)
+	} else {
 		c.decline(h, v.reason, v.refuse)
 	}
+	return true
 }
 
 // judge decides about an offer without answering it.
 func (c *Core) judge(o *mesos.Offer) verdict {
 	if role := o.GetAllocationInfo().GetRole(); role != "" && role != c.set.Role {
-		return verdict{reason: fmt.Sprintf("it is for role %q, ours is %q", role, c.set.Role), refuse: refuseUseless}
+		return verdict{reason: because(reasonRole, "it is for role %q, ours is %q", role, c.set.Role), refuse: refuseUseless}
 	}
 	a := c.agent(o.AgentID.Value, o.Hostname)
 	if who, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
-		return verdict{reason: "drained by " + who, refuse: refuseUseless}
+		return verdict{reason: because(reasonDrained, "drained by %s", who), refuse: refuseUseless}
 	}
 	if from, soon := a.maintenance(c.now, maintenanceMargin); soon {
 		return verdict{
-			reason: "maintenance of the agent begins " + from.UTC().Format(time.RFC3339),
-			refuse: refuseSatisfied,
+			reason: because(reasonMaintenance, "maintenance of the agent begins %s", from.UTC().Format(time.RFC3339)),
+			refuse: refuseMaintenance,
 		}
 	}
-	if wait := a.wait(c.now); wait > 0 {
+	if wait := a.until - c.clock; wait > 0 {
 		return verdict{
-			reason: fmt.Sprintf("the agent is left alone after failures (%.1f lately)", a.failures.count(c.now)),
+			reason: because(reasonAgentBackoff, "the agent is left alone after failures (%.1f lately)", a.failures.count(c.clock)),
 			refuse: max(wait, refuseLeast),
 		}
 	}
 	if c.launchesHeld() {
-		return verdict{reason: "tasks of before are being reconciled", hold: true}
+		return verdict{reason: c.explain(reasonReconciling, ""), hold: true}
+	}
+	miners, detail := c.minersWanted()
+	if c.proxiesWanted() == 0 && miners != reasonNone && !miners.soon() {
+		return c.turnDown(miners, detail)
 	}
 
 	inv := newInventory(o.Resources, c.set.Revocable)
-	var v verdict
-	proxyReason := ""
-	if c.proxyWanted() {
-		if wait := c.kinds[KindProxy].wait(c.now); wait > 0 {
-			proxyReason = "proxies failed lately, the next one waits"
-			v.hold = wait < offerLife
-			v.refuse = max(wait, refuseLeast)
-		} else if l, why := c.placeProxy(o, inv); l != nil {
-			v.launches = append(v.launches, l)
-		} else {
-			proxyReason = why
-			v.refuse = refuseUseless
-		}
-	}
-	miners, why, hold := c.minersWanted()
-	if !miners {
+	launches, v := c.judgeProxies(o, a, inv)
+	if miners != reasonNone {
 		switch {
-		case len(v.launches) > 0: // the rest is for miners once the proxy is up
-			v.refuse = refuseLater
-		case proxyReason != "":
-			v.reason = proxyReason
-		default:
-			v.reason, v.hold, v.refuse = why, hold, refuseSatisfied
-			if launches, unfit := c.placeMiners(o, inv, 1); hold && len(launches) == 0 {
-				v.reason, v.hold, v.refuse = unfit, false, refuseUseless
-			}
+		case len(launches) > 0: // the rest is for miners once the proxy is up
+			return verdict{launches: launches, refuse: refuseLater}
+		case v.reason.Code != reasonNone:
+			return v
 		}
-		return v
+		if unfit := c.minerUnfit(inv); unfit.Code != reasonNone {
+			return verdict{reason: unfit, refuse: refuseUseless}
+		}
+		return c.turnDown(miners, detail)
 	}
-	room := -1
-	if most := c.maxMiners(); most >= 0 {
-		room = max(0, most-c.liveMiners())
+	more, reason := c.placeMiners(o, inv, c.minerRoom())
+	launches = append(launches, more...)
+	if len(launches) == 0 {
+		return verdict{reason: reason, refuse: refuseUseless}
 	}
-	launches, reason := c.placeMiners(o, inv, room)
-	v.launches = append(v.launches, launches...)
-	if len(v.launches) == 0 {
-		v.reason, v.hold, v.refuse = reason, false, refuseUseless
-	} else {
-		v.refuse = refuseUseless
+	return verdict{launches: launches, refuse: refuseUseless}
+}
+
+// turnDown is the verdict when miners are not wanted now.
+func (c *Core) turnDown(miners reasonCode, detail string) verdict {
+	v := verdict{reason: c.explain(miners, detail), refuse: refuseSatisfied, hold: miners.soon()}
+	if miners == reasonMinerBackoff {
+		wait, _ := c.causes.wait(KindMiner, c.clock)
+		v.refuse = max(wait, refuseLater)
 	}
 	return v
 }
 
+// judgeProxies places the proxies that are wanted, one of them at most on an agent,
+// or says why none is placed.
+func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches []*launch, v verdict) {
+	s := c.slotToFill()
+	if s == nil {
+		return nil, verdict{}
+	}
+	if wait := c.proxies.until - c.clock; wait > 0 {
+		v.reason = Reason{reasonProxyBackoff, "proxies failed lately, the next one waits"}
+		v.hold, v.refuse = wait < offerLife, max(wait, refuseLeast)
+		return nil, v
+	}
+	if a.hasProxy() && !s.spreadOver(c) {
+		return nil, verdict{reason: Reason{reasonSpread, "the agent has a proxy"}, hold: true}
+	}
+	l, why := c.placeProxy(o, inv, s)
+	if l == nil {
+		return nil, verdict{reason: why, refuse: refuseUseless}
+	}
+	return []*launch{l}, verdict{}
+}
+
 // launch is a task that is about to be.
 type launch struct {
-	task      *Task
-	resources []mesos.Resource
+	task                *Task
+	resources, executor []mesos.Resource
 }
 
 // placeProxy cuts a proxy out of the inventory, or says why that cannot be.
-func (c *Core) placeProxy(o *mesos.Offer, inv inventory) (*launch, string) {
-	if inv.sum("cpus", false) < proxyCPUs {
-		return nil, fmt.Sprintf("a proxy needs %g cpu", fromMilli(proxyCPUs))
+func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reason) {
+	cpus, mem := toMilli(c.set.ProxyCPUs), int64(c.set.ProxyMem)*1000
+	if inv.sum("cpus", false) < cpus {
+		return nil, because(reasonProxyUnfit, "a proxy needs %g cpu", fromMilli(cpus))
 	}
-	if inv.sum("mem", false) < proxyMem*1000 {
-		return nil, fmt.Sprintf("a proxy needs %d MB", proxyMem)
+	if inv.sum("mem", false) < mem {
+		return nil, because(reasonProxyUnfit, "a proxy needs %d MB", c.set.ProxyMem)
 	}
 	if addressesOf(o, 0) == nil {
-		return nil, "a proxy needs an address of its agent"
+		return nil, Reason{reasonProxyUnfit, "a proxy needs an address of its agent"}
+	}
+	shard, ok := c.freeShard(s)
+	if !ok {
+		return nil, Reason{reasonProxyUnfit, "a proxy needs a number that no other one has"}
 	}
 	ports, resources := inv.takePorts(2, c.set.Rand)
 	if ports == nil {
-		return nil, "a proxy needs 2 ports"
+		return nil, Reason{reasonProxyUnfit, "a proxy needs 2 ports"}
 	}
-	resources = slices.Concat(inv.cut("cpus", proxyCPUs, false), inv.cut("mem", proxyMem*1000, false), resources)
-	t := &Task{Kind: KindProxy, CPUs: proxyCPUs, Ports: ports, Addresses: addressesOf(o, ports[0])}
-	return &launch{task: t, resources: resources}, ""
+	executor := inv.cutExecutor(false)
+	resources = slices.Concat(inv.cut("cpus", cpus-executorCPUs, false), inv.cut("mem", mem-executorMem*1000, false), resources)
+	t := &Task{Kind: KindProxy, CPUs: cpus, Slot: s.n, Shard: shard, Ports: ports, Addresses: addressesOf(o, ports[0])}
+	return &launch{task: t, resources: resources, executor: executor}, Reason{}
 }
 
 // placeMiners cuts a miner out of the inventory on all of its cpus, and one more on
 // those that are revocable, which no task may mix with others; at most room (-1: any
 // number). It says why there is none.
-func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []*launch, reason string) {
-	if inv.total("cpus") < leastMinerCPU {
-		return nil, "no cpus are left"
+func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []*launch, reason Reason) {
+	if unfit := c.minerUnfit(inv); unfit.Code != reasonNone {
+		return nil, unfit
 	}
-	reason = fmt.Sprintf("its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
 	// Revocable ones first: the kernel gives them the least weight.
 	for _, revocable := range []bool{true, false} {
-		if !revocable && c.set.OnlyRevocable {
-			if len(launches) == 0 {
-				reason = "its cpus are not revocable (--only-revocable)"
-			}
-			break
-		}
-		if c.set.IdleMode && !revocable && c.agent(o.AgentID.Value, o.Hostname).busy.wait(c.now) > 0 {
-			if len(launches) == 0 {
-				reason = "its agent is busy with other work (--mode idle)"
-			}
-			break
-		}
-		cpus := inv.sum("cpus", revocable)
-		if !revocable {
-			cpus -= toMilli(c.set.HoldBackCPUs)
-		}
-		if cpus < leastMinerCPU {
+		cpus := c.minerCPUs(inv, revocable)
+		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && c.agent(o.AgentID.Value, o.Hostname).busy.wait(c.now) > 0 {
+			reason = Reason{reasonBusy, "its agent is busy with other work (--mode idle)"}
 			continue
 		}
-		if most := c.cpuRoom(o.AgentID.Value, o.Hostname, launches); most >= 0 {
-			if cpus = min(cpus, most); cpus < leastMinerCPU {
-				reason = "an operator bounds the cpus that miners may have"
-				continue
+		if most := c.cpuRoom(o.AgentID.Value, o.Hostname, launches); most >= 0 && cpus > most {
+			if cpus = most; cpus < leastMinerCPU {
+				reason = Reason{reasonBounded, "an operator bounds the cpus that miners may have"}
 			}
 		}
-		if room == 0 {
-			return launches, fmt.Sprintf("there are %d miners, and no more are wanted", c.maxMiners())
+		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < minerMem*1000 {
+			continue
 		}
-		if inv.sum("mem", false) < minerMem*1000 {
-			return launches, fmt.Sprintf("a miner needs %d MB", minerMem)
-		}
+		executor := inv.cutExecutor(revocable)
 		launches = append(launches, &launch{
 			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
-			resources: slices.Concat(inv.cut("cpus", cpus, revocable), inv.cut("mem", minerMem*1000, false)),
+			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", (minerMem-executorMem)*1000, false)),
+			executor:  executor,
 		})
 		room--
 	}
 	return launches, reason
+}
+
+// minerCPUs is what a miner may have.
+func (c *Core) minerCPUs(inv inventory, revocable bool) int64 {
+	cpus := inv.sum("cpus", revocable)
+	switch {
+	case revocable:
+		return cpus
+	case c.set.OnlyRevocable:
+		return 0
+	}
+	return cpus - toMilli(c.set.HoldBackCPUs)
+}
+
+// minerUnfit says why no miner could ever run on what there is.
+func (c *Core) minerUnfit(inv inventory) Reason {
+	switch {
+	case inv.total("cpus") < leastMinerCPU:
+		return Reason{reasonNoCPUs, "no cpus are left"}
+	case c.set.OnlyRevocable && c.minerCPUs(inv, true) < leastMinerCPU:
+		return Reason{reasonNotRevocable, "its cpus are not revocable (--only-revocable)"}
+	case c.minerCPUs(inv, false) < leastMinerCPU && c.minerCPUs(inv, true) < leastMinerCPU:
+		return because(reasonHeldBack, "its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
+	case inv.sum("mem", false) < minerMem*1000:
+		return because(reasonMinerUnfit, "a miner needs %d MB", minerMem)
+	}
+	return Reason{}
 }
 
 // addressesOf returns where a port of the agent is reached: by the address that the
@@ -280,9 +372,8 @@ func addressesOf(o *mesos.Offer, port uint64) []string {
 }
 
 func (c *Core) accept(h *heldOffer, v verdict) {
-	delete(c.offers, h.offer.ID.Value)
-	var infos []mesos.TaskInfo
-	var ids []string
+	infos := make([]mesos.TaskInfo, 0, len(v.launches))
+	ids := make([]string, 0, len(v.launches))
 	for _, l := range v.launches {
 		info, err := c.launch(&h.offer, l)
 		if err != nil {
@@ -296,53 +387,23 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 	accept := calls.Accept(calls.OfferOperations{calls.OpLaunch(infos...)}.WithOffers(h.offer.ID))
 	c.call(accept.With(calls.RefuseSeconds(v.refuse)))
 	c.revive.filtered = true
-	d := c.decide(h, "accepted", "", v.refuse, ids)
-	c.tell(Progress{Type: "offer", Decision: d})
+	c.tell(Accepted{c.decide(h, "accepted", Reason{}, v.refuse, ids)})
 }
 
-func (c *Core) decline(h *heldOffer, reason string, refuse time.Duration) {
-	delete(c.offers, h.offer.ID.Value)
-	c.counters.OffersDeclined[reasonClass(reason)]++
+func (c *Core) decline(h *heldOffer, reason Reason, refuse time.Duration) {
+	c.counters.OffersDeclined[string(reason.Code)]++
 	c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))
 	c.revive.filtered = true
 	c.decide(h, "declined", reason, refuse, nil)
 }
 
-func (c *Core) decide(h *heldOffer, outcome, reason string, refuse time.Duration, tasks []string) *api.Decision {
-	d := api.Decision{
+func (c *Core) decide(h *heldOffer, outcome string, reason Reason, refuse time.Duration, tasks []string) Decision {
+	d := Decision{
 		At: c.now, OfferID: h.offer.ID.Value, AgentID: h.offer.AgentID.Value, Hostname: h.offer.Hostname,
-		Resources: newInventory(h.offer.Resources, true).summary(),
-		Outcome:   outcome, Reason: reason, Tasks: tasks, Refuse: refuse.Seconds(),
+		Resources: h.offer.Resources, Outcome: outcome, Reason: reason, Tasks: tasks, Refuse: refuse,
 	}
-	c.decisions.add(decision(d))
-	return &d
-}
-
-// reasonClass shortens a reason to a label of bounded variety.
-func reasonClass(reason string) string {
-	for _, class := range []struct{ prefix, label string }{
-		{"it is for role", "role"},
-		{"maintenance", "maintenance"},
-		{"drained by", "drained"},
-		{"an operator bounds", "bounded"},
-		{"mining is paused", "paused"},
-		{"the agent is left alone", "agent_backoff"},
-		{"proxies failed", "proxy_backoff"},
-		{"miners failed", "miner_backoff"},
-		{"a proxy needs", "proxy_does_not_fit"},
-		{"a miner needs", "miner_does_not_fit"},
-		{"no cpus", "no_cpus"},
-		{"its cpus are held back", "held_back"},
-		{"its cpus are not revocable", "not_revocable"},
-		{"its agent is busy", "agent_busy"},
-		{"there are", "enough_miners"},
-		{"tasks of before", "reconciling"},
-	} {
-		if len(reason) >= len(class.prefix) && reason[:len(class.prefix)] == class.prefix {
-			return class.label
-		}
-	}
-	return "no_proxy"
+	c.decisions.add(d)
+	return d
 }
 
 // inverseOffers agrees to every request for resources: watchMaintenance ends our
@@ -351,7 +412,7 @@ func (c *Core) inverseOffers(offers []mesos.InverseOffer) {
 	for i := range offers {
 		o := &offers[i]
 		if o.AgentID != nil {
-			c.agent(o.AgentID.Value, "").unavailability(&o.Unavailability, c.now)
+			c.unavailability(c.agent(o.AgentID.Value, ""), &o.Unavailability)
 		}
 		// They are repeated after the filter for as long as the maintenance is
 		// planned; once in a while is enough.
@@ -361,12 +422,17 @@ func (c *Core) inverseOffers(offers []mesos.InverseOffer) {
 
 // watchMaintenance ends tasks on agents that are about to go down.
 func (c *Core) watchMaintenance() {
-	for _, id := range c.taskIDs() {
-		t := c.state.Tasks[id]
-		if a := c.agents[t.AgentID]; a != nil && t.Kill == "" && c.now.Sub(a.downTold) < staleAfter {
-			if _, soon := a.maintenance(c.now, evacuation); soon {
-				c.kill(t, "maintenance of its agent begins")
-			}
+	if len(c.ailing) == 0 {
+		return
+	}
+	var doomed []*Task
+	for a := range c.ailing {
+		if _, soon := a.maintenance(c.now, evacuation); soon && c.clock-a.downTold < staleAfter {
+			doomed = append(doomed, a.tasks...)
 		}
+	}
+	slices.SortFunc(doomed, byID)
+	for _, t := range doomed {
+		c.kill(t, WhyMaintenance)
 	}
 }

@@ -37,11 +37,12 @@ func TestOfferDecisions(t *testing.T) {
 			o.Unavailability = &mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: simEpoch.Add(5 * time.Hour).UnixNano()}}
 		}, launches: []string{"proxy-0-1"}},
 		{name: "held while the proxy starts", before: func(s *script) { s.launchOne("S0") }, want: "held: the proxy is starting"},
-		{name: "held while the proxy has no work", before: func(s *script) {
-			p := s.launchOne("S0")
-			s.update(p, mesos.TASK_RUNNING)
-			s.proxyReport(p, false)
-		}, want: "held: the proxy has no work: node is syncing"},
+		{name: "not kept while the proxy has no work", before: func(s *script) {
+			p, _ := s.mining("S1")
+			s.idle[p] = true
+			s.pass(2 * noWorkLimit)
+			s.idle[s.launchOne("S8")] = true // another proxy, which has none either
+		}, want: "declined: the proxy has no work: node is syncing"},
 		{name: "but not what miners cannot use", before: func(s *script) { s.launchOne("S0") }, resources: []mesos.Resource{scalar("mem", 4096, "")}, want: "declined: no cpus"},
 		{name: "a miner takes all cpus", before: func(s *script) { s.mining() }, launches: []string{"miner-S9-2"}},
 		{name: "reserved or not", before: func(s *script) { s.mining() }, resources: []mesos.Resource{
@@ -87,20 +88,20 @@ func TestOfferDecisions(t *testing.T) {
 				t.Errorf("launched %v, want %v", got, test.launches)
 			}
 			why := s.why()
-			if h := s.c.offers["O"]; h != nil {
-				why = "held: " + h.why
+			if h := s.c.offers.byID["O"]; h != nil {
+				why = "held: " + h.why.Text
 			}
 			if test.want != "" && !strings.HasPrefix(why, test.want) {
 				t.Errorf("%q, want %q", why, test.want)
 			}
-			if len(test.launches) == 0 && s.c.offers["O"] == nil && len(s.calls(scheduler.Call_DECLINE)) != 1 {
+			if len(test.launches) == 0 && s.c.offers.byID["O"] == nil && len(s.calls(scheduler.Call_DECLINE)) != 1 {
 				t.Error("the offer is not answered")
 			}
 			// A held one is given back in time.
-			if s.c.offers["O"] != nil {
+			if s.c.offers.byID["O"] != nil {
 				s.pass(offerLife + 2*time.Second)
 				d := s.calls(scheduler.Call_DECLINE)
-				if len(d) == 0 || s.c.offers["O"] != nil {
+				if len(d) == 0 || s.c.offers.byID["O"] != nil {
 					t.Error("the offer is kept")
 				}
 			}
@@ -114,7 +115,7 @@ func TestHoldBackLeavesCPUs(t *testing.T) {
 	s.c.set.HoldBackCPUs = 1.5
 	s.offer("S1", scalar("cpus", 4, ""), scalar("mem", 512, ""))
 	infos := s.launched()
-	if len(infos) != 1 || infos[0].Resources[0].Scalar.Value != 2.5 {
+	if len(infos) != 1 || infos[0].Resources[0].Scalar.Value+infos[0].Executor.Resources[0].Scalar.Value != 2.5 {
 		t.Fatalf("%v", infos)
 	}
 }
@@ -137,14 +138,13 @@ func TestSuppressAndRevive(t *testing.T) {
 	}
 }
 
-func TestRevivalsHaveABudget(t *testing.T) {
-	r := reviver{}
-	now, n := simEpoch, 0
-	for range 600 { // a minute
-		if r.token(now) {
+func TestBucketsBoundRates(t *testing.T) {
+	b := newBucket(1/revivePause.Seconds(), reviveBurst)
+	n := 0
+	for i := range 600 { // a minute
+		if b.take(time.Duration(i) * 100 * time.Millisecond) {
 			n++
 		}
-		now = now.Add(100 * time.Millisecond)
 	}
 	if n < 10 || n > reviveBurst+13 {
 		t.Errorf("%d revivals in a minute", n)
@@ -218,11 +218,11 @@ func TestResubscriptionVoidsOffersReconcilesAndHoldsLaunches(t *testing.T) {
 	p, miners := s.mining("S1")
 	s.update(p, mesos.TASK_KILLED) // a proxy is wanted
 	s.c.now = s.now
-	s.c.agent("S0", "").until = time.Time{}
-	s.c.offers["stale"] = &heldOffer{offer: mesos.Offer{ID: mesos.OfferID{Value: "stale"}, AgentID: mesos.AgentID{Value: "S5"}}, received: s.now}
+	s.c.agent("S0", "").until = 0
+	s.c.offers.byID["stale"] = &heldOffer{offer: mesos.Offer{ID: mesos.OfferID{Value: "stale"}, AgentID: mesos.AgentID{Value: "S5"}}}
 	s.now = s.now.Add(time.Minute)
 	s.step(Subscribed{FrameworkID: "F", Master: "m2"})
-	if len(s.c.offers) != 0 {
+	if len(s.c.offers.byID) != 0 {
 		t.Error("an offer of before is kept")
 	}
 	r := s.calls(scheduler.Call_RECONCILE)
@@ -246,7 +246,7 @@ func TestResubscriptionVoidsOffersReconcilesAndHoldsLaunches(t *testing.T) {
 	// A master that does not answer holds nothing up for long.
 	s.step(Subscribed{FrameworkID: "F", Master: "m3"})
 	s.update(s.c.proxy().ID, mesos.TASK_KILLED)
-	s.now = s.now.Add(holdLaunches)
+	s.pass(holdLaunches)
 	s.offer("S4")
 	if len(s.launched()) != 1 {
 		t.Errorf("not launched in spite of silence: %s", s.why())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -103,7 +104,7 @@ func (c *Core) operate(e Operate) {
 	o.Log = o.Log[:min(len(o.Log), mostRecords)]
 	c.dirty = true
 	c.revive.had.miners = false // what is wanted again may have been refused for minutes
-	c.tell(Progress{Type: "operator", Message: limit(e.Who, 255) + ": " + what})
+	c.tell(Operated{limit(e.Who, 255) + ": " + what})
 }
 
 // notFound is the error of a command for something that is not there.
@@ -116,12 +117,14 @@ func (c *Core) carryOut(e *Operate) (done string, err error) {
 	switch {
 	case e.Pause:
 		o.Paused = true
+		c.slots[0].stale = true
 		return "mining is paused", nil
 	case e.Resume:
-		if o.Paused && !c.state.ProxyLost.IsZero() {
-			c.state.ProxyLost = c.now // miners that were paused missed nothing
+		if o.Paused && c.lostAt != never {
+			c.lostAt = c.clock // miners that were paused missed nothing
 		}
 		o.Paused = false
+		c.slots[0].stale = true
 		return "mining goes on", nil
 	case e.Scale != nil:
 		return c.scale(e.Scale)
@@ -199,7 +202,7 @@ func (c *Core) maxMiners() int {
 // trim ends miners that are above the bounds, the newest first.
 func (c *Core) trim() {
 	var miners []*Task
-	for _, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.Kind == KindMiner && t.Kill == "" {
 			miners = append(miners, t)
 		}
@@ -208,7 +211,7 @@ func (c *Core) trim() {
 		if d := a.LaunchedAt.Compare(b.LaunchedAt); d != 0 {
 			return d
 		}
-		return compareStrings(a.ID, b.ID)
+		return strings.Compare(a.ID, b.ID)
 	})
 	n, cpus, agents := 0, int64(0), make(map[string]int64)
 	for _, t := range miners {
@@ -243,7 +246,7 @@ func (c *Core) cpuRoom(id, hostname string, planned []*launch) int64 {
 		return -1
 	}
 	var here, all int64
-	for _, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.Kind == KindMiner && t.Kill == "" && !away(t.State) {
 			all += t.CPUs
 			if t.AgentID == id {
@@ -272,7 +275,7 @@ func (c *Core) knowsAgent(name string) bool {
 			return true
 		}
 	}
-	for _, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.AgentID == name || t.Hostname == name {
 			return true
 		}
@@ -293,7 +296,7 @@ func (c *Core) drain(e *Operate) (string, error) {
 	}
 	o.Drained[e.Drain] = Drain{Since: c.now, Who: limit(e.Who, 255), Reason: limit(e.Reason, 255)}
 	n := 0
-	for _, id := range c.taskIDs() {
+	for _, id := range sortedKeysOf(c.state.Tasks) {
 		if t := c.state.Tasks[id]; t.AgentID == e.Drain || t.Hostname == e.Drain {
 			c.kill(t, "an operator drains its agent")
 			n++
@@ -323,12 +326,13 @@ func (c *Core) endTask(e *Operate) (string, error) {
 	}
 	a := c.agent(t.AgentID, t.Hostname)
 	if e.Kill != "" {
-		a.leaveAlone(c.now.Add(killedPause))
+		c.leaveAlone(a, killedPause)
 		c.kill(t, "an operator killed it")
 		return id + " is killed", nil
 	}
-	a.until = time.Time{}
-	c.kinds[t.Kind].until = time.Time{}
+	a.until = 0
+	c.proxies.reset()
+	clear(c.causes)
 	c.kill(t, "an operator restarts it")
 	return id + " is restarted", nil
 }
@@ -346,6 +350,10 @@ func (c *Core) upgrading() bool {
 
 func (c *Core) upgrade(e *Operate) (string, error) {
 	o := &c.state.Operator
+	c.rollout = rollout{begun: true} // a command tries again what failed before
+	c.state.Bad = nil
+	c.settle("upgrade")
+	defer c.beginRollout()
 	if e.Artifact != nil {
 		c.set.ArtifactURL, c.set.ArtifactDigest = e.Artifact.URL, e.Artifact.Digest
 	}
@@ -367,7 +375,7 @@ func (c *Core) upgrade(e *Operate) (string, error) {
 func short(digest string) string { return digest[:min(12, len(digest))] }
 
 func (c *Core) oldTasks() (n int) {
-	for _, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.Digest != c.set.ArtifactDigest {
 			n++
 		}
@@ -381,6 +389,8 @@ func (c *Core) UpgradeState() (state string, old, fresh int) {
 	switch {
 	case c.state.Operator.Upgrade == upgradePaused:
 		state = "paused"
+	case c.rollout.stopped != "":
+		state = "stopped"
 	case c.upgrading() && old > 0:
 		state = "running"
 	case c.state.Operator.Upgrade == upgradeRunning:
@@ -388,7 +398,7 @@ func (c *Core) UpgradeState() (state string, old, fresh int) {
 	default:
 		state = "idle"
 	}
-	return state, old, len(c.state.Tasks) - old
+	return state, old, len(c.tasks) - old
 }
 
 // Operator returns what operators decided; the caller may keep it.

@@ -83,28 +83,98 @@ func TestNoGrace(t *testing.T) {
 	}
 }
 
-func TestUnreachableProxyIsReplacedAndKilledOnReturn(t *testing.T) {
-	s := newScript(t)
-	p, _ := s.mining("S1")
-	epoch := s.c.state.Proxies.Epoch
-	s.update(p, mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
-	s.pass(5 * time.Second)
-	if s.c.proxyWanted() || s.c.state.Proxies.Epoch != epoch {
-		t.Fatal("it is given up at once")
+// A proxy that Mesos lost sight of may serve all the while. Whether it does its miners
+// tell; another takes over before it is given up.
+func TestUnreachableProxy(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		serves bool
+		within time.Duration // another one is wanted
+		after  time.Duration
+	}{
+		{"miners idle", false, awayPatience, time.Second},
+		{"miners mine", true, awayLimit + 2*time.Second, awayLimit - 5*time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			p, miners := s.mining("S1")
+			s.pass(20 * time.Second)
+			listed := s.c.state.Proxies
+			s.idle[miners[0]] = !test.serves
+			s.c.roomAt = never // no miner makes room
+			s.update(p, mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
+			s.pass(test.after)
+			if s.c.proxiesWanted() != 0 {
+				t.Fatal("it is given up at once")
+			}
+			s.pass(test.within - test.after)
+			if s.c.proxiesWanted() == 0 {
+				t.Fatal("no other one is wanted")
+			}
+			s.offer("S4", scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+			if len(s.launched()) != 1 {
+				t.Fatalf("%d launches: %s", len(s.launched()), s.why())
+			}
+			p2 := s.launched()[0].TaskID.Value
+			s.update(p2, mesos.TASK_RUNNING)
+			if got := s.c.state.Proxies; got.Epoch != listed.Epoch || len(s.calls(scheduler.Call_MESSAGE)) != 0 {
+				t.Errorf("miners are told of %v before the other one serves", got)
+			}
+			s.proxyReport(p2, true)
+			if s.c.proxy().ID != p2 || len(s.calls(scheduler.Call_MESSAGE)) != 1 {
+				t.Fatalf("the other one does not take over, %d messages", len(s.calls(scheduler.Call_MESSAGE)))
+			}
+			s.update(p, mesos.TASK_RUNNING, mesos.REASON_AGENT_REREGISTERED)
+			if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != p {
+				t.Fatalf("kills %v", k)
+			}
+			s.hello(p, true)
+			if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
+				t.Error("the old proxy gets secrets")
+			}
+		})
 	}
-	s.pass(6 * time.Second)
-	if !s.c.proxyWanted() {
-		t.Fatal("it is not replaced")
-	}
-	p2 := s.launchOne("S4")
-	s.update(p2, mesos.TASK_RUNNING)
-	s.update(p, mesos.TASK_RUNNING, mesos.REASON_AGENT_REREGISTERED)
-	if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != p {
-		t.Fatalf("kills %v", k)
-	}
-	s.hello(p, true)
-	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
-		t.Error("the old proxy gets secrets")
+}
+
+// A proxy that hangs is replaced within seconds when its miners say so, within
+// silentLimit when nobody says anything, and not at all while its miners mine.
+func TestSilentProxy(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		miners []string
+		idle   bool
+		within time.Duration // 0: never
+	}{
+		{"miners idle", []string{"S1", "S2"}, true, 16 * time.Second},
+		{"no miners", nil, false, silentLimit + 4*time.Second},
+		{"miners mine", []string{"S1", "S2"}, false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			p, miners := s.mining(test.miners...)
+			s.pass(20 * time.Second)
+			s.silent[p] = true
+			for _, m := range miners {
+				s.idle[m] = test.idle
+			}
+			if test.within == 0 {
+				s.pass(10 * time.Minute)
+				if s.c.proxiesWanted() != 0 {
+					t.Error("it is replaced, though it serves")
+				}
+				return
+			}
+			s.pass(test.within)
+			if s.c.proxiesWanted() == 0 {
+				t.Fatal("nobody replaces it")
+			}
+			if code, _ := s.c.minersWanted(); code == reasonNone {
+				t.Error("miners are wanted for a proxy that is silent")
+			}
+			if s.c.lostAt == never && len(miners) > 0 {
+				t.Error("the grace has not begun")
+			}
+		})
 	}
 }
 

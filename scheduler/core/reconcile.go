@@ -1,7 +1,6 @@
 package core
 
 import (
-	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -11,106 +10,144 @@ import (
 
 // Reconciliation after each subscription: every task is asked about until Mesos
 // answers, with growing pauses (a master is silent about agents that have not come
-// back to it yet), then an implicit round finds tasks that we do not know. Both are
-// repeated from time to time. (docs/reconciliation.md)
+// back to it yet), then an implicit round finds tasks that we do not know. Implicit
+// rounds come again from time to time, and between them a sweep asks about tasks of
+// which nothing was heard. (docs/reconciliation.md)
 const (
 	reconcileFirst  = time.Second
 	reconcileMost   = time.Minute
 	reconcilePeriod = 10 * time.Minute
-	reconcileBatch  = 1000
+	reconcileBatch  = 1000 // questions a call
+	reconcileRate   = 5000 // questions a second
 	// holdLaunches is how long after a subscription nothing is launched while tasks
 	// of before were not heard of.
 	holdLaunches = 10 * time.Second
 )
 
 type reconciliation struct {
-	started  time.Time
-	pending  map[string]*question
+	started  time.Duration
+	pending  int     // tasks that are asked about
+	due      []*Task // to be asked about now
+	bucket   bucket
 	implicit bool // a round of it is due once nothing is pending
 	done     bool // every task was heard of since started
-	next     time.Time
-	fresh    bool      // there are new questions
-	looked   time.Time // when it was last seen which are due
+	round    int  // subscriptions
 }
 
+func newReconciliation() reconciliation {
+	return reconciliation{bucket: newBucket(reconcileRate, reconcileRate)}
+}
+
+// question is what is asked about one task.
 type question struct {
-	at       time.Time
-	since    time.Time // first asked; zero: not yet
+	pending  bool
+	queued   bool
 	attempts int
+	serial   int // alarms of a question before are void
 }
 
-func (r *reconciliation) heard(id string) { delete(r.pending, id) }
-
-// ask makes sure that a task is asked about at the given time or earlier.
-func (r *reconciliation) ask(id string, at time.Time) {
-	if r.pending == nil {
-		r.pending = make(map[string]*question)
+// heard notes that Mesos spoke of a task.
+func (c *Core) heard(t *Task) {
+	t.run.heard = c.clock
+	if t.run.asked.pending {
+		t.run.asked.pending = false
+		c.recon.pending--
 	}
-	r.fresh = true
-	q := r.pending[id]
-	switch {
-	case q == nil:
-		r.pending[id] = &question{at: at}
-	case at.Before(q.at):
-		q.at = at
+}
+
+// ask makes sure that a task is asked about after d at the latest.
+func (c *Core) ask(t *Task, d time.Duration) {
+	q := &t.run.asked
+	if !q.pending {
+		*q = question{pending: true, queued: q.queued, serial: q.serial}
+		c.recon.pending++
+	}
+	if d == 0 {
+		c.queueQuestion(t)
+		return
+	}
+	q.serial++
+	serial := q.serial
+	c.after(d, func() {
+		if q.serial == serial {
+			c.queueQuestion(t)
+		}
+	})
+}
+
+func (c *Core) queueQuestion(t *Task) {
+	if q := &t.run.asked; q.pending && !q.queued && t.run.index >= 0 {
+		q.queued = true
+		c.recon.due = append(c.recon.due, t)
 	}
 }
 
 func (c *Core) startReconciliation() {
 	r := &c.recon
-	r.started, r.implicit, r.done = c.now, true, false
-	r.next = c.now.Add(c.jitter(reconcilePeriod))
-	r.pending = make(map[string]*question)
-	for id := range c.state.Tasks {
-		r.ask(id, c.now)
+	r.started, r.implicit, r.done = c.clock, true, false
+	r.round++
+	for _, t := range c.tasks {
+		t.run.asked.pending, t.run.asked.attempts = true, 0
+		c.queueQuestion(t)
 	}
+	r.pending = len(c.tasks)
 	c.counters.Reconciliations++
+	c.nextReconciliation(r.round)
+}
+
+// nextReconciliation brings implicit rounds for as long as the subscription lasts.
+func (c *Core) nextReconciliation(round int) {
+	c.after(c.jitter(reconcilePeriod), func() {
+		if c.recon.round == round {
+			c.recon.implicit = true
+			c.counters.Reconciliations++
+			c.nextReconciliation(round)
+		}
+	})
 }
 
 // launchesHeld says that it is too early to launch anything.
 func (c *Core) launchesHeld() bool {
-	return !c.recon.done && c.now.Sub(c.recon.started) < holdLaunches
+	return !c.recon.done && c.clock-c.recon.started < holdLaunches
 }
 
-func (c *Core) reconcileStep() {
+// settled says that the scheduler can see what is going on: it is subscribed, and
+// tasks of before were heard of or given their time.
+func (c *Core) settled() bool { return c.connected && !c.launchesHeld() }
+
+// sendQuestions asks what is to be asked.
+func (c *Core) sendQuestions() {
 	r := &c.recon
-	if !c.now.Before(r.next) {
-		r.implicit = true
-		r.next = c.now.Add(c.jitter(reconcilePeriod))
-		for id := range c.state.Tasks {
-			r.ask(id, c.now)
-		}
-		c.counters.Reconciliations++
-	}
-	var due []string
-	if r.fresh || c.now.Sub(r.looked) >= time.Second/2 { // not with each of a thousand answers
-		r.fresh, r.looked = false, c.now
-		for id, q := range r.pending {
-			if !c.now.Before(q.at) {
-				due = append(due, id)
-			}
-		}
-	}
-	if len(due) > 0 {
-		slices.Sort(due)
-		due = due[:min(len(due), reconcileBatch)]
+	for len(r.due) > 0 {
 		call := calls.Reconcile()
-		for _, id := range due {
-			q := r.pending[id]
-			if q.since.IsZero() {
-				q.since = c.now
+		for len(r.due) > 0 && len(call.Reconcile.Tasks) < reconcileBatch {
+			t := r.due[0]
+			q := &t.run.asked
+			wanted := q.pending && t.run.index >= 0
+			if wanted && !r.bucket.take(c.clock) {
+				break
 			}
-			q.at = c.now.Add(c.jitter(exponential(reconcileFirst, reconcileMost, float64(q.attempts))))
-			q.attempts++
+			r.due[0] = nil
+			r.due = r.due[1:]
+			q.queued = false
+			if !wanted {
+				continue
+			}
 			call.Reconcile.Tasks = append(call.Reconcile.Tasks, scheduler.Call_Reconcile_Task{
-				TaskID:  mesos.TaskID{Value: id},
-				AgentID: &mesos.AgentID{Value: c.state.Tasks[id].AgentID},
+				TaskID:  mesos.TaskID{Value: t.ID},
+				AgentID: &mesos.AgentID{Value: t.AgentID},
 			})
+			pause := c.jitter(exponential(reconcileFirst, reconcileMost, float64(q.attempts)))
+			q.attempts++
+			c.ask(t, pause)
+		}
+		if len(call.Reconcile.Tasks) == 0 {
+			break
 		}
 		c.call(call)
 	}
-	if len(r.pending) == 0 || c.now.Sub(r.started) >= holdLaunches {
-		r.done = r.done || len(r.pending) == 0
+	if r.pending == 0 || c.clock-r.started >= holdLaunches {
+		r.done = r.done || r.pending == 0
 		if r.implicit {
 			r.implicit = false
 			c.call(calls.Reconcile())

@@ -21,7 +21,7 @@ func (c *Core) acceptRefused(e Refused) {
 		switch {
 		case t == nil || t.State != stateStaging:
 		case e.Unsure:
-			c.recon.ask(id, c.now.Add(refusedPatience))
+			c.ask(t, refusedPatience)
 		default:
 			dropped, reason, text := mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "the master refused the ACCEPT"
 			c.end(t, stateDropped, &mesos.TaskStatus{State: &dropped, Reason: &reason, Message: &text})

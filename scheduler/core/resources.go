@@ -33,26 +33,22 @@ type inventory map[string][]*flavour // by resource name, best flavour first
 // newInventory sorts resources by flavour. What belongs to volumes, to resource
 // providers, or is shared is left out: nothing of ours can use it.
 func newInventory(resources []mesos.Resource, revocable bool) inventory {
-	inv := make(inventory)
-	seen := make(map[string]*flavour)
+	inv := make(inventory, 3)
 	for _, r := range resources {
 		if r.Disk != nil || r.Shared != nil || r.ProviderID != nil || (r.Revocable != nil && !revocable) {
 			continue
 		}
 		template := r
 		template.Scalar, template.Ranges, template.Set = nil, nil, nil
-		key, err := template.Marshal()
-		if err != nil {
-			continue
-		}
-		f := seen[string(key)]
-		if f == nil {
+		var f *flavour
+		if i := slices.IndexFunc(inv[r.Name], func(f *flavour) bool { return f.same(&template) }); i >= 0 {
+			f = inv[r.Name][i]
+		} else {
 			f = &flavour{
 				template:  template,
 				revocable: r.Revocable != nil,
 				reserved:  len(r.Reservations) > 0 || r.Reservation != nil || (r.Role != nil && *r.Role != "*"),
 			}
-			seen[string(key)] = f
 			inv[r.Name] = append(inv[r.Name], f)
 		}
 		if r.Scalar != nil {
@@ -73,6 +69,18 @@ func newInventory(resources []mesos.Resource, revocable bool) inventory {
 		slices.SortStableFunc(flavours, func(a, b *flavour) int { return a.rank() - b.rank() })
 	}
 	return inv
+}
+
+// same says that a resource, its amount aside, is of the flavour. Offers have few
+// flavours, and most of them say little.
+func (f *flavour) same(r *mesos.Resource) bool {
+	t := &f.template
+	plain := len(t.Reservations) == 0 && len(r.Reservations) == 0 && t.Reservation == nil && r.Reservation == nil
+	if plain && t.Name == r.Name && t.GetRole() == r.GetRole() && (t.Role == nil) == (r.Role == nil) &&
+		(t.Revocable == nil) == (r.Revocable == nil) && t.AllocationInfo.GetRole() == r.AllocationInfo.GetRole() {
+		return true
+	}
+	return t.Equal(r)
 }
 
 // rank orders flavours: what only we can use first, what can be taken away last.
@@ -105,6 +113,12 @@ func (inv inventory) cut(name string, milli int64, revocable bool) (taken []meso
 		}
 	}
 	return taken
+}
+
+// cutExecutor cuts out what an executor has beside its task: of the same flavour of
+// cpus, for Mesos does not let the two mix.
+func (inv inventory) cutExecutor(revocable bool) []mesos.Resource {
+	return slices.Concat(inv.cut("cpus", executorCPUs, revocable), inv.cut("mem", executorMem*1000, false))
 }
 
 // takePorts cuts out n ports, chosen at random: a port that a dying process still

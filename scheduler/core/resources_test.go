@@ -96,23 +96,24 @@ func TestTakenResourcesComeFromTheOffer(t *testing.T) {
 
 		inv := newInventory(resources, c.set.Revocable)
 		var launches []*launch
-		if l, _ := c.placeProxy(o, inv); l != nil {
+		if l, _ := c.placeProxy(o, inv, c.slots[0]); l != nil {
 			launches = append(launches, l)
 			if l.task.Ports[0] == l.task.Ports[1] {
 				t.Fatal("both ports are the same")
 			}
 		}
 		miners, why := c.placeMiners(o, inv, -1)
-		if len(miners) == 0 && why == "" {
+		if len(miners) == 0 && why.Code == reasonNone {
 			t.Fatal("no miners and no reason")
 		}
 		launches = append(launches, miners...)
 		for _, l := range launches {
-			if !before.subtract(l.resources) {
+			all := slices.Concat(l.resources, l.executor)
+			if !before.subtract(all) {
 				t.Fatalf("%v is not in what is left of the offer", l.resources)
 			}
 			cpus, revocables := int64(0), make(map[bool]bool)
-			for _, r := range l.resources {
+			for _, r := range all {
 				if r.Revocable != nil && (r.Name != "cpus" || !c.set.Revocable || l.task.Kind == KindProxy) {
 					t.Fatalf("revocable %s in a %s", r.Name, l.task.Kind)
 				}

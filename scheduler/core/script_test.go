@@ -38,10 +38,12 @@ type script struct {
 	uuids   int
 	ends    map[string]*message.Sealer // of the executors
 	key     hpke.PrivateKey            // of all executors
+
+	silent, idle map[string]bool // tasks that do not report, or report that they do nothing
 }
 
 func newScript(t *testing.T) *script {
-	s := &script{t: t, c: testCore(t), now: simEpoch}
+	s := &script{t: t, c: testCore(t), now: simEpoch, silent: make(map[string]bool), idle: make(map[string]bool)}
 	s.step(Subscribed{FrameworkID: "F", Master: "m:5050"})
 	return s
 }
@@ -49,13 +51,23 @@ func newScript(t *testing.T) *script {
 func (s *script) step(e Event) { s.actions = s.c.Step(s.now, e) }
 
 // pass lets time go by, with a tick each second, and gathers the actions. Mesos
-// answers meanwhile for tasks that run.
+// answers meanwhile for tasks that run, and those report.
 func (s *script) pass(d time.Duration) {
 	var all []Action
 	for end := s.now.Add(d); s.now.Before(end); {
 		s.now = s.now.Add(time.Second)
 		s.step(Tick{})
 		all = append(all, s.actions...)
+		for _, id := range sortedKeysOf(s.c.state.Tasks) {
+			if t := s.c.state.Tasks[id]; t.State == stateRunning && !s.silent[id] && s.now.Unix()%3 == 0 {
+				if t.Kind == KindProxy {
+					s.proxyReport(id, !s.idle[id])
+				} else {
+					s.minerReport(id, t.run.knownEpoch)
+				}
+				all = append(all, s.actions...)
+			}
+		}
 		for _, c := range s.calls(scheduler.Call_RECONCILE) {
 			for _, q := range c.Reconcile.Tasks {
 				if t := s.c.state.Tasks[q.TaskID.Value]; t != nil && t.State == stateRunning {
@@ -114,12 +126,12 @@ func (s *script) launchOne(agent string, resources ...mesos.Resource) string {
 func (s *script) why() string {
 	d := s.c.decisions.newest()
 	if len(d) == 0 {
-		for _, h := range s.c.offers {
-			return "held: " + h.why
+		for _, h := range s.c.offers.byID {
+			return "held: " + h.why.Text
 		}
 		return "no decision"
 	}
-	return d[0].Outcome + ": " + d[0].Reason
+	return d[0].Outcome + ": " + d[0].Reason.Text
 }
 
 func (s *script) update(task string, state mesos.TaskState, reason ...mesos.TaskStatus_Reason) {
@@ -195,8 +207,13 @@ func (s *script) proxyReport(task string, ready bool) {
 }
 
 func (s *script) minerReport(task string, epoch uint64) {
+	state := "mining"
+	if s.idle[task] {
+		state = "idle"
+	}
 	s.say(task, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
-		Detail: &message.Report_Miner{Miner: &message.MinerReport{ProxiesEpoch: epoch, Hashrate: 1}},
+		UptimeMs: uint64(s.now.Sub(simEpoch).Milliseconds()),
+		Detail:   &message.Report_Miner{Miner: &message.MinerReport{ProxiesEpoch: epoch, Hashrate: 1, State: state}},
 	}}})
 }
 
@@ -238,4 +255,13 @@ func taskState(s mesos.TaskState) *mesos.TaskState { return &s }
 func (s *script) launchOneAfterBackoff(agent string) string {
 	s.pass(2 * time.Minute)
 	return s.launchOne(agent)
+}
+
+// fail ends a task with a message.
+func (s *script) fail(task, text string) {
+	s.uuids++
+	s.step(Update{mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: task}, State: taskState(mesos.TASK_FAILED), Message: &text,
+		AgentID: &mesos.AgentID{Value: s.c.state.Tasks[task].AgentID}, UUID: []byte(fmt.Sprintf("%016d", s.uuids)),
+	}})
 }

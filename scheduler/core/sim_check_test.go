@@ -3,8 +3,11 @@ package core
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"lode/message"
@@ -60,22 +63,103 @@ func (h *harness) checkDisk() {
 	}
 }
 
+// checkOrder makes sure that what must be stored comes before what depends on it.
+func (h *harness) checkOrder(actions []Action) {
+	stage := 0
+	for _, a := range actions {
+		n := 2
+		switch a.(type) {
+		case StoreBlock:
+			n = 0
+		case Persist:
+			n = 1
+		}
+		if n < stage {
+			h.fail("%T comes after others", a)
+		}
+		stage = n
+	}
+}
+
 // checkCore checks what must be true of the state at any time.
-func (h *harness) checkCore() {
-	wanted := 0
-	for id, t := range h.core.state.Tasks {
-		if h.core.runs[id] == nil {
-			h.fail("task %s has no run", id)
-		}
-		if t.Kind == KindProxy && t.Kill == "" {
-			wanted++
+func (h *harness) checkCore(e Event) {
+	c := h.core
+	for id := range c.touched.tasks {
+		if t := c.state.Tasks[id]; t != nil && t.Kill != "" {
+			h.checkNeed(t)
 		}
 	}
-	if wanted > 1 {
-		h.fail("%d proxies are wanted at once", wanted)
+	if _, tick := e.(Tick); !tick {
+		return
 	}
-	if len(h.core.runs) != len(h.core.state.Tasks) {
-		h.fail("%d runs for %d tasks", len(h.core.runs), len(h.core.state.Tasks))
+	var sums tally
+	wanted := make(map[int]int)
+	good := make(map[string]bool)
+	shards := make(map[uint32]bool)
+	if len(c.tasks) != len(c.state.Tasks) {
+		h.fail("%d tasks in the index, %d in the state", len(c.tasks), len(c.state.Tasks))
+	}
+	for i, t := range c.tasks {
+		if t.run.index != i || c.state.Tasks[t.ID] != t || !slices.Contains(t.run.agent.tasks, t) || c.agents[t.AgentID] != t.run.agent {
+			h.fail("task %s is not where it should be", t.ID)
+		}
+		if t.Kind == KindProxy {
+			if shards[t.Shard] {
+				h.fail("two proxies have the number %d", t.Shard)
+			}
+			shards[t.Shard] = true
+		}
+		if t.Kill != "" {
+			continue
+		}
+		if t.Kind == KindProxy {
+			wanted[t.Slot]++
+			continue
+		}
+		sums.miners++
+		if !away(t.State) {
+			sums.live++
+			if progress(t.State) < progress(stateRunning) {
+				sums.flight++
+			}
+		}
+		if t.State == stateRunning {
+			good[t.AgentID] = true
+		}
+	}
+	sums.good = len(good)
+	if sums != c.sums {
+		h.fail("sums are %+v, expected %+v", c.sums, sums)
+	}
+	for slot, n := range wanted {
+		if n > 2 {
+			h.fail("%d proxies are wanted at once for place %d", n, slot)
+		}
+	}
+	if c.sums.flight > paceMost+2*len(h.agents) {
+		h.fail("%d miners are on their way", c.sums.flight)
+	}
+	for _, s := range c.slots {
+		h.checkTold(s)
+	}
+}
+
+// checkTold makes sure that miners are told of a proxy for as long as it serves.
+func (h *harness) checkTold(s *slot) {
+	listed := h.core.state.Proxies.of(s.n)
+	t := s.active
+	if t == nil || t.Kill != "" {
+		if len(listed) > 0 {
+			h.fail("miners are told of %v, which is to end", listed)
+		}
+		return
+	}
+	x := h.task(t.ID)
+	if x == nil || !x.executor.serves() || x.executor.readyAt.IsZero() || !h.seen(x.executor, 20*time.Second) || h.awake().Sub(x.executor.readyAt) < 20*time.Second {
+		return
+	}
+	if !slices.Equal(listed, t.Addresses) {
+		h.fail("%s serves for %v, and miners are told of %v", t.ID, h.awake().Sub(x.executor.readyAt), listed)
 	}
 }
 
@@ -88,7 +172,12 @@ func (h *harness) checkPublic(what, text string) {
 
 // checkCall checks what must be on disk, and what must be true of a call, before it
 // goes out.
-func (h *harness) checkCall(call *scheduler.Call) {
+func (h *harness) checkCall(a Call) {
+	call := a.Call
+	if int(a.Session) != h.session && h.session != 0 && h.core.connected && !h.batched {
+		h.fail("%s call for subscription %d on %d", call.Type, a.Session, h.session)
+	}
+	h.watch.rate(h, call)
 	if h.disk == nil {
 		h.fail("%s call before the framework id is stored", call.Type)
 		return
@@ -108,6 +197,11 @@ func (h *harness) checkCall(call *scheduler.Call) {
 		h.checkPublic(call.Type.String()+" call", string(b))
 	}
 	switch call.Type {
+	case scheduler.Call_KILL:
+		h.checkOrphan(call.Kill.TaskID.Value)
+		if t := h.core.state.Tasks[call.Kill.TaskID.Value]; t != nil && (away(t.State) || t.Kill == "") && !h.batched {
+			h.fail("KILL of %s, which is %s and to end for %q", t.ID, t.State, t.Kill)
+		}
 	case scheduler.Call_ACKNOWLEDGE:
 		h.checkAcknowledge(disk, call.Acknowledge)
 	case scheduler.Call_ACCEPT:
@@ -155,11 +249,16 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 				h.fail("task id %s is used again", id)
 			}
 			h.executed[id] = true
+			h.watch.launched[id] = h.watch.connected
 			h.say("launch %s on %s", id, info.AgentID.Value)
-			if inv != nil && !inv.subtract(info.Resources) {
-				h.fail("task %s does not fit into its offer: %v", id, info.Resources)
+			all := slices.Concat(info.Resources, info.Executor.Resources)
+			if inv != nil && !inv.subtract(all) {
+				h.fail("task %s does not fit into its offer: %v", id, all)
 			}
-			for name, flavours := range newInventory(info.Resources, true) {
+			if x := newInventory(info.Executor.Resources, true); x.total("cpus") < 10 || x.total("mem") < 32000 {
+				h.fail("the executor of %s has less than a master likes: %v", id, info.Executor.Resources)
+			}
+			for name, flavours := range newInventory(all, true) {
 				for _, f := range flavours {
 					if f.revocable != flavours[0].revocable {
 						h.fail("task %s mixes revocable %s with others", id, name)
@@ -181,19 +280,20 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 				}
 				h.proxies[epoch] = id
 			} else {
-				h.checkList(task.GetMiner().Proxies)
+				h.checkList(info.AgentID.Value, task.GetMiner().Proxies)
 			}
 		}
 	}
 }
 
-// checkList makes sure that an epoch means one list, whoever it is sent to.
-func (h *harness) checkList(list *message.Proxies) {
+// checkList makes sure that an epoch means one list for an agent, whenever it is sent.
+func (h *harness) checkList(agent string, list *message.Proxies) {
 	text := strings.Join(list.GetAddresses(), ",")
-	if old, known := h.epochs[list.GetEpoch()]; known && old != text {
-		h.fail("epoch %d is %q and %q", list.GetEpoch(), old, text)
+	key := fmt.Sprint(list.GetEpoch(), " ", agent)
+	if old, known := h.epochs[key]; known && old != text {
+		h.fail("epoch %d is %q and %q for %s", list.GetEpoch(), old, text, agent)
 	}
-	h.epochs[list.GetEpoch()] = text
+	h.epochs[key] = text
 }
 
 func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
@@ -215,11 +315,15 @@ func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
 	case e.GetSecrets() != nil:
 		h.fail("secrets are sent in the clear")
 	case e.GetSealedSecrets() != nil:
-		if t == nil || t.Kind != KindProxy || t.Kill != "" {
+		if (t == nil || t.Kind != KindProxy || t.Kill != "") && !h.batched {
 			h.fail("secrets are sent to %s, which is no wanted proxy", m.ExecutorID.Value)
 		}
 	case e.GetProxies() != nil:
-		h.checkList(e.GetProxies())
+		h.checkList(m.AgentID.Value, e.GetProxies())
+		if c := h.core.state.Tasks[m.ExecutorID.Value]; c != nil && h.awake().Sub(h.watch.restarted) < 10*time.Second &&
+			!c.run.fresh && h.core.state.Epoch == h.watch.epoch && c.run.report == nil && c.run.digest == "" {
+			h.fail("%s is told what it may well know, at once after a restart", c.ID)
+		}
 		if disk.Epoch < e.GetProxies().Epoch {
 			h.fail("epoch %d is sent before it is stored", e.GetProxies().Epoch)
 		}
@@ -237,28 +341,36 @@ func (h *harness) explain() string {
 	if h.core == nil {
 		return "the scheduler is down"
 	}
-	s := h.core.Status(h.now)
+	s := h.core.Snapshot(h.now)
 	var b strings.Builder
-	fmt.Fprintf(&b, "need %+v\n", s.Need)
+	fmt.Fprintf(&b, "need %+v, %d proxies, suppressed %v, problems %+v\n", s.Need, s.NeedProxy, s.Suppressed, s.Problems)
+	for _, slot := range h.core.slots {
+		fmt.Fprintf(&b, "slot %+v\n", *slot)
+	}
 	for _, d := range s.Decisions[:min(5, len(s.Decisions))] {
-		fmt.Fprintf(&b, "%v offer of %s, %s: %s %s, refuse %g s\n",
-			d.At.Sub(simEpoch), d.AgentID, d.Resources, d.Outcome, d.Reason, d.Refuse)
+		fmt.Fprintf(&b, "%v offer of %s: %s %s, refuse %v\n", d.At.Sub(simEpoch), d.AgentID, d.Outcome, d.Reason.Text, d.Refuse)
 	}
 	for _, t := range s.Tasks {
-		fmt.Fprintf(&b, "%s %s %s\n", t.ID, t.State, t.Killing)
+		fmt.Fprintf(&b, "%s %s %s\n", t.ID, t.State, t.Kill)
 	}
 	return b.String()
 }
 
 // healthy says what is missing to a cluster that mines with all it has; "": nothing.
 func (h *harness) healthy() string {
-	if h.core == nil || !h.core.connected {
+	c := h.core
+	if c == nil || !c.connected {
 		return "the scheduler is not subscribed"
 	}
-	if !h.core.settled() || len(h.core.recon.pending) > 0 {
+	if !c.settled() || c.recon.pending > 0 {
 		return "reconciliation is under way"
 	}
-	var proxy *simExecutor
+	for a := range c.ailing {
+		if c.clock-a.downTold < staleAfter {
+			return "maintenance is called off, and that is not known yet"
+		}
+	}
+	proxies := make(map[int]*simExecutor)
 	miners := make(map[string]int)
 	total := 0
 	for _, a := range h.agents {
@@ -269,51 +381,58 @@ func (h *harness) healthy() string {
 			if t.terminal {
 				return "the end of " + id + " is not acknowledged"
 			}
-			known := h.core.state.Tasks[id]
+			known := c.state.Tasks[id]
 			if known == nil || known.Kill != "" {
 				return "task " + id + " runs and is not wanted"
 			}
-			if t.state != mesosRunning || known.State != stateRunning || len(t.updates) > 0 {
+			if t.state != mesos.TASK_RUNNING || known.State != stateRunning || len(t.updates) > 0 {
 				return fmt.Sprintf("task %s is %v, known as %s, with %d updates on the way", id, t.state, known.State, len(t.updates))
 			}
-			if got := t.executor.task.ExecutorDigest; got != h.digest {
+			if t.executor.hung {
+				return fmt.Sprintf("task %s hangs", id)
+			}
+			if got := t.executor.task.ExecutorDigest; h.upgrade && got != h.digest && c.rollout.stopped == "" {
 				return fmt.Sprintf("task %s has executor %s, not %s", id, got, h.digest)
 			}
 			if t.executor.task.GetProxy() != nil {
-				if proxy != nil {
-					return "two proxies run"
+				if proxies[known.Slot] != nil {
+					return "two proxies run in one place"
 				}
-				proxy = t.executor
+				proxies[known.Slot] = t.executor
 			} else {
 				miners[a.id]++
 				total++
 			}
 		}
 	}
-	if proxy == nil || proxy.secrets == nil {
-		return "no proxy runs"
+	for i := range h.proxyN {
+		proxy := proxies[i]
+		if proxy == nil || !proxy.serves() {
+			return "no proxy serves"
+		}
+		if got := proxy.task.GetProxy().PayoutAddress; got != h.payout {
+			return fmt.Sprintf("the proxy pays to %s, not to %s", got, h.payout)
+		}
 	}
-	if got := proxy.task.GetProxy().PayoutAddress; got != h.payout {
-		return fmt.Sprintf("the proxy pays to %s, not to %s", got, h.payout)
+	if len(proxies) != h.proxyN {
+		return fmt.Sprintf("%d proxies run, of %d", len(proxies), h.proxyN)
 	}
 	for _, b := range h.blocks {
 		if len(b) == 0 {
 			return "an empty block is stored"
 		}
 	}
+	if h.maxMiners > 0 && total > h.maxMiners {
+		return fmt.Sprintf("%d miners run, at most %d should", total, h.maxMiners)
+	}
 	for _, a := range h.agents {
 		for id, t := range a.tasks {
-			if m := t.executor.task.GetMiner(); m != nil && !a.lost {
-				if t.executor.proxies.GetEpoch() != h.core.state.Proxies.Epoch || len(t.executor.proxies.GetAddresses()) == 0 {
-					return fmt.Sprintf("miner %s has the proxies of epoch %d, newest is %d", id, t.executor.proxies.GetEpoch(), h.core.state.Proxies.Epoch)
-				}
+			if m := t.executor.task.GetMiner(); m != nil && !a.lost && t.executor.works() == "" {
+				return fmt.Sprintf("miner %s has the proxies of epoch %d, newest is %d, and does not work", id, t.executor.proxies.GetEpoch(), c.state.Proxies.Epoch)
 			}
 		}
 		if a.lost || h.maxMiners > 0 && total >= h.maxMiners {
 			continue
-		}
-		if left := a.free(); miners[a.id] == 0 && left.total("cpus") >= leastMinerCPU {
-			return fmt.Sprintf("agent %s has no miner and %d thousandths of cpu", a.id, left.total("cpus"))
 		}
 		for _, f := range a.free()["cpus"] {
 			if f.amount >= leastMinerCPU {
@@ -321,13 +440,5 @@ func (h *harness) healthy() string {
 			}
 		}
 	}
-	if h.maxMiners > 0 && total > h.maxMiners {
-		return fmt.Sprintf("%d miners run, at most %d should", total, h.maxMiners)
-	}
-	status, err := json.Marshal(h.core.Status(h.now))
-	if err != nil {
-		h.fail("status: %v", err)
-	}
-	h.checkPublic("status", string(status))
 	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 
@@ -15,24 +16,35 @@ import (
 type cluster struct {
 	rnd    *rand.Rand
 	now    time.Time
+	warped time.Duration
 	timers timers
 	serial int
 
 	faulty bool // faults happen
-	faults faults
+	faults chances
+	chaos  func(string) // counts what went wrong
 
 	master   *simMaster
 	agents   []*simAgent
-	executed map[string]bool // task ids that ever reached the master
+	executed map[string]bool         // task ids that ever reached the master
+	proxyAt  map[string]*simExecutor // by address
+	noWork   bool                    // no upstream has work
+	bad      string                  // digest of a binary that cannot start
 
-	// scheduler is where events go; nil while it is down.
+	// toScheduler is where events go.
 	toScheduler func(session int, e Event)
+	// told notes that an offer tells of an agent's maintenance.
+	told func(*simAgent)
+	// say, if anybody listens, is told what happens.
+	say func(string, ...any)
 }
 
-// faults are the chances of what can go wrong, in a history.
-type faults struct {
+// chances are those of what can go wrong at any time, in a history.
+type chances struct {
 	loseMessage, duplicate, launchFails, loseLaunch, executorDies float64
 	loseCall                                                      float64 // breaks the session too
+	dropCall                                                      float64 // does not
+	oddEnd                                                        float64
 }
 
 type timer struct {
@@ -64,7 +76,7 @@ func (c *cluster) after(d time.Duration, do func()) {
 	heap.Push(&c.timers, timer{c.now.Add(d), c.serial, do})
 }
 
-func (c *cluster) chance(p float64) bool { return c.faulty && c.rnd.Float64() < p }
+func (c *cluster) chance(p float64) bool { return c.faulty && p > 0 && c.rnd.Float64() < p }
 
 // between returns a random duration.
 func (c *cluster) between(from, to time.Duration) time.Duration {
@@ -81,21 +93,44 @@ func (c *cluster) run(until time.Time, done func() bool) {
 			return
 		}
 	}
-	c.now = until
+	if c.now.Before(until) {
+		c.now = until
+	}
 }
+
+// warp lets time pass in which nothing happens.
+func (c *cluster) warp(d time.Duration) {
+	for i := range c.timers {
+		c.timers[i].at = c.timers[i].at.Add(d)
+	}
+	c.now = c.now.Add(d)
+	c.warped += d
+}
+
+// awake is the time without what was warped away.
+func (c *cluster) awake() time.Time { return c.now.Add(-c.warped) }
 
 type simAgent struct {
 	c           *cluster
 	id          string
 	lost        bool // for good
 	cut         bool // from the master
-	unreachable bool // the master has said so
-	known       bool // to this master
+	cutAt       time.Time
+	backAt      time.Time
+	awayMost    time.Duration // the longest that it was cut off
+	unreachable bool          // the master has said so
+	known       bool          // to this master
+	draining    bool
+	splits      bool      // its resources come in two offers
+	down        time.Time // announced maintenance; zero: none
 	total       []mesos.Resource
 	tasks       map[string]*simTask
 	left        inventory // what free returned; nil: to be made anew
 	filterUntil time.Time
-	filter      int64 // cpus that are refused, thousandths
+	filter      int64     // cpus that are refused, thousandths
+	offers      int       // outstanding
+	fits        time.Time // since when a proxy would fit on what is free; zero: it does not
+	badCache    bool      // its copy of the executor is damaged
 }
 
 type simTask struct {
@@ -107,11 +142,15 @@ type simTask struct {
 	atMaster  bool
 	executor  *simExecutor
 	resending bool
+	foreign   bool
 }
 
 func newCluster(rnd *rand.Rand, agents int) *cluster {
-	c := &cluster{rnd: rnd, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), executed: make(map[string]bool)}
-	c.master = &simMaster{c: c, up: true, durable: rnd.IntN(2) == 0, offers: make(map[string]*simOffer), recovered: make(map[string]bool)}
+	c := &cluster{rnd: rnd, now: simEpoch, executed: make(map[string]bool), proxyAt: make(map[string]*simExecutor)}
+	c.master = &simMaster{
+		c: c, up: true, durable: rnd.IntN(2) == 0, offers: make(map[string]*simOffer), recovered: make(map[string]bool),
+		byID: make(map[string]*simTask), agents: make(map[string]*simAgent),
+	}
 	for i := range agents {
 		a := &simAgent{c: c, id: fmt.Sprintf("S%d", i), known: true, tasks: make(map[string]*simTask)}
 		cpus := 1 + rnd.IntN(4)
@@ -120,14 +159,14 @@ func newCluster(rnd *rand.Rand, agents int) *cluster {
 		}
 		a.total = []mesos.Resource{scalar("cpus", float64(cpus), ""), scalar("mem", 4096, ""), ports(31000, 31010)}
 		if rnd.IntN(3) == 0 {
-			a.total = append(a.total, scalar("cpus", 1.5, "mining"), scalar("mem", 512, "mining"))
+			a.total = append(a.total, reserved(scalar("cpus", 1.5, ""), "mining"), reserved(scalar("mem", 512, ""), "mining"))
 		}
 		if rnd.IntN(3) == 0 {
-			r := scalar("cpus", 2, "")
-			r.Revocable = &mesos.Resource_RevocableInfo{}
-			a.total = append(a.total, r)
+			a.total = append(a.total, revocable(scalar("cpus", 2, "")))
 		}
+		a.splits = rnd.IntN(8) == 0
 		c.agents = append(c.agents, a)
+		c.master.agents[a.id] = a
 	}
 	c.allocate()
 	return c
@@ -162,24 +201,37 @@ func (a *simAgent) free() inventory {
 	inv := newInventory(a.total, true)
 	for _, t := range a.tasks {
 		if !t.terminal {
-			if !inv.subtract(t.info.Resources) {
+			if !inv.subtract(t.resources()) {
 				panic("agent " + a.id + " is overcommitted")
 			}
 		}
 	}
 	a.left = inv
+	switch fits := a.fitsProxy(); {
+	case !fits:
+		a.fits = time.Time{}
+	case a.fits.IsZero():
+		a.fits = a.c.awake()
+	}
 	return inv
+}
+
+func (a *simAgent) fitsProxy() bool {
+	return a.left.sum("cpus", false) >= proxyCPUs && a.left.sum("mem", false) >= proxyMem*1000
+}
+
+func (t *simTask) resources() []mesos.Resource {
+	if t.info.Executor == nil {
+		return t.info.Resources
+	}
+	return slices.Concat(t.info.Resources, t.info.Executor.Resources)
 }
 
 // subtract takes resources out of an inventory; false: they are not in it.
 func (inv inventory) subtract(resources []mesos.Resource) bool {
 	for name, flavours := range newInventory(resources, true) {
 		for _, want := range flavours {
-			key, _ := want.template.Marshal()
-			i := slices.IndexFunc(inv[name], func(f *flavour) bool {
-				k, _ := f.template.Marshal()
-				return string(k) == string(key)
-			})
+			i := slices.IndexFunc(inv[name], func(f *flavour) bool { return f.same(&want.template) })
 			if i < 0 || inv[name][i].amount < want.amount {
 				return false
 			}
@@ -227,7 +279,7 @@ func (c *cluster) allocate() {
 	}
 	var offers []mesos.Offer
 	for _, a := range c.agents {
-		if a.cut || a.lost || !a.known || m.offered(a) {
+		if a.cut || a.lost || !a.known || a.draining || a.offers > 0 {
 			continue
 		}
 		inv := a.free()
@@ -237,14 +289,28 @@ func (c *cluster) allocate() {
 		if c.now.Before(a.filterUntil) && inv.total("cpus") <= a.filter {
 			continue
 		}
-		m.nextOffer++
-		o := mesos.Offer{
-			ID: mesos.OfferID{Value: fmt.Sprintf("G%d-O%d", m.generation, m.nextOffer)}, FrameworkID: mesos.FrameworkID{Value: m.framework},
-			AgentID: mesos.AgentID{Value: a.id}, Hostname: "host-" + a.id, Resources: inv.resources(),
-			AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
+		all := inv.resources()
+		parts := [][]mesos.Resource{all}
+		if a.splits && len(all) > 3 && c.rnd.IntN(2) == 0 {
+			parts = [][]mesos.Resource{all[:1], all[1:]}
 		}
-		m.offers[o.ID.Value] = &simOffer{a, o}
-		offers = append(offers, o)
+		for _, resources := range parts {
+			m.nextOffer++
+			o := mesos.Offer{
+				ID: mesos.OfferID{Value: fmt.Sprintf("G%d-O%d", m.generation, m.nextOffer)}, FrameworkID: mesos.FrameworkID{Value: m.framework},
+				AgentID: mesos.AgentID{Value: a.id}, Hostname: "host-" + a.id, Resources: resources,
+				AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
+			}
+			if !a.down.IsZero() {
+				if c.told != nil {
+					c.told(a)
+				}
+				o.Unavailability = &mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: a.down.UnixNano()}}
+			}
+			m.offers[o.ID.Value] = &simOffer{a, o, c.awake(), m.session}
+			a.offers++
+			offers = append(offers, o)
+		}
 	}
 	if len(offers) > 0 {
 		m.event(Offers{offers})
@@ -264,12 +330,11 @@ func (a *simAgent) reregister() {
 	wasRecovered := m.recovered[a.id]
 	a.known, a.unreachable = true, false
 	delete(m.recovered, a.id)
-	for _, id := range sortedKeys(a.tasks) {
+	for _, id := range sortedKeysOf(a.tasks) {
 		t := a.tasks[id]
 		t.atMaster = true
 		if wasUnreachable || !wasRecovered {
-			s := t.status(mesos.REASON_AGENT_REREGISTERED)
-			m.event(Update{s})
+			m.event(Update{t.status(mesos.REASON_AGENT_REREGISTERED)})
 		}
 	}
 	a.resendHeads()
@@ -281,18 +346,15 @@ func (a *simAgent) cutOff() {
 	if a.cut || a.lost {
 		return
 	}
-	a.cut = true
-	for id, o := range m.offers {
-		if o.agent == a {
-			m.rescind(id)
-		}
-	}
+	a.cut, a.cutAt = true, a.c.now
+	m.rescindOf(a)
+	cutAt := a.cutAt
 	a.c.after(75*time.Second, func() {
-		if !a.cut || a.unreachable || !a.known {
+		if !a.cut || a.cutAt != cutAt || a.unreachable || !a.known || !m.up {
 			return
 		}
 		a.unreachable, a.known = true, false
-		for _, id := range sortedKeys(a.tasks) {
+		for _, id := range sortedKeysOf(a.tasks) {
 			if t := a.tasks[id]; t.atMaster && !t.terminal {
 				s := t.status(mesos.REASON_AGENT_REMOVED)
 				state := mesos.TASK_UNREACHABLE
@@ -310,6 +372,8 @@ func (a *simAgent) comeBack() {
 		return
 	}
 	a.cut = false
+	a.backAt = a.c.awake()
+	a.awayMost = max(a.awayMost, a.c.now.Sub(a.cutAt))
 	if !a.known || a.unreachable {
 		a.c.after(a.c.between(0, 2*time.Second), a.reregister)
 	} else {
@@ -320,14 +384,15 @@ func (a *simAgent) comeBack() {
 // status is a master's word about a task, without a uuid.
 func (t *simTask) status(reason mesos.TaskStatus_Reason) mesos.TaskStatus {
 	state := t.state
-	return mesos.TaskStatus{
-		TaskID: t.info.TaskID, State: &state, Reason: &reason, AgentID: &t.info.AgentID,
-		ExecutorID: &t.info.Executor.ExecutorID,
+	s := mesos.TaskStatus{TaskID: t.info.TaskID, State: &state, Reason: &reason, AgentID: &t.info.AgentID}
+	if t.info.Executor != nil {
+		s.ExecutorID = &t.info.Executor.ExecutorID
 	}
+	return s
 }
 
 // update adds a status to the task's stream.
-func (t *simTask) update(state mesos.TaskState, reason *mesos.TaskStatus_Reason) {
+func (t *simTask) update(state mesos.TaskState, reason *mesos.TaskStatus_Reason, text ...string) {
 	if t.terminal {
 		return
 	}
@@ -336,10 +401,14 @@ func (t *simTask) update(state mesos.TaskState, reason *mesos.TaskStatus_Reason)
 	t.agent.left = nil
 	c := t.agent.c
 	c.serial++
-	uuid := []byte(fmt.Sprintf("%016d", c.serial))
 	s := mesos.TaskStatus{
-		TaskID: t.info.TaskID, State: &state, Reason: reason, AgentID: &t.info.AgentID,
-		ExecutorID: &t.info.Executor.ExecutorID, UUID: uuid,
+		TaskID: t.info.TaskID, State: &state, Reason: reason, AgentID: &t.info.AgentID, UUID: []byte(fmt.Sprintf("%016d", c.serial)),
+	}
+	if t.info.Executor != nil {
+		s.ExecutorID = &t.info.Executor.ExecutorID
+	}
+	if len(text) > 0 {
+		s.Message = &text[0]
 	}
 	t.updates = append(t.updates, s)
 	if len(t.updates) == 1 {
@@ -370,27 +439,26 @@ func (t *simTask) sendHead() {
 }
 
 func (a *simAgent) resendHeads() {
-	for _, id := range sortedKeys(a.tasks) {
+	for _, id := range sortedKeysOf(a.tasks) {
 		a.tasks[id].sendHead()
 	}
 }
 
-func (c *cluster) agent(id string) *simAgent {
-	for _, a := range c.agents {
-		if a.id == id {
-			return a
-		}
+func (c *cluster) task(id string) *simTask { return c.master.byID[id] }
+
+func (a *simAgent) add(t *simTask) {
+	a.tasks[t.info.TaskID.Value] = t
+	a.c.master.byID[t.info.TaskID.Value] = t
+	a.left = nil
+	if p := t.executor.task.GetProxy(); p != nil {
+		a.c.proxyAt[net.JoinHostPort(p.AdvertiseHost, fmt.Sprint(p.StratumPort))] = t.executor
 	}
-	return nil
 }
 
-func (c *cluster) task(id string) *simTask {
-	for _, a := range c.agents {
-		if t := a.tasks[id]; t != nil {
-			return t
-		}
-	}
-	return nil
+func (a *simAgent) forget(t *simTask) {
+	delete(a.tasks, t.info.TaskID.Value)
+	delete(a.c.master.byID, t.info.TaskID.Value)
+	a.left = nil
 }
 
 func (a *simAgent) refuse(f *mesos.Filters) {
@@ -398,15 +466,9 @@ func (a *simAgent) refuse(f *mesos.Filters) {
 	if f != nil && f.RefuseSeconds != nil {
 		seconds = *f.RefuseSeconds
 	}
+	if a.splits {
+		seconds = min(seconds, 5) // a filter does not hide what is offered in other parts
+	}
 	a.filterUntil = a.c.now.Add(time.Duration(seconds * float64(time.Second)))
 	a.filter = a.free().total("cpus")
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

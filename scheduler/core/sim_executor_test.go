@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hpke"
 	"errors"
+	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -17,9 +18,16 @@ type simExecutor struct {
 	c       *cluster
 	task    *message.Task
 	started bool
+	at      time.Time // when
 	dead    bool
 	stuck   bool // ignores KILL
+	hung    bool // stopped: does and says nothing
+	hungAt  time.Time
+	idle    bool // a proxy whose upstreams have no work
 	seq     uint64
+	spoke   time.Time // its last report that arrived
+	readyAt time.Time // since when a proxy serves; zero: it does not
+	lastOK  time.Time // when it last served
 
 	proxies *message.Proxies // of a miner
 	secrets *message.Secrets // of a proxy
@@ -54,12 +62,41 @@ func (e *simExecutor) start() {
 	if e.dead || e.t.terminal {
 		return
 	}
-	e.started = true
+	e.started, e.at = true, e.c.awake()
 	e.stuck = e.c.chance(0.1)
 	e.t.update(mesos.TASK_STARTING, nil)
 	e.t.update(mesos.TASK_RUNNING, nil)
 	e.hello()
 	e.reportLoop()
+}
+
+// serves says whether a proxy gives work to miners.
+func (e *simExecutor) serves() bool {
+	return e.started && !e.dead && e.task.GetProxy() != nil && e.secrets != nil && !e.hung && !e.idle && !e.c.noWork
+}
+
+// note keeps book of since when a proxy serves.
+func (e *simExecutor) note() {
+	switch ok := e.serves(); {
+	case !ok:
+		e.readyAt = time.Time{}
+	case e.readyAt.IsZero():
+		e.readyAt = e.c.awake()
+		fallthrough
+	default:
+		e.lastOK = e.c.awake()
+	}
+}
+
+// works says which proxy a miner gets work from; "": none. A miner notices after a
+// while that a proxy fell silent.
+func (e *simExecutor) works() string {
+	for _, address := range e.proxies.GetAddresses() {
+		if x := e.c.proxyAt[address]; x != nil && (x.serves() || x.hung && !x.dead && e.c.awake().Sub(x.hungAt) < 10*time.Second) {
+			return address
+		}
+	}
+	return ""
 }
 
 func (e *simExecutor) hello() {
@@ -81,25 +118,31 @@ func (e *simExecutor) reportLoop() {
 		return
 	}
 	e.c.after(e.c.between(4*time.Second, 6*time.Second), e.reportLoop)
+	if e.hung {
+		return
+	}
 	e.seq++
-	r := &message.Report{Sequence: e.seq, UptimeMs: e.seq * 5000, ExecutorDigest: e.task.ExecutorDigest}
+	r := &message.Report{Sequence: e.seq, UptimeMs: uint64(e.c.awake().Sub(e.at).Milliseconds()), ExecutorDigest: e.task.ExecutorDigest}
 	if e.task.GetMiner() != nil {
-		r.Detail = &message.Report_Miner{Miner: &message.MinerReport{
-			ProxiesEpoch: e.proxies.GetEpoch(), Hashrate: 1e6, Threads: 1, State: "mining",
-		}}
+		m := &message.MinerReport{ProxiesEpoch: e.proxies.GetEpoch(), Threads: 1, State: "idle", JobAgeMs: -1}
+		if m.Proxy = e.works(); m.Proxy != "" {
+			m.State, m.Hashrate, m.JobAgeMs = "mining", 1e6, 0
+		}
+		r.Detail = &message.Report_Miner{Miner: m}
 	} else {
-		r.Detail = &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: e.secrets != nil, Height: int64(e.seq)}}
+		r.Detail = &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: e.serves(), Height: int64(e.seq)}}
 		e.maybeFind()
 	}
 	e.say(&message.ToScheduler{Event: &message.ToScheduler_Report{Report: r}})
 	if e.c.chance(e.c.faults.executorDies) {
+		e.c.chaos("executor dies")
 		e.die()
 	}
 }
 
 // maybeFind finds a block now and then, and sends it until it is received.
 func (e *simExecutor) maybeFind() {
-	if e.block == nil && e.secrets != nil && e.c.rnd.IntN(6) == 0 && e.found < 3 {
+	if e.block == nil && e.serves() && e.c.rnd.IntN(6) == 0 && e.found < 2 {
 		e.found++
 		e.block = testBlock(e.c.rnd.Uint64(), 150+e.c.rnd.IntN(400), easyBits)
 		e.hash, e.received = hashOf(e.block), false
@@ -120,6 +163,9 @@ func (e *simExecutor) maybeFind() {
 // say sends a framework message, which may be lost, doubled or overtaken.
 func (e *simExecutor) say(m *message.ToScheduler) {
 	a := e.t.agent
+	if e.hung {
+		return
+	}
 	m.Version, m.TaskId = message.Version, e.t.info.TaskID.Value
 	data, err := e.sealer.Seal(m)
 	if err != nil {
@@ -134,15 +180,16 @@ func (e *simExecutor) say(m *message.ToScheduler) {
 			continue
 		}
 		e.c.after(e.c.between(0, 200*time.Millisecond), func() {
-			if !a.cut && !a.lost && a.known {
-				e.c.master.event(Message{AgentID: a.id, ExecutorID: m.TaskId, Data: data})
+			if !a.cut && !a.lost && a.known && e.c.master.session != 0 {
+				e.spoke = e.c.awake()
+				e.c.master.event(Message{AgentID: a.id, ExecutorID: m.TaskId, Data: slices.Clone(data)})
 			}
 		})
 	}
 }
 
 func (e *simExecutor) receive(data []byte) {
-	if e.dead || !e.started {
+	if e.dead || !e.started || e.hung {
 		return
 	}
 	m, err := e.sealer.OpenToExecutor(data)
@@ -181,7 +228,7 @@ func (e *simExecutor) kill() {
 		e.t.update(mesos.TASK_KILLED, &reason)
 		return
 	}
-	if e.stuck {
+	if e.stuck || e.hung {
 		return
 	}
 	e.t.update(mesos.TASK_KILLING, nil)
@@ -202,5 +249,3 @@ func (e *simExecutor) die() {
 	e.c.master.event(Failure{AgentID: e.t.agent.id, ExecutorID: e.t.info.TaskID.Value})
 	e.t.update(mesos.TASK_FAILED, &reason)
 }
-
-const mesosRunning = mesos.TASK_RUNNING

@@ -20,26 +20,44 @@ type simMaster struct {
 	offers     map[string]*simOffer
 	nextOffer  int
 	recovered  map[string]bool // agents of before that have not come back
+	byID       map[string]*simTask
+	agents     map[string]*simAgent
 }
 
 type simOffer struct {
-	agent *simAgent
-	info  mesos.Offer
+	agent   *simAgent
+	info    mesos.Offer
+	at      time.Time
+	session int
 }
 
-func (m *simMaster) offered(a *simAgent) bool {
-	for _, o := range m.offers {
-		if o.agent == a {
-			return true
-		}
+func (m *simMaster) take(id string) *simOffer {
+	o := m.offers[id]
+	if o != nil {
+		delete(m.offers, id)
+		o.agent.offers--
 	}
-	return false
+	return o
+}
+
+func (m *simMaster) clearOffers() {
+	clear(m.offers)
+	for _, a := range m.c.agents {
+		a.offers = 0
+	}
 }
 
 func (m *simMaster) rescind(id string) {
-	if m.offers[id] != nil {
-		delete(m.offers, id)
+	if m.take(id) != nil {
 		m.event(Rescind{id})
+	}
+}
+
+func (m *simMaster) rescindOf(a *simAgent) {
+	for _, id := range sortedKeysOf(m.offers) {
+		if m.offers[id].agent == a {
+			m.rescind(id)
+		}
 	}
 }
 
@@ -57,7 +75,7 @@ func (m *simMaster) subscribe(id string) (session int) {
 	m.sessions++
 	m.session = m.sessions
 	m.suppressed = false
-	clear(m.offers)
+	m.clearOffers()
 	for _, a := range m.c.agents {
 		a.filterUntil = time.Time{}
 	}
@@ -65,7 +83,7 @@ func (m *simMaster) subscribe(id string) (session int) {
 		id = fmt.Sprintf("F%d", m.sessions)
 	}
 	m.framework = id
-	m.event(Subscribed{FrameworkID: id, Master: "master:5050"})
+	m.event(Subscribed{FrameworkID: id, Master: "master:5050", Session: uint64(m.session)})
 	for _, a := range m.c.agents {
 		if a.known && !a.cut && !a.lost {
 			a.resendHeads()
@@ -79,13 +97,13 @@ func (m *simMaster) disconnect() {
 	if m.session != 0 {
 		session := m.session
 		m.session = 0
-		clear(m.offers)
+		m.clearOffers()
 		m.c.after(5*time.Millisecond, func() { m.c.toScheduler(session, Disconnected{"the stream broke"}) })
 	}
 }
 
 // failover replaces the master by one that knows only what agents tell it.
-func (m *simMaster) failover() {
+func (m *simMaster) failover(down time.Duration) {
 	m.disconnect()
 	m.up = false
 	m.generation++
@@ -99,14 +117,17 @@ func (m *simMaster) failover() {
 			t.atMaster = false
 		}
 	}
-	m.c.after(m.c.between(time.Second, 5*time.Second), func() {
+	generation := m.generation
+	m.c.after(down, func() {
+		if m.generation != generation {
+			return
+		}
 		m.up = true
 		for _, a := range m.c.agents {
 			m.c.after(m.c.between(0, 10*time.Second), a.reregister)
 		}
 	})
-	generation := m.generation
-	m.c.after(10*time.Minute, func() { // --agent_reregister_timeout
+	m.c.after(down+10*time.Minute, func() { // --agent_reregister_timeout
 		for _, a := range m.c.agents {
 			if m.generation == generation && m.recovered[a.id] {
 				delete(m.recovered, a.id)
@@ -126,8 +147,7 @@ func (m *simMaster) call(session int, call *scheduler.Call) {
 		m.accept(call.Accept)
 	case scheduler.Call_DECLINE:
 		for _, id := range call.Decline.OfferIDs {
-			if o := m.offers[id.Value]; o != nil {
-				delete(m.offers, id.Value)
+			if o := m.take(id.Value); o != nil {
 				o.agent.refuse(call.Decline.Filters)
 			}
 		}
@@ -149,7 +169,7 @@ func (m *simMaster) call(session int, call *scheduler.Call) {
 	case scheduler.Call_RECONCILE:
 		m.reconcile(call.Reconcile)
 	case scheduler.Call_MESSAGE:
-		if t := m.c.task(call.Message.ExecutorID.Value); t != nil && !t.agent.cut && t.agent.known && !t.terminal {
+		if t := m.c.task(call.Message.ExecutorID.Value); t != nil && !t.agent.cut && t.agent.known && !t.terminal && !t.foreign {
 			if !m.c.chance(m.c.faults.loseMessage) {
 				m.c.after(m.c.between(0, 100*time.Millisecond), func() { t.executor.receive(call.Message.Data) })
 			}
@@ -158,8 +178,7 @@ func (m *simMaster) call(session int, call *scheduler.Call) {
 }
 
 func (m *simMaster) accept(accept *scheduler.Call_Accept) {
-	o := m.offers[accept.OfferIDs[0].Value]
-	delete(m.offers, accept.OfferIDs[0].Value)
+	o := m.take(accept.OfferIDs[0].Value)
 	for _, op := range accept.Operations {
 		for _, info := range op.Launch.TaskInfos {
 			switch {
@@ -167,7 +186,7 @@ func (m *simMaster) accept(accept *scheduler.Call_Accept) {
 				reason, state := mesos.REASON_INVALID_OFFERS, mesos.TASK_DROPPED
 				m.event(Update{mesos.TaskStatus{TaskID: info.TaskID, State: &state, Reason: &reason, AgentID: &info.AgentID}})
 			case m.c.chance(m.c.faults.loseLaunch):
-				// Gone without a word.
+				m.c.chaos("launch lost")
 			default:
 				m.launch(o.agent, info)
 			}
@@ -178,20 +197,55 @@ func (m *simMaster) accept(accept *scheduler.Call_Accept) {
 	}
 }
 
+// oddEnds are ends that Mesos may bring at any time.
+var oddEnds = []struct {
+	state  mesos.TaskState
+	reason mesos.TaskStatus_Reason
+}{
+	{mesos.TASK_ERROR, mesos.REASON_TASK_INVALID},
+	{mesos.TASK_LOST, mesos.REASON_AGENT_RESTARTED},
+	{mesos.TASK_DROPPED, mesos.REASON_EXECUTOR_TERMINATED},
+	{mesos.TASK_GONE, mesos.REASON_EXECUTOR_REREGISTRATION_TIMEOUT},
+	{mesos.TASK_GONE_BY_OPERATOR, mesos.REASON_AGENT_REMOVED_BY_OPERATOR},
+	{mesos.TASK_FINISHED, mesos.REASON_COMMAND_EXECUTOR_FAILED},
+	{mesos.TASK_KILLED, mesos.REASON_AGENT_DRAINING},
+	{mesos.TASK_FAILED, mesos.REASON_CONTAINER_LIMITATION_MEMORY},
+}
+
 func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 	t := &simTask{agent: a, info: info, state: mesos.TASK_STAGING, atMaster: true}
-	a.tasks[info.TaskID.Value] = t
-	a.left = nil
 	t.executor = newSimExecutor(t)
-	if m.c.chance(m.c.faults.launchFails) {
+	a.add(t)
+	e := t.executor
+	cached := info.Executor.Command.URIs[0].GetCache()
+	switch {
+	case e.task.ExecutorDigest == m.c.bad, a.badCache && cached:
+		m.c.after(m.c.between(100*time.Millisecond, 2*time.Second), func() {
+			if e.dead {
+				return
+			}
+			reason := mesos.REASON_EXECUTOR_TERMINATED
+			t.update(mesos.TASK_FAILED, &reason, "exec format error")
+			e.dead = true
+		})
+	case m.c.chance(m.c.faults.launchFails):
+		m.c.chaos("launch fails")
 		m.c.after(m.c.between(0, 3*time.Second), func() {
 			reason := mesos.REASON_CONTAINER_LAUNCH_FAILED
 			t.update(mesos.TASK_FAILED, &reason)
-			t.executor.dead = true
+			e.dead = true
 		})
-		return
+	case m.c.chance(m.c.faults.oddEnd):
+		m.c.chaos("odd end")
+		odd := oddEnds[m.c.rnd.IntN(len(oddEnds))]
+		m.c.after(m.c.between(0, 10*time.Second), func() {
+			t.update(odd.state, &odd.reason)
+			e.dead = true
+		})
+		m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), e.start)
+	default:
+		m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), e.start)
 	}
-	m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), t.executor.start)
 }
 
 func (m *simMaster) kill(id, agent string) {
@@ -214,7 +268,7 @@ func (m *simMaster) acknowledge(ack *scheduler.Call_Acknowledge) {
 	done := terminal(t.updates[0].GetState().String())
 	t.updates = t.updates[1:]
 	if done {
-		delete(t.agent.tasks, ack.TaskID.Value)
+		t.agent.forget(t)
 		return
 	}
 	t.sendHead()
@@ -228,7 +282,7 @@ func (m *simMaster) reconcile(r *scheduler.Call_Reconcile) {
 		return
 	}
 	for _, a := range m.c.agents {
-		for _, id := range sortedKeys(a.tasks) {
+		for _, id := range sortedKeysOf(a.tasks) {
 			if t := a.tasks[id]; t.atMaster {
 				m.event(Update{t.status(mesos.REASON_RECONCILIATION)})
 			}
@@ -244,7 +298,7 @@ func (m *simMaster) reconcileOne(id, agent string) {
 	if m.recovered[agent] {
 		return
 	}
-	a := m.c.agent(agent)
+	a := m.agents[agent]
 	state := mesos.TASK_UNKNOWN
 	switch {
 	case a == nil:

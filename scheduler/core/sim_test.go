@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,11 +22,12 @@ import (
 )
 
 // TestSimulation runs whole histories of a cluster, each from a seed: messages are
-// lost, doubled and overtaken, agents are cut off and return or not, executors die,
-// masters fail over with and without their memory, connections break, and the
-// scheduler crashes between any two actions and goes on from its disk. After every
-// action the invariants are checked; when the faults end, the cluster must come to
-// mine with one proxy and all agents.
+// lost, doubled and overtaken, agents are cut off for seconds or weeks, executors die,
+// hang or never start, masters and schedulers fail, disks are slow, clocks jump, and
+// the scheduler crashes between any two actions and goes on from its disk
+// (sim_faults_test.go). After every step the invariants are checked, above all that
+// nothing is killed without need (sim_check_test.go, sim_need_test.go); when the
+// faults end, the cluster must come to mine with all that it has.
 //
 // LODE_SIM_SEEDS is the number of histories, LODE_SIM_SEED replays one and prints
 // what happens in it.
@@ -34,14 +37,14 @@ func TestSimulation(t *testing.T) {
 		if err != nil {
 			t.Fatalf("LODE_SIM_SEED: %v", err)
 		}
-		if err := simulate(seed, func(format string, args ...any) { t.Logf(format, args...) }); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+		if h, err := simulate(seed, nil, func(format string, args ...any) { t.Logf(format, args...) }); err != nil {
+			t.Fatalf("seed %d, %d faults: %v", seed, len(h.plan), err)
 		}
 		return
 	}
-	seeds := uint64(200)
+	seeds := uint64(1500)
 	if testing.Short() {
-		seeds = 50
+		seeds = 200
 	}
 	if s := os.Getenv("LODE_SIM_SEEDS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -51,6 +54,9 @@ func TestSimulation(t *testing.T) {
 		seeds = n
 	}
 	var next, failed atomic.Uint64
+	var mu sync.Mutex
+	var simulated time.Duration
+	counts := make(map[string]int)
 	var wg sync.WaitGroup
 	start := time.Now()
 	for range runtime.GOMAXPROCS(0) {
@@ -60,9 +66,17 @@ func TestSimulation(t *testing.T) {
 				if seed > seeds || failed.Load() > 3 {
 					return
 				}
-				if err := simulate(seed, nil); err != nil {
+				h, err := simulate(seed, nil, nil)
+				mu.Lock()
+				simulated += h.now.Sub(simEpoch)
+				for k, n := range h.counts {
+					counts[k] += n
+				}
+				mu.Unlock()
+				if err != nil {
 					failed.Add(1)
-					t.Errorf("seed %d: %v\nreplay: LODE_SIM_SEED=%d go test -v -run TestSimulation ./scheduler/core", seed, err, seed)
+					t.Errorf("seed %d: %v\n%s\nreplay: LODE_SIM_SEED=%d go test -v -run TestSimulation ./scheduler/core",
+						seed, err, shortest(seed), seed)
 				}
 				if seed%10000 == 0 {
 					fmt.Fprintf(os.Stderr, "%d of %d histories, %v\n", seed, seeds, time.Since(start).Round(time.Second))
@@ -71,7 +85,42 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d histories in %v", seeds, time.Since(start).Round(time.Millisecond))
+	elapsed := time.Since(start)
+	t.Logf("%d seeds, %.0f seeds/s, %.0f simulated hours in %v", seeds, float64(seeds)/elapsed.Seconds(),
+		simulated.Hours(), elapsed.Round(time.Millisecond))
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		t.Logf("%9d %s", counts[k], k)
+	}
+}
+
+// shortest finds out which faults a failure needs, and tells what happens with these
+// alone.
+func shortest(seed uint64) string {
+	h, err := simulate(seed, nil, nil)
+	if err == nil {
+		return "it does not fail again"
+	}
+	needed := slices.Collect(maps.Keys(h.plan))
+	slices.Sort(needed)
+	all := len(needed)
+	start := time.Now()
+	for size := (all + 1) / 2; size > 0; size /= 2 {
+		for i := 0; i+size <= len(needed) && time.Since(start) < 10*time.Second; {
+			fewer := slices.Concat(needed[:i], needed[i+size:])
+			if _, err := simulate(seed, fewer, nil); err != nil {
+				needed = fewer
+			} else {
+				i += size
+			}
+		}
+	}
+	var lines []string
+	_, err = simulate(seed, append(needed, -1), func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) })
+	const most = 150
+	if len(lines) > most {
+		lines = append([]string{fmt.Sprintf("… %d lines", len(lines)-most)}, lines[len(lines)-most:]...)
+	}
+	return fmt.Sprintf("with %d of %d faults: %v\n%s", len(needed), all, err, strings.Join(lines, "\n"))
 }
 
 // The secrets of a history, which must show up nowhere but in a Secrets message.
@@ -83,168 +132,142 @@ const (
 // harness is the scheduler in a history: a core, its disk, and what watches it.
 type harness struct {
 	*cluster
+	plan   map[int]fault // by number
+	counts map[string]int
 
 	core    *Core
 	disk    map[string][]byte // by key; nil: nothing was ever stored
 	decoded *State            // what is on disk
 	blocks  map[string][]byte
 	session int
+	inbox   []Event
+	batched bool          // several events were taken in at once
+	busy    bool          // the inbox will be looked at
+	slow    time.Duration // how long a write takes
+	late    time.Duration // calls are under way that long
+	skew    time.Duration // of the wall clock
+	skewed  bool          // ever
+	pace    time.Duration // of ticks
 
 	maxMiners int
+	proxyN    int
 	grace     time.Duration
 	payout    string // the operator may change it, and the executor, between two runs
 	digest    string
-	epochs    map[uint64]string // proxy list by epoch
+	good      string // the newest digest that can run
+	upgrade   bool
+	epochs    map[string]string // proxy list by epoch and miner
 	proxies   map[uint64]string // proxy by epoch
 	framework string
 	log       func(string, ...any)
 	err       error
+
+	watch watch
 }
 
 func (h *harness) fail(format string, args ...any) {
 	if h.err == nil {
 		h.err = fmt.Errorf("at %v: %s", h.now.Sub(simEpoch), fmt.Sprintf(format, args...))
+		h.say("FAILED %v", h.err)
 	}
 }
 
 var simEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func simulate(seed uint64, log func(string, ...any)) (err error) {
+// simulate runs the history of a seed, with only some of its faults (nil: all).
+func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, err error) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	h = &harness{
+		counts: make(map[string]int), blocks: make(map[string][]byte), epochs: make(map[string]string), proxies: make(map[uint64]string),
+		grace:  []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
+		payout: "a1", digest: "d1", good: "d1", log: log, pace: time.Second, proxyN: 1, upgrade: rnd.IntN(4) > 0,
+		watch: newWatch(),
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			buf := make([]byte, 8<<10)
 			err = fmt.Errorf("panic: %v\n%s", p, buf[:runtime.Stack(buf, false)])
 		}
 	}()
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	h := &harness{
-		cluster: newCluster(rnd, 1+rnd.IntN(5)),
-		blocks:  make(map[string][]byte), epochs: make(map[uint64]string), proxies: make(map[uint64]string),
-		grace:  []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
-		payout: "a1", digest: "d1", log: log,
+	agents := 1 + rnd.IntN(5)
+	switch {
+	case seed%5000 == 77:
+		agents = 1000
+	case seed%100 == 7:
+		agents = 10 + rnd.IntN(40)
 	}
+	h.cluster = newCluster(rnd, agents)
+	h.cluster.chaos = func(kind string) { h.counts[kind]++ }
+	h.cluster.say = h.tell
+	h.told = func(a *simAgent) { h.watch.asked[a.id] = h.awake() }
 	if rnd.IntN(4) == 0 {
 		h.maxMiners = 1 + rnd.IntN(3)
 	}
+	if agents >= 3 && rnd.IntN(5) == 0 {
+		h.proxyN = 2
+	}
 	h.toScheduler = h.deliver
-	level := rnd.Float64()
-	h.faults = faults{
+	level := rnd.Float64() * rnd.Float64()
+	h.faults = chances{
 		loseMessage: 0.5 * level, duplicate: 0.3 * level, launchFails: 0.3 * level * rnd.Float64(),
-		loseLaunch: 0.2 * level, executorDies: 0.05 * level, loseCall: 0.02 * level,
+		loseLaunch: 0.2 * level, executorDies: 0.02 * level, loseCall: 0.02 * level, dropCall: 0.05 * level, oddEnd: 0.1 * level,
 	}
 	h.start()
 	h.tick()
 	h.faulty = true
-	h.schedule()
-	h.run(simEpoch.Add(h.between(30*time.Second, 4*time.Minute)), h.stopped)
+	end := simEpoch.Add(h.between(time.Minute, 4*time.Minute))
+	h.makePlan(seed, end, only)
+	if only != nil && len(h.plan) == 0 && slices.Contains(only, -1) && len(only) == 1 {
+		h.faults = chances{}
+	}
+	h.run(end, h.stopped)
 	h.heal()
 	healed := h.now
 	looked := h.now
 	h.run(healed.Add(50*time.Minute), func() bool {
-		if h.now.Sub(looked) < time.Second {
+		if h.now.Sub(looked) < 2*time.Second {
 			return h.err != nil
 		}
 		looked = h.now
 		return h.err != nil || h.healthy() == ""
 	})
 	if h.err != nil {
-		return h.err
+		return h, h.err
 	}
 	if why := h.healthy(); why != "" {
-		return fmt.Errorf("50 minutes after the last fault: %s\n%s", why, h.explain())
+		return h, fmt.Errorf("50 minutes after the last fault: %s\n%s", why, h.explain())
 	}
 	// It must stay so.
 	launched := len(h.executed)
-	h.run(h.now.Add(2*time.Minute), h.stopped)
+	h.run(h.now.Add(time.Minute), h.stopped)
 	// A periodic reconciliation may be under way at that very moment.
 	h.run(h.now.Add(10*time.Second), func() bool { return h.err != nil || h.healthy() == "" })
 	if h.err != nil {
-		return h.err
+		return h, h.err
 	}
 	if why := h.healthy(); why != "" {
-		return fmt.Errorf("it was healthy, and then: %s\n%s", why, h.explain())
+		return h, fmt.Errorf("it was healthy, and then: %s\n%s", why, h.explain())
 	}
-	if n := len(h.executed) - launched; n > 2*len(h.agents) {
-		return fmt.Errorf("%d launches in two minutes in which nothing happened", n)
+	if n := len(h.executed) - launched; n > 2*len(h.agents) && h.digest != h.bad {
+		return h, fmt.Errorf("%d launches in a minute in which nothing happened", n)
 	}
-	return nil
+	h.checkForgotten()
+	h.checkPublic("status", fmt.Sprintf("%+v", h.core.Snapshot(h.now)))
+	return h, h.err
 }
 
 func (h *harness) stopped() bool { return h.err != nil }
 
-// schedule lets things go wrong from time to time.
-func (h *harness) schedule() {
-	h.after(h.between(time.Second, 20*time.Second), func() {
-		if !h.faulty {
-			return
-		}
-		a := h.agents[h.rnd.IntN(len(h.agents))]
-		switch h.rnd.IntN(8) {
-		case 0:
-			h.say("master fails over, durable registry: %v", h.master.durable)
-			h.master.failover()
-		case 1:
-			h.say("connection breaks")
-			h.master.disconnect()
-		case 2, 3:
-			h.say("agent %s is cut off", a.id)
-			a.cutOff()
-			h.after(h.between(time.Second, 3*time.Minute), func() {
-				h.say("agent %s comes back", a.id)
-				a.comeBack()
-			})
-		case 4:
-			if a != h.agents[0] && h.rnd.IntN(3) == 0 {
-				h.say("agent %s is lost for good", a.id)
-				a.cutOff()
-				a.lost = true
-			}
-		case 5:
-			h.say("scheduler is killed")
-			h.crash()
-		case 6:
-			for _, id := range sortedKeys(a.tasks) {
-				if t := a.tasks[id]; h.rnd.IntN(2) == 0 && t.executor.started {
-					h.say("executor of %s dies", id)
-					t.executor.die()
-				}
-			}
-		case 7:
-			for _, id := range sortedKeys(a.tasks) {
-				if strings.HasPrefix(id, KindProxy) {
-					h.say("executor of %s dies", id)
-					a.tasks[id].executor.die()
-				}
-			}
-		}
-		h.schedule()
-	})
-}
-
-// heal ends all faults.
-func (h *harness) heal() {
-	h.faulty = false
-	h.say("--- faults end")
-	for _, a := range h.agents {
-		a.comeBack()
-		for _, t := range a.tasks {
-			if t.executor != nil {
-				t.executor.stuck = false
-			}
-		}
-	}
-}
-
-func (h *harness) say(format string, args ...any) {
+func (h *harness) tell(format string, args ...any) {
 	if h.log != nil {
 		h.log("%9.3fs "+format, append([]any{h.now.Sub(simEpoch).Seconds()}, args...)...)
 	}
 }
 
 func (h *harness) tick() {
-	pace := time.Second
-	h.after(pace, func() {
-		h.step(Tick{})
+	h.after(h.pace, func() {
+		h.watch.tick(h)
+		h.enqueue(Tick{})
 		h.tick()
 	})
 }
@@ -259,19 +282,16 @@ func (h *harness) start() {
 			return
 		}
 	}
-	if h.disk != nil && h.rnd.IntN(5) == 0 {
-		h.payout += "x"
-	}
-	if h.disk != nil && h.rnd.IntN(5) == 0 {
-		h.digest += "x"
-	}
 	set := Settings{
 		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: 168 * time.Hour, Revocable: true,
-		ArtifactURL: "http://scheduler/artifacts/d/lode-executor", ArtifactDigest: h.digest, Upgrade: true,
+		ArtifactURL: "http://scheduler/artifacts/" + h.digest + "/lode-executor", ArtifactDigest: h.digest, Upgrade: h.upgrade,
 		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: h.payout, ReportInterval: 5 * time.Second,
-		ProxyGrace: h.grace, MaxMiners: h.maxMiners,
+		ProxyGrace: h.grace, MaxMiners: h.maxMiners, Proxies: h.proxyN,
 		Secrets: map[string]*message.Credentials{"node:http://node:8332": {User: "rpc", Password: simPassword}},
 		Rand:    rand.New(rand.NewPCG(h.rnd.Uint64(), 2)),
+	}
+	if h.good != h.digest {
+		set.Fallback = Artifact{URL: "http://scheduler/artifacts/" + h.good + "/lode-executor", Digest: h.good}
 	}
 	core, err := New(set, state)
 	if err != nil {
@@ -279,7 +299,8 @@ func (h *harness) start() {
 		return
 	}
 	h.core = core
-	h.session = 0
+	h.session, h.inbox = 0, nil
+	h.watch.started(h)
 	h.subscribeSoon(0)
 }
 
@@ -295,20 +316,21 @@ func (h *harness) subscribeSoon(d time.Duration) {
 		}
 		info := core.FrameworkInfo()
 		h.session = h.master.subscribe(info.GetID().GetValue())
-		h.say("subscribe as %q", info.GetID().GetValue())
+		h.tell("subscribe as %q", info.GetID().GetValue())
 	})
 }
 
-func (h *harness) crash() {
+// crash ends the process; another one is started after a while.
+func (h *harness) crash(down time.Duration) {
 	if h.core == nil {
 		return
 	}
-	h.core = nil
+	h.core, h.inbox = nil, nil
 	h.master.disconnect()
 	h.session = 0
-	h.after(h.between(100*time.Millisecond, 20*time.Second), func() {
+	h.after(down, func() {
 		if h.core == nil {
-			h.say("scheduler starts again")
+			h.tell("scheduler starts again")
 			h.start()
 		}
 	})
@@ -321,38 +343,63 @@ func (h *harness) deliver(session int, e Event) {
 	}
 	if _, lost := e.(Disconnected); lost {
 		h.session = 0
-		h.step(e)
 		h.subscribeSoon(h.between(100*time.Millisecond, 2*time.Second))
-		return
 	}
-	h.step(e)
+	h.enqueue(e)
 }
 
-// step lets the core take in one event and carries out what it asks for.
-func (h *harness) step(e Event) {
+// enqueue queues an event for the scheduler's loop, which takes all at once that
+// came while it wrote to its disk.
+func (h *harness) enqueue(e Event) {
 	if h.core == nil || h.err != nil {
 		return
 	}
-	if u, ok := e.(Update); ok {
-		h.say("update %s %s %s", u.Status.TaskID.Value, u.Status.GetState(), u.Status.GetReason())
+	h.inbox = append(h.inbox, e)
+	if h.slow == 0 {
+		h.work()
+	} else if !h.busy {
+		h.busy = true
+		h.after(h.slow, func() {
+			h.busy = false
+			h.work()
+		})
 	}
-	actions := h.core.Step(h.now, e)
-	h.checkCore()
-	rest := 0
-	var results []Event
-	for i, a := range actions {
-		if h.faulty && h.rnd.IntN(400) == 0 {
-			h.say("scheduler crashes before action %d of %d", i, len(actions))
-			h.crash()
+}
+
+// work lets the core take in what is queued and carries out what it asks for: all
+// blocks, one write of the state, the rest.
+func (h *harness) work() {
+	events := h.inbox
+	h.inbox = nil
+	h.batched = len(events) > 1
+	var actions []Action
+	for _, e := range events {
+		if h.core == nil || h.err != nil {
 			return
 		}
-		if h.err != nil || h.core == nil {
-			return
+		if u, ok := e.(Update); ok && h.log != nil {
+			h.tell("update %s %s %s", u.Status.TaskID.Value, u.Status.GetState(), u.Status.GetReason())
 		}
+		got := h.core.Step(h.now.Add(h.skew), e)
+		h.checkOrder(got)
+		actions = append(actions, got...)
+		h.checkCore(e)
+	}
+	crash := func(where string) bool {
+		if h.faulty && h.rnd.IntN(1500) == 0 {
+			h.tell("scheduler crashes %s", where)
+			h.counts["crash within a step"]++
+			h.crash(h.between(100*time.Millisecond, 20*time.Second))
+			return true
+		}
+		return h.err != nil || h.core == nil
+	}
+	persist := false
+	for _, a := range actions {
 		switch a := a.(type) {
 		case StoreBlock:
-			if rest > 0 {
-				h.fail("a block is stored after other actions")
+			if crash("before a block is stored") {
+				return
 			}
 			result := Stored{Hash: a.Hash}
 			if h.faulty && h.rnd.IntN(4) == 0 {
@@ -360,54 +407,91 @@ func (h *harness) step(e Event) {
 			} else {
 				h.blocks[a.Hash] = bytes.Clone(a.Data)
 			}
-			results = append(results, result)
+			defer h.enqueue(result)
 		case Persist:
-			if rest > 0 {
-				h.fail("the state is stored after other actions")
-			}
-			h.store()
-		case Call:
-			rest++
-			h.perform(a.Call)
-		case DropBlock:
-			rest++
-			delete(h.blocks, a.Hash)
-		case Notice:
-			rest++
-			h.say("%s %v", a.Text, a.Attrs)
-			h.checkPublic("log", fmt.Sprint(a.Text, a.Attrs))
-			if a.Level >= slog.LevelError && !strings.HasPrefix(a.Text, "cannot store a block") {
-				h.fail("error in the log: %s %v", a.Text, a.Attrs)
-			}
-		case Progress:
-			rest++
-		case Stop:
-			h.fail("the core stops: %v", a.Err)
+			persist = true
 		}
 	}
-	for _, result := range results {
-		h.step(result)
+	if persist {
+		if crash("before the state is stored") {
+			return
+		}
+		h.store()
 	}
-	if _, tick := e.(Tick); tick && h.core != nil && h.disk != nil {
+	for i, a := range actions {
+		switch a := a.(type) {
+		case StoreBlock, Persist:
+		case Call:
+			if crash("before a call") {
+				return
+			}
+			if h.log != nil && a.Decline != nil {
+				d := h.core.decisions.newest()[0]
+				h.tell("%s of %s %s: %s, refuse %v", d.OfferID, d.AgentID, d.Outcome, d.Reason.Text, d.Refuse)
+			}
+			h.perform(a)
+		case DropBlock:
+			delete(h.blocks, a.Hash)
+		case Notice:
+			if h.log != nil {
+				h.tell("%s %v", a.Text, a.Attrs)
+			}
+			h.checkPublic("log", a.Text)
+			if a.Level >= slog.LevelError && !strings.HasPrefix(a.Text, "cannot store a block") && !strings.HasPrefix(a.Text, "tasks fail again") {
+				h.fail("error in the log: %s %v", a.Text, a.Attrs)
+			}
+		case Stop:
+			h.fail("the core stops: %v", a.Err)
+		case TaskChanged:
+			if a.Why != "" {
+				h.tell("kill %s: %s", a.Task.ID, a.Why)
+			}
+		case ProxiesChanged:
+			h.tell("miners are told of %v", a.Addresses)
+		}
+		if h.err != nil || h.core == nil {
+			return
+		}
+		_ = i
+	}
+	if h.core != nil && h.disk != nil && h.rnd.IntN(200+len(h.core.tasks)*len(h.core.tasks)/10) == 0 {
 		h.checkDisk()
 	}
 }
 
 // perform sends a call to the master.
-func (h *harness) perform(call *scheduler.Call) {
-	h.checkCall(call)
+func (h *harness) perform(a Call) {
+	call := a.Call
+	h.checkCall(a)
 	session := h.session
+	if int(a.Session) != session {
+		return // as the driver does
+	}
 	if h.chance(h.faults.loseCall) {
-		h.say("%s call is lost, and with it the session", call.Type)
+		h.tell("%s call is lost, and with it the session", call.Type)
+		h.counts["session lost with a call"]++
 		h.session = 0
 		if h.master.session == session {
 			h.master.disconnect()
 		}
-		h.step(Disconnected{"a call failed"})
+		h.inbox = append(h.inbox, Disconnected{"a call failed"})
+		core := h.core
+		h.after(0, func() {
+			if h.core == core && h.core != nil {
+				h.work()
+			}
+		})
 		h.subscribeSoon(h.between(100*time.Millisecond, 2*time.Second))
 		return
 	}
+	switch call.Type {
+	case scheduler.Call_KILL, scheduler.Call_MESSAGE, scheduler.Call_RECONCILE, scheduler.Call_ACKNOWLEDGE, scheduler.Call_SHUTDOWN:
+		if h.chance(h.faults.dropCall) {
+			h.counts["call refused"]++
+			return
+		}
+	}
 	if session != 0 {
-		h.after(3*time.Millisecond, func() { h.master.call(session, call) })
+		h.after(3*time.Millisecond+h.late, func() { h.master.call(session, call) })
 	}
 }

@@ -28,9 +28,13 @@ type State struct {
 	// Epoch numbers proxies and lists of proxies. It only grows.
 	Epoch   uint64    `json:"epoch"`
 	Proxies ProxyList `json:"proxies"`
-	// ProxyLost is when miners lost their proxy; zero: they have one, or there is
-	// nobody to miss it.
-	ProxyLost time.Time `json:"proxy_lost,omitzero"`
+	// Removed says that the master ended the framework.
+	Removed bool `json:"removed,omitempty"`
+	// Begun is set by --new-framework and cleared by a start without it: a flag that
+	// is left in a unit file begins one new framework, not one at every restart.
+	Begun bool `json:"begun,omitempty"`
+	// Bad is the executor binary that turned out not to run.
+	Bad *BadArtifact `json:"bad,omitempty"`
 	// WorkerKey makes the miners' passwords. It is secret.
 	WorkerKey []byte `json:"worker_key"`
 	// FormerKeys are good while miners that have passwords of them run, newest first.
@@ -51,11 +55,21 @@ type State struct {
 	Blocks []*Block         `json:"blocks"` // oldest first
 }
 
-// ProxyList is what miners are told.
+// ProxyList is what miners are told, each in an order of its own.
 type ProxyList struct {
-	Epoch     uint64   `json:"epoch"`
-	Addresses []string `json:"addresses"`
-	Paused    bool     `json:"paused,omitempty"`
+	Epoch uint64 `json:"epoch"`
+	// Addresses of the proxy of the first slot, and of those of the others: what each
+	// is reached by, best first.
+	Addresses []string   `json:"addresses"`
+	More      [][]string `json:"more,omitempty"`
+	Paused    bool       `json:"paused,omitempty"`
+}
+
+// BadArtifact is an executor binary whose tasks failed.
+type BadArtifact struct {
+	Digest string    `json:"digest"`
+	Why    string    `json:"why"`
+	At     time.Time `json:"at"`
 }
 
 // Task is a task that was launched and of whose end nothing is known. Its executor
@@ -78,9 +92,11 @@ type Task struct {
 	// Version of the messages that its executor speaks; 0: 1.
 	Version uint32 `json:"version,omitempty"`
 	// Kill is why the task is to end; "": it is wanted.
-	Kill string `json:"kill,omitempty"`
+	Kill Why `json:"kill,omitempty"`
 
-	// Of proxies:
+	// Of proxies: the place that it fills, and the number that keeps its search space
+	// apart from that of every other proxy that may still run.
+	Slot      int      `json:"slot,omitempty"`
 	Shard     uint32   `json:"shard,omitempty"`
 	Epoch     uint64   `json:"epoch,omitempty"`
 	Ports     []uint64 `json:"ports,omitempty"`     // Stratum, HTTP
@@ -90,6 +106,8 @@ type Task struct {
 
 	// Of miners: the epoch of the key that the password is of.
 	KeyEpoch uint64 `json:"key_epoch,omitempty"`
+
+	run *run
 }
 
 // Block is a block that a proxy found.
@@ -108,7 +126,7 @@ type Block struct {
 	Bits uint32 `json:"bits,omitempty"`
 
 	submissions int
-	submitAt    time.Time
+	submitAt    time.Duration
 	submitting  bool
 	lastError   string
 }
@@ -160,6 +178,9 @@ func (s *State) check() error {
 		if t == nil || t.ID != id || t.AgentID == "" || t.State == "" || (t.Kind != KindProxy && t.Kind != KindMiner) {
 			return fmt.Errorf("task %q is incomplete", id)
 		}
+		if t.Slot < 0 || t.Slot >= mostProxies {
+			return fmt.Errorf("proxy %q is for place %d of %d", id, t.Slot, mostProxies)
+		}
 		if t.Kind == KindProxy && (len(t.Ports) != 2 || len(t.Addresses) == 0) {
 			return fmt.Errorf("proxy %q has no address", id)
 		}
@@ -184,6 +205,6 @@ func (s *State) Forget() *State {
 	n.FrameworkID, n.Tasks = "", make(map[string]*Task)
 	n.Epoch++
 	n.Proxies = ProxyList{Epoch: n.Epoch}
-	n.ProxyLost, n.Retired = time.Time{}, nil
+	n.Removed, n.Retired = false, nil
 	return &n
 }

@@ -1,16 +1,14 @@
 package core
 
 import (
-	"bytes"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
-
-	"lode/scheduler/api"
 )
 
 // States of tasks by the names that Mesos gives them.
@@ -58,58 +56,149 @@ func progress(state string) int {
 	return 0
 }
 
-// launchPatience is how long a launched task may be silent before Mesos is asked
-// what became of it (a launch can vanish without an update), launchLimit how long it
-// may take to run before it is given up.
 const (
+	// launchPatience is how long a launched task may be silent before Mesos is asked
+	// what became of it (a launch can vanish without an update), launchLimit how long
+	// it may take to run before it is given up.
 	launchPatience = 20 * time.Second
 	launchLimit    = 5 * time.Minute
+	// provedAfter is how long a task has to run to count as one that can, if it does
+	// not report.
+	provedAfter = time.Minute
 	// unknownLife is how long a task on an agent that nobody knows is waited for:
 	// after a master failover agents have 10 minutes to return.
 	unknownLife = 15 * time.Minute
+	// awayLife is how long a task that is cut off is remembered by the wall clock,
+	// and at least on our own; what was to end anyway is forgotten after awayLeast.
+	awayLife  = 14 * 24 * time.Hour
+	awayLeast = time.Hour
 	// fetchPause is the time between two complaints that agents cannot fetch the executor.
 	fetchPause = time.Minute
-	// silenceLimit is after how long without any word a proxy is replaced.
-	silenceLimit = time.Minute
 )
 
-// run is what is known of a task only as long as this process lives.
+// run is what is known of a task only as long as this process lives. Times are on the
+// core's clock.
 type run struct {
-	message string // of its latest status
+	index   int // in Core.tasks; -1: the task is over
+	agent   *agent
+	since   time.Duration // when its state was entered; 0 after a restart
+	heard   time.Duration // when Mesos last spoke of it
+	message string        // of its latest status
 
-	killAt       time.Time // next KILL
-	killAttempts int
-	askedAt      time.Time // last explicit reconciliation by the watchdog
+	proved  bool // it does its work, or at least lives on
+	fresh   bool // it was launched by this process
+	killing *killing
+	asked   question
 
-	digest     string
-	reportAt   time.Time
-	sequence   uint64
-	report     *api.Task // what the report said
-	ready      bool      // of proxies
-	toldError  string    // of proxies: why there is no work, as last told
-	knownEpoch uint64    // of miners: newest proxy list that they have
-	listAt     time.Time // last proxy list sent
-	listSends  int
-	secretsAt  time.Time
-
-	secretsEpoch uint64 // of proxies: newest secrets that they have
-	peer         *peer  // nil: not needed yet
+	digest   string
+	report   *Report
+	reportAt time.Duration // never: none
+	// reportRound is the subscription that it came on: on the one before, it may have
+	// been true.
+	reportRound int
+	sequence    uint64
+	ready       bool          // of proxies
+	unready     time.Duration // of proxies: since when they report no work
+	served      bool          // of proxies: it once did
+	listed      bool          // of proxies: miners are told of it
+	given       bool          // of proxies: given up, as nobody hears of them
+	toldError   string        // of proxies: why there is no work, as last told
+	secretsAt   time.Duration // of proxies: when they may ask for secrets again
+	// secretsEpoch is that of the newest secrets that a proxy has.
+	secretsEpoch uint64
+	peer         *peer         // nil: not needed yet
+	knownEpoch   uint64        // of miners: newest proxy list that they have
+	listAt       time.Duration // last proxy list sent
+	listSends    int
+	listQueued   bool
 }
 
-// endedTask is remembered for status.
-type endedTask api.Ended
+// tally sums up the tasks.
+type tally struct {
+	miners int // that are wanted
+	live   int // of these, not away
+	flight int // of these, launched and not heard of as running
+	good   int // agents that run some
+}
+
+// count enters a task into the sums (n = 1) or takes it out (n = -1). Whoever changes
+// what it looks at takes the task out before and enters it after.
+func (c *Core) count(t *Task, n int) {
+	if t.Kind == KindMiner && t.Kill == "" {
+		c.sums.miners += n
+		if !away(t.State) {
+			c.sums.live += n
+			if progress(t.State) < progress(stateRunning) {
+				c.sums.flight += n
+			}
+		}
+	}
+	if a := t.run.agent; t.State == stateRunning && t.Kill == "" && t.Kind == KindMiner {
+		if a.mining += n; a.mining == max(0, n) {
+			c.sums.good += n
+		}
+	}
+}
+
+// adopt gives a task of the state its place in the indexes.
+func (c *Core) adopt(t *Task) {
+	a := c.agent(t.AgentID, t.Hostname)
+	t.run = &run{index: len(c.tasks), agent: a, heard: c.clock, since: c.clock, reportAt: never, unready: never}
+	c.tasks = append(c.tasks, t)
+	a.tasks = append(a.tasks, t)
+	c.count(t, 1)
+	switch {
+	case away(t.State):
+		c.watchAway(t)
+	case progress(t.State) < progress(stateRunning):
+		c.watchLaunch(t)
+	}
+	if t.Kill != "" {
+		c.startKill(t)
+	}
+}
+
+// remove forgets a task.
+func (c *Core) remove(t *Task) {
+	r := t.run
+	c.retire(t)
+	c.count(t, -1)
+	c.heard(t)
+	c.endKill(r.killing)
+	last := c.tasks[len(c.tasks)-1]
+	c.tasks[r.index] = last
+	last.run.index = r.index
+	c.tasks[len(c.tasks)-1] = nil
+	c.tasks = c.tasks[:len(c.tasks)-1]
+	r.index = -1
+	r.agent.tasks = slices.DeleteFunc(r.agent.tasks, func(x *Task) bool { return x == t })
+	delete(c.state.Tasks, t.ID)
+	c.changed(t)
+	if t.Kind == KindProxy {
+		c.leaveSlot(t)
+	}
+}
+
+// changed notes that a task is not as it was: it must be stored before anything
+// follows from it.
+func (c *Core) changed(t *Task) {
+	c.dirty = true
+	c.touched.task(t.ID)
+}
 
 // update takes in the status of a task. Every status with a uuid is acknowledged,
 // whether it says anything new or not; Step puts what changed on disk before.
 func (c *Core) update(s mesos.TaskStatus) {
 	c.counters.Updates++
-	state := s.GetState().String()
+	c.takeStatus(&s)
 	if len(s.UUID) > 0 && s.AgentID != nil {
-		defer func() {
-			c.counters.Acknowledged++
-			c.call(calls.Acknowledge(s.AgentID.Value, s.TaskID.Value, s.UUID))
-		}()
+		c.counters.Acknowledged++
+		c.call(calls.Acknowledge(s.AgentID.Value, s.TaskID.Value, s.UUID))
 	}
+}
+
+func (c *Core) takeStatus(s *mesos.TaskStatus) {
+	state := s.GetState().String()
 	t := c.state.Tasks[s.TaskID.Value]
 	if t == nil {
 		c.updateOrphan(s, state)
@@ -121,16 +210,18 @@ func (c *Core) update(s mesos.TaskStatus) {
 			"task", t.ID, "agent", s.AgentID.Value, "expected", t.AgentID)
 		return
 	}
-	c.recon.heard(t.ID)
-	r := c.runs[t.ID]
-	r.message = s.GetMessage()
+	c.heard(t)
+	r := t.run
+	r.message = limit(s.GetMessage(), 300)
 	switch {
 	case terminal(state):
-		c.end(t, state, &s)
+		c.end(t, state, s)
 	case away(state):
 		if t.State != state {
 			c.setState(t, state)
-			r.report, r.ready = nil, false
+			r.ready = false
+			c.pauseKill(r.killing)
+			c.watchAway(t)
 		}
 	case away(t.State):
 		c.setState(t, state)
@@ -145,29 +236,63 @@ func (c *Core) update(s mesos.TaskStatus) {
 }
 
 func (c *Core) setState(t *Task, state string) {
-	if away(t.State) != away(state) {
-		c.changed()
+	c.count(t, -1)
+	t.State, t.Since, t.run.since = state, c.now, c.clock
+	c.count(t, 1)
+	c.changed(t)
+	if t.Kind == KindProxy {
+		c.slotOf(t).stale = true
 	}
-	t.State, t.Since = state, c.now
-	c.dirty = true
-	c.touched.task(t.ID)
-	c.tell(Progress{Type: "task", Task: c.taskStatus(t)})
+	c.tell(TaskChanged{Task: c.view(t)})
 }
 
-// ran notes that a launch went well.
+// ran notes that a launched task came to run.
 func (c *Core) ran(t *Task) {
-	k := c.kinds[t.Kind]
-	k.failures, k.until = 0, time.Time{}
-	c.counters.LaunchToRunning = append(c.counters.LaunchToRunning, c.now.Sub(t.LaunchedAt))
+	c.pace.ran()
+	if t.run.fresh {
+		c.tell(Ran{Kind: t.Kind, Took: c.now.Sub(t.LaunchedAt)})
+	}
+	if t.Kind == KindMiner && t.run.fresh {
+		c.wantList(t)
+	}
+	c.after(provedAfter, func() {
+		if t.State == stateRunning {
+			c.prove(t)
+		}
+	})
+}
+
+// prove notes that a task does what it was launched for.
+func (c *Core) prove(t *Task) {
+	r := t.run
+	if r.proved || r.index < 0 || t.State != stateRunning {
+		return
+	}
+	r.proved = true
+	if t.Kind == KindProxy {
+		c.proxies.reset()
+	}
+	if r.fresh {
+		c.causes.succeeded(c, t)
+		c.rolloutProved(t)
+	}
 }
 
 // returned handles a task whose agent came back. What was replaced meanwhile, or is
 // one too many, is killed; a miner on its own agent's cpus is as good as ever.
 func (c *Core) returned(t *Task) {
-	r := c.runs[t.ID]
-	r.killAt, r.killAttempts = time.Time{}, 0
-	if t.Kill == "" && t.Kind == KindMiner && c.maxMiners() >= 0 && c.liveMiners() > c.maxMiners() {
-		c.kill(t, "it was replaced while its agent was away")
+	c.resumeKill(t.run.killing)
+	if t.Kill == "" && t.Kind == KindMiner {
+		if most := c.maxMiners(); most >= 0 && c.sums.live > most {
+			c.kill(t, WhySurplus)
+			return
+		}
+		if t.run.knownEpoch > 0 {
+			c.wantList(t)
+		}
+	}
+	if progress(t.State) < progress(stateRunning) {
+		c.watchLaunch(t)
 	}
 }
 
@@ -177,203 +302,134 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 	if s.Reason != nil {
 		reason = s.Reason.String()
 	}
-	e := api.Ended{
-		ID: t.ID, Kind: t.Kind, State: state, Reason: reason, Message: s.GetMessage(),
+	e := Ended{
+		ID: t.ID, Kind: t.Kind, State: state, Reason: reason, Message: limit(s.GetMessage(), 500),
 		AgentID: t.AgentID, Hostname: t.Hostname, At: c.now, Wanted: t.Kill != "",
 	}
-	c.remove(t)
-	c.ended.add(endedTask(e))
-	c.counters.Ended[state]++
-	c.tell(Progress{Type: "ended", Ended: &e})
+	b := judgeEnd(state, s)
 	if t.Kill == "" {
-		b := judgeEnd(state, s)
-		c.blameEnd(t, b)
+		e.Cause = c.blameEnd(t, b, s)
 		if b == blameTask || b == blameRequest {
 			c.failedAlike(t, s)
 		}
 		c.explainFetch(t, s)
 	}
+	c.remove(t)
+	c.ended.add(e)
+	c.counters.Ended[state]++
+	c.tell(TaskEnded{e})
 }
 
 // explainFetch tells an operator what most likely is wrong when an agent could not
 // fetch the executor. Mesos says so in the text of a status alone.
 func (c *Core) explainFetch(t *Task, s *mesos.TaskStatus) {
-	if s.GetReason() != mesos.REASON_CONTAINER_LAUNCH_FAILED || !strings.Contains(s.GetMessage(), "fetch") ||
-		!c.fetchTold.IsZero() && c.now.Sub(c.fetchTold) < fetchPause {
+	if !fetchFailed(s) || c.clock-c.fetchTold < fetchPause {
 		return
 	}
-	c.fetchTold = c.now
+	c.fetchTold = c.clock
 	c.notice(slog.LevelWarn, "an agent cannot fetch the executor: it must reach this address, see --artifact-advertise",
-		"agent", t.Hostname, "executor", c.set.ArtifactURL)
+		"agent", t.Hostname, "executor", c.artifact().URL)
 }
 
-func (c *Core) remove(t *Task) {
-	c.retire(t)
-	delete(c.state.Tasks, t.ID)
-	c.touched.task(t.ID)
-	delete(c.runs, t.ID)
-	c.recon.heard(t.ID)
-	c.changed()
-}
-
-// orphan is a task that Mesos has and we do not know: it is killed. That is safe
-// because a Core never works without its complete state.
-type orphan struct {
-	agentID, executorID string
-	at                  time.Time
-	attempts            int
-}
-
-const mostOrphans = 10000
-
-func (c *Core) updateOrphan(s mesos.TaskStatus, state string) {
-	id := s.TaskID.Value
-	if terminal(state) || away(state) {
-		delete(c.orphans, id)
-		return
-	}
-	if s.AgentID == nil || len(c.orphans) >= mostOrphans || c.orphans[id] != nil {
-		return
-	}
-	c.counters.Orphans++
-	o := &orphan{agentID: s.AgentID.Value, executorID: id}
-	if s.ExecutorID != nil {
-		o.executorID = s.ExecutorID.Value
-	}
-	c.orphans[id] = o
-	c.notice(slog.LevelWarn, "killing a task that is not in the state", "task", id, "state", state, "agent", o.agentID)
+func fetchFailed(s *mesos.TaskStatus) bool {
+	return s.GetReason() == mesos.REASON_CONTAINER_LAUNCH_FAILED && strings.Contains(s.GetMessage(), "fetch")
 }
 
 // failure is a hint that something is wrong with an agent or an executor. It is not
 // reliable and says nothing final: Mesos is asked about the tasks.
 func (c *Core) failure(e Failure) {
-	for _, id := range c.taskIDs() {
-		t := c.state.Tasks[id]
-		if t.AgentID == e.AgentID && (e.ExecutorID == "" || e.ExecutorID == id) {
-			// Its update is usually just behind.
-			c.recon.ask(id, c.now.Add(3*time.Second))
-		}
-	}
-}
-
-// watchLaunches asks about launches that nothing was heard of, gives up those that
-// take too long, and forgets tasks whose agents are gone for good.
-func (c *Core) watchLaunches() {
-	for _, id := range c.taskIDs() {
-		t, r := c.state.Tasks[id], c.runs[id]
-		age := c.now.Sub(t.Since)
-		switch {
-		case t.Kind == KindProxy && t.Kill == "" && t.State == stateRunning && c.silent(id):
-			c.kill(t, "neither it nor Mesos has told of it for "+silenceLimit.String())
-		case t.State == stateUnknown && age > unknownLife:
-			unknown := mesos.TASK_UNKNOWN
-			c.end(t, stateLost, &mesos.TaskStatus{State: &unknown})
-		case progress(t.State) < progress(stateRunning) && !away(t.State):
-			if age > launchLimit && t.Kill == "" {
-				c.kill(t, "it did not come to run in "+launchLimit.String())
-			} else if age > launchPatience && c.now.Sub(r.askedAt) > launchPatience {
-				r.askedAt = c.now
-				c.recon.ask(id, c.now)
-			}
-		}
-	}
-}
-
-// silent says that nothing is known of a running task any more: Mesos does not
-// answer for it, as a new master does for agents that do not come back to it (for 10
-// minutes, by default), and its own reports do not arrive either.
-func (c *Core) silent(id string) bool {
-	q := c.recon.pending[id]
-	return q != nil && q.attempts > 1 && c.settled() && c.now.Sub(c.recon.started) > silenceLimit &&
-		c.now.Sub(q.since) > silenceLimit && c.now.Sub(c.runs[id].reportAt) > silenceLimit
-}
-
-// forget drops what is of no use any more from memory.
-func (c *Core) forget() {
-	for id, a := range c.agents {
-		if c.now.Sub(a.seen) > time.Hour && c.now.After(a.until) {
-			delete(c.agents, id)
-		}
-	}
-	for k, b := range c.blocks {
-		if c.now.Sub(b.at) > assemblyLife {
-			delete(c.blocks, k)
-		}
-	}
-}
-
-// tally sums up the tasks. It is made anew after tasks changed, because most events
-// change none and there may be thousands.
-type tally struct {
-	proxy    *Task    // the one that is wanted, whatever its state; nil: there is none
-	miners   int      // that are wanted
-	live     int      // of these, not away
-	unwanted []string // ids of tasks that are to end, sorted
-}
-
-func (c *Core) tally() *tally {
-	if c.sums != nil {
-		return c.sums
-	}
-	s := new(tally)
-	for _, t := range c.state.Tasks {
-		s.add(t)
-	}
-	slices.Sort(s.unwanted)
-	c.sums = s
-	return s
-}
-
-func (s *tally) add(t *Task) {
-	switch {
-	case t.Kill != "":
-		s.unwanted = append(s.unwanted, t.ID)
-	case t.Kind == KindMiner:
-		s.miners++
-		if !away(t.State) {
-			s.live++
-		}
-	case s.proxy == nil || t.Epoch > s.proxy.Epoch:
-		s.proxy = t
-	}
-}
-
-// changed notes that tasks are not as they were: they must be stored before anything
-// follows from it.
-func (c *Core) changed() { c.dirty, c.sums = true, nil }
-
-func (c *Core) liveMiners() int { return c.tally().live }
-
-func reversed(hash []byte) []byte {
-	b := bytes.Clone(hash)
-	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
-		b[i], b[j] = b[j], b[i]
-	}
-	return b
-}
-
-// ring keeps the newest entries.
-type ring[T any] struct {
-	entries []T
-	next    int
-}
-
-func newRing[T any](size int) ring[T] { return ring[T]{entries: make([]T, 0, size)} }
-
-func (r *ring[T]) add(v T) {
-	if len(r.entries) < cap(r.entries) {
-		r.entries = append(r.entries, v)
+	a := c.agents[e.AgentID]
+	if a == nil {
 		return
 	}
-	r.entries[r.next] = v
-	r.next = (r.next + 1) % len(r.entries)
+	for _, t := range a.tasks {
+		if e.ExecutorID == "" || e.ExecutorID == t.ID {
+			// Its update is usually just behind.
+			c.ask(t, 3*time.Second)
+		}
+	}
 }
 
-// newest returns the entries, newest first.
-func (r *ring[T]) newest() []T {
-	out := make([]T, 0, len(r.entries))
-	for i := range r.entries {
-		out = append(out, r.entries[(r.next+len(r.entries)-1-i)%len(r.entries)])
-	}
-	return out
+// watchLaunch asks about a launch that nothing was heard of, and gives it up when it
+// takes too long.
+func (c *Core) watchLaunch(t *Task) {
+	c.after(launchPatience, func() {
+		r := t.run
+		if r.index < 0 || t.Kill != "" || away(t.State) || progress(t.State) >= progress(stateRunning) {
+			return
+		}
+		if c.clock-r.since >= launchLimit {
+			c.rolloutFailed(t, string(WhyLaunch))
+			c.kill(t, WhyLaunch)
+			return
+		}
+		c.ask(t, 0)
+		c.watchLaunch(t)
+	})
 }
+
+// watchAway forgets a task that does not come back: for Mesos its agent may be cut
+// off for ever. If it does after all, it is killed as one that is not in the state.
+func (c *Core) watchAway(t *Task) {
+	since, pause := t.run.since, awayLeast
+	if t.State == stateUnknown {
+		pause = unknownLife
+	}
+	c.after(pause, func() {
+		r := t.run
+		if r.index < 0 || r.since != since || !away(t.State) {
+			return
+		}
+		if t.State != stateUnknown && t.Kill == "" && c.now.Sub(t.Since) < awayLife {
+			c.watchAway(t)
+			return
+		}
+		lost := mesos.TASK_UNREACHABLE
+		c.end(t, stateLost, &mesos.TaskStatus{State: &lost})
+	})
+}
+
+// sweepRounds is how many ticks it takes to look at every task once.
+const sweepRounds = 600
+
+// sweep asks about tasks that Mesos has not spoken of for long, a few at a time.
+func (c *Core) sweep() {
+	if !c.settled() {
+		return
+	}
+	for range len(c.tasks)/sweepRounds + 1 {
+		if len(c.tasks) == 0 {
+			return
+		}
+		c.swept = (c.swept + 1) % len(c.tasks)
+		t := c.tasks[c.swept]
+		if c.clock-t.run.heard > reconcilePeriod {
+			c.ask(t, 0)
+		}
+		if c.hangs(t) {
+			c.kill(t, WhySilent)
+			return
+		}
+	}
+}
+
+// silentLife is how long a miner may run without a word.
+const silentLife = 10 * time.Minute
+
+// hangs says that a miner runs, by what Mesos says, and has not spoken for long,
+// while others do: its process was stopped, or does not work.
+func (c *Core) hangs(t *Task) bool {
+	r := t.run
+	if t.Kind != KindMiner || t.State != stateRunning || t.Kill != "" || c.best() != healthServing {
+		return false
+	}
+	spoke := max(r.since, c.recon.started)
+	if r.reportAt != never {
+		spoke = max(spoke, r.reportAt)
+	}
+	return c.clock-spoke > silentLife
+}
+
+// sortedKeysOf puts what is in no order into one, so that a history depends on nothing
+// but its events.
+func sortedKeysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -76,7 +76,7 @@ func TestEndsAndWhatTheyCost(t *testing.T) {
 		{"crashed", mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED, true, true},
 		{"fetch failed", mesos.TASK_FAILED, mesos.REASON_CONTAINER_LAUNCH_FAILED, true, true},
 		{"out of memory", mesos.TASK_FAILED, mesos.REASON_CONTAINER_LIMITATION_MEMORY, true, true},
-		{"not authorised", mesos.TASK_ERROR, mesos.REASON_TASK_UNAUTHORIZED, true, false},
+		{"not authorised", mesos.TASK_ERROR, mesos.REASON_TASK_UNAUTHORIZED, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newScript(t)
@@ -90,13 +90,13 @@ func TestEndsAndWhatTheyCost(t *testing.T) {
 				t.Errorf("first action is %T", s.actions[0])
 			}
 			a := s.c.agents["S1"]
-			if got := a.failures.count(s.now) > 0; got != test.blamed {
-				t.Errorf("failures %v", a.failures.count(s.now))
+			if got := a.failures.count(s.c.clock) > 0; got != test.blamed {
+				t.Errorf("failures %v", a.failures.count(s.c.clock))
 			}
-			if got := a.wait(s.now) > 0; got != test.waits {
-				t.Errorf("the agent is left alone for %v", a.wait(s.now))
+			if got := a.until > s.c.clock; got != test.waits {
+				t.Errorf("the agent is left alone for %v", a.until-s.c.clock)
 			}
-			e := s.c.Status(s.now).Ended[0]
+			e := s.c.Snapshot(s.now).Ended[0]
 			if e.ID != m || e.State != test.state.String() || e.Reason != test.reason.String() || e.Wanted {
 				t.Errorf("%+v", e)
 			}
@@ -110,10 +110,10 @@ func TestBackoffGrowsAndDecays(t *testing.T) {
 	a := s.c.agent("S1", "")
 	var waits []time.Duration
 	for range 6 {
-		s.c.now = s.now
-		s.c.blameEnd(&Task{Kind: KindMiner, AgentID: "S1"}, blameTask)
-		waits = append(waits, a.wait(s.now))
-		s.now = a.until
+		m := &Task{Kind: KindMiner, AgentID: "S1", run: &run{agent: a}}
+		s.c.blameEnd(m, blameTask, &mesos.TaskStatus{})
+		waits = append(waits, a.until-s.c.clock)
+		s.c.clock = a.until
 	}
 	for i := 1; i < len(waits); i++ {
 		if float64(waits[i]) < 1.1*float64(waits[i-1]) {
@@ -121,16 +121,61 @@ func TestBackoffGrowsAndDecays(t *testing.T) {
 			break
 		}
 	}
-	if got := a.failures.count(s.now.Add(time.Hour)); got > 0.01 {
+	if got := a.failures.count(s.c.clock + time.Hour); got > 0.01 {
 		t.Errorf("%v failures after an hour", got)
 	}
-	if s.c.kinds[KindMiner].wait(s.c.now) == 0 {
-		t.Error("miners are launched as fast as ever")
-	}
-	m := s.launchOneAfterBackoff("S2")
-	s.update(m, mesos.TASK_RUNNING)
-	if k := s.c.kinds[KindMiner]; k.failures != 0 || k.wait(s.now) != 0 {
-		t.Errorf("a miner runs, and still %+v", k)
+}
+
+// One cause on most agents holds all of them back, and says what it is; the same on
+// one agent holds back nobody else.
+func TestOneCauseOnMostAgents(t *testing.T) {
+	const text = "Failed to get user information for 'nobody2'"
+	for _, test := range []struct {
+		name        string
+		good, bad   int
+		most, least int // launches in 40 s
+	}{
+		{"of a new cluster", 0, 12, paceFirst + 6, 5},
+		{"of few among many", 12, 3, 24, 6},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			var good []string
+			for i := range test.good {
+				good = append(good, fmt.Sprintf("G%d", i))
+			}
+			s.mining(good...)
+			launches, notices := 0, 0
+			for range 40 {
+				for i := range test.bad {
+					s.offer(fmt.Sprintf("B%d", i))
+					for _, info := range s.launched() {
+						launches++
+						s.fail(info.TaskID.Value, text)
+						for _, a := range s.actions {
+							if n, ok := a.(Notice); ok && strings.Contains(fmt.Sprint(n.Attrs), text) {
+								notices++
+							}
+						}
+					}
+				}
+				s.pass(time.Second)
+			}
+			if launches > test.most || launches < test.least {
+				t.Errorf("%d launches in 40 s on %d agents that cannot", launches, test.bad)
+			}
+			snapshot := s.c.Snapshot(s.now)
+			all := len(snapshot.Problems) > 0 && snapshot.Problems[0].Kind == KindMiner
+			if held := test.good == 0; all != held || (notices > 0) != held {
+				t.Errorf("%d notices, problems %+v", notices, snapshot.Problems)
+			}
+			if e := snapshot.Ended[0]; e.Cause != "the agent does not know the user" {
+				t.Errorf("cause %q", e.Cause)
+			}
+			if why := snapshot.Need.Text; test.good == 0 && !strings.Contains(why, "does not know the user") {
+				t.Errorf("the status says %q", why)
+			}
+		})
 	}
 }
 
@@ -220,7 +265,7 @@ func TestHopelessLoop(t *testing.T) {
 			TaskID: mesos.TaskID{Value: p}, State: taskState(mesos.TASK_FAILED), AgentID: &mesos.AgentID{Value: "S0"}, Message: &text,
 		}})
 		for _, a := range s.actions {
-			if p, ok := a.(Progress); ok && p.Type == "hopeless" {
+			if _, ok := a.(Hopeless); ok {
 				hopeless++
 			}
 		}
@@ -230,14 +275,14 @@ func TestHopelessLoop(t *testing.T) {
 	for i := range hopelessAfter - 1 {
 		told += fail(fmt.Sprintf("listen tcp :310%02d: permission denied", i))
 	}
-	if told != 0 || len(s.c.Status(s.now).Problems) != 0 {
+	if told != 0 || len(s.c.Snapshot(s.now).Problems) != 0 {
 		t.Fatal("told too early")
 	}
 	told += fail("something else") // begins anew
 	for i := range hopelessAfter + 2 {
 		told += fail(fmt.Sprintf("listen tcp :310%02d: permission denied", i))
 	}
-	problems := s.c.Status(s.now).Problems
+	problems := s.c.Snapshot(s.now).Problems
 	if told != 1 || len(problems) != 1 || problems[0].Kind != "proxy" || !strings.Contains(problems[0].Text, "permission denied") {
 		t.Fatalf("told %d times; problems %v", told, problems)
 	}
@@ -245,7 +290,7 @@ func TestHopelessLoop(t *testing.T) {
 	p := s.launchOne("S0")
 	s.update(p, mesos.TASK_RUNNING)
 	s.proxyReport(p, true)
-	if n := len(s.c.Status(s.now).Problems); n != 0 {
+	if n := len(s.c.Snapshot(s.now).Problems); n != 0 {
 		t.Errorf("%d problems though a proxy works", n)
 	}
 }

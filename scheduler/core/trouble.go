@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"lode/scheduler/api"
 )
 
 // trouble is something that an operator has to look at: it stands on top of the
@@ -38,11 +36,12 @@ func (c *Core) forgetTroubles() {
 	maps.DeleteFunc(c.troubles, func(_ string, t *trouble) bool { return c.now.Sub(t.last) > troubleLife })
 }
 
-func (c *Core) problems() []api.Problem {
-	list := []api.Problem{}
+// Problems are what an operator has to look at.
+func (c *Core) Problems() []Problem {
+	list := []Problem{}
 	for _, kind := range slices.Sorted(maps.Keys(c.troubles)) {
 		t := c.troubles[kind]
-		list = append(list, api.Problem{Kind: kind, Since: t.since, Text: t.text})
+		list = append(list, Problem{Kind: kind, Since: t.since, Text: t.text})
 	}
 	return list
 }

@@ -41,13 +41,13 @@ type peer struct {
 	id, agentID string
 	version     uint32          // of its messages
 	sealer      *message.Sealer // nil: of a version that had no keys
-	welcomed    time.Time
+	welcomed    time.Duration   // nothing is answered before
 }
 
 // complaints are kinds of refused messages, and since when nothing was said of them.
 type complaint struct {
 	count uint64
-	told  time.Time
+	quiet time.Duration // nothing is said of it before
 }
 
 // begin starts a session: what executors sent to a scheduler of before is not taken
@@ -73,7 +73,7 @@ func (s *State) ensureLinkKey() {
 
 // peerOf returns the executor of a task.
 func (c *Core) peerOf(t *Task) *peer {
-	r := c.runs[t.ID]
+	r := t.run
 	if r.peer == nil {
 		r.peer = c.newPeer(t.ID, t.AgentID, t.Version)
 	}
@@ -165,8 +165,8 @@ func (c *Core) open(e Message) (m *message.ToScheduler, p *peer, t *Task) {
 	switch {
 	case errors.Is(err, message.ErrSession):
 		c.refuse("session", slog.LevelDebug, e, err)
-		if c.now.Sub(p.welcomed) >= welcomePause {
-			p.welcomed = c.now
+		if c.up >= p.welcomed {
+			p.welcomed = c.up + welcomePause
 			c.sendTo(p, &message.ToExecutor{Event: &message.ToExecutor_Welcome{Welcome: &message.Welcome{}}})
 		}
 	case errors.Is(err, message.ErrForged):
@@ -209,12 +209,12 @@ func (c *Core) refuse(kind string, level slog.Level, e Message, err error) {
 		c.complaints[kind] = told
 	}
 	told.count++
-	if !told.told.IsZero() && c.now.Sub(told.told) < complaintPause {
+	if c.up < told.quiet {
 		return
 	}
 	c.notice(level, "message in an executor's name refused", "kind", kind,
 		"agent", limit(e.AgentID, 255), "executor", limit(e.ExecutorID, 255), "error", err, "count", told.count)
-	told.told, told.count = c.now, 0
+	told.quiet, told.count = c.up+complaintPause, 0
 }
 
 // sendTo sends a framework message to an executor.
@@ -238,23 +238,22 @@ func (c *Core) sendTo(p *peer, m *message.ToExecutor) {
 	c.call(calls.Message(p.agentID, p.id, b))
 }
 
-// giveSecrets answers a proxy's Hello. They go to the one proxy that is wanted, when
-// it asks, encrypted to the first key that it asked with, and nowhere else.
+// giveSecrets answers a proxy's Hello. They go to proxies that are wanted, when they
+// ask, encrypted to the first key that they asked with, and nowhere else.
 func (c *Core) giveSecrets(t *Task, h *message.Hello, e Message) {
-	r, p := c.runs[t.ID], c.peerOf(t)
+	r, p := t.run, c.peerOf(t)
 	switch {
-	case !h.NeedSecrets, t.Kill != "", c.proxy() != t, !c.connected, c.now.Sub(r.secretsAt) < time.Second:
+	case !h.NeedSecrets, t.Kill != "", !c.connected, c.up < r.secretsAt:
 		return
 	case p.sealer == nil:
-		c.kill(t, "its executor is of a version that secrets are not given to any more")
+		c.kill(t, WhyVersion)
 		return
 	case h.ExecutorDigest != t.Digest:
 		c.refuse("digest", slog.LevelWarn, e, fmt.Errorf("it asks for secrets as binary %.64q, launched was %s", h.ExecutorDigest, t.Digest))
 		return
 	case len(t.Key) == 0 && len(h.PublicKey) > 0:
 		t.Key = slices.Clone(h.PublicKey[:min(len(h.PublicKey), 64)])
-		c.touched.task(t.ID)
-		c.dirty = true
+		c.changed(t)
 	case len(h.PublicKey) == 0, !slices.Equal(t.Key, h.PublicKey):
 		c.refuse("key", slog.LevelError, e, errors.New("secrets were asked for with a second key: the key of this launch is in other hands"))
 		return
@@ -263,7 +262,6 @@ func (c *Core) giveSecrets(t *Task, h *message.Hello, e Message) {
 }
 
 func (c *Core) sendSecrets(t *Task) {
-	r := c.runs[t.ID]
 	sealed, err := message.SealSecrets(t.Key, t.ID, &message.Secrets{
 		Upstreams: c.set.Secrets, WorkerKey: c.state.WorkerKey, FormerKeys: c.state.FormerKeys, Epoch: c.state.KeyEpoch + 1,
 	})
@@ -271,26 +269,35 @@ func (c *Core) sendSecrets(t *Task) {
 		c.notice(slog.LevelWarn, "cannot encrypt secrets", "task", t.ID, "error", err)
 		return
 	}
-	r.secretsAt = c.now
+	t.run.secretsAt = c.up + time.Second
 	c.sendTo(c.peerOf(t), &message.ToExecutor{Event: &message.ToExecutor_SealedSecrets{SealedSecrets: sealed}})
 	sum := sha256.Sum256(t.Key)
-	c.tell(Progress{
-		Type: "secrets", Task: c.taskStatus(t),
-		Message: fmt.Sprintf("secrets of epoch %d given to key %x", c.state.KeyEpoch+1, sum[:8]),
-	})
+	c.tell(SecretsGiven{Task: c.view(t), What: fmt.Sprintf("secrets of epoch %d given to key %x", c.state.KeyEpoch+1, sum[:8])})
 }
 
-// renewSecrets brings a running proxy the keys of now, until it says that it has
+// renewSecrets brings running proxies the keys of now, until they say that they have
 // them.
 func (c *Core) renewSecrets() {
-	t := c.proxy()
-	if t == nil || t.State != stateRunning || len(t.Key) == 0 {
-		return
-	}
-	if r := c.runs[t.ID]; r.report != nil && r.secretsEpoch > 0 && r.secretsEpoch < c.state.KeyEpoch+1 && c.now.Sub(r.secretsAt) >= listFirst {
-		c.sendSecrets(t)
+	for _, t := range c.proxyTasks() {
+		r := t.run
+		if t.State == stateRunning && len(t.Key) > 0 && r.report != nil && r.secretsEpoch > 0 &&
+			r.secretsEpoch < c.state.KeyEpoch+1 && c.up >= r.secretsAt+listFirst-time.Second {
+			c.sendSecrets(t)
+		}
 	}
 	c.retireKeys()
+}
+
+// proxyTasks are the proxies that are wanted.
+func (c *Core) proxyTasks() (all []*Task) {
+	for _, s := range c.slots {
+		for _, t := range []*Task{s.active, s.next} {
+			if t != nil {
+				all = append(all, t)
+			}
+		}
+	}
+	return all
 }
 
 // RotateKeys makes Key the key of new miners' passwords. The former one goes on being
@@ -312,8 +319,8 @@ func (c *Core) rotateKeys(e RotateKeys) {
 	s := c.state
 	if e.Revoke {
 		s.FormerKeys = nil
-		if p := c.proxy(); p != nil {
-			c.kill(p, "the key of the miners' passwords was revoked")
+		for _, p := range c.proxyTasks() {
+			c.kill(p, WhyRevoked)
 		}
 	} else {
 		s.FormerKeys = append([][]byte{s.WorkerKey}, s.FormerKeys...)
@@ -323,9 +330,13 @@ func (c *Core) rotateKeys(e RotateKeys) {
 	s.KeyEpoch++
 	c.dirty = true
 	c.notice(slog.LevelInfo, "the key of the miners' passwords is rotated", "epoch", s.KeyEpoch+1, "revoked", e.Revoke)
-	if t := c.proxy(); t != nil && len(t.Key) > 0 && c.connected {
-		c.sendSecrets(t)
+	for _, t := range c.proxyTasks() {
+		if len(t.Key) > 0 && c.connected {
+			c.sendSecrets(t)
+		}
 	}
+	c.rollout.old = nil
+	c.beginRollout()
 }
 
 // retireKeys ends the validity of former keys that no miner has a password of.
@@ -333,17 +344,17 @@ func (c *Core) retireKeys() {
 	if len(c.state.FormerKeys) == 0 || !c.settled() {
 		return
 	}
-	for _, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch {
 			return
 		}
 	}
 	c.state.FormerKeys = nil
 	c.state.KeyEpoch++ // another set of keys, though the newest is the same
-	for id, t := range c.state.Tasks {
+	for _, t := range c.tasks {
 		if t.Kind == KindMiner {
 			t.KeyEpoch = c.state.KeyEpoch
-			c.touched.task(id)
+			c.changed(t)
 		}
 	}
 	c.dirty = true

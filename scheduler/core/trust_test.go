@@ -217,15 +217,17 @@ func TestExecutorsOfVersion1(t *testing.T) {
 	proxy, miners := s.mining("S1")
 	for _, task := range s.c.state.Tasks {
 		task.Version = 0 // as a state of before has it
-		s.c.runs[task.ID].peer = nil
+		task.run.peer = nil
 	}
 	miner := miners[0]
 	report := &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
 		Sequence: 9, Detail: &message.Report_Miner{Miner: &message.MinerReport{Hashrate: 77}},
 	}}}
 	s.step(Message{AgentID: "S1", ExecutorID: miner, Data: plain(t, miner, 1, report)})
-	if got := s.c.Status(s.now); got.Hashrate != 77 || got.Tasks[1].Verified {
-		t.Errorf("hashrate %g, verified %v", got.Hashrate, got.Tasks[1].Verified)
+	for _, v := range s.c.Snapshot(s.now).Tasks {
+		if v.ID == miner && (v.Report.Hashrate != 77 || v.Verified) {
+			t.Errorf("hashrate %g, verified %v", v.Report.Hashrate, v.Verified)
+		}
 	}
 	s.update(proxy, mesos.TASK_FAILED) // the list changes
 	sent := s.calls(scheduler.Call_MESSAGE)
@@ -237,7 +239,7 @@ func TestExecutorsOfVersion1(t *testing.T) {
 	}
 	s = newScript(t)
 	proxy, _ = s.mining()
-	s.c.state.Tasks[proxy].Version, s.c.runs[proxy].peer = 1, nil
+	s.c.state.Tasks[proxy].Version, s.c.state.Tasks[proxy].run.peer = 1, nil
 	s.now = s.now.Add(time.Minute)
 	s.step(Message{AgentID: "S0", ExecutorID: proxy, Data: plain(t, proxy, 1, s.helloMessage())})
 	if len(s.calls(scheduler.Call_MESSAGE)) != 0 || len(s.calls(scheduler.Call_KILL)) != 1 {
@@ -392,13 +394,13 @@ func TestBlockOnAFullDisk(t *testing.T) {
 		if len(s.calls(scheduler.Call_MESSAGE)) != 0 || count[Stop](s) != 0 {
 			t.Fatalf("%v", s.actions)
 		}
-		if p := s.c.Status(s.now).Problems; len(p) != 1 || !strings.Contains(p[0].Text, "no space left") {
+		if p := s.c.Snapshot(s.now).Problems; len(p) != 1 || !strings.Contains(p[0].Text, "no space left") {
 			t.Errorf("problems %v", p)
 		}
 	}
 	s.say(proxy, blockMessage(block))
 	s.step(Stored{Hash: hash})
-	if len(s.calls(scheduler.Call_MESSAGE)) != 1 || len(s.c.Status(s.now).Problems) != 0 {
+	if len(s.calls(scheduler.Call_MESSAGE)) != 1 || len(s.c.Snapshot(s.now).Problems) != 0 {
 		t.Errorf("after there is room: %v", s.actions)
 	}
 }
@@ -415,7 +417,7 @@ func TestInvalidBlockIsDropped(t *testing.T) {
 	if count[DropBlock](s) != 1 {
 		t.Errorf("%v", s.actions)
 	}
-	if b := s.c.Status(s.now).Blocks[0]; b.State != "orphaned" || b.Stored || b.Error != "bad-cb-amount" {
+	if b := s.c.Snapshot(s.now).Blocks[0]; b.State != "orphaned" || b.Stored || b.Error != "bad-cb-amount" {
 		t.Errorf("%+v", b)
 	}
 }
@@ -449,7 +451,7 @@ func TestRotationOfTheWorkerKey(t *testing.T) {
 	report(2)
 	// Miners are replaced one after the other; then the former key is void.
 	for range 2 {
-		s.pass(2 * time.Second)
+		s.pass(5 * time.Second) // until the one before has reported
 		var killed string
 		for _, id := range miners {
 			if task := s.c.state.Tasks[id]; task != nil && task.Kill != "" {
@@ -506,7 +508,7 @@ func TestStatesOfBlocksAreAcknowledged(t *testing.T) {
 	if got := s.opened(sent[0]).GetBlockStates().GetBlocks(); len(got) != 50 || got[49].State != "orphaned" {
 		t.Errorf("acknowledged: %v", got)
 	}
-	for _, b := range s.c.Status(s.now).Blocks {
+	for _, b := range s.c.Snapshot(s.now).Blocks {
 		if b.State != "orphaned" {
 			t.Errorf("%+v", b)
 		}

@@ -1,0 +1,107 @@
+package core
+
+import (
+	"math"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// decaying counts events and forgets half of them every halfLife.
+type decaying struct {
+	n  float64
+	at time.Duration
+}
+
+const halfLife = 5 * time.Minute
+
+func (d *decaying) count(clock time.Duration) float64 {
+	if d.n == 0 {
+		return 0
+	}
+	return d.n * math.Exp2(-float64(clock-d.at)/float64(halfLife))
+}
+
+func (d *decaying) add(clock time.Duration, n float64) {
+	d.n, d.at = d.count(clock)+n, clock
+}
+
+// agent is what is remembered of an agent. It is not stored: a scheduler that was
+// restarted may try again.
+type agent struct {
+	id, hostname string
+	tasks        []*Task
+	mining       int // of these, miners that run and are wanted
+	failures     decaying
+	busy         busyness
+	until        time.Duration // nothing is launched before
+	noHold       time.Duration // no offer of it is kept before
+	seen         time.Duration
+	badCache     string    // digest of the binary that its fetcher cache has a bad copy of
+	down         time.Time // start of maintenance; zero: none
+	downFor      time.Duration
+	downTold     time.Duration // when Mesos last told of it
+}
+
+// agentLife is how long an agent without tasks that is not heard of is remembered.
+const agentLife = time.Hour
+
+// agent returns the record of an agent, making one if there is none.
+func (c *Core) agent(id, hostname string) *agent {
+	a := c.agents[id]
+	if a == nil {
+		a = &agent{id: id}
+		c.agents[id] = a
+		c.watchAgent(a)
+	}
+	if hostname != "" {
+		a.hostname = hostname
+	}
+	a.seen = c.clock
+	return a
+}
+
+// watchAgent forgets an agent that is of no use any more.
+func (c *Core) watchAgent(a *agent) {
+	c.after(agentLife, func() {
+		if len(a.tasks) == 0 && c.clock-a.seen >= agentLife && c.clock >= a.until {
+			delete(c.agents, a.id)
+			delete(c.ailing, a)
+			return
+		}
+		c.watchAgent(a)
+	})
+}
+
+func (c *Core) leaveAlone(a *agent, d time.Duration) {
+	a.until = max(a.until, c.clock+c.jitter(d))
+}
+
+func (c *Core) unavailability(a *agent, u *mesos.Unavailability) {
+	if u == nil {
+		a.down, a.downFor = time.Time{}, 0
+		delete(c.ailing, a)
+		return
+	}
+	a.down, a.downFor, a.downTold = time.Unix(0, u.Start.Nanoseconds), 0, c.clock
+	if u.Duration != nil {
+		a.downFor = time.Duration(u.Duration.Nanoseconds)
+	}
+	c.ailing[a] = struct{}{}
+}
+
+// maintenance says whether the agent is in maintenance, or will be within margin.
+func (a *agent) maintenance(now time.Time, margin time.Duration) (from time.Time, soon bool) {
+	if a == nil || a.down.IsZero() || (a.downFor > 0 && now.After(a.down.Add(a.downFor))) {
+		return time.Time{}, false
+	}
+	return a.down, now.Add(margin).After(a.down)
+}
+
+// exponential returns base, doubled n times, at most limit.
+func exponential(base, limit time.Duration, n float64) time.Duration {
+	if d := float64(base) * math.Exp2(max(0, n)); d < float64(limit) {
+		return time.Duration(d)
+	}
+	return limit
+}

@@ -1,0 +1,162 @@
+package core
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// rollout replaces miners that work by settings or an executor of before: first one,
+// and when its successor does its work a few at a time, so that never more are ended
+// than new ones were seen to work. When new ones fail, it stops; and if there is a
+// binary that ran before, new tasks get that one again.
+type rollout struct {
+	begun    bool
+	old      []*Task // to be replaced; some are over
+	killed   int
+	proved   int           // of the new, not more than killed
+	failures int           // of the new, since one last did its work
+	at       time.Duration // of the last success or kill
+	stopped  string        // why; "": it goes on
+	back     bool          // new tasks get the fallback
+}
+
+const (
+	// mostUnavailable is the share of miners that may be replaced at a time, as one in.
+	mostUnavailable = 20
+	// mostFailures is how many new tasks may fail in a row.
+	mostFailures = 3
+	// stalledAfter is how long a successor is waited for that does not come: its
+	// agent may be gone, or its cpus be somebody else's.
+	stalledAfter = 15 * time.Minute
+	// badFor is how long a binary that did not run is not tried again.
+	badFor = time.Hour
+)
+
+// artifact is the executor that new tasks get.
+func (c *Core) artifact() Artifact {
+	if c.rollout.back {
+		return c.set.Fallback
+	}
+	return Artifact{c.set.ArtifactURL, c.set.ArtifactDigest}
+}
+
+// beginRollout looks for what is to be replaced.
+func (c *Core) beginRollout() {
+	for _, t := range c.tasks {
+		if t.Kind == KindMiner && t.Kill == "" && c.outdated(t) {
+			c.rollout.old = append(c.rollout.old, t)
+		}
+	}
+	slices.SortFunc(c.rollout.old, byID)
+}
+
+func byID(a, b *Task) int { return strings.Compare(a.ID, b.ID) }
+
+// rememberBad goes on where the process before stopped.
+func (c *Core) rememberBad() {
+	c.rollout.begun = true
+	b := c.state.Bad
+	if b == nil {
+		return
+	}
+	if b.Digest != c.set.ArtifactDigest || c.now.Sub(b.At) >= badFor {
+		c.state.Bad, c.dirty = nil, true
+		return
+	}
+	c.stopRollout(b.Why)
+}
+
+// rolloutDone says that no miner is left to be replaced that Mesos can see.
+func (c *Core) rolloutDone() bool {
+	for _, t := range c.rollout.old {
+		if c.toReplace(t) && t.State == stateRunning {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) toReplace(t *Task) bool { return t.run.index >= 0 && t.Kill == "" && c.outdated(t) }
+
+// roll replaces a few more.
+func (c *Core) roll() {
+	r := &c.rollout
+	if !r.begun && c.connected {
+		c.rememberBad()
+	}
+	if r.stopped != "" {
+		c.troubled("upgrade", "replacing tasks stopped: "+r.stopped)
+	}
+	if r.stopped != "" || len(r.old) == 0 || !c.settled() || c.best() != healthServing {
+		return
+	}
+	switch code, _ := c.minersWanted(); code {
+	case reasonNone, reasonPace, reasonEnough:
+	default:
+		return // they would not be launched again
+	}
+	if r.killed > r.proved && c.clock-r.at > stalledAfter {
+		r.killed, r.at = r.killed-1, c.clock
+	}
+	room := max(1, c.sums.miners/mostUnavailable)
+	if r.proved == 0 {
+		room = 1
+	}
+	room -= max(r.killed-r.proved, c.sums.flight)
+	for i := 0; i < len(r.old) && room > 0; {
+		t := r.old[i]
+		switch {
+		case !c.toReplace(t):
+		case t.State != stateRunning: // nobody knows for how long
+			i++
+			continue
+		default:
+			c.kill(t, WhyOutdated)
+			r.killed, r.at = r.killed+1, c.clock
+			room--
+		}
+		r.old = slices.Delete(r.old, i, i+1)
+	}
+}
+
+// rolloutProved notes that a task of this process does its work.
+func (c *Core) rolloutProved(t *Task) {
+	r := &c.rollout
+	if c.outdated(t) {
+		return
+	}
+	r.failures = 0
+	if t.Kind == KindMiner && r.proved < r.killed {
+		r.proved, r.at = r.proved+1, c.clock
+	}
+}
+
+// rolloutFailed notes that a task failed that never did its work.
+func (c *Core) rolloutFailed(t *Task, cause string) {
+	r := &c.rollout
+	if r.stopped != "" || t.run.proved || !t.run.fresh || c.outdated(t) || t.Digest != c.set.ArtifactDigest ||
+		r.killed == 0 && c.set.Fallback.Digest == "" {
+		return
+	}
+	r.failures++
+	if r.failures < mostFailures {
+		return
+	}
+	why := fmt.Sprintf("%d new tasks failed: %s", r.failures, cause)
+	if t.Digest != c.set.Fallback.Digest {
+		c.state.Bad, c.dirty = &BadArtifact{Digest: t.Digest, Why: why, At: c.now}, true
+	}
+	c.stopRollout(why)
+}
+
+func (c *Core) stopRollout(why string) {
+	r := &c.rollout
+	r.stopped = why
+	r.back = c.set.Fallback.Digest != "" && c.set.Fallback.Digest != c.set.ArtifactDigest
+	c.troubled("upgrade", "replacing tasks stopped: "+why)
+	c.notice(slog.LevelWarn, "replacing tasks stops: the new ones do not work", "error", why,
+		"executor", c.set.ArtifactDigest, "new tasks get", c.artifact().Digest, "left", len(r.old))
+}

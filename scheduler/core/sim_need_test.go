@@ -1,0 +1,322 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// watch is what the judge of a history keeps book of: what was true in the cluster,
+// whatever the scheduler believed.
+type watch struct {
+	connected  time.Duration // for how long there was a subscription, in all
+	since      time.Time     // since when there is one; zero: there is none
+	last       time.Time
+	served     time.Duration // connected, when a listed proxy last served
+	operator   map[string]bool
+	asked      map[string]time.Time // for an agent's resources, by agent
+	launched   map[string]time.Duration
+	killed     map[string]bool // of which a need was looked at
+	replacing  map[string]bool // miners that were killed as outdated, not yet made up for
+	held       map[string]time.Duration
+	heldFrom   time.Time
+	calls      int // in the window that began at
+	callsFrom  time.Time
+	restarted  time.Time
+	late       time.Time // when calls were last slow
+	newRunning map[string]bool
+	epoch      uint64 // of the list, when the process began
+}
+
+func newWatch() watch {
+	return watch{
+		operator: make(map[string]bool), asked: make(map[string]time.Time), launched: make(map[string]time.Duration),
+		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
+	}
+}
+
+// started begins the books of a new process.
+func (w *watch) started(h *harness) {
+	w.restarted, w.epoch = h.awake(), h.core.state.Epoch
+	w.newRunning = make(map[string]bool)
+	w.replacing = make(map[string]bool)
+}
+
+// tick is called before each Tick of the core.
+func (w *watch) tick(h *harness) {
+	up := h.session != 0 && h.core != nil && h.core.connected
+	if d := h.awake().Sub(w.last); up && !w.since.IsZero() {
+		w.connected += min(d, h.pace+time.Second)
+	}
+	w.last = h.awake()
+	switch {
+	case !up:
+		w.since = time.Time{}
+	case w.since.IsZero():
+		w.since = h.awake()
+	}
+	for _, e := range h.proxyAt {
+		e.note()
+	}
+	if h.core == nil {
+		return
+	}
+	for _, t := range h.core.tasks {
+		if x := h.task(t.ID); t.Kind == KindProxy && t.Kill == "" && x != nil && x.executor.serves() && !x.executor.readyAt.IsZero() &&
+			h.awake().Sub(x.executor.readyAt) > 10*time.Second && h.known(x.executor) { // else nobody can know
+			w.served = w.connected
+		}
+	}
+	w.offers(h)
+}
+
+// offers makes sure that none is kept for long, and not again and again.
+func (w *watch) offers(h *harness) {
+	if h.late > 0 {
+		w.late = h.awake()
+	}
+	if h.session == 0 || h.slow > 0 || h.awake().Sub(w.late) < 10*time.Second || w.since.IsZero() {
+		w.heldFrom = time.Time{}
+		return
+	}
+	if w.heldFrom.IsZero() || h.awake().Sub(w.heldFrom) > 5*time.Minute {
+		w.heldFrom = h.awake()
+		clear(w.held)
+	}
+	for id, o := range h.master.offers {
+		if age := h.awake().Sub(o.at); age > offerLife+3*time.Second && h.awake().Sub(w.since) > 20*time.Second {
+			h.fail("offer %s of %s is kept for %v", id, o.agent.id, age)
+		}
+		if o.session == h.session {
+			w.held[o.agent.id] += h.pace
+			if w.held[o.agent.id] > 100*time.Second {
+				h.fail("offers of %s were kept for %v of %v\n%s", o.agent.id, w.held[o.agent.id], h.awake().Sub(w.heldFrom), h.explain())
+			}
+		}
+	}
+}
+
+// rate bounds the calls that no event asked for.
+func (w *watch) rate(h *harness, call *scheduler.Call) {
+	switch call.Type {
+	case scheduler.Call_ACKNOWLEDGE, scheduler.Call_ACCEPT, scheduler.Call_DECLINE, scheduler.Call_ACCEPT_INVERSE_OFFERS:
+		return
+	}
+	if h.awake().Sub(w.callsFrom) > 10*time.Second {
+		w.callsFrom, w.calls = h.awake(), 0
+	}
+	w.calls++
+	if most := 60 + 14*(len(h.core.tasks)+len(h.core.orphans)+len(h.agents)); w.calls > most {
+		h.fail("%d calls in 10 s with %d tasks, the last is %s", w.calls, len(h.core.tasks), call.Type)
+	}
+}
+
+// served10 says whether a proxy served within the last seconds.
+func (e *simExecutor) servedWithin(d time.Duration) bool {
+	return e.serves() || !e.lastOK.IsZero() && e.c.awake().Sub(e.lastOK) < d
+}
+
+// seen says that what an executor does could be known to the scheduler for d.
+func (h *harness) seen(e *simExecutor, d time.Duration) bool {
+	a := e.t.agent
+	return !a.cut && a.known && !a.lost && (a.backAt.IsZero() || h.awake().Sub(a.backAt) > d) &&
+		!h.watch.since.IsZero() && h.awake().Sub(h.watch.since) > d && h.faults.loseMessage < 0.25 && h.slow == 0
+}
+
+// known says that somebody tells the scheduler that a proxy serves.
+func (h *harness) known(p *simExecutor) bool {
+	tells := func(e *simExecutor) bool {
+		a := e.t.agent
+		return !a.cut && !a.lost && a.known && h.faults.loseMessage < 0.25
+	}
+	if tells(p) {
+		return true
+	}
+	using, not := 0, 0
+	for _, t := range h.core.tasks {
+		if x := h.task(t.ID); x != nil && x.executor.started && !x.executor.dead && !x.executor.hung && x.executor.task.GetMiner() != nil && tells(x.executor) {
+			if h.proxyAt[x.executor.works()] == p {
+				using++
+			} else {
+				not++
+			}
+		}
+	}
+	return using > not
+}
+
+// checkNeed looks whether a task that is killed for a reason had to be.
+func (h *harness) checkNeed(t *Task) {
+	w := &h.watch
+	if w.killed[t.ID] {
+		return
+	}
+	w.killed[t.ID] = true
+	x := h.task(t.ID)
+	if x == nil || x.terminal || x.executor.dead {
+		return // nobody is harmed
+	}
+	e := x.executor
+	needless := func(format string, args ...any) {
+		h.fail("%s is killed (%s) without need: %s", t.ID, t.Kill, fmt.Sprintf(format, args...))
+	}
+	switch t.Kill {
+	case WhyLaunch:
+		if e.started && h.awake().Sub(e.at) > 40*time.Second && h.seen(e, 40*time.Second) {
+			needless("it runs for %v", h.awake().Sub(e.at))
+		}
+		if waited := w.connected - w.launched[t.ID]; waited < launchLimit-20*time.Second {
+			needless("there was a subscription for %v of its life", waited)
+		}
+	case WhyGrace:
+		for _, p := range h.core.tasks {
+			if y := h.task(p.ID); p.Kind == KindProxy && p.Kill == "" && y != nil && y.executor.serves() && !y.executor.readyAt.IsZero() &&
+				h.awake().Sub(y.executor.readyAt) > 20*time.Second && h.seen(y.executor, 25*time.Second) && h.listed(p) {
+				needless("%s serves for %v", p.ID, h.awake().Sub(y.executor.readyAt))
+			}
+		}
+		if idle := w.connected - w.served; idle < h.grace-2*time.Second {
+			needless("a proxy served %v ago, the grace is %v", idle, h.grace)
+		}
+	case WhyRoom:
+		places := 0
+		for _, p := range h.core.tasks {
+			if p.Kind != KindProxy || p.Kill != "" {
+				continue
+			}
+			y := h.task(p.ID)
+			if y == nil {
+				continue
+			}
+			sick := y.terminal || y.executor.dead || y.agent.cut || y.agent.lost || p.Spec != h.core.spec(KindProxy) || p.Digest != h.core.artifact().Digest ||
+				y.executor.started && (!y.executor.serves() || h.awake().Sub(y.executor.readyAt) < 8*time.Second)
+			if !sick && !y.executor.servedWithin(0) && w.connected-w.launched[p.ID] > time.Minute || !sick && !h.seen(y.executor, 40*time.Second) {
+				sick = true
+			}
+			if !sick {
+				places++
+			}
+		}
+		if places >= h.proxyN {
+			needless("%d proxies are there or on their way, of %d", places, h.proxyN)
+		}
+		for _, a := range h.agents {
+			if !a.cut && !a.lost && a.known && !a.draining && !a.splits && a.down.IsZero() && len(a.tasks) == 0 && !a.fits.IsZero() && h.awake().Sub(a.fits) > 12*time.Second &&
+				h.core.agents[a.id] != nil && h.core.agents[a.id].until+8*time.Second < h.core.clock && h.faults.loseCall == 0 && h.seenAgent(a, 15*time.Second) {
+				needless("agent %s has room for a proxy for %v", a.id, h.awake().Sub(a.fits))
+			}
+		}
+	case WhySurplus:
+		if h.maxMiners == 0 || h.liveMiners() < h.maxMiners {
+			needless("%d miners, at most %d", h.liveMiners(), h.maxMiners)
+		}
+	case WhyReplaced:
+		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
+			y := h.task(p.ID)
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
+				(y == nil || y.executor.servedWithin(40*time.Second) || !e.servedWithin(25*time.Second))
+		}) {
+			needless("no other proxy took over")
+		}
+	case WhyNotNeeded:
+		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
+			y := h.task(p.ID)
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.servedWithin(20*time.Second))
+		}) {
+			needless("no other proxy serves")
+		}
+	case WhyNoBetter:
+		if e.serves() && !e.readyAt.IsZero() && h.awake().Sub(e.readyAt) > 20*time.Second && h.seen(e, 25*time.Second) {
+			needless("it serves for %v", h.awake().Sub(e.readyAt))
+		}
+	case WhyPlace:
+		if t.Slot < h.proxyN {
+			needless("%d proxies are wanted", h.proxyN)
+		}
+	case WhyOutdated:
+		if e.task.ExecutorDigest == h.digest {
+			needless("it has the executor that is wanted")
+		}
+		if h.digest == h.bad && len(w.replacing) >= 4 {
+			needless("the new executor cannot start, and %d were killed for it", len(w.replacing)+1)
+		}
+		w.replacing[t.ID] = true
+		for _, t := range h.core.tasks {
+			if t.run.proved && t.run.fresh && t.Kind == KindMiner && !h.core.outdated(t) {
+				w.newRunning[t.ID] = true
+			}
+		}
+		if most := max(1, h.core.sums.miners/mostUnavailable) + 1; len(w.replacing)-len(w.newRunning) > most {
+			needless("%d are killed for new ones, of which %d run", len(w.replacing), len(w.newRunning))
+		}
+	case WhyMaintenance:
+		a := x.agent
+		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > staleAfter+5*time.Second || a.down.After(h.now.Add(evacuation+5*time.Second))) &&
+			!h.skewed && !a.down.IsZero() {
+			needless("maintenance begins in %v", a.down.Sub(h.now))
+		}
+	case WhySilent:
+		if !e.hung && h.seen(e, silentLife) && h.awake().Sub(e.spoke) < silentLife {
+			needless("it reported %v ago", h.awake().Sub(e.spoke))
+		}
+	default:
+		if !w.operator[t.ID] {
+			needless("nobody asked for it")
+		}
+	}
+}
+
+func (h *harness) seenAgent(a *simAgent, d time.Duration) bool {
+	return (a.backAt.IsZero() || h.awake().Sub(a.backAt) > d) && !h.watch.since.IsZero() && h.awake().Sub(h.watch.since) > d && h.slow == 0 && h.late == 0
+}
+
+func (h *harness) listed(p *Task) bool {
+	return slices.Equal(h.core.state.Proxies.of(p.Slot), p.Addresses)
+}
+
+func (h *harness) liveMiners() (n int) {
+	for _, t := range h.core.tasks {
+		if t.Kind == KindMiner && t.Kill == "" && !away(t.State) {
+			n++
+		}
+	}
+	return n
+}
+
+// checkOrphan looks whether a task may be killed that is not in the state.
+func (h *harness) checkOrphan(id string) {
+	if h.decoded.Tasks[id] != nil {
+		return
+	}
+	x := h.task(id)
+	if x == nil || x.foreign || x.terminal || x.executor.dead || h.watch.killed[id] {
+		return
+	}
+	a := x.agent
+	if a.awayMost < 10*time.Minute && !a.lost && h.executed[id] {
+		h.fail("%s, which is ours and runs, is killed as unknown", id)
+	}
+}
+
+// checkForgotten looks for what is remembered for no use, when all is well.
+func (h *harness) checkForgotten() {
+	for id, t := range h.core.state.Tasks {
+		x := h.task(id)
+		if x == nil && !away(t.State) {
+			h.fail("task %s is remembered as %s, and nobody has it", id, t.State)
+		}
+	}
+	for id := range h.core.orphans {
+		if h.task(id) == nil && h.core.clock-h.core.orphans[id].begun > orphanLife+5*time.Minute {
+			h.fail("orphan %s is remembered", id)
+		}
+	}
+	if n, most := len(h.core.offers.byID), 2*len(h.agents); n > most {
+		h.fail("%d offers are remembered of %d agents", n, len(h.agents))
+	}
+	if n, most := len(h.core.alarms.heap), 2000+60*(len(h.core.tasks)+len(h.core.agents)); n > most {
+		h.fail("%d alarms for %d tasks", n, len(h.core.tasks))
+	}
+}

@@ -1,0 +1,416 @@
+package core
+
+import (
+	"slices"
+	"time"
+)
+
+// A slot is the place of one proxy. Its active proxy is the one that miners are told
+// of. When that one ails, or works by settings of before, another is launched beside
+// it, and takes over when it serves: made before broken. Which of the two runs on is
+// decided by what they do, not by what Mesos says of them.
+type slot struct {
+	n       int
+	active  *Task
+	next    *Task         // launched to take over
+	health  health        // of active, at the last look
+	wanted  time.Duration // since when a proxy is to be launched; never: none is
+	tries   int           // launches of next in a row that were of no use
+	retry   time.Duration // no next before
+	witness witness
+	stale   bool // something changed since the last look
+}
+
+// health of a proxy: more is better.
+type health int
+
+const (
+	healthGone     health = iota // there is none
+	healthSilent                 // nobody has heard of it for too long
+	healthStarting               // give it time
+	healthNoWork                 // it lives, and miners get nothing from it
+	healthDoubtful               // it served, and may well serve still
+	healthServing
+)
+
+const (
+	// silentLimit is after how long without a word a proxy counts as silent if there
+	// are no miners that tell how it does. With them it takes a few reports.
+	silentLimit = 30 * time.Second
+	// startPatience is how long a new proxy may be without work, noWorkLimit one that
+	// had some: its upstreams have hiccups.
+	startPatience = time.Minute
+	noWorkLimit   = 20 * time.Second
+	// unusableLimit is how long a proxy that says that it is ready may be of no use
+	// to all of its miners.
+	unusableLimit = 90 * time.Second
+	// awayPatience is how long a proxy may be out of Mesos' sight before another is
+	// launched. It may well serve its miners all the while, and comes back within
+	// seconds when only the master is new.
+	awayPatience = 10 * time.Second
+	// awayLimit is how long it may be so even if its miners say that it serves.
+	awayLimit = 2 * time.Minute
+	// nextPatience is how long a next proxy may run without being better than the
+	// active one; retryFirst and retryMost bound the pause before another try.
+	nextPatience = time.Minute
+	retryFirst   = 30 * time.Second
+	retryMost    = 30 * time.Minute
+	// spreadPatience is how long an agent without a proxy is waited for.
+	spreadPatience = 10 * time.Second
+)
+
+// freshFor is how old a report may be that is believed.
+func (c *Core) freshFor() time.Duration {
+	return max(10*time.Second, 3*c.set.ReportInterval+time.Second)
+}
+
+// restoreSlots finds the places of the proxies that are in the state.
+func (c *Core) restoreSlots() {
+	n := c.set.Proxies
+	for _, t := range c.tasks {
+		if t.Kind == KindProxy {
+			n = max(n, t.Slot+1)
+		}
+	}
+	for i := range n {
+		c.slots = append(c.slots, &slot{n: i, wanted: never, stale: true})
+	}
+	for _, id := range sortedKeysOf(c.state.Tasks) {
+		t := c.state.Tasks[id]
+		if t.Kind != KindProxy || t.Kill != "" {
+			continue
+		}
+		s := c.slotOf(t)
+		t.run.listed = slices.Equal(t.Addresses, c.state.Proxies.of(s.n))
+		t.run.served = t.run.listed
+		switch {
+		case s.active == nil:
+			s.active = t
+		case s.next == nil && (s.active.run.listed || !t.run.listed):
+			s.next = t
+		case s.next == nil:
+			s.active, s.next = t, s.active
+		default:
+			c.kill(t, WhyReplaced)
+		}
+	}
+}
+
+func (c *Core) slotOf(t *Task) *slot { return c.slots[t.Slot] }
+
+// surplus says that the operator does not want the place any more.
+func (s *slot) surplus(c *Core) bool { return s.n >= c.set.Proxies }
+
+// enterSlot gives a proxy that is launched its part.
+func (c *Core) enterSlot(t *Task) {
+	s := c.slotOf(t)
+	s.wanted, s.stale = never, true
+	if s.active == nil {
+		s.active, s.witness = t, witness{}
+	} else {
+		s.next = t
+	}
+}
+
+// leaveSlot takes a proxy out that ended or is to end.
+func (c *Core) leaveSlot(t *Task) {
+	s := c.slotOf(t)
+	s.stale = true
+	switch t {
+	case s.active:
+		s.active, s.next, s.witness = s.next, nil, witness{}
+	case s.next:
+		s.next = nil
+		if t.Kill != "" { // else it failed, which has a back-off of its own
+			s.retry = c.clock + c.jitter(exponential(retryFirst, retryMost, float64(s.tries)))
+			s.tries++
+		}
+	}
+}
+
+func (c *Core) slotsChanged() bool {
+	for _, s := range c.slots {
+		if s.stale {
+			return true
+		}
+	}
+	return false
+}
+
+// convergeSlots judges the proxies, lets better ones take over, and keeps the list
+// that miners are told true.
+func (c *Core) convergeSlots() {
+	for _, s := range c.slots {
+		s.stale = false
+		c.convergeSlot(s)
+	}
+	c.publish()
+	c.watchLost()
+}
+
+func (c *Core) convergeSlot(s *slot) {
+	s.health = c.health(s, s.active)
+	if s.health == healthServing && s.next == nil && s.active.run.ready {
+		s.active.run.served = true
+		if c.clock-s.retry > retryMost {
+			s.tries = 0
+		}
+	}
+	if c.settled() {
+		c.succeed(s)
+	}
+	want := c.wantsProxy(s)
+	switch {
+	case !want:
+		s.wanted = never
+	case s.wanted == never:
+		s.wanted = c.clock
+	}
+}
+
+// succeed decides between the active proxy and the next.
+func (c *Core) succeed(s *slot) {
+	if s.surplus(c) {
+		if s.active != nil && c.allServe() {
+			c.kill(s.active, WhyPlace)
+		}
+		return
+	}
+	if s.next == nil {
+		return
+	}
+	next := c.health(s, s.next)
+	switch {
+	case next == healthServing && (s.health <= healthNoWork || c.replaced(s)),
+		next == healthNoWork && s.health == healthSilent:
+		old := s.active
+		s.active, s.next, s.witness, s.tries = s.next, nil, witness{}, 0
+		s.active.run.listed = true
+		s.health = next
+		c.kill(old, WhyReplaced)
+	case s.health == healthServing && !c.replaced(s):
+		c.kill(s.next, WhyNotNeeded)
+	case next <= healthNoWork && progress(s.next.State) >= progress(stateRunning) && c.clock-s.next.run.since > nextPatience,
+		away(s.next.State):
+		c.kill(s.next, WhyNoBetter)
+	}
+}
+
+// replaced says that the active proxy is to be replaced though it may serve: when
+// Mesos has lost it, at once when it pays to another address, after the miners when it
+// is only of another binary.
+func (c *Core) replaced(s *slot) bool {
+	t := s.active
+	switch {
+	case t == nil:
+		return false
+	case away(t.State):
+		return c.clock-max(t.run.since, c.recon.started) > awayLimit
+	}
+	return t.State == stateRunning &&
+		(t.Spec != c.spec(KindProxy) || c.outdated(t) && c.rollout.stopped == "" && c.rolloutDone())
+}
+
+// wantsProxy says whether a proxy is to be launched for a slot.
+func (c *Core) wantsProxy(s *slot) bool {
+	switch {
+	case s.surplus(c):
+		return false
+	case s.active == nil:
+		return true
+	case s.next != nil || c.clock < s.retry || !c.settled():
+		return false
+	}
+	return s.health == healthSilent || s.health == healthNoWork || c.replaced(s)
+}
+
+func (c *Core) allServe() bool {
+	for _, s := range c.slots {
+		if !s.surplus(c) && s.health != healthServing {
+			return false
+		}
+	}
+	return true
+}
+
+// health judges a proxy by its own reports and, for the active one, by what miners
+// say who use it.
+func (c *Core) health(s *slot, t *Task) health {
+	if t == nil {
+		return healthGone
+	}
+	r := t.run
+	word := silentWord
+	if t == s.active {
+		word = s.witness.word(c.clock, c.witnessSpan())
+	}
+	// What is said only on a subscription is missed only there; but one that was silent
+	// before it does not serve again before it says so.
+	silent := c.clock - max(r.since, c.recon.started)
+	if r.reportAt != never {
+		silent = c.clock - max(r.reportAt, c.recon.started)
+	}
+	patient := healthStarting
+	switch {
+	case r.given:
+		patient = healthSilent
+	case r.served:
+		patient = healthDoubtful
+	}
+	switch {
+	case away(t.State):
+		switch {
+		case word == miningWord:
+			return healthServing
+		case c.clock-max(r.since, c.recon.started) < awayPatience && word != idleWord:
+			return patient
+		}
+		return healthSilent
+	case progress(t.State) < progress(stateRunning):
+		return healthStarting
+	case t.State != stateRunning: // somebody else ends it
+		return healthSilent
+	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor():
+		switch {
+		case word == miningWord:
+			return healthServing
+		case silent > silentLimit || word == idleWord && silent > c.freshFor():
+			r.given = true
+			return healthSilent
+		}
+		return patient
+	case r.ready:
+		if t == s.active && s.witness.idleFor(c.clock, c.witnessSpan()) > unusableLimit {
+			return healthNoWork
+		}
+		return healthServing
+	case r.served && c.clock-r.unready < noWorkLimit, !r.served && c.clock-r.unready < startPatience:
+		return patient
+	}
+	return healthNoWork
+}
+
+// best is the health of the best active proxy.
+func (c *Core) best() health {
+	best := healthGone
+	for _, s := range c.slots {
+		best = max(best, s.health)
+	}
+	return best
+}
+
+// slotToFill returns the place that a proxy is to be launched for; nil: none.
+func (c *Core) slotToFill() *slot {
+	for _, s := range c.slots {
+		if s.wanted != never {
+			return s
+		}
+	}
+	return nil
+}
+
+func (c *Core) proxiesWanted() (n int) {
+	for _, s := range c.slots {
+		if s.wanted != never {
+			n++
+		}
+	}
+	return n
+}
+
+// spreadOver says that an agent may have a second proxy: no other one offered.
+func (s *slot) spreadOver(c *Core) bool { return c.clock-s.wanted >= spreadPatience }
+
+func (c *Core) spreadOver() bool {
+	s := c.slotToFill()
+	return s != nil && s.spreadOver(c)
+}
+
+func (a *agent) hasProxy() bool {
+	return slices.ContainsFunc(a.tasks, func(t *Task) bool { return t.Kind == KindProxy })
+}
+
+// freeShard returns a number that no proxy has that may still run.
+func (c *Core) freeShard(s *slot) (uint32, bool) {
+	used := make(map[uint32]bool)
+	for _, t := range c.tasks {
+		if t.Kind == KindProxy {
+			used[t.Shard] = true
+		}
+	}
+	for i := range uint32(256) {
+		if n := (uint32(s.n) + i) % 256; !used[n] {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// proxy returns the active proxy of the first place; nil: there is none.
+func (c *Core) proxy() *Task { return c.slots[0].active }
+
+// witness is what miners say of their proxy, over the last one or two spans.
+type witness struct {
+	begun        time.Duration
+	now, before  words
+	idleSince    time.Duration
+	idleReported bool
+}
+
+type words struct{ mining, idle int }
+
+type word int
+
+const (
+	silentWord word = iota // nobody says anything
+	miningWord
+	idleWord
+)
+
+func (c *Core) witnessSpan() time.Duration {
+	return max(4*time.Second, c.set.ReportInterval*3/2)
+}
+
+func (w *witness) roll(clock, span time.Duration) {
+	switch age := clock - w.begun; {
+	case age >= 2*span:
+		w.begun, w.before, w.now = clock, words{}, words{}
+	case age >= span:
+		w.begun, w.before, w.now = clock, w.now, words{}
+	}
+}
+
+func (w *witness) hear(clock, span time.Duration, mining bool) {
+	w.roll(clock, span)
+	if mining {
+		w.now.mining++
+	} else {
+		w.now.idle++
+	}
+	if w.word(clock, span) != idleWord {
+		w.idleReported = false
+	} else if !w.idleReported {
+		w.idleReported, w.idleSince = true, clock
+	}
+}
+
+// word is what most of those say who spoke lately.
+func (w *witness) word(clock, span time.Duration) word {
+	w.roll(clock, span)
+	mining, idle := w.now.mining+w.before.mining, w.now.idle+w.before.idle
+	switch {
+	case mining+idle == 0:
+		return silentWord
+	case mining >= idle:
+		return miningWord
+	}
+	return idleWord
+}
+
+// idleFor is for how long most have been idle.
+func (w *witness) idleFor(clock, span time.Duration) time.Duration {
+	if w.word(clock, span) != idleWord || !w.idleReported {
+		return 0
+	}
+	return clock - w.idleSince
+}
