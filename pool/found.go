@@ -16,6 +16,10 @@ import (
 // test network every share may be one, and all but the first are side chains.
 const candidatesPerTip = 8
 
+// safeTime is for how long the answer to a block's finder waits at most until the block
+// is on disk or with a node.
+const safeTime = 2 * time.Second
+
 // brake bounds the blocks that are found: on test networks a node takes a thousand a
 // second.
 type brake struct {
@@ -72,4 +76,12 @@ func (p *Proxy) found(a *judge.Attempt, w *accounts.Worker) {
 		w = p.accounts.Worker(a.In.Worker)
 	}
 	w.Block()
+	// The miner hears that its share counts when the block outlives this process. The
+	// block itself waits for nothing.
+	timer := time.NewTimer(safeTime)
+	defer timer.Stop()
+	select {
+	case <-p.keeper.Safe(entry.Hash):
+	case <-timer.C:
+	}
 }

@@ -38,6 +38,9 @@ func (k *Keeper) writeDown() bool {
 		k.mu.Lock()
 		b.given, b.saved = true, err == nil
 		k.mu.Unlock()
+		if err == nil {
+			b.secure()
+		}
 	}
 	if len(failed) > 0 {
 		if err := k.o.Journal.Retry(); err != nil {
@@ -47,6 +50,7 @@ func (k *Keeper) writeDown() bool {
 			k.mu.Lock()
 			for _, b := range failed {
 				b.saved = true
+				b.secure()
 			}
 			k.mu.Unlock()
 		}

@@ -113,7 +113,12 @@ type tracked struct {
 	saved   bool // it is on disk
 	settled bool // it needs no more care
 	dropped bool // the journal knows that
+	// safe is closed when it is on disk, or with a node: it outlives this process.
+	safe     chan struct{}
+	safeOnce sync.Once
 }
+
+func (b *tracked) secure() { b.safeOnce.Do(func() { close(b.safe) }) }
 
 // opinion is what one node thinks of a block.
 type opinion struct {
@@ -168,7 +173,7 @@ func New(o Options) *Keeper {
 }
 
 func (k *Keeper) track(e journal.Entry) *tracked {
-	b := &tracked{Block: Block{Entry: e, State: Submitted}, nodes: make([]opinion, len(k.o.Nodes))}
+	b := &tracked{Block: Block{Entry: e, State: Submitted}, nodes: make([]opinion, len(k.o.Nodes)), safe: make(chan struct{})}
 	if e.Pool != "" {
 		for i := range b.nodes {
 			b.nodes[i].submitted = true // there is nothing to submit: nodes are asked about it
@@ -220,6 +225,19 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 	wake(k.tell)
 	k.o.Logger.Info("found a block", "hash", e.Hash, "height", e.Height, "finder", e.Finder)
 	return true
+}
+
+// Safe is closed when a block outlives this process, however that ends: it is on disk, or
+// a node has it. Who waits for it should not do so for long.
+func (k *Keeper) Safe(hash string) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if b := k.blocks[hash]; b != nil {
+		return b.safe
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return closed
 }
 
 func wake(c chan struct{}) {

@@ -91,6 +91,9 @@ func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, er
 		op.submitted, op.invalid = true, false
 	}
 	op.taken = op.taken || op.submitted
+	if verdict == node.Taken {
+		b.secure()
+	}
 	return verdict, nil
 }
 

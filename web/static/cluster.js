@@ -27,7 +27,7 @@ const taskColumns = [
   { key: "stale", label: "Stale", width: "w5", number: true, low: true, text: (r) => count(r.stale) },
   { key: "age", label: "Report", width: "w6", number: true, low: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
   { key: "doing", label: "Doing", width: "w20 wide", title: (r) => r.doing },
-  { key: "act", label: "", width: "w8", sort: false, text: () => "Restart", act: (r) => restart(r) },
+  { key: "act", label: "Action", width: "w8", sort: false, text: () => "Restart", act: (r) => restart(r) },
 ];
 
 /** @param {any} task */
