@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -99,15 +100,12 @@ func spin(turns int) (x uint64) {
 	return x
 }
 
-// sink keeps the compiler from leaving out what nobody uses.
-var sink uint64
-
 func calibrateSpin() outcome {
 	const turns = 20_000
 	best := time.Duration(1 << 62)
 	for range 200 {
 		begin := time.Now()
-		sink += spin(turns)
+		runtime.KeepAlive(spin(turns)) // else the compiler leaves it out
 		best = min(best, time.Since(begin))
 	}
 	return outcome{Turns: turns / (float64(best) / float64(time.Microsecond))}
@@ -132,7 +130,7 @@ func serve(j job) outcome {
 			sleepUntil(next)
 			wakes = append(wakes, clock()-next)
 		}
-		sink += spin(j.Turns)
+		runtime.KeepAlive(spin(j.Turns))
 		latencies = append(latencies, clock()-next)
 	}
 	sleepUntil(began + j.Time)
@@ -163,7 +161,7 @@ func work(j job) outcome {
 	began, cpu := clock(), cpuTime()
 	units := 0.0
 	for clock()-began < j.Time {
-		sink += spin(j.Turns)
+		runtime.KeepAlive(spin(j.Turns))
 		units++
 	}
 	return outcome{Units: units, Wall: clock() - began, CPU: cpuTime() - cpu}
@@ -192,7 +190,7 @@ func walk(j job) outcome {
 		}
 		accesses += 10_000
 	}
-	sink += at
+	runtime.KeepAlive(at)
 	return outcome{Units: accesses / 1e6, Wall: clock() - began, CPU: cpuTime() - cpu}
 }
 

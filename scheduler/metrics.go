@@ -111,6 +111,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("lode_scheduler_offers_accepted_total", "Offers accepted.", counters.OffersAccepted)
 	counter("lode_scheduler_offers_rescinded_total", "Offers taken back by the master.", counters.OffersRescinded)
 	counter("lode_scheduler_offers_expired_total", "Offers held for too long.", counters.OffersExpired)
+	declined["enough_miners"] += 0 // there from the start, so that the first one is a rise
 	for reason, n := range declined {
 		counter("lode_scheduler_offers_declined_total", "Offers declined.", n, "reason", reason)
 	}

@@ -204,12 +204,12 @@ func TestLeftByAnother(t *testing.T) {
 	_, _ = f.WriteAt(data, 0)
 	f, _ = d.Open(faultPath + ".new")
 	_, _ = f.WriteAt(bytes.Repeat(data, 3), 0)
-	j, err := open(d, faultPath)
-	if err != nil {
+	if _, err := open(d, faultPath); err != nil {
 		t.Fatal(err)
 	}
 	d.Crash()
-	if j, err = open(d, faultPath); err != nil || len(j.Pending()) != 2 {
+	j, err := open(d, faultPath)
+	if err != nil || len(j.Pending()) != 2 {
 		t.Fatalf("after a crash: %v (%v), want 2 blocks", j.Pending(), err)
 	}
 	f, _ = d.Open(faultPath + ".new")

@@ -2,11 +2,9 @@ package core
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -226,15 +224,4 @@ func (inv inventory) sum(name string, revocable bool) (milli int64) {
 		}
 	}
 	return milli
-}
-
-// summary is for people: "cpus 4, mem 2048, ports 1000".
-func (inv inventory) summary() string {
-	var ports uint64
-	for _, f := range inv["ports"] {
-		ports += countPorts(f.ranges)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "cpus %g, mem %g, ports %d", fromMilli(inv.total("cpus")), fromMilli(inv.total("mem")), ports)
-	return b.String()
 }

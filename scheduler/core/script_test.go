@@ -252,11 +252,6 @@ func (s *script) opened(c *scheduler.Call) *message.ToExecutor {
 
 func taskState(s mesos.TaskState) *mesos.TaskState { return &s }
 
-func (s *script) launchOneAfterBackoff(agent string) string {
-	s.pass(2 * time.Minute)
-	return s.launchOne(agent)
-}
-
 // fail ends a task with a message.
 func (s *script) fail(task, text string) {
 	s.uuids++
