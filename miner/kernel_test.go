@@ -48,7 +48,7 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 	if strings.Count(log.String(), "kernel failed its self-test") != 2 {
 		t.Errorf("the log does not say so:\n%s", &log)
 	}
-	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || len(found.CyclesPerHash) == 0 {
+	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || len(found.CyclesPerHash)+len(found.guesses) == 0 {
 		t.Errorf("calibration %+v", found)
 	}
 	for _, name := range []string{"liar", "liar-roll", "absent", "no-such-kernel"} {

@@ -1,6 +1,7 @@
 package miner
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +75,10 @@ func startBusy(t *testing.T, cpu string) *exec.Cmd {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), busyEnv+"="+cpu)
-	if err := child.Start(); err != nil {
+	switch err := child.Start(); {
+	case errors.Is(err, syscall.ENOEXEC):
+		t.Skip("the tests run under an emulator, which starts no second process of theirs")
+	case err != nil:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
