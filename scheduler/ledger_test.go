@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,18 +19,27 @@ import (
 type memory struct {
 	values map[string]string
 	blocks map[string]string
-	writes int
-	fail   error
+	writes atomic.Int64
 	slow   time.Duration
+	fail   atomic.Pointer[error] // what each attempt ends with, nil: it succeeds
+}
+
+// turn makes the disk sick, or well again (nil).
+func (m *memory) turn(err error) {
+	if err == nil {
+		m.fail.Store(nil)
+		return
+	}
+	m.fail.Store(&err)
 }
 
 func (m *memory) Load() (map[string][]byte, error) { return nil, nil }
 func (m *memory) Close() error                     { return nil }
 func (m *memory) Apply(changes map[string][]byte) error {
 	time.Sleep(m.slow)
-	m.writes++
-	if m.fail != nil {
-		return m.fail
+	m.writes.Add(1)
+	if err := m.fail.Load(); err != nil {
+		return *err
 	}
 	for k, v := range changes {
 		if m.values[k] = string(v); v == nil {
@@ -40,8 +50,8 @@ func (m *memory) Apply(changes map[string][]byte) error {
 }
 
 func (m *memory) SaveBlock(hash string, b []byte) error {
-	if m.fail != nil {
-		return m.fail
+	if err := m.fail.Load(); err != nil {
+		return *err
 	}
 	m.blocks[hash] = string(b)
 	return nil
@@ -76,8 +86,9 @@ func TestLedger(t *testing.T) {
 			l.enter(change("a", fmt.Sprint(i)), nil, nil)
 		}
 		time.Sleep(time.Second)
-		if stored != 1000 || m.values["a"] != "999" || m.writes > 3 {
-			t.Errorf("stored up to %d, %q, %d writes", stored, m.values["a"], m.writes)
+		synctest.Wait()
+		if stored != 1000 || m.values["a"] != "999" || m.writes.Load() > 3 {
+			t.Errorf("stored up to %d, %q, %d writes", stored, m.values["a"], m.writes.Load())
 		}
 		if n := l.enter(nil, nil, nil); n != 1000 {
 			t.Errorf("nothing has the number %d", n)
@@ -85,28 +96,32 @@ func TestLedger(t *testing.T) {
 		// A block is first, and its failure is told. A block goes when that is stored.
 		l.enter(change("block", "1"), []core.StoreBlock{{Hash: "h", Data: []byte("data")}}, nil)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if m.blocks["h"] != "data" || len(told) != 1 || told[0] != (core.Stored{Hash: "h"}) {
 			t.Errorf("%v, told %v", m.blocks, told)
 		}
 		// A sick disk is tried again, seldom; newer values win; nothing is lost.
-		m.fail = errors.New("sick")
-		before := m.writes
+		m.turn(errors.New("sick"))
+		before := m.writes.Load()
 		n := l.enter(change("a", "old"), nil, nil)
 		l.enter(change("b", "B"), []core.StoreBlock{{Hash: "i"}}, []string{"h"})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		last := l.enter(change("a", "new"), nil, nil)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if stored >= n || m.blocks["h"] == "" {
 			t.Errorf("stored up to %d, blocks %v", stored, m.blocks)
 		}
 		if told[1] != (core.Stored{Hash: "i", Err: "sick"}) {
 			t.Errorf("told %v", told)
 		}
-		if since, err := l.trouble(); err == nil || time.Since(since) < time.Minute || m.writes-before > 30 {
-			t.Errorf("%v since %v, %d attempts", err, since, m.writes-before)
+		if since, err := l.trouble(); err == nil || time.Since(since) < time.Minute || m.writes.Load()-before > 30 {
+			t.Errorf("%v since %v, %d attempts", err, since, m.writes.Load()-before)
 		}
-		m.fail = nil
+		m.turn(nil)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if _, err := l.trouble(); err != nil || stored != last || m.blocks["h"] != "" ||
 			!maps.Equal(m.values, map[string]string{"a": "new", "b": "B", "block": "1"}) {
 			t.Errorf("%v, stored up to %d, %v, %v", err, stored, m.values, m.blocks)
