@@ -66,7 +66,7 @@ func Run(ctx context.Context, o Options) error {
 	defer close(quit)
 	go screen.ChannelEvents(events, quit)
 
-	v := view{mono: o.Mono, now: time.Now}
+	v := view{mono: o.Mono}
 	for {
 		width, height := screen.Size()
 		draw(screen, v.lines(width, height))

@@ -66,7 +66,7 @@ func TestView(t *testing.T) {
 		"too far":  {"9", []string{"S1-0 "}, "\x00"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := view{now: time.Now}
+			v := view{}
 			v.take(answer{status: status()})
 			for _, r := range c.keys {
 				if r == '\n' {
@@ -89,7 +89,7 @@ func TestView(t *testing.T) {
 }
 
 func TestTroubleIsSaid(t *testing.T) {
-	v := view{now: time.Now}
+	v := view{}
 	v.take(answer{err: errors.New("connection refused")})
 	if got := shown(&v, 80, 24); !strings.Contains(got, "connection refused") || !strings.Contains(got, "trying again") {
 		t.Errorf("before the first answer:\n%s", got)
@@ -111,7 +111,7 @@ func TestTroubleIsSaid(t *testing.T) {
 // not more of them than fit, and nothing in them moves the cursor.
 func TestViewFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := view{now: time.Now, mono: rapid.Bool().Draw(t, "mono")}
+		v := view{mono: rapid.Bool().Draw(t, "mono")}
 		width, height := rapid.IntRange(1, 200).Draw(t, "width"), rapid.IntRange(1, 60).Draw(t, "height")
 		s := status()
 		s.Tasks[0].Hostname, s.Ended[0].Message, s.Decisions[0].Reason = rapid.String().Draw(t, "host"), "\x1b[2J\r\n"+rapid.String().Draw(t, "message"), rapid.String().Draw(t, "why")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gdamore/tcell/v2"
@@ -38,7 +37,6 @@ type line []part
 // filter, and how far it is scrolled.
 type view struct {
 	mono bool
-	now  func() time.Time
 
 	status *api.Status
 	err    error
