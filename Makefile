@@ -98,6 +98,10 @@ bench: build ## Measure the miner on this machine, then run the Go benchmarks.
 	$(BIN)/lode bench
 	$(GO) test -run '^$$' -bench . -benchmem ./miner/... ./stratum/... ./pool/...
 
+.PHONY: bench-check
+bench-check: ## Run every Go benchmark once, so that none rots.
+	$(GO) test -run '^$$' -bench . -benchtime 1x -short ./...
+
 .PHONY: hostile
 hostile: ## Attack a pool-proxy in every way that lode load knows; its miners must not feel it.
 	LODE_TEST_ATTACKERS=200 $(GO) test ./load/fakenode -run TestProxyBearsAttacks -count=1 -v

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg"
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
 	"lode/pool/node"
 	"lode/pool/template"
@@ -19,29 +19,42 @@ import (
 )
 
 // templateReply is a node's reply for a full block: count transactions of 150 to 650
-// bytes.
+// bytes, whose hashes and whose commitment (BIP 141) are right.
 func templateReply(count int) []byte {
 	r := rand.New(rand.NewPCG(1, 2))
-	text := func(n int) []byte {
+	random := func(n int) []byte {
 		b := make([]byte, n)
 		for i := range b {
 			b[i] = byte(r.Uint32())
 		}
-		return hex.AppendEncode(nil, b)
+		return b
 	}
+	hashes := make([]chainhash.Hash, 1, count+1) // the coinbase's is all zero
 	b := []byte(`{"result":{"capabilities":["proposal"],"version":536870912,"rules":["csv","!segwit","taproot"],"vbavailable":{},"vbrequired":0,` +
 		`"previousblockhash":"00000000000000000001de5a1ad1a2da1f0f3c22e1d6c1c2a5a4a4a0a1a2a3a4","transactions":[`)
 	for i := range count {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Appendf(b, `{"data":"020000000001%s","txid":"%s","hash":"%s","depends":[],"fee":%d,"sigops":%d,"weight":%d}`,
-			text(144+r.IntN(500)), text(32), text(32), 200+r.IntN(10000), 1+r.IntN(4), 600+r.IntN(2000))
+		data := append([]byte{2, 0, 0, 0, 0, 1}, random(144+r.IntN(500))...)
+		hashes = append(hashes, chainhash.DoubleHashH(data))
+		b = fmt.Appendf(b, `{"data":"%x","txid":"%x","hash":"%v","depends":[],"fee":%d,"sigops":%d,"weight":%d}`,
+			data, random(32), hashes[i+1], 200+r.IntN(10000), 1+r.IntN(4), 600+r.IntN(2000))
+	}
+	for len(hashes) > 1 {
+		if len(hashes)%2 != 0 {
+			hashes = append(hashes, hashes[len(hashes)-1])
+		}
+		for i := range len(hashes) / 2 {
+			hashes[i] = chainhash.DoubleHashH(append(hashes[2*i][:], hashes[2*i+1][:]...))
+		}
+		hashes = hashes[:len(hashes)/2]
 	}
 	return fmt.Appendf(b, `],"coinbaseaux":{},"coinbasevalue":%d,"longpollid":"00000000000000000001de5a1ad1a2da1f0f3c22e1d6c1c2a5a4a4a0a1a2a3a41234",`+
 		`"target":"0000000000000000000355f000000000000000000000000000000000000000000","mintime":1699990000,"mutable":["time","transactions","prevblock"],`+
 		`"noncerange":"00000000ffffffff","sigoplimit":80000,"sizelimit":4000000,"weightlimit":4000000,"curtime":1700000000,"bits":"170355f0",`+
-		`"height":840000,"default_witness_commitment":"6a24aa21a9ed%s"},"error":null,"id":1}`+"\n", 350_000_000, text(32))
+		`"height":840000,"default_witness_commitment":"6a24aa21a9ed%x"},"error":null,"id":1}`+"\n", 350_000_000,
+		chainhash.DoubleHashB(append(hashes[0][:], make([]byte, 32)...)))
 }
 
 // notify goes the way of a template from the node's reply to the line for the miners.
