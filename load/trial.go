@@ -32,8 +32,11 @@ const (
 	// how long nothing is measured after they have gone; neither is longer than a trial.
 	onset    = 2 * time.Second
 	recovery = time.Second
-	// enough are the shares before and after that show that there should have been some.
-	enough = 20
+	// enough are the shares before and after that show that there should have been some,
+	// and patience is how much longer a trial waits for the first of them: a machine may
+	// stand still for as long as a short trial lasts.
+	enough   = 20
+	patience = 20 * time.Second
 	// unfelt is a latency that no miner feels, whatever it is without attackers.
 	unfelt = 10 * time.Millisecond
 )
@@ -70,7 +73,8 @@ func (r *run) addTrial(t Trial) {
 	r.tried = append(r.tried, t)
 }
 
-// trial measures for Duration; false: ctx ended before.
+// trial measures for Duration, and longer where no share of the many that are due is
+// accepted; false: ctx ended before.
 func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	counts := func() Trial {
 		c := &r.shares
@@ -84,6 +88,10 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	r.window.Store(h)
 	begin, used := time.Now(), cpuTime(r.opts.Watch)
 	ok = sleep(ctx, r.opts.Duration)
+	for many := r.opts.Shares*r.opts.Duration.Seconds() >= enough/2; ok && many && time.Since(begin) < r.opts.Duration+patience &&
+		r.shares.accepted.Load() == before.Accepted; {
+		ok = sleep(ctx, 10*time.Millisecond)
+	}
 	used = cpuTime(r.opts.Watch) - used
 	r.window.Store(nil)
 	t = counts()

@@ -231,7 +231,7 @@ func (v *view) table(width, height int) []line {
 		lines = append(lines, clip(parts, width))
 	}
 	if len(rows) == 0 {
-		lines = append(lines, line{{t.nothing, soft}})
+		lines = append(lines, line{{cut(t.nothing, width), soft}})
 	}
 	for len(lines) < height-1 {
 		lines = append(lines, nil)
