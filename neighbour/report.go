@@ -60,7 +60,7 @@ func (b *bench) report(jobs, harvests []*measurement) *Report {
 	for _, m := range harvests {
 		var shares []float64
 		for round, s := range b.taken[m] {
-			if m.load == 0 {
+			if m.load == 0 && s.mined > 0 { // a busy machine may have left the miner no time at all
 				rates[round] = float64(s.hashes) / s.mined.Seconds()
 			}
 			shares = append(shares, harvested(s, rates[round]))
