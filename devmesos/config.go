@@ -28,6 +28,9 @@ type Config struct {
 	// Agents lists the agents; nil: one with the default of AgentConfig, an empty list: none.
 	Agents []AgentConfig
 	Timing Timing
+	// Domain is where the masters are, REGION/ZONE; "": they do not say. Agents of other
+	// regions are offered only to frameworks that are REGION_AWARE.
+	Domain string
 
 	// Credentials turns on HTTP basic authentication of frameworks: principal → secret.
 	Credentials map[string]string
@@ -53,6 +56,9 @@ type AgentConfig struct {
 	Oversubscribed string
 	// Attributes in the form of --attributes: "rack:r1;level:3".
 	Attributes string
+	// Domain is where the agent is, REGION/ZONE; "": it does not say. The masters must
+	// have one too.
+	Domain string
 
 	// AuthenticateExecutors gives every executor a token and demands it.
 	AuthenticateExecutors bool
@@ -127,6 +133,14 @@ func (c *Config) agent(n int, ac AgentConfig, dir string) (agent.Config, []mesos
 	if err != nil {
 		return agent.Config{}, nil, fmt.Errorf("agent %d: oversubscribed: %w", n, err)
 	}
+	switch {
+	case !isDomain(c.Domain):
+		return agent.Config{}, nil, fmt.Errorf("domain %q of the masters: want REGION/ZONE", c.Domain)
+	case !isDomain(ac.Domain):
+		return agent.Config{}, nil, fmt.Errorf("agent %d: domain %q: want REGION/ZONE", n, ac.Domain)
+	case ac.Domain != "" && c.Domain == "":
+		return agent.Config{}, nil, fmt.Errorf("agent %d has the domain %q, and the masters have none: Mesos ignores such agents", n, ac.Domain)
+	}
 	attributes, err := parseAttributes(ac.Attributes)
 	if err != nil {
 		return agent.Config{}, nil, fmt.Errorf("agent %d: %w", n, err)
@@ -137,12 +151,29 @@ func (c *Config) agent(n int, ac AgentConfig, dir string) (agent.Config, []mesos
 		WorkDir:                   dir,
 		Resources:                 set.Proto(),
 		Attributes:                attributes,
+		Domain:                    domain(ac.Domain),
 		Timing:                    c.Timing.Agent,
 		Logger:                    c.Logger,
 		Launcher:                  c.Launcher,
 		KillOrphans:               ac.KillOrphans,
 		AuthenticateHTTPExecutors: ac.AuthenticateExecutors,
 	}, lent.Proto(), nil
+}
+
+func isDomain(text string) bool {
+	region, zone, found := strings.Cut(text, "/")
+	return text == "" || found && region != "" && zone != ""
+}
+
+func domain(text string) *mesos.DomainInfo {
+	region, zone, found := strings.Cut(text, "/")
+	if !found {
+		return nil
+	}
+	return &mesos.DomainInfo{FaultDomain: &mesos.DomainInfo_FaultDomain{
+		Region: mesos.DomainInfo_FaultDomain_RegionInfo{Name: region},
+		Zone:   mesos.DomainInfo_FaultDomain_ZoneInfo{Name: zone},
+	}}
 }
 
 // parseAttributes reads the form of --attributes: name:value separated by semicolons;

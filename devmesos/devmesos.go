@@ -225,6 +225,7 @@ func (c *Cluster) leaderAddress() string {
 func (c *Cluster) elect(n int) error {
 	m, err := master.New(master.Config{
 		Address:             c.nodes[n].address,
+		Domain:              domain(c.cfg.Domain),
 		Registry:            c.registry,
 		Timing:              c.cfg.Timing.master(),
 		Credentials:         c.cfg.Credentials,

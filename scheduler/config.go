@@ -8,9 +8,9 @@ import (
 	"net"
 	"time"
 
-	"lode/scheduler/rule"
-
+	"lode/scheduler/constraint"
 	"lode/scheduler/control"
+	"lode/scheduler/rule"
 )
 
 // Defaults of Config.
@@ -36,8 +36,16 @@ type Config struct {
 	Principal, Secret string
 
 	// Name of the framework, "": DefaultName. User runs the executors on agents;
-	// "": the user of this process. Role "": DefaultRole.
-	Name, User, Role string
+	// "": the user of this process.
+	Name, User string
+	// Roles that offers are taken for; none: DefaultRole.
+	Roles []string
+	// GPUAgents takes the cpus of agents with GPUs too, RegionAware those of agents in
+	// other regions than the master's.
+	GPUAgents, RegionAware bool
+	// Constraints say on which agents miners may be, ProxyConstraints on which proxies
+	// may.
+	Constraints, ProxyConstraints constraint.List
 	// FailoverTimeout is for how long Mesos keeps the tasks when the scheduler is
 	// away. 0: DefaultFailoverTimeout.
 	FailoverTimeout time.Duration

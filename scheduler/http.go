@@ -28,7 +28,7 @@ func (s *Scheduler) routes() http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET "+web.DocumentPath, control.Protect(c, web.Document(func() any {
-		return dashboard.Make(s.Status(), s.Control(), s.config.Name, s.config.Role, time.Since(s.started))
+		return dashboard.Make(s.Status(), s.Control(), s.config.Name, strings.Join(s.config.Roles, ", "), time.Since(s.started))
 	})))
 	mux.Handle("GET "+history.Path, control.Protect(c, s.history))
 	page := web.Handler(web.Cluster)

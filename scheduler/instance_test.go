@@ -74,7 +74,7 @@ func config(t *testing.T, masters ...string) scheduler.Config {
 	}
 	return scheduler.Config{
 		Masters: masters, StateDir: filepath.Join(t.TempDir(), "state"), Listen: "127.0.0.1:0",
-		Executor: executor, User: "nobody", Role: "mining", ProxyGrace: scheduler.DefaultProxyGrace,
+		Executor: executor, User: "nobody", Roles: []string{"mining"}, ProxyGrace: scheduler.DefaultProxyGrace,
 		PayoutAddress: "sb1qexample",
 		Upstreams:     []scheduler.Upstream{{URL: "node:http://127.0.0.1:1", User: "rpc", Password: nodePassword}},
 	}

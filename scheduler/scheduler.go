@@ -167,7 +167,9 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Name, DefaultName)
-	set(&c.Role, DefaultRole)
+	if len(c.Roles) == 0 {
+		c.Roles = []string{DefaultRole}
+	}
 	if out := outbound(c.Masters); c.Listen == "" && out != nil && !out.IsLoopback() {
 		c.Listen = ":" + DefaultPort
 	}
@@ -229,7 +231,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 	c := s.config
 	hostname, _ := os.Hostname()
 	set := core.Settings{
-		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal,
+		Name: c.Name, User: c.User, Roles: c.Roles, Principal: c.Principal,
 		Hostname: hostname, WebUI: "http://" + advertise + "/",
 		FailoverTimeout: c.FailoverTimeout, Revocable: c.Revocable,
 		ArtifactURL: s.binaries.info().URL, ArtifactDigest: s.binaries.info().Digest,
@@ -237,6 +239,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
 		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
+		GPUAgents: c.GPUAgents, RegionAware: c.RegionAware, Constraints: c.Constraints, ProxyConstraints: c.ProxyConstraints,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),
 		Rand:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -266,21 +267,22 @@ func (proxyCheckCmd) Run(env *environment, cmd *proxyCmd) error {
 	if err != nil {
 		return err
 	}
+	return tellFindings(env.stdout, pool.Check(env.ctx, config))
+}
+
+// tellFindings prints what a check found, and makes the exit code of it.
+func tellFindings(w io.Writer, findings []pool.Finding) error {
 	bad := 0
-	for _, finding := range pool.Check(env.ctx, config) {
-		mark := "ok    "
-		if finding.Err != nil {
-			mark = "FAILED"
+	for _, f := range findings {
+		if f.Err != nil {
 			bad++
-		}
-		if finding.Err != nil {
-			fmt.Fprintf(env.stdout, "%s %s: %v\n", mark, finding.What, finding.Err)
+			fmt.Fprintf(w, "FAILED %s: %v\n", f.What, f.Err)
 		} else {
-			fmt.Fprintf(env.stdout, "%s %s: %s\n", mark, finding.What, finding.Detail)
+			fmt.Fprintf(w, "ok     %s: %s\n", f.What, f.Detail)
 		}
 	}
 	if bad > 0 {
-		fmt.Fprintf(env.stdout, "%d of the checks failed\n", bad)
+		fmt.Fprintf(w, "%d of the checks failed\n", bad)
 		return exitStatus(1)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lode/scheduler"
+	"lode/scheduler/constraint"
 	"lode/scheduler/rule"
 	"lode/stratum"
 )
@@ -47,7 +48,7 @@ type schedulerCmd struct {
 
 	Name            string        `help:"Name of the framework." default:"lode"`
 	User            string        `help:"User who runs the executors on the agents; default: the current one." placeholder:"NAME"`
-	Role            string        `help:"Role to take offers for." default:"*"`
+	Role            []string      `help:"Role to take offers for. Repeatable." default:"*" placeholder:"ROLE"`
 	FailoverTimeout time.Duration `help:"For how long Mesos keeps the tasks when this scheduler is away." default:"168h"`
 	NewFramework    bool          `help:"Forget the stored framework and its tasks and begin anew."`
 	Upgrade         bool          `help:"Replace tasks that run another executor binary, a few at a time."`
@@ -56,6 +57,10 @@ type schedulerCmd struct {
 	ProxyGrace       time.Duration     `help:"For how long miners may idle without a proxy before they are killed; 0: they are killed at once." default:"30s"`
 	HoldBackCPUs     float64           `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
 	MaxMiners        int               `help:"Most miner tasks; 0: no limit." default:"0"`
+	Constraint       []string          `help:"Where miners may be: FIELD:OPERATOR:VALUE, with hostname, @region, @zone or an attribute of agents, and IS, LIKE, UNLIKE, UNIQUE, CLUSTER, GROUP_BY or MAX_PER, such as rack:MAX_PER:2. Repeatable, or with ; between them." sep:"none" placeholder:"CONSTRAINT"`
+	ProxyConstraint  []string          `help:"The same for proxies." sep:"none" placeholder:"CONSTRAINT"`
+	GPUAgents        bool              `name:"gpu-agents" help:"Take cpus of agents with GPUs too; the GPUs are left alone."`
+	RegionAware      bool              `help:"Take agents of other regions than the master's too."`
 	Revocable        bool              `help:"Take revocable resources too."`
 	Mode             string            `help:"steady: miners keep the ordinary cpus that they got; idle: they end while others keep their agent busy, so that Mesos can offer its cpus, and come back later." enum:"steady,idle" default:"steady"`
 	OnlyRevocable    bool              `help:"Take nothing but revocable resources for miners."`
@@ -66,6 +71,9 @@ type schedulerCmd struct {
 	SMT              string            `name:"smt" help:"use: miners have a thread for every cpu; avoid: one for each core." enum:"use,avoid" default:"use"`
 	ReportInterval   time.Duration     `help:"Mean time between reports of a task." default:"3s"`
 	MinBlockInterval time.Duration     `help:"Least time between two blocks; only for test networks." default:"0s"`
+
+	Serve schedulerServeCmd `cmd:"" default:"withargs" help:"Take offers and keep tasks running (the default)."`
+	Check schedulerCheckCmd `cmd:"" help:"Look whether masters, executor, address, state folder and upstreams are right, and say what is wrong."`
 }
 
 // Help is shown by lode scheduler --help.
@@ -78,57 +86,73 @@ func (schedulerCmd) Help() string {
 Exit codes: 1 failed, 2 wrong flags, 3 the framework was removed (see --new-framework), 4 another scheduler took over.`
 }
 
-// Run is called by kong.
-func (cmd *schedulerCmd) Run(env *environment) error {
+// config makes the configuration of the flags.
+func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	config := scheduler.Config{
 		Masters: cmd.Master, Principal: cmd.Principal,
-		Name: cmd.Name, User: cmd.User, Role: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
+		Name: cmd.Name, User: cmd.User, Roles: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
 		NewFramework: cmd.NewFramework, Upgrade: cmd.Upgrade, Teardown: cmd.Teardown,
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
 		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
+		GPUAgents: cmd.GPUAgents, RegionAware: cmd.RegionAware,
 		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable, IdleMode: cmd.Mode == "idle",
 		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
 	}
 	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {
-		return usagef("--proxy-limit: %w", err)
+		return config, usagef("--proxy-limit: %w", err)
 	}
 	config.ProxyLimits = cmd.ProxyLimit
 	if cmd.PauseWhen != "" {
 		r, err := rule.Parse(cmd.PauseWhen)
 		if err != nil {
-			return usagef("--pause-when: %w", err)
+			return config, usagef("--pause-when: %w", err)
 		}
 		config.PauseWhen = r
 	}
 	if err := scheduler.CheckSignals(config.PauseWhen, cmd.Signal); err != nil {
-		return &usageError{err}
+		return config, &usageError{err}
 	}
 	config.Signals = cmd.Signal
 	var err error
+	if config.Constraints, err = constraint.ParseAll(cmd.Constraint); err != nil {
+		return config, usagef("--constraint %w", err)
+	}
+	if config.ProxyConstraints, err = constraint.ParseAll(cmd.ProxyConstraint); err != nil {
+		return config, usagef("--proxy-constraint %w", err)
+	}
 	if cmd.SecretFile != "" {
 		if config.Secret, err = readSecret(cmd.SecretFile); err != nil {
-			return usagef("--secret-file: %w", err)
+			return config, usagef("--secret-file: %w", err)
 		}
 	}
 	if cmd.MasterCA != "" {
 		pem, err := os.ReadFile(cmd.MasterCA)
 		if err != nil {
-			return usagef("--master-ca: %w", err)
+			return config, usagef("--master-ca: %w", err)
 		}
 		config.MasterCAs = x509.NewCertPool()
 		if !config.MasterCAs.AppendCertsFromPEM(pem) {
-			return usagef("--master-ca: %s holds no PEM certificate", cmd.MasterCA)
+			return config, usagef("--master-ca: %s holds no PEM certificate", cmd.MasterCA)
 		}
 	}
 	if err := cmd.secure(&config, env.log); err != nil {
-		return err
+		return config, err
 	}
 	if config.Upstreams, err = cmd.upstreams(); err != nil {
-		return err
+		return config, err
 	}
-	if err := cmd.check(config.Upstreams); err != nil {
+	return config, cmd.check(config.Upstreams)
+}
+
+// schedulerServeCmd runs the scheduler.
+type schedulerServeCmd struct{}
+
+// Run is called by kong.
+func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
+	config, err := cmd.config(env)
+	if err != nil {
 		return err
 	}
 	submitter, err := newBlockSubmitter(config.Upstreams, env.log)
@@ -184,7 +208,7 @@ func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
 		minBlockInterval: cmd.MinBlockInterval, userFlag: "--pool-user",
 	}
 	w.take(upstreams, "--upstream")
-	switch err := errors.Join(w.check(), checkRole(cmd.Role)); {
+	switch err := errors.Join(w.check(), checkRoles(cmd.Role)); {
 	case err != nil:
 		return err
 	case cmd.Principal != "" && cmd.SecretFile == "":

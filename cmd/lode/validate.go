@@ -246,6 +246,15 @@ func checkNetwork(ctx context.Context, nodes []*node.Node, payout string) error 
 	return nil
 }
 
+func checkRoles(roles []string) error {
+	for _, role := range roles {
+		if err := checkRole(role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkRole checks a role as Mesos writes it (docs/roles.md there).
 func checkRole(role string) error {
 	if role == "*" {

@@ -20,6 +20,8 @@ type Config struct {
 	Resources []mesos.Resource
 	// Attributes are shown in offers.
 	Attributes []mesos.Attribute
+	// Domain is --domain, where the agent is; nil: it does not say. A master without one ignores such an agent.
+	Domain *mesos.DomainInfo
 	// Timing holds all pauses and limits of time; zero fields get Mesos' defaults.
 	Timing Timing
 	// Logger gets what the agent does; nil discards it.

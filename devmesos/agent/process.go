@@ -102,6 +102,7 @@ func newProcess(a *Agent) (*process, error) {
 		Port:       ptr(int32(number)),
 		Resources:  a.config.Resources,
 		Attributes: a.config.Attributes,
+		Domain:     a.config.Domain,
 	}
 	p.server = &http.Server{
 		Handler:           p.handler(),

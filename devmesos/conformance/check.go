@@ -51,7 +51,7 @@ type Check struct {
 func Checks() []Check {
 	var all []Check
 	for _, topic := range [][]Check{
-		subscribeChecks(), refusalChecks(), statusChecks(), authChecks(), offerChecks(), constraintChecks(), acceptChecks(), validationChecks(),
+		subscribeChecks(), capabilityChecks(), refusalChecks(), statusChecks(), authChecks(), offerChecks(), constraintChecks(), acceptChecks(), validationChecks(),
 		updateChecks(), retryChecks(), killChecks(), shutdownChecks(), endChecks(), messageChecks(), reconcileChecks(),
 		failoverChecks(), teardownChecks(), environmentChecks(), fetcherChecks(), filesChecks(), executorCallChecks(),
 		executorStreamChecks(), agentLossChecks(), recoveryChecks(), masterFailoverChecks(), maintenanceChecks(),

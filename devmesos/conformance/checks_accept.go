@@ -81,6 +81,27 @@ func acceptChecks() []Check {
 			contains(c, "message", text(st, "message"), "Aggregated offers must belong to one single agent")
 			f.Event("OFFERS made again", ofType("OFFERS"))
 		}},
+		{Name: "accept/offers of two roles", Doc: "§2.7", Needs: NeedExclusive | NeedTwoAgents, Run: func(c *C) {
+			f := c.Framework(Spec{
+				Caps: pa.Caps, Roles: []string{"conformance-a", "conformance-b"}, WantOffers: true,
+				Subscribe: Doc{"suppressed_roles": list("conformance-b")},
+			})
+			first := f.collect(len(c.agents))
+			if len(first) < 2 {
+				c.Skip("only one agent has anything to offer")
+			}
+			f.Call("SUPPRESS", Doc{"suppress": Doc{"roles": list("conformance-a")}})
+			f.decline(0, first[1:]...)
+			f.Call("REVIVE", Doc{"revive": Doc{"roles": list("conformance-b")}})
+			second := f.collect(1)
+			_, info := f.Executor()
+			t := c.name("t")
+			f.Accept([]string{first[0], second[0]}, launch(task(t, c.anyAgent(), info)))
+			st := f.UpdateAny(t)
+			equal(c, "state", text(st, "state"), "TASK_DROPPED")
+			equal(c, "reason", text(st, "reason"), "REASON_INVALID_OFFERS")
+			contains(c, "message", text(st, "message"), "must be allocated to the same role")
+		}},
 		{Name: "accept/union of two offers of one agent", Doc: "§2.7, §9; R08", Needs: NeedExclusive, Run: unionOfOffers},
 		{Name: "accept/remainder is offered with its rest", Doc: "§2.7, §3; R08", Needs: NeedExclusive, Run: func(c *C) {
 			f := c.Framework(Spec{Caps: pa.Caps, WantOffers: true})

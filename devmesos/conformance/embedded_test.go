@@ -177,3 +177,15 @@ func TestEmbeddedStandby(t *testing.T) {
 		cfg.Masters, cfg.Agents = 3, []devmesos.AgentConfig{}
 	}), nil, "redirect")
 }
+
+// TestEmbeddedPlaces has agents that frameworks see only if they can make something of them.
+func TestEmbeddedPlaces(t *testing.T) {
+	t.Parallel()
+	RunTopics(t, startEmbedded(t, 3, 8, func(cfg *devmesos.Config) {
+		cfg.Domain = "eu/a"
+		cfg.Agents[0].Domain = "eu/b"
+		cfg.Agents[0].Resources += ";cpus(conformance-r):1;mem(conformance-r):64"
+		cfg.Agents[1].Resources += ";gpus:2"
+		cfg.Agents[2].Domain = "us/a"
+	}), nil, "capabilities")
+}

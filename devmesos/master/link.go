@@ -23,6 +23,10 @@ func (m *Master) RegisterAgent(l link.Agent, info mesos.AgentInfo) {
 				return
 			}
 		}
+		if info.Domain != nil && m.info.Domain == nil {
+			m.log.Warn("registration of an agent is ignored: it has a domain, and the master has none", "hostname", info.Hostname)
+			return
+		}
 		id := sprintID(m.id, "%s-S%d", m.nextAgent)
 		a := newAgent(id, l, info, m.now())
 		if m.cfg.Registry.isDownAgent(a) {

@@ -34,8 +34,9 @@ const Version = "1.11.0"
 // Config says how a master behaves. The zero value of each field has the default
 // that it names, which is that of a real master.
 type Config struct {
-	Address  string // host:port that the master announces; required
-	Hostname string // default: the host of Address
+	Address  string            // host:port that the master announces; required
+	Hostname string            // default: the host of Address
+	Domain   *mesos.DomainInfo // --domain, default none
 	Registry *Registry
 
 	Timing Timing
@@ -146,6 +147,7 @@ func New(cfg Config) (*Master, error) {
 	if err != nil {
 		return nil, err
 	}
+	info.Domain = cfg.Domain
 	m.info = info
 	m.routes = m.newRoutes()
 	m.log = cfg.Logger.With("master", m.id)

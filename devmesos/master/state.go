@@ -33,6 +33,7 @@ type stateView struct {
 	ID          string            `json:"id"`
 	PID         string            `json:"pid"`
 	Hostname    string            `json:"hostname"`
+	Domain      *mesos.DomainInfo `json:"domain,omitempty"`
 	Caps        []string          `json:"capabilities"`
 	Activated   float64           `json:"activated_slaves"`
 	Deactivated float64           `json:"deactivated_slaves"`
@@ -58,24 +59,25 @@ type slavesView[T any] struct {
 }
 
 type slaveView struct {
-	ID           string           `json:"id"`
-	Hostname     string           `json:"hostname"`
-	Port         int32            `json:"port"`
-	Attributes   map[string]any   `json:"attributes"`
-	PID          string           `json:"pid"`
-	Registered   float64          `json:"registered_time"`
-	Reregistered *float64         `json:"reregistered_time,omitempty"`
-	Resources    map[string]any   `json:"resources"`
-	Used         map[string]any   `json:"used_resources"`
-	Offered      map[string]any   `json:"offered_resources"`
-	Reserved     map[string]any   `json:"reserved_resources"`
-	Unreserved   map[string]any   `json:"unreserved_resources"`
-	Active       bool             `json:"active"`
-	Deactivated  bool             `json:"deactivated"`
-	Version      string           `json:"version"`
-	Caps         []string         `json:"capabilities"`
-	Drain        *mesos.DrainInfo `json:"drain_info,omitempty"`
-	DrainStart   *mesos.TimeInfo  `json:"estimated_drain_start_time,omitempty"`
+	ID           string            `json:"id"`
+	Hostname     string            `json:"hostname"`
+	Port         int32             `json:"port"`
+	Attributes   map[string]any    `json:"attributes"`
+	Domain       *mesos.DomainInfo `json:"domain,omitempty"`
+	PID          string            `json:"pid"`
+	Registered   float64           `json:"registered_time"`
+	Reregistered *float64          `json:"reregistered_time,omitempty"`
+	Resources    map[string]any    `json:"resources"`
+	Used         map[string]any    `json:"used_resources"`
+	Offered      map[string]any    `json:"offered_resources"`
+	Reserved     map[string]any    `json:"reserved_resources"`
+	Unreserved   map[string]any    `json:"unreserved_resources"`
+	Active       bool              `json:"active"`
+	Deactivated  bool              `json:"deactivated"`
+	Version      string            `json:"version"`
+	Caps         []string          `json:"capabilities"`
+	Drain        *mesos.DrainInfo  `json:"drain_info,omitempty"`
+	DrainStart   *mesos.TimeInfo   `json:"estimated_drain_start_time,omitempty"`
 }
 
 // slaveFullView is an agent as /slaves shows it.
@@ -102,6 +104,7 @@ func (m *Master) stateView() stateView {
 		ID:          m.id,
 		PID:         *m.info.PID,
 		Hostname:    *m.info.Hostname,
+		Domain:      m.info.Domain,
 		Caps:        []string{"AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"},
 		Unreachable: float64(m.cfg.Registry.unreachableCount()),
 		Leader:      *m.info.PID,
@@ -151,6 +154,7 @@ func (m *Master) slaveView(a *agent) slaveView {
 		Hostname:    a.info.Hostname,
 		Port:        a.port,
 		Attributes:  attributesView(a.info.Attributes),
+		Domain:      a.info.Domain,
 		PID:         a.pid(),
 		Registered:  *timestamp(a.registered),
 		Resources:   resourcesView(a.total.Plus(a.oversubscribed)),

@@ -70,6 +70,9 @@ func (b *Binary) Digest() string { return b.digest }
 // Size of the binary in bytes.
 func (b *Binary) Size() int64 { return int64(len(b.data)) }
 
+// Reader reads the binary.
+func (b *Binary) Reader() *bytes.Reader { return bytes.NewReader(b.data) }
+
 // Save writes the binary to a file, unless it is there already.
 func (b *Binary) Save(path string) error {
 	if info, err := os.Stat(path); err == nil && info.Size() == b.Size() {

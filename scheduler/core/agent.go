@@ -5,6 +5,8 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
+	"lode/scheduler/constraint"
 )
 
 // decaying counts events and forgets half of them every halfLife.
@@ -31,7 +33,8 @@ func (d *decaying) add(clock time.Duration, n float64) {
 type agent struct {
 	id, hostname string
 	tasks        []*Task
-	mining       int // of these, miners that run and are wanted
+	place        constraint.Place // nil: not known, or there are no constraints
+	mining       int              // of these, miners that run and are wanted
 	failures     decaying
 	busy         busyness
 	until        time.Duration // nothing is launched before

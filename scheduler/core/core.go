@@ -66,6 +66,7 @@ type Core struct {
 	lastError string
 
 	sums    tally
+	places  places
 	kills   killQueue
 	recon   reconciliation
 	lists   listQueue
@@ -145,6 +146,7 @@ func New(set Settings, state *State) (*Core, error) {
 		causes: make(causes),
 		alike:  map[string]*repeated{KindProxy: {}, KindMiner: {}},
 	}
+	c.places = newPlaces(&c.set)
 	for _, id := range sortedKeysOf(state.Tasks) {
 		t := state.Tasks[id]
 		c.adopt(t)
@@ -314,16 +316,24 @@ func (c *Core) FrameworkInfo() *mesos.FrameworkInfo {
 		Name:            c.set.Name,
 		FailoverTimeout: &seconds,
 		Checkpoint:      &checkpoint,
-		Roles:           []string{c.set.Role},
+		Roles:           c.set.Roles,
 		Capabilities: []mesos.FrameworkInfo_Capability{
 			{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE},
 			{Type: mesos.FrameworkInfo_Capability_TASK_KILLING_STATE},
 			{Type: mesos.FrameworkInfo_Capability_MULTI_ROLE},
 		},
 	}
-	if c.set.Revocable {
-		info.Capabilities = append(info.Capabilities,
-			mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES})
+	for _, optional := range []struct {
+		wanted     bool
+		capability mesos.FrameworkInfo_Capability_Type
+	}{
+		{c.set.Revocable, mesos.FrameworkInfo_Capability_REVOCABLE_RESOURCES},
+		{c.set.GPUAgents, mesos.FrameworkInfo_Capability_GPU_RESOURCES},
+		{c.set.RegionAware, mesos.FrameworkInfo_Capability_REGION_AWARE},
+	} {
+		if optional.wanted {
+			info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: optional.capability})
+		}
 	}
 	if c.state.FrameworkID != "" {
 		info.ID = &mesos.FrameworkID{Value: c.state.FrameworkID}

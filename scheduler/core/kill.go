@@ -15,6 +15,7 @@ const (
 	WhyLaunch      Why = "it did not come to run in 5 minutes"
 	WhyGrace       Why = "there was no proxy for too long"
 	WhyRoom        Why = "to make room for the proxy"
+	WhyCrowded     Why = "it came back to where there are as many as may be (--constraint)"
 	WhySurplus     Why = "it was replaced while its agent was away"
 	WhyReplaced    Why = "another proxy took over"
 	WhyNotNeeded   Why = "the proxy that it was to replace serves again"

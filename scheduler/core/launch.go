@@ -29,7 +29,7 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
 	t.Digest, t.Spec = c.artifact().Digest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
-	t.Version = message.Version
+	t.Version, t.Place = message.Version, c.agent(t.AgentID, t.Hostname).place
 	if t.Kind == KindProxy {
 		c.state.Epoch++
 		t.Epoch = c.state.Epoch

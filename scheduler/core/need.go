@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
@@ -29,13 +28,15 @@ type reviver struct {
 	wanted     bool // a revival is due
 	bucket     bucket
 	at         time.Duration // the last revival, or subscription
+	crowded    bool          // since then an offer was refused for what other tasks do
+	freed      uint64        // of places, when that was
 }
 
 type need struct{ proxies, miners bool }
 
 func (r *reviver) reset(clock time.Duration) {
 	// A SUBSCRIBE lifts filters and suppression.
-	r.suppressed, r.filtered, r.wanted, r.had, r.at = false, false, false, need{}, clock
+	r.suppressed, r.filtered, r.wanted, r.had, r.at, r.crowded = false, false, false, need{}, clock, false
 	if r.bucket.size == 0 {
 		r.bucket = newBucket(1/revivePause.Seconds(), reviveBurst)
 	}
@@ -49,18 +50,19 @@ func (c *Core) convergeNeed() {
 		r.wanted = r.filtered || r.suppressed
 	}
 	r.had = n
+	if r.crowded && (n.proxies || n.miners) && r.freed != c.places.freed() && c.clock-r.at >= crowdedPause {
+		r.wanted = true
+	}
 	idle := !n.proxies && !n.miners && !code.soon() && !c.launchesHeld()
 	switch {
 	case idle && !r.suppressed:
 		r.suppressed, r.wanted = true, false
-		c.call(suppress(c.set.Role))
+		c.call(calls.SuppressWith(c.set.Roles))
 	case (r.wanted || r.suppressed && !idle) && r.bucket.take(c.clock):
-		r.suppressed, r.filtered, r.wanted, r.at = false, false, false, c.clock
-		c.call(calls.ReviveWith([]string{c.set.Role}))
+		r.suppressed, r.filtered, r.wanted, r.at, r.crowded = false, false, false, c.clock, false
+		c.call(calls.ReviveWith(c.set.Roles))
 	}
 }
-
-func suppress(role string) *scheduler.Call { return calls.SuppressWith([]string{role}) }
 
 // minersWanted says why offers are not wanted for miners; reasonNone: they are. With
 // it comes what an ailing proxy says.
@@ -123,11 +125,12 @@ func (c *Core) makeRoom() {
 		return
 	}
 	var best *Task
+	others := c.proxyPlaces(s)
 	for i := range min(len(c.tasks), roomLooks) {
 		t := c.tasks[(c.swept+i)%len(c.tasks)]
 		a := t.run.agent
 		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < toMilli(c.set.ProxyCPUs) ||
-			a.until > c.clock || a.hasProxy() && !s.spreadOver(c) {
+			a.until > c.clock || a.hasProxy() && !s.spreadOver(c) || others.Judge(a.place, 0) != nil {
 			continue
 		}
 		if _, down := a.maintenance(c.now, maintenanceMargin); down {

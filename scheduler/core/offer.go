@@ -69,16 +69,29 @@ func (b *offerBook) clear() {
 }
 
 func (c *Core) receiveOffers(offers []mesos.Offer) {
+	var crowded []*heldOffer
 	for i := range offers {
 		o := &offers[i]
 		c.counters.OffersReceived++
-		c.unavailability(c.agent(o.AgentID.Value, o.Hostname), o.Unavailability)
+		a := c.agent(o.AgentID.Value, o.Hostname)
+		c.unavailability(a, o.Unavailability)
+		c.learnPlace(a, o)
 		h := &heldOffer{offer: *o, received: c.clock}
-		if !c.answer(h) {
-			c.offers.byID[o.ID.Value] = h
-			c.offers.held = append(c.offers.held, h)
-			c.after(offerLife, func() { c.expire(h) })
+		if v := c.judge(o); v.crowded() {
+			crowded = append(crowded, h)
+		} else {
+			c.settleOffer(h, v)
 		}
+	}
+	c.reconsiderCrowded(crowded)
+}
+
+// settleOffer answers an offer that came, or keeps it.
+func (c *Core) settleOffer(h *heldOffer, v verdict) {
+	if !c.answerWith(h, v) {
+		c.offers.byID[h.offer.ID.Value] = h
+		c.offers.held = append(c.offers.held, h)
+		c.after(offerLife, func() { c.expire(h) })
 	}
 }
 
@@ -157,8 +170,9 @@ type verdict struct {
 }
 
 // answer says whether the offer is answered.
-func (c *Core) answer(h *heldOffer) bool {
-	v := c.judge(&h.offer)
+func (c *Core) answer(h *heldOffer) bool { return c.answerWith(h, c.judge(&h.offer)) }
+
+func (c *Core) answerWith(h *heldOffer, v verdict) bool {
 	if v.hold && c.clock < c.agent(h.offer.AgentID.Value, "").noHold {
 		v.hold, v.refuse = false, max(v.refuse, refuseLater)
 	}
@@ -177,8 +191,8 @@ func (c *Core) answer(h *heldOffer) bool {
 
 // judge decides about an offer without answering it.
 func (c *Core) judge(o *mesos.Offer) verdict {
-	if role := o.GetAllocationInfo().GetRole(); role != "" && role != c.set.Role {
-		return verdict{reason: because(reasonRole, "it is for role %q, ours is %q", role, c.set.Role), refuse: refuseUseless}
+	if role := o.GetAllocationInfo().GetRole(); role != "" && !slices.Contains(c.set.Roles, role) {
+		return verdict{reason: because(reasonRole, "it is for role %q, ours: %q", role, c.set.Roles), refuse: refuseUseless}
 	}
 	a := c.agent(o.AgentID.Value, o.Hostname)
 	if who, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
@@ -216,6 +230,9 @@ func (c *Core) judge(o *mesos.Offer) verdict {
 		if unfit := c.minerUnfit(inv); unfit.Code != reasonNone {
 			return verdict{reason: unfit, refuse: refuseUseless}
 		}
+		if place := c.minerPlace(a, 0); place.Code == reasonConstraint {
+			return verdict{reason: place, refuse: refuseUseless}
+		}
 		return c.turnDown(miners, detail)
 	}
 	more, reason := c.placeMiners(o, inv, c.minerRoom())
@@ -247,6 +264,9 @@ func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches [
 		v.reason = Reason{reasonProxyBackoff, "proxies failed lately, the next one waits"}
 		v.hold, v.refuse = wait < offerLife, max(wait, refuseLeast)
 		return nil, v
+	}
+	if place := refusal(c.proxyPlaces(s).Judge(a.place, 0)); place.Code != reasonNone {
+		return nil, verdict{reason: place, refuse: refuseUseless}
 	}
 	if a.hasProxy() && !s.spreadOver(c) {
 		return nil, verdict{reason: Reason{reasonSpread, "the agent has a proxy"}, hold: true}
@@ -311,6 +331,10 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		}
 		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < minerMem*1000 {
 			continue
+		}
+		if place := c.minerPlace(c.agent(o.AgentID.Value, ""), len(launches)); place.Code != reasonNone {
+			reason = place
+			break
 		}
 		executor := inv.cutExecutor(revocable)
 		launches = append(launches, &launch{
@@ -392,6 +416,9 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 
 func (c *Core) decline(h *heldOffer, reason Reason, refuse time.Duration) {
 	c.counters.OffersDeclined[string(reason.Code)]++
+	if r := &c.revive; reason.Code == reasonCrowded && !r.crowded {
+		r.crowded, r.freed = true, c.places.freed()
+	}
 	c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))
 	c.revive.filtered = true
 	c.decide(h, "declined", reason, refuse, nil)

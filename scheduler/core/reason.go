@@ -37,6 +37,8 @@ const (
 	reasonBounded      reasonCode = "bounded"
 	reasonDrained      reasonCode = "drained"
 	reasonBusy         reasonCode = "agent_busy"
+	reasonConstraint   reasonCode = "constraint"
+	reasonCrowded      reasonCode = "constraint_for_now"
 	reasonRescinded    reasonCode = "rescinded"
 )
 

@@ -15,7 +15,7 @@ import (
 
 func testCore(t interface{ Fatal(...any) }) *Core {
 	c, err := New(Settings{
-		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: time.Hour,
+		Name: "lode", User: "nobody", Roles: []string{"mining"}, FailoverTimeout: time.Hour,
 		ArtifactURL: "http://s/artifacts/d/lode-executor", ArtifactDigest: "d",
 		Upstreams: []string{"node:http://n"}, PayoutAddress: "a", ReportInterval: time.Second,
 		ProxyGrace: 30 * time.Second, CanSubmit: true,

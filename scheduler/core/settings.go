@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lode/message"
+	"lode/scheduler/constraint"
 )
 
 // Resources of tasks. A task and its executor share one container. The executor has
@@ -24,9 +25,16 @@ const mostProxies = 64
 
 // Settings are what an operator decided.
 type Settings struct {
-	Name, User, Role, Principal, Hostname, WebUI string
-	FailoverTimeout                              time.Duration
-	Revocable                                    bool
+	Name, User, Principal, Hostname, WebUI string
+	FailoverTimeout                        time.Duration
+	Revocable                              bool
+	// Roles that offers are taken for; none: those that nobody reserved anything for.
+	Roles []string
+	// GPUAgents takes the cpus of agents with GPUs too, RegionAware those of agents in
+	// other regions than the master's.
+	GPUAgents, RegionAware bool
+	// Constraints say where miners may be, ProxyConstraints where proxies may.
+	Constraints, ProxyConstraints constraint.List
 
 	// ArtifactURL and ArtifactDigest name the executor binary, Fallback one that ran
 	// before, for when the new one turns out not to; its Digest "": there is none.
@@ -70,6 +78,9 @@ func (s Settings) withDefaults() Settings {
 		s.Proxies = 1
 	}
 	s.Proxies = min(s.Proxies, mostProxies)
+	if len(s.Roles) == 0 {
+		s.Roles = []string{"*"}
+	}
 	if s.ProxyCPUs == 0 {
 		s.ProxyCPUs = fromMilli(proxyCPUs)
 	}

@@ -435,7 +435,7 @@ func (h *harness) healthy() string {
 			continue
 		}
 		for _, f := range a.free()["cpus"] {
-			if f.amount >= leastMinerCPU {
+			if f.amount >= leastMinerCPU && !h.constrained(a) {
 				return fmt.Sprintf("agent %s has %d thousandths of cpu unused", a.id, f.amount)
 			}
 		}

@@ -113,6 +113,7 @@ func (c *cluster) awake() time.Time { return c.now.Add(-c.warped) }
 type simAgent struct {
 	c           *cluster
 	id          string
+	rack, zone  int
 	lost        bool // for good
 	cut         bool // from the master
 	cutAt       time.Time
@@ -301,6 +302,7 @@ func (c *cluster) allocate() {
 				AgentID: mesos.AgentID{Value: a.id}, Hostname: "host-" + a.id, Resources: resources,
 				AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
 			}
+			a.describe(&o)
 			if !a.down.IsZero() {
 				if c.told != nil {
 					c.told(a)

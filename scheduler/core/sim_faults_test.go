@@ -332,6 +332,7 @@ func (h *harness) reboot(a *simAgent) {
 	a.lost = true
 	h.serial++
 	b := &simAgent{c: h.cluster, id: fmt.Sprintf("%s-%d", a.id, h.serial), known: true, tasks: make(map[string]*simTask), total: a.total}
+	b.rack, b.zone = a.rack, a.zone
 	h.after(20*time.Second, func() {
 		h.agents = append(h.agents, b)
 		h.master.agents[b.id] = b

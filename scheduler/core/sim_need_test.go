@@ -203,10 +203,15 @@ func (h *harness) checkNeed(t *Task) {
 			needless("%d proxies are there or on their way, of %d", places, h.proxyN)
 		}
 		for _, a := range h.agents {
-			if !a.cut && !a.lost && a.known && !a.draining && !a.splits && a.down.IsZero() && len(a.tasks) == 0 && !a.fits.IsZero() && h.awake().Sub(a.fits) > 12*time.Second &&
+			if !a.cut && !a.lost && a.known && !h.noProxyHere(a) && !a.draining && !a.splits && a.down.IsZero() && len(a.tasks) == 0 && !a.fits.IsZero() && h.awake().Sub(a.fits) > 12*time.Second &&
 				h.core.agents[a.id] != nil && h.core.agents[a.id].until+8*time.Second < h.core.clock && h.faults.loseCall == 0 && h.seenAgent(a, 15*time.Second) {
 				needless("agent %s has room for a proxy for %v", a.id, h.awake().Sub(a.fits))
 			}
+		}
+	case WhyCrowded:
+		tally := h.recount(nil)
+		if tally.Add(x.agent.place(), 1); !tally.Exceeded(x.agent.place()) {
+			needless("there are not too many where it is")
 		}
 	case WhySurplus:
 		if h.maxMiners == 0 || h.liveMiners() < h.maxMiners {

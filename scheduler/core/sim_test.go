@@ -19,6 +19,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"lode/message"
+	"lode/scheduler/constraint"
 )
 
 // TestSimulation runs whole histories of a cluster, each from a seed: messages are
@@ -151,6 +152,9 @@ type harness struct {
 
 	maxMiners int
 	proxyN    int
+
+	constraints, proxyConstraints constraint.List
+
 	grace     time.Duration
 	payout    string // the operator may change it, and the executor, between two runs
 	digest    string
@@ -206,6 +210,7 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	if agents >= 3 && rnd.IntN(5) == 0 {
 		h.proxyN = 2
 	}
+	h.constrain(rand.New(rand.NewPCG(seed, 4)))
 	h.toScheduler = h.deliver
 	level := rnd.Float64() * rnd.Float64()
 	h.faults = chances{
@@ -283,10 +288,10 @@ func (h *harness) start() {
 		}
 	}
 	set := Settings{
-		Name: "lode", User: "nobody", Role: "mining", FailoverTimeout: 168 * time.Hour, Revocable: true,
+		Name: "lode", User: "nobody", Roles: []string{"mining"}, FailoverTimeout: 168 * time.Hour, Revocable: true,
 		ArtifactURL: "http://scheduler/artifacts/" + h.digest + "/lode-executor", ArtifactDigest: h.digest, Upgrade: h.upgrade,
 		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: h.payout, ReportInterval: 5 * time.Second,
-		ProxyGrace: h.grace, MaxMiners: h.maxMiners, Proxies: h.proxyN,
+		ProxyGrace: h.grace, MaxMiners: h.maxMiners, Proxies: h.proxyN, Constraints: h.constraints, ProxyConstraints: h.proxyConstraints,
 		Secrets: map[string]*message.Credentials{"node:http://node:8332": {User: "rpc", Password: simPassword}},
 		Rand:    rand.New(rand.NewPCG(h.rnd.Uint64(), 2)),
 	}
@@ -382,6 +387,7 @@ func (h *harness) work() {
 		}
 		got := h.core.Step(h.now.Add(h.skew), e)
 		h.checkOrder(got)
+		h.checkPlaces(got)
 		actions = append(actions, got...)
 		h.checkCore(e)
 	}

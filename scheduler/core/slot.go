@@ -116,6 +116,7 @@ func (c *Core) enterSlot(t *Task) {
 func (c *Core) leaveSlot(t *Task) {
 	s := c.slotOf(t)
 	s.stale = true
+	c.places.vacant++
 	switch t {
 	case s.active:
 		s.active, s.next, s.witness = s.next, nil, witness{}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"lode/scheduler/constraint"
 )
 
 // stateVersion is raised when an old program would misread a new state.
@@ -91,6 +93,8 @@ type Task struct {
 	Spec   string `json:"spec"`
 	// Version of the messages that its executor speaks; 0: 1.
 	Version uint32 `json:"version,omitempty"`
+	// Place is where its agent is, as far as constraints look at that.
+	Place constraint.Place `json:"place,omitempty"`
 	// Kill is why the task is to end; "": it is wanted.
 	Kill Why `json:"kill,omitempty"`
 

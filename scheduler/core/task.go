@@ -133,6 +133,7 @@ func (c *Core) count(t *Task, n int) {
 			}
 		}
 	}
+	c.countPlace(t, n)
 	if a := t.run.agent; t.State == stateRunning && t.Kill == "" && t.Kind == KindMiner {
 		if a.mining += n; a.mining == max(0, n) {
 			c.sums.good += n
@@ -144,6 +145,9 @@ func (c *Core) count(t *Task, n int) {
 func (c *Core) adopt(t *Task) {
 	a := c.agent(t.AgentID, t.Hostname)
 	t.run = &run{index: len(c.tasks), agent: a, heard: c.clock, since: c.clock, reportAt: never, unready: never}
+	if a.place == nil && t.Place != nil && len(c.places.fields) > 0 {
+		c.setPlace(a, t.Place)
+	}
 	c.tasks = append(c.tasks, t)
 	a.tasks = append(a.tasks, t)
 	c.count(t, 1)
@@ -285,6 +289,10 @@ func (c *Core) returned(t *Task) {
 	if t.Kill == "" && t.Kind == KindMiner {
 		if most := c.maxMiners(); most >= 0 && c.sums.live > most {
 			c.kill(t, WhySurplus)
+			return
+		}
+		if c.overcrowded(t) {
+			c.kill(t, WhyCrowded)
 			return
 		}
 		if t.run.knownEpoch > 0 {
