@@ -96,8 +96,10 @@ func TestCheck(t *testing.T) {
 			m := leading{agents: 1}.start(t)
 			c.Masters = []string{m, leading{follows: strings.TrimPrefix(m, "http://")}.start(t), "http://127.0.0.1:1"}
 		}, []string{"it leads", "it says that http://127.0.0.1", "Mesos 1.11.0, 1 agents"}, []string{"master http://127.0.0.1:1: "}},
-		{"no master", func(t *testing.T, c *scheduler.Config) { c.Masters = []string{"http://127.0.0.1:1"} }, nil,
-			[]string{"connection refused", "masters: no master leads"}},
+		{
+			"no master", func(t *testing.T, c *scheduler.Config) { c.Masters = []string{"http://127.0.0.1:1"} }, nil,
+			[]string{"connection refused", "masters: no master leads"},
+		},
 		{"a secret is wanted", func(t *testing.T, c *scheduler.Config) {
 			c.Masters = []string{leading{principal: "lode"}.start(t)}
 		}, nil, []string{"it wants a principal"}},
@@ -120,8 +122,10 @@ func TestCheck(t *testing.T) {
 			c.Masters = []string{s.URL}
 		}, nil, []string{"no master leads"}},
 		{"a script for an executor", executorOf("#!/bin/sh\n"), nil, []string{"executor", "it is no program for Linux"}},
-		{"an executor of shared libraries", executorOf(string(program(amd64, "/lib64/ld-linux-x86-64.so.2"))), nil,
-			[]string{"it needs /lib64/ld-linux-x86-64.so.2 and shared libraries", "CGO_ENABLED=0"}},
+		{
+			"an executor of shared libraries", executorOf(string(program(amd64, "/lib64/ld-linux-x86-64.so.2"))), nil,
+			[]string{"it needs /lib64/ld-linux-x86-64.so.2 and shared libraries", "CGO_ENABLED=0"},
+		},
 		{"an executor for arm64", executorOf(string(program(arm64, ""))), []string{"static, linux/arm64"}, nil},
 		{"an executor for something else", executorOf(string(program(ppc, ""))), nil, []string{"want amd64 or arm64"}},
 		{"no executor", func(t *testing.T, c *scheduler.Config) {

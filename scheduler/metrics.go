@@ -73,7 +73,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if status.Paused != "" {
 		paused = 1
 	}
-	gauge("lode_paused", "Whether the rule of --pause-when holds and miners do not hash.", paused)
+	gauge("lode_paused", "Whether mining is paused, by an operator or by the rule of --pause-when.", paused)
 	gauge("lode_hashrate", "Hashes per second of all miners, as they report.", status.Hashrate)
 	suppressed := 0.0
 	if status.Need.Suppressed {

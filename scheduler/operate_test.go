@@ -66,17 +66,17 @@ func TestPauseAndResume(t *testing.T) {
 	i := start(t)
 	_, miner := i.mines()
 	i.operate(api.PausePath, `{"reason":"a demonstration"}`, 200)
-	if list := i.heard(miner).GetProxies(); list == nil || len(list.Addresses) != 0 {
+	if list := i.heard(miner).GetProxies(); list == nil || !list.Paused || len(list.Addresses) == 0 {
 		t.Fatalf("the miner is told %v", list)
 	}
 	if c := i.controls(); !c.Paused || len(c.Log) != 1 || !strings.Contains(c.Log[0].What, "a demonstration") {
 		t.Errorf("%+v", c)
 	}
-	if s := i.s.Status(); len(s.Tasks) != 2 || !strings.Contains(s.Need.Why, "paused") {
+	if s := i.s.Status(); len(s.Tasks) != 2 || !strings.Contains(s.Need.Why, "paused") || s.Paused != "by somebody on this machine (a demonstration)" {
 		t.Errorf("%d tasks, waiting: %s", len(s.Tasks), s.Need.Why)
 	}
 	i.operate(api.ResumePath, "", 200)
-	if list := i.heard(miner).GetProxies(); list == nil || len(list.Addresses) == 0 {
+	if list := i.heard(miner).GetProxies(); list == nil || list.Paused || len(list.Addresses) == 0 {
 		t.Errorf("the miner is told %v", list)
 	}
 }

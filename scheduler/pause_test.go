@@ -70,10 +70,10 @@ func TestPauseWhen(t *testing.T) {
 		}
 	}
 	set("0.5")
-	paused("price > 0.3: price is 0.5")
+	paused("by the rule price > 0.3: price is 0.5")
 	set("what?") // not known: as before
 	time.Sleep(50 * time.Millisecond)
-	paused("price > 0.3: price is 0.5")
+	paused("by the rule price > 0.3: price is 0.5")
 	set("0.1")
 	paused("")
 }

@@ -20,7 +20,8 @@ type Status struct {
 	Error string `json:"error,omitempty"`
 	// Problems are what an operator has to look at; empty: nothing.
 	Problems []Problem `json:"problems"`
-	// Paused is why miners do not hash; "": they do.
+	// Paused is by whom, or what, mining is paused: "by alice (a demonstration) and by
+	// the rule price > 0.3: price is 0.5"; "": it is not.
 	Paused string `json:"paused,omitempty"`
 	// Hashrate is the sum over miners, hashes per second.
 	Hashrate  float64    `json:"hashrate"`

@@ -55,7 +55,7 @@ func (t *Tally) add(p Place, n int) (freed bool) {
 		case MaxPer:
 			freed = freed || before >= c.number && g.tasks[value] < c.number
 		case Cluster:
-			freed = freed || values > 0 && len(g.tasks) < values
+			freed = freed || values > 0 && len(g.tasks) != values
 		case GroupBy:
 			freed = freed || n < 0 || g.least > least || values < c.number && len(g.tasks) >= c.number
 		}

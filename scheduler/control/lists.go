@@ -259,7 +259,9 @@ func answer(s *api.Status, c api.Control, agent string, miners int, groups []api
 	case len(s.Problems) > 0:
 		return s.Problems[0].Text
 	case c.Paused:
-		return "mining is paused (lode resume)"
+		return "mining is paused " + s.Paused + " (lode resume)"
+	case s.Paused != "":
+		return "mining is paused " + s.Paused
 	case miners > 0:
 		return fmt.Sprintf("%d miners run", miners)
 	case s.Need.Suppressed:

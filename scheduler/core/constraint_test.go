@@ -350,7 +350,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-func TestCapabilities(t *testing.T) {
+func TestOptionalCapabilities(t *testing.T) {
 	s := newScript(t)
 	has := func(c mesos.FrameworkInfo_Capability_Type) bool {
 		return slices.ContainsFunc(s.c.FrameworkInfo().Capabilities, func(x mesos.FrameworkInfo_Capability) bool { return x.Type == c })

@@ -79,12 +79,10 @@ type Core struct {
 
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
-	paused    bool                 // miners are not to hash
-	pauseWhy  string
-	lostAt    time.Duration // when miners lost their last proxy; never: they have one
-	fetchTold time.Duration // last complaint that agents cannot fetch the executor
-	roomAt    time.Duration // earliest time at which another miner is killed to make room
-	swept     int           // of tasks
+	lostAt    time.Duration        // when miners lost their last proxy; never: they have one
+	fetchTold time.Duration        // last complaint that agents cannot fetch the executor
+	roomAt    time.Duration        // earliest time at which another miner is killed to make room
+	swept     int                  // of tasks
 
 	begun      bool             // the session is
 	retired    map[string]*peer // of state.Retired, as far as they spoke
@@ -154,7 +152,9 @@ func New(set Settings, state *State) (*Core, error) {
 			c.after(c.jitter(listUnknown), func() { c.wantList(t) })
 		}
 	}
-	c.paused = set.MayPause && state.Proxies.Paused
+	if !set.MayPause { // there is no rule any more
+		state.RulePause = ""
+	}
 	c.restoreSlots()
 	c.beginRollout()
 	return c, nil
@@ -193,7 +193,7 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 	case Submitted:
 		c.submitted(e)
 	case Pause:
-		c.pause(e)
+		c.obeyRule(e)
 	case KillTask:
 		c.operatorKill(e)
 	case Operate:

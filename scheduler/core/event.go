@@ -64,7 +64,7 @@ type (
 		// test networks do.
 		Easy bool `json:"easy,omitempty"`
 	}
-	// Pause stops all hashing, without ending a task, or lets it go on.
+	// Pause says whether the rule of --pause-when holds, and what it is about.
 	Pause struct {
 		On  bool
 		Why string

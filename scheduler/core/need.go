@@ -67,7 +67,7 @@ func (c *Core) convergeNeed() {
 // minersWanted says why offers are not wanted for miners; reasonNone: they are. With
 // it comes what an ailing proxy says.
 func (c *Core) minersWanted() (code reasonCode, detail string) {
-	if c.state.Operator.Paused {
+	if c.paused() {
 		return reasonPaused, ""
 	}
 	switch c.best() {

@@ -1,25 +1,5 @@
 package core
 
-import (
-	"log/slog"
-)
-
-// pause takes a Pause. Miners are told by the list of proxies, which is sent again until
-// they have it.
-func (c *Core) pause(e Pause) {
-	if e.On != c.paused {
-		text := "miners go on"
-		if e.On {
-			text = "miners pause"
-		}
-		c.notice(slog.LevelInfo, text, "why", e.Why)
-	}
-	c.paused, c.pauseWhy = e.On, e.Why
-	if c.state.Proxies.Paused != c.paused {
-		c.publish()
-	}
-}
-
 // Foreign is what miners' machines do for others: the share of their cpus that others
 // used, and the power of their processors, in watts. known says whether any miner told.
 func (c *Core) Foreign() (others, watts float64, known bool) {
@@ -38,14 +18,4 @@ func (c *Core) Foreign() (others, watts float64, known bool) {
 		return 0, 0, false
 	}
 	return others / cpus, watts, true
-}
-
-func (c *Core) pausedWhy() string {
-	if c.paused && c.pauseWhy == "" {
-		return "since before the scheduler's start"
-	}
-	if c.paused {
-		return c.pauseWhy
-	}
-	return ""
 }

@@ -40,7 +40,7 @@ func TestPause(t *testing.T) {
 		t.Fatalf("%d messages to two miners", len(lists))
 	}
 	list := s.opened(lists[0]).GetProxies()
-	if !list.Paused || !slices.Equal(list.Addresses, addresses) || s.c.Snapshot(s.now).Paused != "price is 1" {
+	if !list.Paused || !slices.Equal(list.Addresses, addresses) || s.c.Snapshot(s.now).Paused != "by the rule price is 1" {
 		t.Errorf("list %v, status %q", list, s.c.Snapshot(s.now).Paused)
 	}
 	s.minerReport(miners[0], list.Epoch)
@@ -53,9 +53,12 @@ func TestPause(t *testing.T) {
 	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 0 {
 		t.Errorf("%d messages though nothing changed", n)
 	}
-	// A miner that is launched meanwhile begins paused.
-	late := s.launchOne("S3")
-	if m := s.c.describe(s.c.state.Tasks[late]).GetMiner(); !m.Proxies.Paused {
+	// None is launched meanwhile, and one that was on its way begins paused.
+	s.offer("S3")
+	if s.on() != "" || s.why() != "declined: mining is paused by the rule price is 1" {
+		t.Errorf("launched on %q: %s", s.on(), s.why())
+	}
+	if m := s.c.describe(s.c.state.Tasks[miners[0]]).GetMiner(); !m.Proxies.Paused {
 		t.Error("a new miner does not pause")
 	}
 	s.step(Pause{})
@@ -80,8 +83,67 @@ func TestPauseAfterARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.paused != rule || (c.pausedWhy() != "") != rule {
-			t.Errorf("a rule is there: %v, paused: %v", rule, c.paused)
+		if c.paused() != rule || (c.pausedWhy() != "") != rule {
+			t.Errorf("a rule is there: %v, paused: %v", rule, c.paused())
+		}
+	}
+}
+
+// An operator and the rule pause mining, each for himself: it goes on when neither
+// wants it paused any more, and both survive a restart.
+func TestPausedByBoth(t *testing.T) {
+	s := newScript(t)
+	s.c.set.MayPause = true
+	s.mining("S1")
+	operate := func(e Operate) string {
+		e.Who, e.Result = "alice", new(Result)
+		s.step(e)
+		return e.Result.Done
+	}
+	sent := func() (lists int, paused bool) {
+		for _, m := range s.calls(scheduler.Call_MESSAGE) {
+			lists, paused = lists+1, s.opened(m).GetProxies().Paused
+		}
+		return lists, paused
+	}
+	for i, step := range []struct {
+		do     func() string
+		said   string
+		paused string
+		lists  int // that the miner is sent at once
+	}{
+		{func() string { return operate(Operate{Pause: true, Reason: "a demonstration"}) }, "mining is paused", "by alice (a demonstration)", 1},
+		{func() string { return operate(Operate{Pause: true}) }, "mining is paused", "by alice", 0},
+		{func() string { s.step(Pause{On: true, Why: "price is 1"}); return "" }, "", "by alice and by the rule price is 1", 0},
+		{func() string { return operate(Operate{Resume: true}) }, "mining stays paused by the rule price is 1", "by the rule price is 1", 0},
+		{func() string { return operate(Operate{Pause: true}) }, "mining is paused", "by alice and by the rule price is 1", 0},
+		{func() string { s.step(Pause{}); return "" }, "", "by alice", 0},
+		{func() string { return operate(Operate{Resume: true}) }, "mining goes on", "", 1},
+		{func() string { return operate(Operate{Resume: true}) }, "mining goes on", "", 0},
+	} {
+		if said := step.do(); said != step.said {
+			t.Errorf("step %d: %q, want %q", i, said, step.said)
+		}
+		if got := s.c.Snapshot(s.now).Paused; got != step.paused {
+			t.Errorf("step %d: paused %q, want %q", i, got, step.paused)
+		}
+		if lists, paused := sent(); lists != step.lists || lists > 0 && paused != (step.paused != "") {
+			t.Errorf("step %d: %d lists, paused: %t", i, lists, paused)
+		}
+		b, err := s.c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := DecodeState(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := New(s.c.set, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := again.pausedWhy(); got != step.paused {
+			t.Errorf("step %d: after a restart paused %q, want %q", i, got, step.paused)
 		}
 	}
 }

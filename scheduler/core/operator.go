@@ -12,6 +12,8 @@ import (
 // the scheduler was started with, and is stored.
 type Operator struct {
 	Paused bool `json:"paused,omitempty"`
+	// PausedBy is who paused mining, and why.
+	PausedBy string `json:"paused_by,omitempty"`
 	// MaxMiners and MaxCPUs bound miners; nil: as Settings have it.
 	MaxMiners *int     `json:"max_miners,omitempty"`
 	MaxCPUs   *float64 `json:"max_cpus,omitempty"`
@@ -116,16 +118,9 @@ func (c *Core) carryOut(e *Operate) (done string, err error) {
 	o := &c.state.Operator
 	switch {
 	case e.Pause:
-		o.Paused = true
-		c.slots[0].stale = true
-		return "mining is paused", nil
+		return c.operatorPause(e), nil
 	case e.Resume:
-		if o.Paused && c.lostAt != never {
-			c.lostAt = c.clock // miners that were paused missed nothing
-		}
-		o.Paused = false
-		c.slots[0].stale = true
-		return "mining goes on", nil
+		return c.operatorResume(), nil
 	case e.Scale != nil:
 		return c.scale(e.Scale)
 	case e.Drain != "":

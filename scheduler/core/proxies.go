@@ -57,17 +57,15 @@ func (c *Core) publish() {
 	for i, s := range c.slots {
 		if t := s.active; t != nil && (t.run.listed || t.State == stateRunning) {
 			t.run.listed = true
-			if !c.state.Operator.Paused { // else miners idle, and keep their places
-				lists[i] = t.Addresses
-			}
+			lists[i] = t.Addresses
 		}
 		same = same && slices.Equal(lists[i], c.state.Proxies.of(i))
 	}
-	if same && len(c.state.Proxies.More) <= len(c.slots)-1 && c.paused == c.state.Proxies.Paused {
+	if same && len(c.state.Proxies.More) <= len(c.slots)-1 && c.paused() == c.state.Proxies.Paused {
 		return
 	}
 	c.state.Epoch++
-	c.state.Proxies = ProxyList{Epoch: c.state.Epoch, Addresses: lists[0], Paused: c.paused}
+	c.state.Proxies = ProxyList{Epoch: c.state.Epoch, Addresses: lists[0], Paused: c.paused()}
 	for i := len(lists) - 1; i > 0; i-- {
 		if lists[i] != nil {
 			c.state.Proxies.More = lists[1 : i+1]
@@ -88,6 +86,9 @@ func (c *Core) publish() {
 // evenly and that changes for as few as can be when a proxy comes or goes.
 func (c *Core) listFor(t *Task) *message.Proxies {
 	list := &message.Proxies{Epoch: c.state.Proxies.Epoch, Paused: c.state.Proxies.Paused}
+	if list.Paused && t.Version < message.FirstLinked {
+		return list // its executor may know no pause, but it idles without a proxy
+	}
 	if len(c.state.Proxies.More) == 0 {
 		list.Addresses = c.state.Proxies.Addresses
 		return list
@@ -188,7 +189,7 @@ func (c *Core) hearMiner(t *Task, m *Report) {
 		}
 		return
 	}
-	if c.paused || c.state.Operator.Paused || m.Uptime < settling || t.run.knownEpoch < c.state.Proxies.Epoch {
+	if c.paused() || m.Uptime < settling || t.run.knownEpoch < c.state.Proxies.Epoch {
 		return
 	}
 	first := c.slots[0]
@@ -221,7 +222,7 @@ func (c *Core) watchLost() {
 // graceOver kills the miners when they were without a proxy for too long: idle tasks
 // hold cpus that others could use.
 func (c *Core) graceOver() {
-	if c.lostAt == never || c.state.Operator.Paused || !c.settled() || c.clock-c.lostAt < c.set.ProxyGrace {
+	if c.lostAt == never || c.paused() || !c.settled() || c.clock-c.lostAt < c.set.ProxyGrace {
 		return
 	}
 	n := 0

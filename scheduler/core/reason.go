@@ -75,7 +75,7 @@ func (c *Core) explain(code reasonCode, detail string) Reason {
 	case reasonEnough:
 		text = fmt.Sprintf("there are %d miners, and no more are wanted", c.sums.live)
 	case reasonPaused:
-		text = "mining is paused by an operator"
+		text = "mining is paused " + c.pausedWhy()
 	case reasonBounded:
 		text = "there are miners on all cpus that an operator wants used"
 	case reasonMinerBackoff:

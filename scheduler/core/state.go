@@ -49,6 +49,8 @@ type State struct {
 	Session uint64 `json:"session,omitempty"`
 	// Retired are proxies that ended lately, oldest first.
 	Retired []*Retired `json:"retired,omitempty"`
+	// RulePause is what the rule that mining pauses for says; "": it does not.
+	RulePause string `json:"rule_pause,omitempty"`
 	// Operator is what operators decided.
 	Operator Operator `json:"operator,omitzero"`
 	// Chain is what a node last said of its chain; nil: none ever did.

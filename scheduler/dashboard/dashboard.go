@@ -104,9 +104,6 @@ func Make(s api.Status, c api.Control, name, role string, uptime time.Duration) 
 		Blocks: list(s.Blocks), Ended: list(s.Ended), Decisions: list(s.Decisions),
 		Tasks: makeTasks(s.Tasks), Agents: makeAgents(s), Totals: total(s.Tasks), Proxy: proxyOf(s),
 	}
-	if c.Paused && d.Paused == "" {
-		d.Paused = "by an operator"
-	}
 	for _, p := range s.Problems {
 		d.Problems = append(d.Problems, p.Text)
 	}

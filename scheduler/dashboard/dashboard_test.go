@@ -24,11 +24,13 @@ func status() api.Status {
 }
 
 func TestMake(t *testing.T) {
-	d := Make(status(), api.Control{Paused: true}, "lode", "*", time.Minute)
+	s := status()
+	s.Paused = "by alice"
+	d := Make(s, api.Control{Paused: true}, "lode", "*", time.Minute)
 	if want := (Totals{Tasks: 4, Miners: 3, Mining: 1, Idle: 1, Threads: 3, CPUs: 4, Accepted: 7, Rejected: 1, Stale: 2, Difficulty: 2}); d.Totals != want {
 		t.Errorf("totals %+v, want %+v", d.Totals, want)
 	}
-	if !d.Operator || d.Paused != "by an operator" {
+	if !d.Operator || d.Paused != "by alice" {
 		t.Errorf("paused %q by an operator: %v", d.Paused, d.Operator)
 	}
 	if !d.Proxy.Ready || d.Proxy.Address != "h:1" || d.Proxy.Height != 7 {
