@@ -3,16 +3,9 @@ package pool
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
-
-	"lode/pool/node"
-	"lode/pool/template"
-	"lode/stratum"
 )
 
 // Finding is one result of Check.
@@ -27,14 +20,16 @@ const checkTimeout = 30 * time.Second
 // Check looks whether a configuration would work: addresses, files, and each
 // upstream, down to a trial block that nodes are asked to judge. It changes nothing.
 func Check(ctx context.Context, config Config) []Finding {
+	config.Logger = nil // what is found is told once
+	config.setDefaults()
 	findings := checkLocal(config)
 	if len(config.Upstreams) == 0 {
-		return append(findings, Finding{What: "upstreams", Err: fmt.Errorf("none: give node:http://host:port or stratum+tcp://host:port")})
+		return append(findings, Finding{What: "upstreams", Err: errNoUpstream})
 	}
-	network := ""
+	var shared network
 	for _, u := range config.Upstreams {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-		findings = append(findings, checkUpstream(ctx, config, u, &network))
+		findings = append(findings, checkUpstream(ctx, config, u, &shared))
 		cancel()
 	}
 	return findings
@@ -42,16 +37,12 @@ func Check(ctx context.Context, config Config) []Finding {
 
 func checkLocal(config Config) []Finding {
 	var list []Finding
-	opener := &Proxy{config: config}
-	if config.ListenFunc == nil {
-		opener.config.ListenFunc = net.Listen
-	}
 	for _, address := range []string{config.Listen, config.ListenTLS, config.HTTPListen} {
 		if address == "" {
 			continue
 		}
 		f := Finding{What: "listen at " + address, Detail: "free"}
-		l, err := opener.open(address)
+		l, err := config.open(address)
 		if f.Err = err; err == nil {
 			_ = l.Close()
 		}
@@ -79,64 +70,15 @@ func checkFolder(dir string) error {
 	return os.Remove(filepath.Clean(f.Name()))
 }
 
-func checkUpstream(ctx context.Context, config Config, u Upstream, network *string) Finding {
-	p := &Proxy{config: config, log: slog.New(slog.DiscardHandler), now: time.Now}
-	p.config.Upstreams = []Upstream{u}
-	if err := p.makeSources(); err != nil {
+func checkUpstream(ctx context.Context, config Config, u Upstream, shared *network) Finding {
+	config.Upstreams = []Upstream{u}
+	made, err := makeSources(&config, &surroundings{now: time.Now, join: shared.join, network: shared.get})
+	if err != nil {
 		return Finding{What: "upstream", Err: err}
 	}
-	s := p.sources[0]
-	f := Finding{What: "upstream " + s.url()}
-	switch s := s.(type) {
-	case *nodeSource:
-		defer s.node.Close()
-		f.Detail, f.Err = p.checkNode(ctx, s, network)
-	case *poolSource:
-		f.Detail, f.Err = s.check(ctx)
-	}
+	s := made.sources[0]
+	defer s.Close()
+	f := Finding{What: "upstream " + s.URL()}
+	f.Detail, f.Err = s.Check(ctx)
 	return f
-}
-
-// checkNode goes the way of a block as far as one can without proof of work.
-func (p *Proxy) checkNode(ctx context.Context, s *nodeSource, network *string) (string, error) {
-	id, err := s.node.Identify(ctx)
-	if err != nil {
-		return "", err
-	}
-	if *network == "" {
-		*network = id.Network.Name
-	}
-	if *network != id.Network.Name {
-		return "", fmt.Errorf("it is on %s, another upstream on %s", id.Network.Name, *network)
-	}
-	if err := s.learn(ctx); err != nil {
-		return "", err
-	}
-	t, err := s.node.Template(ctx)
-	if err != nil {
-		return "", err
-	}
-	reason, err := proposeTrial(ctx, s.node, t, p.coinbaseOptions(s.script, ownExtranonceSize, make([]byte, instanceSize)))
-	if err != nil {
-		return "", fmt.Errorf("trial block: %w", err)
-	}
-	if reason != "" {
-		return "", fmt.Errorf("the node would refuse a block made of its template: %s", reason)
-	}
-	return fmt.Sprintf("%s on %s, next block %d with %d transactions, trial block would be accepted",
-		id.Software, id.Network.Name, t.Height, len(t.Transactions)), nil
-}
-
-// proposeTrial asks the node to judge a block made of the template.
-func proposeTrial(ctx context.Context, n *node.Node, t *template.Template, o template.Options) (reason string, err error) {
-	w, err := template.New(t, o)
-	if err != nil {
-		return "", err
-	}
-	extranonce := make([]byte, o.ExtranonceSize)
-	j := stratum.Job{
-		PrevBlock: t.PreviousHash, Coinbase1: w.Coinbase1, Coinbase2: w.Coinbase2, MerkleBranch: w.Branch, Bits: t.Bits,
-	}
-	header, _ := j.HeaderBytes(nil, extranonce, nil, t.Version, max(t.CurrentTime, t.MinTime), 0)
-	return n.Propose(ctx, w.Block(header, extranonce))
 }

@@ -8,6 +8,20 @@ import (
 	"syscall"
 )
 
+// addresses are those that were bound, "": none.
+type addresses struct{ miners, secure, api string }
+
+// list is those for miners.
+func (a *addresses) list() []string {
+	list := []string{}
+	for _, address := range []string{a.miners, a.secure} {
+		if address != "" {
+			list = append(list, address)
+		}
+	}
+	return list
+}
+
 // listener is an open port with what serves it.
 type listener struct {
 	net.Listener
@@ -27,7 +41,7 @@ func (p *Proxy) openListeners() (list []*listener, err error) {
 		if address == "" {
 			return "", nil
 		}
-		l, err := p.open(address)
+		l, err := p.config.open(address)
 		if err != nil {
 			return "", err
 		}
@@ -35,12 +49,13 @@ func (p *Proxy) openListeners() (list []*listener, err error) {
 		p.log.Info("listening", "for", what, "address", l.Addr().String())
 		return l.Addr().String(), nil
 	}
-	miners, err := add(p.config.Listen, "miners", p.server.Serve)
+	server := p.miners.Stratum()
+	miners, err := add(p.config.Listen, "miners", server.Serve)
 	if err != nil {
 		return list, err
 	}
 	secure, err := add(p.config.ListenTLS, "miners with TLS", func(ctx context.Context, l net.Listener) error {
-		return p.server.ServeTLS(ctx, l, p.certificate.Config())
+		return server.ServeTLS(ctx, l, p.certificate.Config())
 	})
 	if err != nil {
 		return list, err
@@ -49,14 +64,13 @@ func (p *Proxy) openListeners() (list []*listener, err error) {
 	if err != nil {
 		return list, err
 	}
-	p.stateMu.Lock()
-	defer p.stateMu.Unlock()
-	p.listen, p.listenTLS, p.http = miners, secure, api
+	p.bound.Store(&addresses{miners, secure, api})
 	return list, nil
 }
 
-func (p *Proxy) open(address string) (net.Listener, error) {
-	l, err := p.config.ListenFunc("tcp", address)
+// open listens.
+func (c *Config) open(address string) (net.Listener, error) {
+	l, err := c.ListenFunc("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listen at %s: the port is taken: another proxy may be running, or choose another port", address)
 	}

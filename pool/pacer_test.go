@@ -11,7 +11,7 @@ import (
 func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var count atomic.Int64 // timers run in goroutines of their own
-		p := &pacer{interval: noticeInterval, do: func() { count.Add(1) }}
+		p := &pacer{interval: notifyInterval, do: func() { count.Add(1) }}
 		start := time.Now()
 		time.Sleep(time.Second)
 		p.call()
@@ -27,7 +27,7 @@ func TestPacer(t *testing.T) {
 			t.Errorf("done %d times in 2 s", done)
 		}
 		p.call()
-		time.Sleep(noticeInterval)
+		time.Sleep(notifyInterval)
 		synctest.Wait() // its timer ends at the same moment as ours
 		before := count.Load()
 		if time.Sleep(time.Second); count.Load() != before {

@@ -7,7 +7,11 @@
 //
 // # Rooms
 //
-// What can be said without I/O is in packages of its own, tested alone:
+// This package ties the rooms together and has little of its own: Config and its check, the
+// start and the end (proxy.go), which upstreams there are (upstreams.go), the way of a block
+// from the miners to the keeper (found.go), and what is shown of all that (status.go).
+//
+// What can be said without I/O, and has no clock of its own:
 //
 //	jobs      what miners search, and the table of what shares may come for
 //	judge     what a share is worth
@@ -16,29 +20,48 @@
 //	vardiff   the difficulty of a miner
 //	upstream  the arbiter over what all upstreams say
 //	template  getblocktemplate to coinbase, branch and block
-//	accounts  shares by worker
-//	memory    whether there is any left
 //
-// api serves HTTP at a bounded cost; blocks, journal and node see to it that a found block reaches the chain. This package
-// ties them together: Proxy is the stratum.Handler (session.go, submit.go), the way of work
-// from a source to the miners (source.go, poolsource.go, arbiter.go, publish.go) and of
-// a block from a miner to the keeper (found.go).
+// From an upstream to the miners and back:
+//
+//	source      what an upstream is to the proxy; nodesource and poolsource are its kinds,
+//	            node is how one talks with a node
+//	director    runs the sources and does what the arbiter decides
+//	miners      sessions of miners: places, difficulties, jobs out, shares in
+//	blocks      has a found block reach the chain; journal is where it outlives a crash
+//
+// Around that:
+//
+//	accounts  shares by worker
+//	workers   the file of who may mine
+//	statedir  the folder that outlives the process
+//	memory    whether there is any left
+//	monitor   API, metrics, page; api bounds what serving them costs
 //
 // # Words
 //
 //	upstream, source  a node or pool of the list; source is the code for one
-//	work, job, edition, key, variant  see package jobs
+//	work              what an upstream gives to be searched: jobs.Work is what jobs are made
+//	                  of, template.Work the block in it, upstream.Work what the arbiter sees
+//	job, edition, key, variant  see package jobs
+//	candidate         the block of a node's template, see package template
 //	session           what is known of one connection of a miner
 //	space, lease      see package space; a holding is a lease with what was found in it
 //	former            a holding that the session had before its upstream changed
 //	past              what a session leaves for the connection that resumes it
 //	told              the difficulty that the miner was sent last
+//	attempt           a share on its way through judgement
+//
+// # Clock
+//
+// There is one, which New hands on: rooms get the time with each call, or the function. What
+// looks after the process itself – retries, timeouts of requests, the API's turns – uses
+// time.Now, and is tested with testing/synctest.
 //
 // # Locks
 //
-// Proxy.publishing may be held when Proxy.stateMu or a session.mu is taken, those two
-// never together, nor two of session.mu. Locks inside of the rooms come last: nobody is
-// called while they are held.
+// In the order in which they are taken: the director's publishing, then one session's mu or
+// the director's mu, those never together, nor two sessions' mu. The locks inside of the
+// other rooms come last: nobody is called while they are held.
 package pool
 
 import (
@@ -114,6 +137,9 @@ type Config struct {
 	API api.Limits
 	// NotifyFrom are the networks that POST /notify is taken from; nil: this machine.
 	NotifyFrom []netip.Prefix
+	// NotifyInterval is the least time between two questions to the nodes that Notify
+	// brings about; 0: 200 ms.
+	NotifyInterval time.Duration
 	// ProxyFrom are balancers that send PROXY protocol headers.
 	ProxyFrom []netip.Prefix
 	Logger    *slog.Logger

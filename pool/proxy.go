@@ -8,22 +8,19 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"lode/history"
-	"lode/pool/accounts"
 	"lode/pool/blocks"
+	"lode/pool/director"
 	"lode/pool/jobs"
-	"lode/pool/journal"
 	"lode/pool/memory"
+	"lode/pool/miners"
 	"lode/pool/node"
-	"lode/pool/share"
+	"lode/pool/nodesource"
 	"lode/pool/space"
-	"lode/pool/template"
-	"lode/pool/upstream"
+	"lode/pool/statedir"
 	"lode/pool/vardiff"
 	"lode/stratum"
 )
@@ -31,160 +28,166 @@ import (
 const (
 	// Our own extranonce space: 4 bytes of extranonce1, the first of which is the
 	// shard, and 8 of extranonce2. No other sizes suit more miners.
-	ownExtranonce2Size = 8
-	ownExtranonceSize  = 4 + ownExtranonce2Size
-	// instanceSize: shard, 3 random bytes, job number.
-	instanceSize = 8
-	// leaseTime is how long a miner's extranonce1 is kept for its return. Shares of a
-	// former holder must not count any more for the next.
-	leaseTime = share.Memory
+	ownExtranonce2Size = nodesource.ExtranonceSize - 4
 
 	defaultHoldDown = time.Minute
-	startPatience   = 2 * time.Second
 	tickInterval    = time.Second
 	// Ticks between two looks at all sessions, and at the certificate's files.
 	sessionTicks     = 5
 	recordTicks      = 10 // ticks between two values of the page's curves
 	certificateTicks = 60
 	drainTime        = 5 * time.Second
-	// staleWork is how long miners go on with the last work when no upstream is left.
-	// After that their shares are stale, and nothing is sent to them: Stratum has no
-	// pause, but miners take a minute or two of silence for the end of the connection,
-	// connect again, and then wait for a job.
-	staleWork = time.Minute
-	// keepAlive is how long miners are left without a message while there is work.
-	// Some give up after 60 s.
-	keepAlive = 45 * time.Second
 )
 
 // Proxy is a pool-proxy. Make it with New, run it with Run.
 type Proxy struct {
-	config  Config
-	log     *slog.Logger
-	now     func() time.Time
-	vardiff vardiff.Config
+	config Config
+	log    *slog.Logger
+	now    func() time.Time
+	began  time.Time
 
-	lock     *os.File // of the state folder
-	journal  *journal.Journal
-	keeper   *blocks.Keeper
-	accounts *accounts.Book
-	history  *history.Recorder // for the page
-	began    time.Time
-	brake    brake
-	server   *stratum.Server
+	folder *statedir.Folder
+	keeper *blocks.Keeper
+	brake  blocks.Brake
+	jobs   *jobs.Table
+	miners *miners.Server
+	upstreams
+	network  network
+	director *director.Director
+	memory   memory.Watch
 	notices  *pacer
-	sources  []source
-	nodes    []*node.Node
-	jobs     *jobs.Table
-	instance []byte       // sets our coinbases apart
-	home     *space.Space // our own, good for any node
-	space    atomic.Pointer[space.Space]
-	working  atomic.Bool // there is valid work
-	draining atomic.Bool
-	away     atomic.Bool // miners are sent away for want of work
-	// turnedAway counts miners that found no extranonce; turnAwayLogged is when that was
-	// logged, unix nanoseconds.
-	turnedAway     atomic.Uint64
-	turnAwayLogged atomic.Int64
-	// memoryLimit is how many bytes the process may need, 0: any.
-	memoryLimit  int64
-	memoryNeeded atomic.Int64
-	full         atomic.Bool  // it needs nearly as many
-	guard        memory.Guard // of tick
 	// certificate is for ListenTLS, nil without it.
 	certificate *stratum.Certificate
 
-	questions chan upstream.Question // of the arbiter
-	again     *time.Timer            // when the arbiter is to decide again
-
-	publishing sync.Mutex // orders publish; held before stateMu
-	sentAt     time.Time  // of the last broadcast; guarded by publishing
-
-	stateMu   sync.Mutex // guards the rest
-	arbiter   *upstream.Arbiter
-	idleSince time.Time
-	network   string
-	lastError string
-	listen    string
-	listenTLS string
-	http      string
+	draining atomic.Bool
+	bound    atomic.Pointer[addresses]
 }
 
-// New checks the configuration and reads the journal and the accounts. It does not
-// connect yet: Run does.
+// New checks the configuration and reads the state folder. It does not connect yet: Run
+// does.
 func New(config Config) (*Proxy, error) {
-	p := &Proxy{config: config, log: config.Logger, now: time.Now, began: time.Now()}
-	p.notices = &pacer{interval: noticeInterval, do: p.notifySources}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	if config.ListenFunc == nil {
-		p.config.ListenFunc = net.Listen
-	}
-	if config.Listen == "" && config.ListenTLS == "" {
-		return nil, errors.New("pool-proxy: no address to listen at")
-	}
-	if len(config.CoinbaseTag) > 40 {
-		return nil, fmt.Errorf("pool-proxy: coinbase tag of %d bytes, at most 40", len(config.CoinbaseTag))
-	}
-	if config.PayoutAddress != "" {
-		if err := node.CheckAddress(config.PayoutAddress); err != nil {
-			return nil, fmt.Errorf("pool-proxy: %w", err)
-		}
-	}
-	if config.HoldDown == 0 {
-		p.config.HoldDown = defaultHoldDown
-	}
-	if config.StateDir == "" {
-		return nil, errors.New("pool-proxy: no state folder: found blocks need a journal")
-	}
-	if config.ListenTLS != "" {
-		var err error
-		if p.certificate, err = stratum.LoadCertificate(config.CertFile, config.KeyFile); err != nil {
-			return nil, fmt.Errorf("pool-proxy: %w", err)
-		}
-	}
-	p.vardiff = vardiff.Config{SharesPerMinute: config.SharesPerMinute, Min: config.MinDifficulty, Max: config.MaxDifficulty}
-	if err := p.makeSources(); err != nil {
-		return nil, fmt.Errorf("pool-proxy: %w", err)
-	}
-	if err := p.openState(); err != nil {
-		return nil, fmt.Errorf("pool-proxy: %w", err)
-	}
-	if err := p.prepare(); err != nil {
-		p.closeState()
+	p, err := assemble(config)
+	if err != nil {
 		return nil, fmt.Errorf("pool-proxy: %w", err)
 	}
 	return p, nil
 }
 
+func assemble(config Config) (*Proxy, error) {
+	now := time.Now // the clock of all
+	config.setDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	p := &Proxy{config: config, log: config.Logger, now: now, began: now()}
+	p.bound.Store(&addresses{})
+	p.brake.Interval = config.MinBlockInterval
+	p.notices = &pacer{interval: config.NotifyInterval, do: p.notifySources}
+	var err error
+	if config.ListenTLS != "" {
+		if p.certificate, err = stratum.LoadCertificate(config.CertFile, config.KeyFile); err != nil {
+			return nil, err
+		}
+	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	home, err := space.New([]byte{config.Shard}, 3, ownExtranonce2Size, miners.LeaseTime)
+	if err != nil {
+		return nil, err
+	}
+	if p.upstreams, err = makeSources(&config, &surroundings{
+		home: home, instance: []byte{config.Shard, random[0], random[1], random[2]}, now: now,
+		join: p.join, network: p.network.get,
+		restore: func(ctx context.Context, node int, height int64) (int, error) {
+			return p.keeper.Restore(ctx, node, height)
+		},
+		note: func(hash, what string) { p.keeper.Note(hash, what) },
+	}); err != nil {
+		return nil, err
+	}
+	if p.folder, err = statedir.Open(config.StateDir, now, p.log); err != nil {
+		return nil, err
+	}
+	// Ids of an earlier run must not come again while its miners may still send
+	// shares for them.
+	p.jobs = jobs.NewTable(uint64(binary.BigEndian.Uint32(random[4:])), config.StaleGrace)
+	p.keeper = blocks.New(blocks.Options{
+		Journal: p.folder.Journal, Nodes: p.nodes, Confirmations: config.Confirmations, Logger: p.log,
+		OnChange: p.blockChanged,
+	})
+	p.miners = miners.New(miners.Options{
+		Jobs: p.jobs, Home: home, Fits: func(size int) bool { return nodesource.Fits(config.CoinbaseTag, size) },
+		Accounts:        p.folder.Accounts,
+		Vardiff:         vardiff.Config{SharesPerMinute: config.SharesPerMinute, Min: config.MinDifficulty, Max: config.MaxDifficulty},
+		StartDifficulty: config.StartDifficulty, StaleGrace: config.StaleGrace,
+		Authorize: config.Authorize, Found: p.found, Now: now, Logger: p.log,
+		Stratum: stratum.ServerOptions{
+			VersionMask: config.mask(), NoVersionRolling: config.NoVersionRolling, ProxyFrom: config.ProxyFrom, Logger: p.log,
+			Limits: config.Limits, ServeTransactions: config.ServeTransactions,
+		},
+	})
+	p.director = director.New(director.Options{
+		Sources: p.sources, Miners: p.miners, HoldDown: max(config.HoldDown, 0), Now: now, Logger: p.log,
+	})
+	p.memory.Limit = memory.Limit()
+	return p, nil
+}
+
+// setDefaults puts in those that the parts do not know.
+func (c *Config) setDefaults() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.ListenFunc == nil {
+		c.ListenFunc = net.Listen
+	}
+	if c.HoldDown == 0 {
+		c.HoldDown = defaultHoldDown
+	}
+	if c.NotifyInterval <= 0 {
+		c.NotifyInterval = notifyInterval
+	}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Listen == "" && c.ListenTLS == "":
+		return errors.New("no address to listen at")
+	case len(c.CoinbaseTag) > 40:
+		return fmt.Errorf("coinbase tag of %d bytes, at most 40", len(c.CoinbaseTag))
+	case c.StateDir == "":
+		return errors.New("no state folder: found blocks need a journal")
+	case c.PayoutAddress != "":
+		return node.CheckAddress(c.PayoutAddress)
+	}
+	return nil
+}
+
+// mask is the version bits that miners may roll.
+func (c *Config) mask() uint32 {
+	if c.NoVersionRolling {
+		return 0
+	}
+	return stratum.WideVersionMask
+}
+
 // Run serves miners until ctx ends, then says goodbye to them, and returns nil when
 // everything is closed.
 func (p *Proxy) Run(ctx context.Context) error {
-	defer p.closeState()
+	defer p.folder.Close()
 	defer p.notices.stop()
 	listeners, err := p.openListeners()
 	if err != nil {
 		return fmt.Errorf("pool-proxy: %w", err)
 	}
-	p.stateMu.Lock()
-	p.arbiter.Start(p.now())
-	p.stateMu.Unlock()
 	// What looks after blocks goes on while miners are said goodbye to.
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var background sync.WaitGroup
 	background.Go(func() { p.keeper.Run(inner) })
+	background.Go(func() { p.director.Run(inner) })
 	background.Go(func() { p.tick(inner) })
-	background.Go(func() { p.answerLoop(inner) })
-	saved := make(chan struct{})
-	go func() {
-		defer close(saved)
-		p.saveLoop(inner)
-	}()
-	for i, s := range p.sources {
-		background.Go(func() { s.run(inner, &report{p, i}) })
-	}
+	p.folder.Save(inner)
 	// The API stays up while miners leave: it says that the proxy is draining.
 	answering, silence := context.WithCancel(inner)
 	defer silence()
@@ -207,100 +210,20 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.draining.Store(true)
 	drain, cancel := context.WithTimeout(inner, drainTime)
-	p.server.Shutdown(drain, true)
+	p.miners.Stratum().Shutdown(drain, true)
 	cancel()
 	p.awaitBlocks(inner)
 	silence()
 	serving.Wait()
 	stop()
 	background.Wait()
-	for _, n := range p.nodes {
-		n.Close()
+	for _, s := range p.sources {
+		s.Close()
 	}
-	p.waitForDisk(saved)
 	if err != nil {
 		return fmt.Errorf("pool-proxy: %w", err)
 	}
 	return nil
-}
-
-// prepare makes the parts, without starting them.
-func (p *Proxy) prepare() error {
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails
-	home, err := space.New([]byte{p.config.Shard}, 3, ownExtranonce2Size, leaseTime)
-	if err != nil {
-		return err
-	}
-	p.home = home
-	p.space.Store(home)
-	p.instance = []byte{p.config.Shard, random[0], random[1], random[2]}
-	// Ids of an earlier run must not come again while its miners may still send
-	// shares for them.
-	first := uint64(binary.BigEndian.Uint32(random[4:]))
-	p.memoryLimit = memory.Limit()
-	p.jobs = jobs.NewTable(first, p.config.StaleGrace)
-	p.server = stratum.NewServer(stratum.ServerOptions{
-		VersionMask: p.mask(), NoVersionRolling: p.config.NoVersionRolling, ProxyFrom: p.config.ProxyFrom, Logger: p.log,
-		Limits: p.config.Limits, ServeTransactions: p.config.ServeTransactions,
-	}, p)
-	nodes := make([]blocks.Node, len(p.nodes))
-	for i, n := range p.nodes {
-		nodes[i] = n
-	}
-	p.keeper = blocks.New(blocks.Options{
-		Journal: p.journal, Nodes: nodes, Confirmations: p.config.Confirmations, Logger: p.log,
-		OnChange: p.blockChanged,
-	})
-	return nil
-}
-
-func (p *Proxy) blockChanged(b blocks.Block) {
-	if p.config.OnBlock != nil {
-		p.config.OnBlock(exportBlock(b))
-	}
-}
-
-func exportBlock(b blocks.Block) Block {
-	return Block{
-		Height: b.Height, Hash: b.Hash, State: BlockState(b.State), Finder: b.Finder,
-		Confirmations: int(b.Confirmations), Detail: b.Detail, FoundAt: b.FoundAt, Raw: b.Raw, Pool: b.Pool,
-	}
-}
-
-func (p *Proxy) mask() uint32 {
-	if p.config.NoVersionRolling {
-		return 0
-	}
-	return stratum.WideVersionMask
-}
-
-// coinbaseOptions say how coinbases look.
-func (p *Proxy) coinbaseOptions(script []byte, size int, instance []byte) template.Options {
-	return template.Options{
-		PayoutScript: script, ExtranonceSize: size, Tag: []byte(p.config.CoinbaseTag), Instance: instance,
-	}
-}
-
-// sameNetwork refuses upstreams of different networks in one list.
-func (p *Proxy) sameNetwork(name string) error {
-	p.stateMu.Lock()
-	defer p.stateMu.Unlock()
-	if p.network == "" {
-		p.network = name
-	}
-	p.arbiter.OnChain(upstream.Chain{
-		Steady: name == "mainnet" || name == "signet", Easy: name == "testnet3" || name == "testnet4",
-	})
-	if p.network != name {
-		return fmt.Errorf("it is on %s, another upstream on %s: all must be on one network", name, p.network)
-	}
-	return nil
-}
-
-// fitsNode reports whether an extranonce of the size leaves room in a coinbase.
-func (p *Proxy) fitsNode(size int) bool {
-	return 5+1+size+1+len(p.config.CoinbaseTag)+1+instanceSize <= template.MaxScriptSig && size <= 32
 }
 
 // tick does what is to be done from time to time.
@@ -311,23 +234,15 @@ func (p *Proxy) tick(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.again.C:
-			p.publishing.Lock()
-			p.choose()
-			p.publishing.Unlock()
-			continue
 		case <-ticker.C:
 		}
-		p.publishing.Lock()
-		p.choose()
 		now := p.now()
-		p.refresh(now)
-		p.publishing.Unlock()
+		p.director.Tick()
 		p.sendAway(now)
 		p.jobs.Forget(now)
 		p.lookAtMemory()
 		if n%sessionTicks == 0 {
-			p.server.Conns(func(c *stratum.Conn) { p.tickSession(c, now) })
+			p.miners.Tick(now)
 		}
 		if n%recordTicks == 0 {
 			p.record(now)
@@ -338,18 +253,27 @@ func (p *Proxy) tick(ctx context.Context) {
 	}
 }
 
+// sendAway closes all connections when there has been no work for IdleClose.
+func (p *Proxy) sendAway(now time.Time) {
+	since := p.director.IdleSince()
+	if p.config.IdleClose <= 0 || since.IsZero() || now.Sub(since) < p.config.IdleClose {
+		return
+	}
+	if p.miners.SendAway() {
+		p.log.Warn("no upstream gives work, miners are sent away", "since", since)
+	}
+}
+
 // lookAtMemory refuses new miners while there is no memory for them: those who are there
 // are to go on, and the process not to be killed for want of it.
 func (p *Proxy) lookAtMemory() {
-	needed, limit := memory.Needed(), p.memoryLimit
-	full, changed := p.guard.Look(needed, limit)
-	p.memoryNeeded.Store(needed)
+	full, changed := p.memory.Look()
 	if !changed {
 		return
 	}
-	p.full.Store(full)
-	p.server.SetFull(full)
-	connections := p.server.Stats().Connections.Load()
+	server := p.miners.Stratum()
+	server.SetFull(full)
+	needed, limit, connections := p.memory.Needed(), p.memory.Limit, server.Stats().Connections.Load()
 	if full {
 		p.log.Error("no memory for more miners: new connections are refused", "needed", needed, "limit", limit, "connections", connections)
 	} else {
@@ -367,15 +291,8 @@ func (p *Proxy) reloadCertificate() {
 	}
 }
 
-// tickSession lowers the difficulty of a silent miner.
-func (p *Proxy) tickSession(c *stratum.Conn, now time.Time) {
-	s := sessionOf(c)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.authorized || !p.working.Load() {
-		return
-	}
-	if _, changed := s.vardiff.Tick(p.vardiff, now); changed {
-		p.changeDifficulty(s)
-	}
+// record takes values for the page's curves.
+func (p *Proxy) record(now time.Time) {
+	s := p.Status()
+	p.folder.History.Add(now, map[string]float64{"hashrate": s.Hashrate, "connections": float64(s.Connections)})
 }

@@ -1,94 +1,83 @@
 package pool
 
 import (
-	"sync"
-	"time"
-
-	"lode/pool/accounts"
+	"lode/pool/api"
+	"lode/pool/monitor"
+	"lode/pool/source"
+	"lode/pool/upstream"
 )
-
-// noticeInterval is the least time between two questions to the nodes that Notify
-// brings about: whatever tells of blocks may tell of each many times.
-const noticeInterval = 200 * time.Millisecond
-
-// Notify has the nodes asked for a new block: at once, or in a moment if they have just
-// been asked.
-func (p *Proxy) Notify() { p.notices.call() }
-
-func (p *Proxy) notifySources() {
-	for _, s := range p.sources {
-		s.notify()
-	}
-}
-
-// pacer does something at most once an interval. What is called for meanwhile is done
-// once, at its end.
-type pacer struct {
-	interval time.Duration
-	do       func()
-
-	mu      sync.Mutex // guards the rest
-	last    time.Time
-	waiting *time.Timer // nil: nothing is called for
-	stopped bool
-}
-
-func (p *pacer) call() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.waiting != nil || p.stopped {
-		return
-	}
-	p.waiting = time.AfterFunc(max(p.interval-time.Since(p.last), 0), func() {
-		p.mu.Lock()
-		p.last, p.waiting = time.Now(), nil
-		stopped := p.stopped
-		p.mu.Unlock()
-		if !stopped {
-			p.do()
-		}
-	})
-}
-
-// stop forgets what is called for, and takes no more.
-func (p *pacer) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	if p.waiting != nil {
-		p.waiting.Stop()
-	}
-}
 
 // Status implements Runner.
 func (p *Proxy) Status() Status {
-	s := Status{}
-	total := p.accounts.Total()
-	for _, o := range accounts.Outcomes() {
-		t := total.Tallies[o.String()]
-		switch o {
-		case accounts.Accepted:
-			s.Shares.Accepted, s.Shares.Difficulty = t.Shares, t.Difficulty
-		case accounts.Stale:
-			s.Shares.Stale = t.Shares
-		default:
-			s.Shares.Rejected += t.Shares
-		}
+	now, total, bound := p.state(), p.folder.Accounts.Total(), p.bound.Load()
+	s := Status{
+		Ready: now.Ready, Listen: bound.miners, ListenTLS: bound.secure, HTTP: bound.api,
+		Upstream: now.Upstream, Network: now.Network, Height: now.Height,
+		Connections: now.Connections, Hashrate: total.Hashrate5m, LastError: now.LastError,
 	}
-	s.Hashrate = total.Hashrate5m
-	p.stateMu.Lock()
-	defer p.stateMu.Unlock()
-	s.Listen, s.ListenTLS, s.HTTP, s.Network, s.LastError = p.listen, p.listenTLS, p.http, p.network, p.lastError
-	s.Ready = p.working.Load()
-	s.Connections = int(p.server.Stats().Ready.Load())
-	if i := p.arbiter.Active(); i >= 0 {
-		s.Upstream, s.LastError = p.sources[i].url(), ""
-	}
-	if j := p.jobs.Latest(); j != nil {
-		s.Height = j.Height
-	}
+	accepted, rejected, stale := total.Sums()
+	s.Shares = Shares{Accepted: accepted.Shares, Rejected: rejected.Shares, Stale: stale.Shares, Difficulty: accepted.Difficulty}
 	for _, b := range p.keeper.Blocks() {
 		s.Blocks = append(s.Blocks, exportBlock(b))
 	}
 	return s
+}
+
+// health is cheap.
+func (p *Proxy) health() monitor.Health {
+	states, lastError := p.director.States()
+	h := monitor.Health{Ready: p.miners.Working(), Draining: p.draining.Load(), LastError: lastError}
+	for _, s := range states {
+		if s.Active {
+			h.LastError = "" // it is of before
+		}
+	}
+	return h
+}
+
+// state is what the monitor shows.
+func (p *Proxy) state() monitor.State {
+	where, server := p.miners.Space(), p.miners.Stratum()
+	s := monitor.State{
+		Health: p.health(), Network: p.network.get(), Listen: p.bound.Load().list(),
+		Connections: int(server.Stats().Ready.Load()), Upstreams: []monitor.Upstream{}, Jobs: p.jobs.Made(),
+		Leased: where.Leased(), Capacity: where.Capacity(), TurnedAway: p.miners.TurnedAway(),
+		MemoryNeeded: p.memory.Needed(), MemoryLimit: p.memory.Limit, Full: p.memory.Full(),
+	}
+	if j := p.jobs.Latest(); j != nil {
+		s.Height, s.NetworkDifficulty = j.Height, j.NetworkDifficulty
+	}
+	states, _ := p.director.States()
+	for i, state := range states {
+		u := export(p.sources[i], state)
+		if u.Active {
+			s.Upstream = u.URL
+		}
+		s.Upstreams = append(s.Upstreams, u)
+	}
+	return s
+}
+
+func export(from source.Source, state upstream.State) monitor.Upstream {
+	u := monitor.Upstream{URL: from.URL(), Kind: "node", Up: state.Up, Active: state.Active, Height: state.Height, Error: state.Why}
+	if state.Known {
+		since := state.Since.UTC()
+		u.Since = &since
+	}
+	if state.Err != nil {
+		u.Error = state.Err.Error()
+	}
+	if pool, ok := from.(source.Pool); ok {
+		u.Kind, u.Shares = "pool", pool.Answers()
+	}
+	return u
+}
+
+// newAPI serves API, metrics and health check.
+func (p *Proxy) newAPI() *api.Server {
+	return monitor.New(monitor.Options{
+		State: p.state, Health: p.health, Blocks: p.keeper.Blocks, Notify: p.Notify,
+		Accounts: p.folder.Accounts, Stratum: p.miners.Stratum().Stats(), History: p.folder.History,
+		Began: p.began, Now: p.now, Limits: p.config.API, NotifyFrom: p.config.NotifyFrom,
+	})
 }

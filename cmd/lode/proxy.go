@@ -75,14 +75,12 @@ type proxyFlags struct {
 	EmptyFirst       bool          `help:"On a new block, send a job for an empty block before the one with transactions."`
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
 	GetTransactions  bool          `help:"Answer mining.get_transactions."`
-	APIConnections   int           `name:"api-connections" help:"Open connections of the HTTP API; one more closes the oldest that is not being answered." default:"128" placeholder:"N"`
-	APIRequests      int           `name:"api-requests" help:"Requests at the HTTP API at once; half of the connections at most." default:"64" placeholder:"N"`
-	APIRate          float64       `name:"api-rate" help:"Requests per second that the HTTP API answers, and at once; health checks do not count." default:"200" placeholder:"N"`
-	APITime          time.Duration `name:"api-time" help:"Time for an answer of the HTTP API." default:"20s" placeholder:"DURATION"`
 	NotifyFrom       []string      `help:"Networks that may POST /notify; default: this machine." placeholder:"CIDR"`
+	NotifyInterval   time.Duration `help:"Least time between two questions to the nodes that POST /notify and SIGUSR1 bring about; a question costs a node half a second of a processor at most." default:"200ms" placeholder:"DURATION"`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
 
 	Limit stratum.Limits `embed:"" prefix:"limit-" group:"Limits (0: none)"`
+	API   api.Limits     `embed:"" prefix:"api-" group:"Limits of the HTTP API"`
 }
 
 // payout is what gets the reward: an address, or a script in the place of one.
@@ -118,9 +116,12 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		return config, err
 	}
 	config.Limits, config.ServeTransactions = f.Limit, f.GetTransactions
-	config.API = api.Limits{Connections: f.APIConnections, Requests: f.APIRequests, Rate: f.APIRate, AnswerTime: f.APITime}
-	if f.APIConnections < 1 || f.APIRequests < 1 || !(f.APIRate > 0) || f.APITime <= 0 {
-		return config, usagef("--api-connections, --api-requests, --api-rate, --api-time: want more than 0")
+	config.API, config.NotifyInterval = f.API, f.NotifyInterval
+	if err := config.API.Check(); err != nil {
+		return config, usagef("%w", err)
+	}
+	if f.NotifyInterval <= 0 {
+		return config, usagef("--notify-interval=%v: want more than 0", f.NotifyInterval)
 	}
 	config.Limits.ZeroIsNone()
 	if err := config.Limits.Check(); err != nil {

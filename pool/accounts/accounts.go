@@ -82,6 +82,23 @@ type Report struct {
 	ConnectedSince time.Time        `json:"connected_since"`
 }
 
+// Sums are the tallies by what became of the shares: for their makers all refusals but
+// that of a late share are alike.
+func (r *Report) Sums() (accepted, rejected, stale Tally) {
+	for name, t := range r.Tallies {
+		switch name {
+		case names[Accepted]:
+			accepted = t
+		case names[Stale]:
+			stale = t
+		default:
+			rejected.Shares += t.Shares
+			rejected.Difficulty += t.Difficulty
+		}
+	}
+	return accepted, rejected, stale
+}
+
 // Book holds all accounts.
 type Book struct {
 	now func() time.Time

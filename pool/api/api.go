@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,50 +20,68 @@ import (
 	"time"
 )
 
-// Limits are what a Server puts up with. Zero values are the defaults that the fields
-// name; there is no way to be without.
+// Limits are what a Server puts up with. Zero values are the defaults, which the tags name;
+// there is no way to be without. They are flags of lode proxy too (--api-NAME).
+//
+// The comments give the reason for each default.
 type Limits struct {
-	// Connections that are open: monitoring has a few. One more closes the oldest that is
-	// not being answered. 0: 128.
-	Connections int
-	// Requests that are answered or wait for their turn; 0: 64. There is no use in more of
-	// them than half of the connections.
-	Requests int
-	// Rate is how many requests are answered per second, and at once; 0: 200. Cheap ones
-	// do not count.
-	Rate float64
-	// AnswerTime is for one answer, with its request; 0: 20 s.
-	AnswerTime time.Duration
+	// Connections: monitoring has a few.
+	Connections int `name:"connections" default:"128" placeholder:"N" help:"Open connections of the HTTP API; one more closes the oldest that is not being answered."`
+	// Requests: a page asks for three things at once, and one is answered at a time.
+	Requests int `name:"requests" default:"64" placeholder:"N" help:"Requests at the HTTP API that are answered or wait for their turn; half of the connections at most."`
+	// Rate: monitoring and some pages ask for ten a second together.
+	Rate float64 `name:"rate" default:"200" placeholder:"N" help:"Requests per second that the HTTP API answers, and at once; health checks and the page's own files do not count."`
+	// AnswerTime: a page of workers is 400 KB, and lines of 25 KB/s are rare.
+	AnswerTime time.Duration `name:"time" default:"20s" placeholder:"DURATION" help:"Time for an answer of the HTTP API, with its request."`
+	// HeaderTime: a header is a packet.
+	HeaderTime time.Duration `name:"header-time" default:"5s" placeholder:"DURATION" help:"Time for the header of a request."`
+	// RequestTime: bodies are as good as empty.
+	RequestTime time.Duration `name:"request-time" default:"10s" placeholder:"DURATION" help:"Time for a request, with its body."`
+	// IdleTime: longer than monitoring pauses at most, so that its connection stays.
+	IdleTime time.Duration `name:"idle-time" default:"1m" placeholder:"DURATION" help:"Time for which a connection may wait between two requests."`
+	// HeaderBytes and BodyBytes: browsers send 1 KB and nothing.
+	HeaderBytes int `name:"header-bytes" default:"16384" placeholder:"BYTES" help:"Length of a request's header; 4 KiB more are read before it is refused."`
+	BodyBytes   int `name:"body-bytes" default:"4096" placeholder:"BYTES" help:"Length of a request's body."`
+	// Page: 1,000 workers are 400 KB.
+	Page int `name:"page" default:"1000" placeholder:"N" help:"Entries of a list in one answer; programs ask for the next page."`
 }
 
 func (l *Limits) setDefaults() {
-	if l.Connections <= 0 {
-		l.Connections = 128
-	}
-	if l.Requests <= 0 {
-		l.Requests = 64
-	}
+	standard(&l.Connections, 128)
+	standard(&l.Requests, 64)
 	l.Requests = min(l.Requests, max(l.Connections/2, 1))
-	if !(l.Rate > 0) {
-		l.Rate = 200
-	}
-	if l.AnswerTime <= 0 {
-		l.AnswerTime = 20 * time.Second
+	standard(&l.Rate, 200)
+	standard(&l.AnswerTime, 20*time.Second)
+	standard(&l.HeaderTime, 5*time.Second)
+	standard(&l.RequestTime, 10*time.Second)
+	standard(&l.IdleTime, time.Minute)
+	standard(&l.HeaderBytes, 16<<10)
+	standard(&l.BodyBytes, 4<<10)
+	standard(&l.Page, 1000)
+}
+
+func standard[T int | float64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
 	}
 }
 
-const (
-	// PageSize is how many entries a page of a list has at most, and without ?limit=.
-	PageSize = 1000
-	// piece is how many entries of a page are made at a time.
-	piece = 50
+// Check reports limits that nobody could live with.
+func (l *Limits) Check() error {
+	for name, ok := range map[string]bool{
+		"connections": l.Connections >= 1, "requests": l.Requests >= 1, "rate": l.Rate > 0 && !math.IsInf(l.Rate, 0),
+		"time": l.AnswerTime > 0, "header-time": l.HeaderTime > 0, "request-time": l.RequestTime > 0, "idle-time": l.IdleTime > 0,
+		"header-bytes": l.HeaderBytes >= 1, "body-bytes": l.BodyBytes >= 1, "page": l.Page >= 1,
+	} {
+		if !ok {
+			return fmt.Errorf("--api-%s: want more than 0", name)
+		}
+	}
+	return nil
+}
 
-	headerTime = 5 * time.Second
-	bodyTime   = 10 * time.Second
-	idleTime   = time.Minute
-	maxHeader  = 16 << 10
-	maxBody    = 4 << 10
-)
+// piece is how many entries of a list are made at a time.
+const piece = 50
 
 // Server answers requests. Register all routes before Serve.
 type Server struct {
@@ -133,6 +152,7 @@ func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
 		select {
 		case s.requests <- struct{}{}:
 			defer func() { <-s.requests }()
+			defer s.door.answering(r)()
 			h(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")
@@ -196,14 +216,14 @@ func (s Slice[T]) Len() int { return len(s) }
 // At implements List.
 func (s Slice[T]) At(i int) any { return s[i] }
 
-// List registers a GET for an array, of which ?offset= and ?limit= (PageSize at most)
+// List registers a GET for an array, of which ?offset= and ?limit= (Limits.Page at most)
 // choose a part. X-Total-Count is the length of the whole, Link names the next page. get
 // is called once a request, At in between what is sent.
 func (s *Server) List(path string, get func() List) {
 	s.mux.HandleFunc("GET "+path, s.limited(func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
 		offset, offsetErr := number(query, "offset", 0)
-		limit, limitErr := number(query, "limit", PageSize)
+		limit, limitErr := number(query, "limit", s.limits.Page)
 		if err := errors.Join(offsetErr, limitErr); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -213,7 +233,7 @@ func (s *Server) List(path string, get func() List) {
 			return
 		}
 		offset = min(offset, list.Len())
-		end := offset + min(limit, PageSize, list.Len()-offset)
+		end := offset + min(limit, s.limits.Page, list.Len()-offset)
 		setJSON(w.Header())
 		w.Header().Set("X-Total-Count", strconv.Itoa(list.Len()))
 		if end < list.Len() && end > offset {
@@ -314,8 +334,9 @@ func localHost(host string) bool {
 // Serve answers until ctx ends; it closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
-		Handler: s.door.answering(http.MaxBytesHandler(s.mux, maxBody)), ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime,
-		WriteTimeout: s.limits.AnswerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		Handler:           http.MaxBytesHandler(s.mux, int64(s.limits.BodyBytes)),
+		ReadHeaderTimeout: s.limits.HeaderTime, ReadTimeout: s.limits.RequestTime,
+		WriteTimeout: s.limits.AnswerTime, IdleTimeout: s.limits.IdleTime, MaxHeaderBytes: s.limits.HeaderBytes,
 		ConnState: s.door.leave, ConnContext: s.door.enter,
 	}
 	stopped := make(chan struct{})

@@ -21,7 +21,7 @@ type door struct {
 // visit is a connection.
 type visit struct {
 	conn    net.Conn
-	answers int // requests that are being answered
+	answers int // requests that are being answered, but for cheap ones
 }
 
 type visitKey struct{}
@@ -67,20 +67,18 @@ func (d *door) makeRoom() {
 	}
 }
 
-// answering notes which connections are being answered.
-func (d *door) answering(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, _ := r.Context().Value(visitKey{}).(*visit)
-		d.count(v, 1)
-		defer d.count(v, -1)
-		h.ServeHTTP(w, r)
-	})
+// answering notes that a request is being answered, until done. Cheap answers do not count:
+// there may be any number of them.
+func (d *door) answering(r *http.Request) (done func()) {
+	v, _ := r.Context().Value(visitKey{}).(*visit)
+	if v == nil {
+		return func() {}
+	}
+	d.count(v, 1)
+	return func() { d.count(v, -1) }
 }
 
 func (d *door) count(v *visit, n int) {
-	if v == nil {
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v.answers += n

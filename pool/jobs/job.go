@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lode/pool/template"
 	"lode/stratum"
 	"lode/stratum/merkle"
 )
@@ -30,9 +31,9 @@ type variantKey struct{ size, edition int }
 
 // Variant is an edition of a job for one size of the extranonce.
 type Variant struct {
-	Job      *stratum.Job
-	Roots    *merkle.Roots
-	Template Template
+	Job   *stratum.Job
+	Roots *merkle.Roots
+	Work  template.Work
 
 	size    int
 	encoded [2]*stratum.EncodedJob
@@ -68,17 +69,18 @@ func (j *Job) Variant(size, edition int) (*Variant, error) {
 }
 
 func (j *Job) build(size, edition int) (*Variant, error) {
-	t, err := j.Origin.Template(size, j.Key(edition))
+	w, err := j.Origin.Make(size, j.Key(edition))
 	if err != nil {
 		return nil, err
 	}
-	v := &Variant{size: size, Template: t, Job: &stratum.Job{
+	v := &Variant{size: size, Work: w, Job: &stratum.Job{
 		ID: j.Key(edition).ID(), PrevBlock: j.Prev, Version: j.Version, Bits: j.Bits, Time: j.Time,
 	}}
 	if !j.Origin.OwnCoinbase() {
 		v.Job.Time += uint32(edition)
 	}
-	v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch = t.Parts()
+	v.Job.Coinbase1, v.Job.Coinbase2 = w.Coinbase()
+	v.Job.MerkleBranch = w.Branch()
 	v.Roots = merkle.New(v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch)
 	for i, clean := range []bool{false, true} {
 		encode := *v.Job

@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
 	"lode/pool/jobs"
+	"lode/pool/template"
 )
 
 func TestJobKeys(t *testing.T) {
@@ -35,21 +36,21 @@ func TestJobKeys(t *testing.T) {
 // origin is a pool's, or a node's where own is set. It refuses extranonces of 13 bytes.
 type origin struct{ own bool }
 
-func (o origin) Template(size int, key jobs.Key) (jobs.Template, error) {
+func (o origin) Make(size int, key jobs.Key) (template.Work, error) {
 	if size == 13 {
 		return nil, errors.New("unlucky")
 	}
-	return template(key.ID()), nil
+	return block(key.ID()), nil
 }
 func (o origin) OwnCoinbase() bool               { return o.own }
 func (o origin) CapDifficulty(d float64) float64 { return d }
 
-type template string
+// block is known by the end of its coinbase.
+type block string
 
-func (t template) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
-	return []byte("1"), []byte(t), nil
-}
-func (t template) Block([80]byte, []byte) []byte { return nil }
+func (b block) Coinbase() (before, after []byte) { return []byte("1"), []byte(b) }
+func (b block) Branch() []chainhash.Hash         { return nil }
+func (b block) Solve([80]byte, []byte) []byte    { return nil }
 
 // TestTable: jobs are found by all their ids for ten minutes, and are worthless from the
 // next clean one on.

@@ -16,6 +16,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
 	"lode/pool/space"
+	"lode/pool/template"
 	"lode/stratum"
 )
 
@@ -31,7 +32,7 @@ var (
 
 // Work is what an upstream has to be searched: the common base of several jobs.
 type Work struct {
-	Source  int // index of the upstream
+	Source  int // index of the upstream, as its Reporter knows it
 	Prev    chainhash.Hash
 	Height  int64 // 0: unknown
 	Bits    uint32
@@ -46,13 +47,14 @@ type Work struct {
 	Clean             bool         // the upstream wants earlier jobs forgotten
 	Space             *space.Space // where it is searched
 	Origin            Origin
+	Taker             Taker // the upstream, where it takes shares; nil: it takes blocks alone
 }
 
 // Origin is the kind of upstream that work comes from.
 type Origin interface {
-	// Template makes what is searched with extranonces of size bytes (extranonce1 and
+	// Make makes what is searched with extranonces of size bytes (extranonce1 and
 	// extranonce2 together). The key tells apart what must not have the same hashes.
-	Template(size int, key Key) (Template, error)
+	Make(size int, key Key) (template.Work, error)
 	// OwnCoinbase says that the coinbase of each key is another. Where it is not, keys
 	// differ in time alone.
 	OwnCoinbase() bool
@@ -60,15 +62,20 @@ type Origin interface {
 	CapDifficulty(d float64) float64
 }
 
-// Template is a block without its header: for all kinds of source that can give one. It
-// does not change.
-type Template interface {
-	// Parts surround the extranonce in the coinbase's serialization without witness;
-	// branch is the merkle branch of the coinbase, internal byte order.
-	Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash)
-	// Block assembles the complete block for a header found with the extranonce; nil:
-	// only the upstream can do that.
-	Block(header [80]byte, extranonce []byte) []byte
+// Lister is an Origin that knows a block's transactions.
+type Lister interface {
+	// Transactions are those of the block but for the coinbase, serialized.
+	Transactions() [][]byte
+}
+
+// Taker is an upstream that takes shares.
+type Taker interface {
+	// Take hands a share on, unless it is too easy for the upstream. version is that of
+	// its header, extranonce1 the miner's.
+	Take(in *stratum.Share, version uint32, extranonce1 []byte, hash *chainhash.Hash)
+	// TakeBlock hands on a share that is a block, in any case. record is called before,
+	// with the upstream's address, and says whether the block is to be heard of.
+	TakeBlock(in *stratum.Share, version uint32, extranonce1 []byte, hash string, record func(pool string) bool)
 }
 
 // Again is the work for one more job on the same base, at a later time; nil: there is

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,9 +50,9 @@ func mine(t *testing.T, tpl *template.Template, script []byte, mark byte) (raw [
 	}
 	extranonce := make([]byte, 12)
 	extranonce[0] = mark
-	coinbase := append(append(append([]byte(nil), w.Coinbase1...), extranonce...), w.Coinbase2...)
-	root := chainhash.DoubleHashH(coinbase)
-	for _, sibling := range w.Branch {
+	before, after := w.Coinbase()
+	root := chainhash.DoubleHashH(slices.Concat(before, extranonce, after))
+	for _, sibling := range w.Branch() {
 		root = chainhash.DoubleHashH(append(append([]byte(nil), root[:]...), sibling[:]...))
 	}
 	var header [80]byte
@@ -65,7 +66,7 @@ func mine(t *testing.T, tpl *template.Template, script []byte, mark byte) (raw [
 		first := sha256.Sum256(header[:])
 		hash = sha256.Sum256(first[:])
 		if hash[31] < 0x7f {
-			return w.Block(header, extranonce), hash
+			return w.Solve(header, extranonce), hash
 		}
 	}
 }

@@ -1,13 +1,13 @@
 // Package template turns a getblocktemplate reply into what miners search and
 // what a node accepts: coinbase, merkle branch, block. It does no I/O.
 //
-// Parse reads a reply, New makes Work of it, Work.Block assembles the block of a
+// Parse reads a reply, New makes Work of it, Work.Solve assembles the block of a
 // found header. A reply is several megabytes, and miners wait for the work in it:
 // it is read once, and what only a found block needs is decoded only then.
 //
 //	t, err := template.Parse(reply)
 //	w, err := template.New(t, template.Options{PayoutScript: script, ExtranonceSize: 12})
-//	raw := w.Block(header, extranonce)
+//	raw := w.Solve(header, extranonce)
 package template
 
 import "github.com/btcsuite/btcd/chaincfg/chainhash"

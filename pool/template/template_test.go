@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +38,8 @@ func assemble(t testing.TB, tpl *template.Template, o template.Options) *btcutil
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := stratum.Job{
-		PrevBlock: tpl.PreviousHash, Coinbase1: w.Coinbase1, Coinbase2: w.Coinbase2, MerkleBranch: w.Branch,
-		Version: tpl.Version, Bits: tpl.Bits,
-	}
+	j := stratum.Job{PrevBlock: tpl.PreviousHash, MerkleBranch: w.Branch(), Version: tpl.Version, Bits: tpl.Bits}
+	j.Coinbase1, j.Coinbase2 = w.Coinbase()
 	extranonce := bytes.Repeat([]byte{0xab}, o.ExtranonceSize)
 	header, _ := j.HeaderBytes(nil, extranonce, nil, tpl.Version, tpl.CurrentTime, 0)
 	target, err := stratum.TargetFromBits(tpl.Bits)
@@ -57,7 +56,7 @@ func assemble(t testing.TB, tpl *template.Template, o template.Options) *btcutil
 			break // the checks below do without proof of work
 		}
 	}
-	raw := w.Block(header, extranonce)
+	raw := w.Solve(header, extranonce)
 	block, err := btcutil.NewBlockFromBytes(raw)
 	if err != nil {
 		t.Fatalf("btcd cannot read the block: %v", err)
@@ -551,7 +550,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("a template that parses makes no work: %v", err)
 		}
 		extranonce := make([]byte, 12)
-		coinbase := append(append(append([]byte(nil), w.Coinbase1...), extranonce...), w.Coinbase2...)
+		before, after := w.Coinbase()
+		coinbase := slices.Concat(before, extranonce, after)
 		var tx wire.MsgTx
 		if err := tx.DeserializeNoWitness(bytes.NewReader(coinbase)); err != nil {
 			t.Fatalf("coinbase %x: %v", coinbase, err)
@@ -559,7 +559,7 @@ func FuzzParse(f *testing.F) {
 		if n := len(tx.TxIn[0].SignatureScript); n > template.MaxScriptSig {
 			t.Fatalf("coinbase script of %d bytes", n)
 		}
-		_ = w.Block([80]byte{}, extranonce)
+		_ = w.Solve([80]byte{}, extranonce)
 	})
 }
 

@@ -20,30 +20,47 @@ type Options struct {
 	Instance []byte
 }
 
-// Work is a template with its coinbase: all that is needed to mine and to assemble
-// a block. It does not change once made.
-type Work struct {
+// Work is a block without its header: what is searched, and how a solution becomes a
+// block. Whatever can give these three can be mined for. It does not change once made.
+type Work interface {
+	// Coinbase is what surrounds the extranonce in the coinbase's serialization without
+	// witness.
+	Coinbase() (before, after []byte)
+	// Branch is the merkle branch of the coinbase, internal byte order.
+	Branch() []chainhash.Hash
+	// Solve assembles the complete block of a header found with the extranonce; nil:
+	// only the upstream can do that.
+	Solve(header [80]byte, extranonce []byte) []byte
+}
+
+// Candidate is the Work of a node's template: the template with a coinbase.
+type Candidate struct {
 	*Template
-	Branch []chainhash.Hash // merkle branch of the coinbase, internal byte order
-	// Coinbase1 and Coinbase2 surround the extranonce in the coinbase's
-	// serialization without witness.
-	Coinbase1, Coinbase2 []byte
-	ExtranonceSize       int
+	branch        []chainhash.Hash
+	before, after []byte // the extranonce, in the coinbase
 }
 
 // New builds the coinbase and the merkle branch for a template.
-func New(t *Template, o Options) (*Work, error) {
-	w := &Work{Template: t, Branch: branch(t.Transactions)}
-	return w, w.build(o)
+func New(t *Template, o Options) (*Candidate, error) {
+	c := &Candidate{Template: t, branch: branch(t.Transactions)}
+	return c, c.build(o)
 }
 
-// Resized is the same work for extranonces of another size.
-func (w *Work) Resized(o Options) (*Work, error) {
-	other := &Work{Template: w.Template, Branch: w.Branch}
+// Again is the same block with another coinbase.
+func (c *Candidate) Again(o Options) (*Candidate, error) {
+	other := &Candidate{Template: c.Template, branch: c.branch}
 	return other, other.build(o)
 }
 
-func (w *Work) build(o Options) error {
+// Of is the same block with the same coinbase, of a template with the same transactions in
+// another form; nil: without any, it cannot be solved.
+func (c *Candidate) Of(t *Template) *Candidate {
+	other := *c
+	other.Template = t
+	return &other
+}
+
+func (c *Candidate) build(o Options) error {
 	if o.ExtranonceSize < 1 || o.ExtranonceSize > 40 {
 		return fmt.Errorf("coinbase: %d bytes of extranonce, want 1 to 40", o.ExtranonceSize)
 	}
@@ -53,7 +70,7 @@ func (w *Work) build(o Options) error {
 	if len(o.PayoutScript) == 0 {
 		return fmt.Errorf("coinbase: no payout script")
 	}
-	head := append(heightPush(w.Height), byte(o.ExtranonceSize))
+	head := append(heightPush(c.Height), byte(o.ExtranonceSize))
 	var tail []byte
 	if len(o.Tag) > 0 {
 		tail = append(append(tail, byte(len(o.Tag))), o.Tag...)
@@ -63,8 +80,8 @@ func (w *Work) build(o Options) error {
 	}
 	if size := len(head) + o.ExtranonceSize + len(tail); size > MaxScriptSig {
 		return fmt.Errorf("coinbase: script of %d bytes, at most %d: shorten the tag", size, MaxScriptSig)
-	} else if size+len(w.CoinbaseAux) <= MaxScriptSig {
-		tail = append(append([]byte(nil), w.CoinbaseAux...), tail...)
+	} else if size+len(c.CoinbaseAux) <= MaxScriptSig {
+		tail = append(append([]byte(nil), c.CoinbaseAux...), tail...)
 	}
 	scriptLen := len(head) + o.ExtranonceSize + len(tail)
 
@@ -72,20 +89,19 @@ func (w *Work) build(o Options) error {
 	c1 = append(c1, 1)                             // one input
 	c1 = append(c1, make([]byte, 32)...)
 	c1 = append(c1, 0xff, 0xff, 0xff, 0xff, byte(scriptLen))
-	w.Coinbase1 = append(c1, head...)
+	c.before = append(c1, head...)
 
 	c2 := append(tail, 0xff, 0xff, 0xff, 0xff) // sequence
 	outputs := 1
-	if w.Commitment != nil {
+	if c.Commitment != nil {
 		outputs = 2
 	}
 	c2 = append(c2, byte(outputs))
-	c2 = appendOutput(c2, w.CoinbaseValue, o.PayoutScript)
-	if w.Commitment != nil {
-		c2 = appendOutput(c2, 0, w.Commitment)
+	c2 = appendOutput(c2, c.CoinbaseValue, o.PayoutScript)
+	if c.Commitment != nil {
+		c2 = appendOutput(c2, 0, c.Commitment)
 	}
-	w.Coinbase2 = append(c2, 0, 0, 0, 0) // lock time
-	w.ExtranonceSize = o.ExtranonceSize
+	c.after = append(c2, 0, 0, 0, 0) // lock time
 	return nil
 }
 
@@ -95,43 +111,44 @@ func appendOutput(b []byte, value int64, script []byte) []byte {
 	return append(b, script...)
 }
 
-// Parts are what is searched: see Work.
-func (w *Work) Parts() (coinbase1, coinbase2 []byte, branch []chainhash.Hash) {
-	return w.Coinbase1, w.Coinbase2, w.Branch
-}
+// Coinbase implements Work.
+func (c *Candidate) Coinbase() (before, after []byte) { return c.before, c.after }
 
-// Block assembles the complete block for a header found with the extranonce.
-func (w *Work) Block(header [80]byte, extranonce []byte) []byte {
-	size := 80 + 9 + len(w.Coinbase1) + len(extranonce) + len(w.Coinbase2) + 36
-	for i := range w.Transactions {
-		size += w.Transactions[i].Size()
+// Branch implements Work.
+func (c *Candidate) Branch() []chainhash.Hash { return c.branch }
+
+// Solve implements Work.
+func (c *Candidate) Solve(header [80]byte, extranonce []byte) []byte {
+	size := 80 + 9 + len(c.before) + len(extranonce) + len(c.after) + 36
+	for i := range c.Transactions {
+		size += c.Transactions[i].Size()
 	}
 	b := append(make([]byte, 0, size), header[:]...)
-	b = appendVarInt(b, uint64(1+len(w.Transactions)))
-	b = w.appendCoinbase(b, extranonce)
-	for i := range w.Transactions {
-		b = w.Transactions[i].Append(b)
+	b = appendVarInt(b, uint64(1+len(c.Transactions)))
+	b = c.appendCoinbase(b, extranonce)
+	for i := range c.Transactions {
+		b = c.Transactions[i].Append(b)
 	}
 	return b
 }
 
 // appendCoinbase adds marker, flag and witness (BIP 144) exactly if the coinbase
 // commits to witnesses: nodes refuse the one without the other.
-func (w *Work) appendCoinbase(b, extranonce []byte) []byte {
-	if w.Commitment == nil {
-		b = append(b, w.Coinbase1...)
+func (c *Candidate) appendCoinbase(b, extranonce []byte) []byte {
+	if c.Commitment == nil {
+		b = append(b, c.before...)
 		b = append(b, extranonce...)
-		return append(b, w.Coinbase2...)
+		return append(b, c.after...)
 	}
-	b = append(b, w.Coinbase1[:4]...)
+	b = append(b, c.before[:4]...)
 	b = append(b, 0, 1)
-	b = append(b, w.Coinbase1[4:]...)
+	b = append(b, c.before[4:]...)
 	b = append(b, extranonce...)
-	end := len(w.Coinbase2) - 4
-	b = append(b, w.Coinbase2[:end]...)
+	end := len(c.after) - 4
+	b = append(b, c.after[:end]...)
 	b = append(b, 1, 32)
 	b = append(b, make([]byte, 32)...) // the reserved value that the commitment is made with
-	return append(b, w.Coinbase2[end:]...)
+	return append(b, c.after[end:]...)
 }
 
 // heightPush is the block height as the minimal push that BIP 34 demands.

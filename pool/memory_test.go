@@ -1,0 +1,66 @@
+package pool
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFullOfMemory: without memory nobody comes in, and who is there goes on.
+func TestFullOfMemory(t *testing.T) {
+	p, err := New(Config{Listen: "127.0.0.1:0", StateDir: t.TempDir(), Upstreams: []Upstream{{URL: "node:http://127.0.0.1:1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.folder.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.miners.Stratum().Serve(t.Context(), l) }()
+	defer func() {
+		p.miners.Stratum().Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	dial := func() (ask func() (string, error)) {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		lines := bufio.NewReader(c)
+		return func() (string, error) {
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := fmt.Fprintln(c, `{"id":1,"method":"mining.subscribe","params":[]}`); err != nil {
+				return "", err
+			}
+			return lines.ReadString('\n')
+		}
+	}
+	there := dial()
+	if _, err := there(); err != nil {
+		t.Fatal(err)
+	}
+	p.memory.Limit = 1
+	p.lookAtMemory()
+	if !p.state().Full {
+		t.Error("the monitor does not show it")
+	}
+	if line, err := dial()(); err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("a new connection was taken (%q, %v)", line, err)
+	}
+	if _, err := there(); err != nil {
+		t.Errorf("one that was there: %v", err)
+	}
+	p.memory.Limit = 0
+	p.lookAtMemory()
+	if _, err := dial()(); err != nil {
+		t.Errorf("there is memory again: %v", err)
+	}
+}

@@ -1,0 +1,146 @@
+package miners
+
+import (
+	"sync"
+
+	"lode/pool/accounts"
+	"lode/pool/judge"
+	"lode/stratum"
+)
+
+var (
+	_ stratum.BatchHandler = (*Server)(nil)
+	_ stratum.StrayHandler = (*Server)(nil)
+)
+
+// scratch is what the judgement of shares needs, kept for the next ones.
+type scratch struct {
+	judge.Scratch
+	workers [judge.Together]*accounts.Worker // of the attempts
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// Submit implements stratum.Handler: it judges a share.
+func (m *Server) Submit(c *stratum.Conn, in *stratum.Share) error {
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	tmp.Attempts[0] = judge.Attempt{In: in}
+	m.submit(sessionOf(c), tmp, 1)
+	return tmp.Attempts[0].Refusal
+}
+
+// SubmitBatch implements stratum.BatchHandler.
+func (m *Server) SubmitBatch(c *stratum.Conn, batch []*stratum.Submission) {
+	m.submitBatch(sessionOf(c), batch)
+}
+
+func (m *Server) submitBatch(s *session, batch []*stratum.Submission) {
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	for len(batch) > 0 {
+		n := min(len(batch), len(tmp.Attempts))
+		for i, in := range batch[:n] {
+			tmp.Attempts[i] = judge.Attempt{In: &in.Share}
+		}
+		m.submit(s, tmp, n)
+		for i, in := range batch[:n] {
+			in.Verdict = tmp.Attempts[i].Refusal
+		}
+		batch = batch[n:]
+	}
+}
+
+// SubmitStray implements stratum.StrayHandler: it takes blocks, and nothing else.
+func (m *Server) SubmitStray(c *stratum.Conn, in *stratum.Share) { m.strayShare(sessionOf(c), in) }
+
+func (m *Server) strayShare(s *session, in *stratum.Share) {
+	tmp := scratches.Get().(*scratch)
+	defer scratches.Put(tmp)
+	tmp.Attempts[0] = judge.Attempt{In: in, Stranger: true}
+	m.submit(s, tmp, 1)
+}
+
+// submit judges the first n attempts of tmp, which are of one connection.
+func (m *Server) submit(s *session, tmp *scratch, n int) {
+	now := m.o.Now()
+	attempts := tmp.Attempts[:n]
+	m.complete(s, tmp, n)
+	for i := range attempts {
+		attempts[i].Admit()
+	}
+	tmp.Hash(n)
+	rules := judge.Rules{Working: m.working.Load(), Grace: m.o.StaleGrace}
+	accepted := false
+	for i := range attempts {
+		a, w := &attempts[i], tmp.workers[i]
+		a.Judge(now, rules)
+		if a.Block {
+			m.o.Found(a, w)
+		}
+		if w != nil {
+			w.Share(now, a.Outcome, a.Difficulty, a.Reached)
+		}
+		if a.Refusal != nil {
+			continue
+		}
+		accepted = true
+		if a.Job.Taker != nil && !a.Block {
+			a.Job.Taker.Take(a.In, a.Version, a.Extranonce1, &a.Hash)
+		}
+	}
+	if !accepted {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prove()
+	changed := false
+	for i := range attempts {
+		if a := &attempts[i]; a.Refusal == nil {
+			_, different := s.vardiff.Share(m.o.Vardiff, now, a.Difficulty)
+			changed = changed || different
+		}
+	}
+	if changed {
+		m.changeDifficulty(s)
+	}
+}
+
+// complete puts in what is known of the attempts, their jobs and their session. Calls for
+// one connection come one after another: what is read here changes under our feet only if
+// the upstream changes, and then a share is stale.
+func (m *Server) complete(s *session, tmp *scratch, n int) {
+	attempts := tmp.Attempts[:n]
+	for i := range attempts {
+		attempts[i].Job, attempts[i].Key = m.o.Jobs.Get(attempts[i].In.JobID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range attempts {
+		a := &attempts[i]
+		w := s.workers[a.In.Worker]
+		if tmp.workers[i] = w; w == nil {
+			a.Stranger = true
+		}
+		a.Difficulty = s.vardiff.Difficulty()
+		if s.space == nil || a.Job == nil {
+			continue
+		}
+		at := s.at(a.Job.Number)
+		a.Extranonce1, a.Rest, a.Seen, a.Lost = at.lease.Extranonce, at.space.Rest(), at.seen, at.lease.Lost()
+		a.Elsewhere = at.space != a.Job.Space && !a.Job.Origin.OwnCoinbase()
+		if d := s.book.Difficulty(uint64(a.Key)); d > 0 {
+			a.Difficulty = d
+		}
+	}
+}
+
+// prove makes a session's lease its own, now that it had a share accepted. The caller
+// holds mu.
+func (s *session) prove() {
+	if !s.proven {
+		s.proven = true
+		s.lease.Prove(s.past())
+	}
+}

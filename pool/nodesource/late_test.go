@@ -1,0 +1,64 @@
+package nodesource
+
+import (
+	"testing"
+	"time"
+
+	"lode/pool/node"
+	"lode/pool/template"
+)
+
+// TestLateBlocks: on testnets the bits of a block depend on its time. No share has a time
+// for which the bits of its job are wrong.
+func TestLateBlocks(t *testing.T) {
+	const tip = 1_700_000_000
+	const limit = tip + 1200 // the last second of the usual bits
+	for name, c := range map[string]struct {
+		now, mintime, maxtime uint32
+		good, bad             []uint32
+		crosses               uint32
+	}{
+		"young":                {limit - 500, tip - 3000, 0, []uint32{tip - 3000, limit - 500, limit}, []uint32{tip - 3001, limit + 1, limit + 5000}, 501},
+		"at the limit":         {limit, tip - 3000, 0, []uint32{limit}, []uint32{limit + 1}, 1},
+		"late":                 {limit + 1, tip - 3000, 0, []uint32{limit + 1, limit + 7001}, []uint32{limit, tip, limit + 7002}, 0},
+		"late, by mintime":     {limit - 5, limit + 7, 0, []uint32{limit + 7}, []uint32{limit + 6}, 0},
+		"maxtime before that":  {limit - 500, tip, limit - 100, []uint32{limit - 100}, []uint32{limit - 99}, 501},
+		"maxtime after that":   {limit - 500, tip, limit + 100, []uint32{limit}, []uint32{limit + 1}, 501},
+		"late, with a mintime": {limit + 60, limit + 30, 0, []uint32{limit + 30}, []uint32{limit + 29}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			given := &template.Template{Height: 500, Bits: 0x1d00ffff, CurrentTime: c.now, MinTime: c.mintime, MaxTime: c.maxtime}
+			before := *given
+			bounded, crosses := bound(given, tip)
+			if given.MinTime != before.MinTime || given.MaxTime != before.MaxTime {
+				t.Error("the template of the node was changed")
+			}
+			if crosses != c.crosses {
+				t.Errorf("crosses in %d s, want %d", crosses, c.crosses)
+			}
+			w, err := bench(t).work(bounded, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ntime := range c.good {
+				if err := w.TimeError(ntime); err != nil {
+					t.Errorf("time %+d of the limit: %v", int64(ntime)-limit, err)
+				}
+			}
+			for _, ntime := range c.bad {
+				if w.TimeError(ntime) == nil {
+					t.Errorf("time %+d of the limit was taken", int64(ntime)-limit)
+				}
+			}
+		})
+	}
+}
+
+func TestEasyWhenLate(t *testing.T) {
+	want := map[string]bool{"mainnet": false, "testnet3": true, "testnet4": true, "signet": false, "simnet": true, "regtest": false}
+	for _, n := range node.Networks() {
+		if n.EasyWhenLate(500) != want[n.Name] || n.EasyWhenLate(2016) {
+			t.Errorf("%s: %v at height 500, %v at a retarget", n.Name, n.EasyWhenLate(500), n.EasyWhenLate(2016))
+		}
+	}
+}
