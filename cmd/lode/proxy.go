@@ -76,7 +76,7 @@ type proxyFlags struct {
 	VersionRolling   bool          `help:"Let miners roll version bits (BIP 310)." default:"true" negatable:""`
 	GetTransactions  bool          `help:"Answer mining.get_transactions."`
 	NotifyFrom       []string      `help:"Networks that may POST /notify; default: this machine." placeholder:"CIDR"`
-	NotifyInterval   time.Duration `help:"Least time between two questions to the nodes that POST /notify and SIGUSR1 bring about; a question costs a node half a second of a processor at most." default:"200ms" placeholder:"DURATION"`
+	NotifyInterval   time.Duration `help:"Least time between two questions to the nodes that POST /notify and SIGUSR1 bring about: for each the node makes a block template." default:"200ms" placeholder:"DURATION"`
 	ProxyFrom        []string      `help:"Balancers that send PROXY protocol headers, as addresses or networks." placeholder:"CIDR"`
 
 	Limit stratum.Limits `embed:"" prefix:"limit-" group:"Limits (0: none)"`

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -299,5 +301,71 @@ func TestTurns(t *testing.T) {
 		if !s.compute(t.Context(), func() {}) {
 			t.Error("the turn was not given back")
 		}
+	}
+}
+
+// TestLimits: the tags name the defaults.
+func TestLimits(t *testing.T) {
+	var l Limits
+	l.setDefaults()
+	if err := l.Check(); err != nil {
+		t.Error(err)
+	}
+	v := reflect.ValueOf(l)
+	for i := range v.NumField() {
+		text := v.Type().Field(i).Tag.Get("default")
+		var want any
+		var err error
+		switch v.Field(i).Interface().(type) {
+		case time.Duration:
+			want, err = time.ParseDuration(text)
+		case float64:
+			want, err = strconv.ParseFloat(text, 64)
+		default:
+			want, err = strconv.Atoi(text)
+		}
+		if got := v.Field(i).Interface(); err != nil || got != want {
+			t.Errorf("%s is %v, its tag says %q", v.Type().Field(i).Name, got, text)
+		}
+		wrong := l
+		reflect.ValueOf(&wrong).Elem().Field(i).SetZero()
+		if err := wrong.Check(); err == nil || !strings.Contains(err.Error(), "--api-"+v.Type().Field(i).Tag.Get("name")+":") {
+			t.Errorf("%s of 0: %v", v.Type().Field(i).Name, err)
+		}
+	}
+	few := Limits{Connections: 5, Requests: 50, Page: 3}
+	few.setDefaults()
+	if few.Requests != 2 || few.Page != 3 {
+		t.Errorf("%+v", few)
+	}
+}
+
+// TestUnreadPage: however many read nothing of what costs nothing, there are never more
+// connections than there may be, and who asks for his health is answered.
+func TestUnreadPage(t *testing.T) {
+	s := New(Limits{Connections: 10})
+	s.Cheap("GET /page", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) })
+	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	address := serve(t, s)
+	for range 50 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, strings.Repeat("GET /page HTTP/1.1\r\nHost: x\r\n\r\n", 40))
+		b := make([]byte, 1)
+		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := conn.Read(b); err != nil { // its answer is on the way
+			t.Fatal(err)
+		}
+	}
+	if status, _, _ := request(t, "GET", "http://"+address+"/healthz"); status != http.StatusOK {
+		t.Errorf("health check: %d", status)
+	}
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	if n := s.door.order.Len(); n > 10 {
+		t.Errorf("%d connections", n)
 	}
 }
