@@ -93,6 +93,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s).
 sim: ## Simulate SEEDS whole histories of a cluster (100000); LODE_SIM_SEED=n replays one.
 	LODE_SIM_SEEDS=$(SEEDS) $(GO) test ./scheduler/core -run TestSimulation -timeout 0 -v
 
+.PHONY: mutants
+mutants: ## Put deliberate faults into the scheduler's core: the simulation must find each.
+	$(GO) run ./scheduler/core/mutants $(ARGS)
+
 .PHONY: bench
 bench: build ## Measure the miner on this machine, then run the Go benchmarks.
 	$(BIN)/lode bench

@@ -35,6 +35,7 @@ type agent struct {
 	tasks        []*Task
 	place        constraint.Place // nil: not known, or there are no constraints
 	mining       int              // of these, miners that run and are wanted
+	cpus         int64            // of miners that are wanted and not away, thousandths
 	failures     decaying
 	busy         busyness
 	until        time.Duration // nothing is launched before

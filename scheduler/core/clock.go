@@ -3,9 +3,9 @@ package core
 import "time"
 
 // The core has clocks of its own, which it winds up from the times that it is given:
-// up is how long it has watched, clock how much of that with a subscription. Every
-// watchdog counts on clock, so that nothing is given up for silence while nobody
-// could have spoken; and a wall clock that jumps, or a machine that slept, moves
+// up is how long it has watched, clock how much of that with a subscription whose
+// calls get through. Every watchdog counts on clock, so that nothing is given up for
+// silence while nobody could have spoken, or been asked; and a wall clock that jumps, or a machine that slept, moves
 // neither by more than usualStep.
 const (
 	usualStep   = time.Second // between two ticks
@@ -22,7 +22,7 @@ func (c *Core) wind(now time.Time) {
 			d = usualStep
 		}
 		c.up += d
-		if c.connected {
+		if c.connected && !c.stalled {
 			c.clock += d
 		}
 	}

@@ -54,6 +54,8 @@ type Core struct {
 	// What follows is lost with the process, and rebuilt from what Mesos tells.
 	tasks     []*Task // all of state.Tasks, in no order; run.index
 	slots     []*slot
+	shards    [256]int // proxies, by their number
+	former    int      // miners that have passwords of former keys
 	agents    map[string]*agent
 	ailing    map[*agent]struct{} // whose maintenance is announced
 	orphans   map[string]*killing
@@ -61,6 +63,7 @@ type Core struct {
 	storing   map[string]*storing
 	alarms    alarms
 	connected bool
+	stalled   bool   // calls wait to be sent
 	session   uint64 // of the subscription
 	master    string
 	lastError string
@@ -80,6 +83,7 @@ type Core struct {
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
 	lostAt    time.Duration        // when miners lost their last proxy; never: they have one
+	graceWalk int                  // of the tasks, those before this one are to be killed; 0: none
 	fetchTold time.Duration        // last complaint that agents cannot fetch the executor
 	roomAt    time.Duration        // earliest time at which another miner is killed to make room
 	swept     int                  // of tasks
@@ -149,6 +153,9 @@ func New(set Settings, state *State) (*Core, error) {
 		t := state.Tasks[id]
 		c.adopt(t)
 		if t.Kind == KindMiner { // it will say itself which list it has
+			if t.KeyEpoch < state.KeyEpoch {
+				c.former++
+			}
 			c.after(c.jitter(listUnknown), func() { c.wantList(t) })
 		}
 	}
@@ -189,6 +196,7 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 	case Refused:
 		c.acceptRefused(e)
 	case Tick:
+		c.stalled = e.Stalled
 		c.tick()
 	case Submitted:
 		c.submitted(e)
@@ -261,6 +269,7 @@ func (c *Core) subscribed(e Subscribed) {
 		return
 	}
 	c.connected, c.session, c.master, c.lastError = true, e.Session, e.Master, ""
+	c.stalled = false
 	c.counters.Subscriptions++
 	// All offers of the time before are void, without a RESCIND.
 	c.offers.clear()

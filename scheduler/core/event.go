@@ -45,8 +45,9 @@ type (
 		Tasks   []string
 		Unsure  bool
 	}
-	// Tick comes about once a second.
-	Tick struct{}
+	// Tick comes about once a second. Stalled says that calls wait to be sent, since the
+	// master takes none: what they bring about cannot be expected meanwhile.
+	Tick struct{ Stalled bool }
 	// Stored is the result of a StoreBlock action; Err "": the block is on disk.
 	Stored struct{ Hash, Err string }
 	// Submitted is the result of a SubmitBlock action. State as in api.Block; with

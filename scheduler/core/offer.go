@@ -44,7 +44,7 @@ type heldOffer struct {
 // what they wait for changed, and given back when they were kept for too long.
 type offerBook struct {
 	byID map[string]*heldOffer
-	held []*heldOffer // oldest first; some are gone
+	held []*heldOffer // oldest first; some are gone, at most as many as are not
 	had  demand       // when they were last looked at
 }
 
@@ -105,7 +105,11 @@ func (c *Core) rescind(id string) {
 
 func (c *Core) release(h *heldOffer) {
 	h.gone = true
-	delete(c.offers.byID, h.offer.ID.Value)
+	b := &c.offers
+	delete(b.byID, h.offer.ID.Value)
+	if n := len(b.held); n > 16 && n > 2*len(b.byID) {
+		b.held = slices.DeleteFunc(b.held, func(h *heldOffer) bool { return h.gone })
+	}
 }
 
 // expire gives an offer back that was kept for as long as may be. It comes again
@@ -144,20 +148,22 @@ func (c *Core) reconsiderOffers() {
 		return
 	}
 	c.offers.had = d
-	held := c.offers.held
-	c.offers.held = held[:0]
-	for i, h := range held {
+	held, seen := c.offers.held, 0
+	c.offers.held = nil // release does not touch them meanwhile
+	var kept []*heldOffer
+	for _, h := range held {
+		seen++
 		if h.gone || c.answer(h) {
 			continue
 		}
-		c.offers.held = append(c.offers.held, h)
+		kept = append(kept, h)
 		if h.why.Code == reasonPace && c.proxiesWanted() == 0 {
-			// Nor is there room for those behind it.
-			c.offers.held = append(c.offers.held, held[i+1:]...)
-			break
+			break // nor is there room for those behind it
 		}
 	}
-	clear(held[len(c.offers.held):])
+	clear(held[:seen])
+	copy(held[seen-len(kept):], kept)
+	c.offers.held = held[seen-len(kept):]
 	c.offers.had = c.demand()
 }
 

@@ -240,14 +240,9 @@ func (c *Core) cpuRoom(id, hostname string, planned []*launch) int64 {
 	if !bounded && o.MaxCPUs == nil {
 		return -1
 	}
-	var here, all int64
-	for _, t := range c.tasks {
-		if t.Kind == KindMiner && t.Kill == "" && !away(t.State) {
-			all += t.CPUs
-			if t.AgentID == id {
-				here += t.CPUs
-			}
-		}
+	here, all := int64(0), c.sums.cpus
+	if a := c.agents[id]; a != nil {
+		here = a.cpus
 	}
 	for _, l := range planned {
 		if l.task.Kind == KindMiner {

@@ -18,9 +18,13 @@ const (
 	listUnknown = 30 * time.Second
 	listRate    = 1000 // messages a second
 	listBurst   = 5000
+	listsAtOnce = 250 // after one event
 	// lostPatience is how long miners may be without a proxy before somebody has to
 	// look at it.
 	lostPatience = 15 * time.Second
+	// graceAtOnce is how many miners are killed a tick for want of a proxy: no more
+	// KILLs go out either, and who is left when one comes goes on.
+	graceAtOnce = killRate
 	// mostListed is of how many proxies a miner is told.
 	mostListed = 3
 )
@@ -43,6 +47,7 @@ func (l ProxyList) all() []string {
 
 type listQueue struct {
 	due    []*Task
+	walk   int // of the tasks, those before this one are not queued yet
 	bucket bucket
 }
 
@@ -73,10 +78,18 @@ func (c *Core) publish() {
 		}
 	}
 	c.dirty = true
+	c.lists.walk = len(c.tasks)
 	c.tell(ProxiesChanged{c.state.Proxies.all()})
-	for _, t := range c.tasks {
-		if t.Kind == KindMiner {
-			t.run.listSends = 0
+}
+
+// walkLists queues the list for a few more of those that were there when it changed.
+// The walk goes down: a task that takes the place of one that ended was seen, or will
+// be seen twice.
+func (c *Core) walkLists() {
+	q := &c.lists
+	q.walk = min(q.walk, len(c.tasks))
+	for ; q.walk > 0 && len(q.due) < listsAtOnce; q.walk-- {
+		if t := c.tasks[q.walk-1]; t.Kind == KindMiner {
 			c.wantList(t)
 		}
 	}
@@ -124,22 +137,30 @@ func affinity(agent string, slot int) uint64 {
 	return x ^ x>>33
 }
 
-// wantList queues the list for a miner that has an older one.
+// wantList queues the list for a miner that has an older one, unless it was just sent.
 func (c *Core) wantList(t *Task) {
 	r := t.run
-	if r.knownEpoch >= c.state.Proxies.Epoch || r.listQueued || t.State != stateRunning || t.Kill != "" || r.index < 0 {
+	if r.listQueued || !c.lacksList(t) || r.listEpoch == c.state.Proxies.Epoch && c.clock-r.listAt < listFirst {
 		return
 	}
 	r.listQueued = true
 	c.lists.due = append(c.lists.due, t)
 }
 
+func (c *Core) lacksList(t *Task) bool {
+	return t.run.knownEpoch < c.state.Proxies.Epoch && t.State == stateRunning && t.Kill == "" && t.run.index >= 0
+}
+
 func (c *Core) sendLists() {
+	c.walkLists()
 	q := &c.lists
-	for len(q.due) > 0 {
+	for range listsAtOnce {
+		if len(q.due) == 0 {
+			return
+		}
 		t := q.due[0]
 		r := t.run
-		wanted := r.knownEpoch < c.state.Proxies.Epoch && t.State == stateRunning && t.Kill == "" && r.index >= 0
+		wanted := c.lacksList(t)
 		if wanted && !q.bucket.take(c.clock) {
 			return
 		}
@@ -148,6 +169,9 @@ func (c *Core) sendLists() {
 		r.listQueued = false
 		if !wanted {
 			continue
+		}
+		if r.listEpoch != c.state.Proxies.Epoch {
+			r.listEpoch, r.listSends = c.state.Proxies.Epoch, 0
 		}
 		r.listAt = c.clock
 		pause := exponential(listFirst, listMost, float64(r.listSends))
@@ -161,16 +185,13 @@ func (c *Core) sendLists() {
 			}
 		})
 	}
-	q.due = nil
 }
 
 // knowsList notes what list a miner says that it has.
 func (c *Core) knowsList(t *Task, epoch uint64) {
 	r := t.run
 	r.knownEpoch = max(r.knownEpoch, epoch)
-	if r.knownEpoch < c.state.Proxies.Epoch && (r.listSends == 0 || c.clock-r.listAt >= listFirst) {
-		c.wantList(t)
-	}
+	c.wantList(t)
 }
 
 // send sends a framework message to the executor of a task.
@@ -180,14 +201,18 @@ func (c *Core) send(t *Task, m *message.ToExecutor) { c.sendTo(c.peerOf(t), m) }
 // it should use.
 func (c *Core) hearMiner(t *Task, m *Report) {
 	const settling = 15 * time.Second // a miner that has just started has no work yet
+	var used *slot
 	if m.Miner.State == "mining" {
 		for _, s := range c.slots {
 			if s.active != nil && (m.Miner.Proxy == "" || slices.Contains(s.active.Addresses, m.Miner.Proxy)) {
+				used = s
 				s.witness.hear(c.clock, c.witnessSpan(), true)
-				return
+				break
 			}
 		}
-		return
+		if used == nil || len(c.slots) == 1 {
+			return
+		}
 	}
 	if c.paused() || m.Uptime < settling || t.run.knownEpoch < c.state.Proxies.Epoch {
 		return
@@ -198,7 +223,14 @@ func (c *Core) hearMiner(t *Task, m *Report) {
 			first = s
 		}
 	}
-	first.witness.hear(c.clock, c.witnessSpan(), false)
+	if used == nil || used != first && first.lonely() { // a miner goes back to its first as soon as it can
+		first.witness.hear(c.clock, c.witnessSpan(), false)
+	}
+}
+
+// lonely says that the proxy of a slot says itself that nobody is connected to it.
+func (s *slot) lonely() bool {
+	return s.active != nil && s.active.run.report != nil && s.active.run.report.Proxy != nil && s.active.run.report.Proxy.Connections == 0
 }
 
 // watchLost notes when miners lost their last proxy.
@@ -223,17 +255,21 @@ func (c *Core) watchLost() {
 // hold cpus that others could use.
 func (c *Core) graceOver() {
 	if c.lostAt == never || c.paused() || !c.settled() || c.clock-c.lostAt < c.set.ProxyGrace {
+		c.graceWalk = 0
 		return
 	}
-	n := 0
-	for _, t := range c.tasks {
-		if t.Kind == KindMiner && t.Kill == "" {
+	if c.graceWalk == 0 {
+		c.graceWalk = len(c.tasks)
+		c.notice(slog.LevelWarn, "killing all miners for want of a proxy", "miners", c.sums.miners, "grace", c.set.ProxyGrace)
+	}
+	c.graceWalk = min(c.graceWalk, len(c.tasks))
+	for n := 0; c.graceWalk > 0 && n < graceAtOnce; c.graceWalk-- {
+		if t := c.tasks[c.graceWalk-1]; t.Kind == KindMiner && t.Kill == "" {
 			c.kill(t, WhyGrace)
 			n++
 		}
 	}
-	c.lostAt = never
-	if n > 0 {
-		c.notice(slog.LevelWarn, "killed all miners for want of a proxy", "miners", n, "grace", c.set.ProxyGrace)
+	if c.graceWalk == 0 {
+		c.lostAt = never
 	}
 }

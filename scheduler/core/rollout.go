@@ -14,7 +14,7 @@ import (
 // binary that ran before, new tasks get that one again.
 type rollout struct {
 	begun    bool
-	old      []*Task // to be replaced; some are over
+	old      []*Task // to be replaced; some are not any more
 	killed   int
 	proved   int           // of the new, not more than killed
 	failures int           // of the new, since one last did its work
@@ -33,6 +33,8 @@ const (
 	stalledAfter = 15 * time.Minute
 	// badFor is how long a binary that did not run is not tried again.
 	badFor = time.Hour
+	// rollLooks is at how many miners a tick looks.
+	rollLooks = 1000
 )
 
 // artifact is the executor that new tasks get.
@@ -43,12 +45,16 @@ func (c *Core) artifact() Artifact {
 	return Artifact{c.set.ArtifactURL, c.set.ArtifactDigest}
 }
 
-// beginRollout looks for what is to be replaced.
+// beginRollout looks for what is to be replaced. It is called whenever that changes
+// for other tasks than new ones.
 func (c *Core) beginRollout() {
+	c.rollout.old = nil
 	for _, t := range c.tasks {
-		if t.Kind == KindMiner && t.Kill == "" && c.outdated(t) {
+		c.count(t, -1)
+		if t.run.old = t.Kind == KindMiner && c.outdated(t); t.run.old && t.Kill == "" {
 			c.rollout.old = append(c.rollout.old, t)
 		}
+		c.count(t, 1)
 	}
 	slices.SortFunc(c.rollout.old, byID)
 }
@@ -70,16 +76,7 @@ func (c *Core) rememberBad() {
 }
 
 // rolloutDone says that no miner is left to be replaced that Mesos can see.
-func (c *Core) rolloutDone() bool {
-	for _, t := range c.rollout.old {
-		if c.toReplace(t) && t.State == stateRunning {
-			return false
-		}
-	}
-	return true
-}
-
-func (c *Core) toReplace(t *Task) bool { return t.run.index >= 0 && t.Kill == "" && c.outdated(t) }
+func (c *Core) rolloutDone() bool { return c.sums.old == 0 }
 
 // roll replaces a few more.
 func (c *Core) roll() {
@@ -106,19 +103,22 @@ func (c *Core) roll() {
 		room = 1
 	}
 	room -= max(r.killed-r.proved, c.sums.flight)
-	for i := 0; i < len(r.old) && room > 0; {
-		t := r.old[i]
+	for range min(len(r.old), rollLooks) {
+		if room <= 0 {
+			return
+		}
+		t := r.old[0]
+		r.old[0] = nil
+		r.old = r.old[1:]
 		switch {
-		case !c.toReplace(t):
+		case t.run.index < 0 || t.Kill != "":
 		case t.State != stateRunning: // nobody knows for how long
-			i++
-			continue
+			r.old = append(r.old, t)
 		default:
 			c.kill(t, WhyOutdated)
 			r.killed, r.at = r.killed+1, c.clock
 			room--
 		}
-		r.old = slices.Delete(r.old, i, i+1)
 	}
 }
 
@@ -156,6 +156,7 @@ func (c *Core) stopRollout(why string) {
 	r := &c.rollout
 	r.stopped = why
 	r.back = c.set.Fallback.Digest != "" && c.set.Fallback.Digest != c.set.ArtifactDigest
+	c.beginRollout() // by what new tasks get now
 	c.troubled("upgrade", "replacing tasks stopped: "+why)
 	c.notice(slog.LevelWarn, "replacing tasks stops: the new ones do not work", "error", why,
 		"executor", c.set.ArtifactDigest, "new tasks get", c.artifact().Digest, "left", len(r.old))

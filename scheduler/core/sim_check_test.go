@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,15 +14,21 @@ import (
 	"lode/message"
 )
 
-// store puts what changed on disk.
+// store puts what changed on disk. To encode and decode it takes longer than all else
+// of a history, so most keep the values.
 func (h *harness) store() {
+	if h.decoded == nil {
+		h.disk, h.decoded = make(map[string][]byte), NewState([]byte(simKey))
+	}
+	h.decoded = h.kept()
+	if !h.encodes {
+		h.core.touched = touched{}
+		return
+	}
 	changes, err := h.core.Changes()
 	if err != nil {
 		h.fail("encode: %v", err)
 		return
-	}
-	if h.disk == nil {
-		h.disk, h.decoded = make(map[string][]byte), NewState([]byte(simKey))
 	}
 	for _, c := range changes {
 		if c.Value == nil {
@@ -29,29 +36,58 @@ func (h *harness) store() {
 		} else {
 			h.disk[c.Key] = c.Value
 		}
-		id, isTask := strings.CutPrefix(c.Key, keyTask)
-		switch {
-		case c.Key == keyHead:
-			tasks := h.decoded.Tasks
-			h.decoded = new(State)
-			err = json.Unmarshal(c.Value, h.decoded)
-			h.decoded.Tasks = tasks
-		case isTask && c.Value == nil:
-			delete(h.decoded.Tasks, id)
-		case isTask:
-			t := new(Task)
-			err = json.Unmarshal(c.Value, t)
-			h.decoded.Tasks[id] = t
-		}
-		if err != nil {
-			h.fail("change of %s: %v", c.Key, err)
+	}
+}
+
+// kept is the state on disk with what the core says that it touched.
+func (h *harness) kept() *State {
+	is, was := h.core.state, h.decoded
+	s := *is
+	s.Tasks, s.Blocks = was.Tasks, nil
+	for id := range h.core.touched.tasks {
+		if t := is.Tasks[id]; t != nil {
+			own := *t
+			own.run = nil
+			s.Tasks[id] = &own
+		} else {
+			delete(s.Tasks, id)
 		}
 	}
+	for _, b := range was.Blocks {
+		if _, ok := h.core.touched.blocks[b.Hash]; !ok {
+			s.Blocks = append(s.Blocks, b)
+		}
+	}
+	for _, b := range is.Blocks {
+		if _, ok := h.core.touched.blocks[b.Hash]; ok {
+			own := *b
+			s.Blocks = append(s.Blocks, &own)
+		}
+	}
+	s.Retired, s.FormerKeys = slices.Clone(is.Retired), slices.Clone(is.FormerKeys)
+	s.Operator.Log, s.Operator.Drained, s.Operator.AgentCPUs = slices.Clone(is.Operator.Log), maps.Clone(is.Operator.Drained), maps.Clone(is.Operator.AgentCPUs)
+	return &s
+}
+
+// stored is the state that a scheduler finds that starts.
+func (h *harness) stored() (*State, error) {
+	disk := h.disk
+	if !h.encodes {
+		entries, err := h.decoded.Entries()
+		if err != nil {
+			return nil, err
+		}
+		disk = make(map[string][]byte)
+		for _, e := range entries {
+			disk[e.Key] = e.Value
+		}
+	}
+	return RestoreState(disk)
 }
 
 // checkDisk makes sure that the changes, put together, are the state.
 func (h *harness) checkDisk() {
-	s, err := RestoreState(h.disk)
+	s, err := h.stored()
 	if err != nil {
 		h.fail("stored state: %v", err)
 		return
@@ -86,7 +122,7 @@ func (h *harness) checkCore(e Event) {
 	c := h.core
 	for id := range c.touched.tasks {
 		if t := c.state.Tasks[id]; t != nil && t.Kill != "" {
-			h.checkNeed(t)
+			h.checkNeed(t, e)
 		}
 	}
 	if _, tick := e.(Tick); !tick {
@@ -119,12 +155,16 @@ func (h *harness) checkCore(e Event) {
 		sums.miners++
 		if !away(t.State) {
 			sums.live++
+			sums.cpus += t.CPUs
 			if progress(t.State) < progress(stateRunning) {
 				sums.flight++
 			}
 		}
 		if t.State == stateRunning {
 			good[t.AgentID] = true
+			if c.outdated(t) {
+				sums.old++
+			}
 		}
 	}
 	sums.good = len(good)
@@ -136,7 +176,7 @@ func (h *harness) checkCore(e Event) {
 			h.fail("%d proxies are wanted at once for place %d", n, slot)
 		}
 	}
-	if c.sums.flight > paceMost+2*len(h.agents) {
+	if c.sums.flight > judgeFlight+2*len(h.agents) {
 		h.fail("%d miners are on their way", c.sums.flight)
 	}
 	for _, s := range c.slots {
@@ -155,6 +195,12 @@ func (h *harness) checkTold(s *slot) {
 		return
 	}
 	x := h.task(t.ID)
+	if x != nil && !x.executor.started && len(listed) > 0 {
+		h.fail("miners are told of %s, which does not run yet", t.ID)
+	}
+	if h.awake().Sub(h.watch.late) < 25*time.Second {
+		return
+	}
 	if x == nil || !x.executor.serves() || x.executor.readyAt.IsZero() || !h.seen(x.executor, 20*time.Second) || h.awake().Sub(x.executor.readyAt) < 20*time.Second {
 		return
 	}
@@ -199,6 +245,9 @@ func (h *harness) checkCall(a Call) {
 	switch call.Type {
 	case scheduler.Call_KILL:
 		h.checkOrphan(call.Kill.TaskID.Value)
+		if d := disk.Tasks[call.Kill.TaskID.Value]; d != nil && d.Kill == "" {
+			h.fail("KILL of %s, which is stored as wanted", d.ID)
+		}
 		if t := h.core.state.Tasks[call.Kill.TaskID.Value]; t != nil && (away(t.State) || t.Kill == "") && !h.batched {
 			h.fail("KILL of %s, which is %s and to end for %q", t.ID, t.State, t.Kill)
 		}
@@ -249,6 +298,9 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 				h.fail("task id %s is used again", id)
 			}
 			h.executed[id] = true
+			if _, ok := disk.Operator.Drained[info.AgentID.Value]; ok && !h.batched {
+				h.fail("task %s is launched on %s, which an operator drains", id, info.AgentID.Value)
+			}
 			h.watch.launched[id] = h.watch.connected
 			h.say("launch %s on %s", id, info.AgentID.Value)
 			all := slices.Concat(info.Resources, info.Executor.Resources)
@@ -318,8 +370,12 @@ func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {
 		if (t == nil || t.Kind != KindProxy || t.Kill != "") && !h.batched {
 			h.fail("secrets are sent to %s, which is no wanted proxy", m.ExecutorID.Value)
 		}
+		if t != nil && len(t.Key) == 0 {
+			h.fail("secrets are sent to %s for a key that is not stored", m.ExecutorID.Value)
+		}
 	case e.GetProxies() != nil:
 		h.checkList(m.AgentID.Value, e.GetProxies())
+		h.watch.ledger.checkListPause(h, m.ExecutorID.Value, e.GetProxies().Epoch)
 		if c := h.core.state.Tasks[m.ExecutorID.Value]; c != nil && h.awake().Sub(h.watch.restarted) < 10*time.Second &&
 			!c.run.fresh && h.core.state.Epoch == h.watch.epoch && c.run.report == nil && c.run.digest == "" {
 			h.fail("%s is told what it may well know, at once after a restart", c.ID)
@@ -354,6 +410,21 @@ func (h *harness) explain() string {
 		fmt.Fprintf(&b, "%s %s %s\n", t.ID, t.State, t.Kill)
 	}
 	return b.String()
+}
+
+// isFirstOfNone says that no miner would use the proxy of a slot, so that nobody finds
+// out whether it can be reached.
+func (h *harness) isFirstOfNone(slot int) bool {
+	for _, t := range h.core.tasks {
+		first := true
+		for other := range h.proxyN {
+			first = first && affinity(t.AgentID, slot) <= affinity(t.AgentID, other)
+		}
+		if t.Kind == KindMiner && first {
+			return false
+		}
+	}
+	return true
 }
 
 // healthy says what is missing to a cluster that mines with all it has; "": nothing.
@@ -407,7 +478,7 @@ func (h *harness) healthy() string {
 	}
 	for i := range h.proxyN {
 		proxy := proxies[i]
-		if proxy == nil || !proxy.serves() {
+		if proxy == nil || !proxy.serves() && !(proxy.remote && h.isFirstOfNone(i)) {
 			return "no proxy serves"
 		}
 		if got := proxy.task.GetProxy().PayoutAddress; got != h.payout {
@@ -433,6 +504,9 @@ func (h *harness) healthy() string {
 		}
 		if a.lost || h.maxMiners > 0 && total >= h.maxMiners {
 			continue
+		}
+		if _, ok := c.state.Operator.Drained[a.id]; ok || c.paused() {
+			return "a command of an operator is not lifted"
 		}
 		for _, f := range a.free()["cpus"] {
 			if f.amount >= leastMinerCPU && !h.constrained(a) {

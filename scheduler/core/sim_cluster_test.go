@@ -45,6 +45,8 @@ type chances struct {
 	loseCall                                                      float64 // breaks the session too
 	dropCall                                                      float64 // does not
 	oddEnd                                                        float64
+	refuse                                                        float64 // an ACCEPT
+	neverRuns                                                     float64
 }
 
 type timer struct {

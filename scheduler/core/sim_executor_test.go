@@ -24,6 +24,7 @@ type simExecutor struct {
 	hung    bool // stopped: does and says nothing
 	hungAt  time.Time
 	idle    bool // a proxy whose upstreams have no work
+	remote  bool // a proxy that is ready, and that no miner reaches
 	seq     uint64
 	spoke   time.Time // its last report that arrived
 	readyAt time.Time // since when a proxy serves; zero: it does not
@@ -72,7 +73,7 @@ func (e *simExecutor) start() {
 
 // serves says whether a proxy gives work to miners.
 func (e *simExecutor) serves() bool {
-	return e.started && !e.dead && e.task.GetProxy() != nil && e.secrets != nil && !e.hung && !e.idle && !e.c.noWork
+	return e.started && !e.dead && e.task.GetProxy() != nil && e.secrets != nil && !e.hung && !e.idle && !e.remote && !e.c.noWork
 }
 
 // note keeps book of since when a proxy serves.
@@ -97,6 +98,19 @@ func (e *simExecutor) works() string {
 		}
 	}
 	return ""
+}
+
+// connections is how many miners use a proxy.
+func (e *simExecutor) connections() (n uint32) {
+	if !e.serves() {
+		return 0
+	}
+	for _, t := range e.c.master.byID {
+		if m := t.executor; m.started && !m.dead && m.task.GetMiner() != nil && e.c.proxyAt[m.works()] == e {
+			n++
+		}
+	}
+	return n
 }
 
 func (e *simExecutor) hello() {
@@ -130,7 +144,7 @@ func (e *simExecutor) reportLoop() {
 		}
 		r.Detail = &message.Report_Miner{Miner: m}
 	} else {
-		r.Detail = &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: e.serves(), Height: int64(e.seq)}}
+		r.Detail = &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: e.serves() || e.remote && e.secrets != nil && !e.idle && !e.c.noWork, Height: int64(e.seq), Connections: e.connections()}}
 		e.maybeFind()
 	}
 	e.say(&message.ToScheduler{Event: &message.ToScheduler_Report{Report: r}})

@@ -173,6 +173,41 @@ var repertoire = []struct {
 			}
 		}
 	}},
+	{"proxy is out of its miners' reach", 3, func(h *harness, rnd *rand.Rand) {
+		if e := h.aProxy(rnd); e != nil {
+			e.remote = true
+			if rnd.IntN(3) == 0 {
+				h.after(between(rnd, time.Second, 5*time.Minute), func() { e.remote = false })
+			}
+		}
+	}},
+	{"another agent speaks of a task", 3, func(h *harness, rnd *rand.Rand) {
+		a := h.anAgent(rnd)
+		for _, id := range sortedKeysOf(a.tasks) {
+			if t := a.tasks[id]; !t.foreign && !t.terminal {
+				h.serial++
+				state, liar := mesos.TASK_FAILED, mesos.AgentID{Value: "liar"}
+				h.master.event(Update{mesos.TaskStatus{
+					TaskID: t.info.TaskID, State: &state, AgentID: &liar, UUID: []byte(fmt.Sprintf("%016d", h.serial)),
+				}})
+				return
+			}
+		}
+	}},
+	{"operator drains an agent", 3, func(h *harness, rnd *rand.Rand) {
+		a := h.anAgent(rnd)
+		h.command(Operate{Drain: a.id})
+		h.after(between(rnd, 10*time.Second, 4*time.Minute), func() { h.command(Operate{Undrain: a.id}) })
+	}},
+	{"operator pauses", 2, func(h *harness, rnd *rand.Rand) {
+		h.command(Operate{Pause: true})
+		h.after(between(rnd, 10*time.Second, 3*time.Minute), func() { h.command(Operate{Resume: true}) })
+	}},
+	{"operator restarts a task", 2, func(h *harness, rnd *rand.Rand) {
+		if h.core != nil && len(h.core.tasks) > 0 {
+			h.command(Operate{Restart: h.core.tasks[rnd.IntN(len(h.core.tasks))].ID})
+		}
+	}},
 	{"nobody has work", 4, func(h *harness, rnd *rand.Rand) {
 		h.noWork = true
 		h.after(between(rnd, time.Second, 10*time.Minute), func() { h.noWork = false })
@@ -191,6 +226,10 @@ var repertoire = []struct {
 	{"master is slow", 3, func(h *harness, rnd *rand.Rand) {
 		h.late = between(rnd, 100*time.Millisecond, 5*time.Second)
 		h.after(between(rnd, time.Second, 30*time.Second), func() { h.late = 0 })
+	}},
+	{"master takes no calls", 3, func(h *harness, rnd *rand.Rand) {
+		h.stalled = true
+		h.after(between(rnd, time.Second, 8*time.Minute), h.goOn)
 	}},
 	{"preemption", 3, func(h *harness, rnd *rand.Rand) {
 		for _, a := range h.agents {
@@ -301,9 +340,11 @@ func (h *harness) heal() {
 	h.faulty = false
 	h.tell("--- faults end")
 	h.noWork, h.slow, h.late = false, 0, 0
+	h.goOn()
 	if !h.master.up {
 		h.master.failover(0)
 	}
+	h.liftCommands()
 	for _, a := range h.agents {
 		a.comeBack()
 		a.draining, a.down = false, time.Time{}
@@ -364,4 +405,27 @@ func (e *simExecutor) hang() {
 		}
 		e.hung = true
 	}
+}
+
+func (h *harness) command(e Operate) {
+	e.Who, e.Result = "olga", new(Result)
+	h.enqueue(e)
+}
+
+// liftCommands takes back what operators wanted, once the scheduler listens.
+func (h *harness) liftCommands() {
+	if h.core == nil {
+		h.after(time.Second, h.liftCommands)
+		return
+	}
+	h.command(Operate{Resume: true})
+	for _, a := range h.agents {
+		h.command(Operate{Undrain: a.id})
+	}
+	core := h.core
+	h.after(5*time.Second, func() {
+		if h.core != core { // it crashed, perhaps before it stored that
+			h.liftCommands()
+		}
+	})
 }

@@ -235,6 +235,8 @@ func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 			t.update(mesos.TASK_FAILED, &reason)
 			e.dead = true
 		})
+	case m.c.chance(m.c.faults.neverRuns): // its fetch hangs, say
+		m.c.chaos("launch hangs")
 	case m.c.chance(m.c.faults.oddEnd):
 		m.c.chaos("odd end")
 		odd := oddEnds[m.c.rnd.IntN(len(oddEnds))]

@@ -28,6 +28,7 @@ type watch struct {
 	late       time.Time // when calls were last slow
 	newRunning map[string]bool
 	epoch      uint64 // of the list, when the process began
+	ledger     ledger
 }
 
 func newWatch() watch {
@@ -42,12 +43,16 @@ func (w *watch) started(h *harness) {
 	w.restarted, w.epoch = h.awake(), h.core.state.Epoch
 	w.newRunning = make(map[string]bool)
 	w.replacing = make(map[string]bool)
+	w.ledger.begin(h)
 }
 
 // tick is called before each Tick of the core.
 func (w *watch) tick(h *harness) {
 	up := h.session != 0 && h.core != nil && h.core.connected
-	if d := h.awake().Sub(w.last); up && !w.since.IsZero() {
+	if h.late > 0 || h.stalled {
+		w.late = h.awake()
+	}
+	if d := h.awake().Sub(w.last); up && !w.since.IsZero() && !h.stalled {
 		w.connected += min(d, h.pace+time.Second)
 	}
 	w.last = h.awake()
@@ -64,20 +69,18 @@ func (w *watch) tick(h *harness) {
 		return
 	}
 	for _, t := range h.core.tasks {
-		if x := h.task(t.ID); t.Kind == KindProxy && t.Kill == "" && x != nil && x.executor.serves() && !x.executor.readyAt.IsZero() &&
+		if x := h.task(t.ID); t.Kind == KindProxy && t.Kill == "" && t.State == stateRunning && x != nil && x.executor.serves() && !x.executor.readyAt.IsZero() &&
 			h.awake().Sub(x.executor.readyAt) > 10*time.Second && h.known(x.executor) { // else nobody can know
 			w.served = w.connected
 		}
 	}
 	w.offers(h)
+	w.ledger.tick(h, up)
 }
 
 // offers makes sure that none is kept for long, and not again and again.
 func (w *watch) offers(h *harness) {
-	if h.late > 0 {
-		w.late = h.awake()
-	}
-	if h.session == 0 || h.slow > 0 || h.awake().Sub(w.late) < 10*time.Second || w.since.IsZero() {
+	if h.session == 0 || h.slow > 0 || h.awake().Sub(w.late) < 15*time.Second || w.since.IsZero() {
 		w.heldFrom = time.Time{}
 		return
 	}
@@ -86,7 +89,7 @@ func (w *watch) offers(h *harness) {
 		clear(w.held)
 	}
 	for id, o := range h.master.offers {
-		if age := h.awake().Sub(o.at); age > offerLife+3*time.Second && h.awake().Sub(w.since) > 20*time.Second {
+		if age := h.awake().Sub(o.at); age > judgeOffer+3*time.Second && h.awake().Sub(w.since) > 20*time.Second {
 			h.fail("offer %s of %s is kept for %v", id, o.agent.id, age)
 		}
 		if o.session == h.session {
@@ -148,7 +151,7 @@ func (h *harness) known(p *simExecutor) bool {
 }
 
 // checkNeed looks whether a task that is killed for a reason had to be.
-func (h *harness) checkNeed(t *Task) {
+func (h *harness) checkNeed(t *Task, e Event) {
 	w := &h.watch
 	if w.killed[t.ID] {
 		return
@@ -158,16 +161,17 @@ func (h *harness) checkNeed(t *Task) {
 	if x == nil || x.terminal || x.executor.dead {
 		return // nobody is harmed
 	}
-	e := x.executor
+	_, command := e.(Operate)
+	executor := x.executor
 	needless := func(format string, args ...any) {
 		h.fail("%s is killed (%s) without need: %s", t.ID, t.Kill, fmt.Sprintf(format, args...))
 	}
 	switch t.Kill {
 	case WhyLaunch:
-		if e.started && h.awake().Sub(e.at) > 40*time.Second && h.seen(e, 40*time.Second) {
-			needless("it runs for %v", h.awake().Sub(e.at))
+		if executor.started && h.awake().Sub(executor.at) > 40*time.Second && h.seen(executor, 40*time.Second) {
+			needless("it runs for %v", h.awake().Sub(executor.at))
 		}
-		if waited := w.connected - w.launched[t.ID]; waited < launchLimit-20*time.Second {
+		if waited := w.connected - w.launched[t.ID]; waited < judgeLaunch-20*time.Second {
 			needless("there was a subscription for %v of its life", waited)
 		}
 	case WhyGrace:
@@ -221,27 +225,27 @@ func (h *harness) checkNeed(t *Task) {
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
 			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
-				(y == nil || y.executor.servedWithin(40*time.Second) || !e.servedWithin(25*time.Second))
+				(y == nil || y.executor.remote || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second))
 		}) {
 			needless("no other proxy took over")
 		}
 	case WhyNotNeeded:
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
-			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.servedWithin(20*time.Second))
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.servedWithin(20*time.Second))
 		}) {
 			needless("no other proxy serves")
 		}
 	case WhyNoBetter:
-		if e.serves() && !e.readyAt.IsZero() && h.awake().Sub(e.readyAt) > 20*time.Second && h.seen(e, 25*time.Second) {
-			needless("it serves for %v", h.awake().Sub(e.readyAt))
+		if executor.serves() && !executor.readyAt.IsZero() && h.awake().Sub(executor.readyAt) > 20*time.Second && h.seen(executor, 25*time.Second) {
+			needless("it serves for %v", h.awake().Sub(executor.readyAt))
 		}
 	case WhyPlace:
 		if t.Slot < h.proxyN {
 			needless("%d proxies are wanted", h.proxyN)
 		}
 	case WhyOutdated:
-		if e.task.ExecutorDigest == h.digest {
+		if executor.task.ExecutorDigest == h.digest {
 			needless("it has the executor that is wanted")
 		}
 		if h.digest == h.bad && len(w.replacing) >= 4 {
@@ -253,21 +257,21 @@ func (h *harness) checkNeed(t *Task) {
 				w.newRunning[t.ID] = true
 			}
 		}
-		if most := max(1, h.core.sums.miners/mostUnavailable) + 1; len(w.replacing)-len(w.newRunning) > most {
+		if most := max(1, h.core.sums.miners/judgeUpgrade) + 1; len(w.replacing)-len(w.newRunning) > most {
 			needless("%d are killed for new ones, of which %d run", len(w.replacing), len(w.newRunning))
 		}
 	case WhyMaintenance:
 		a := x.agent
-		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > staleAfter+5*time.Second || a.down.After(h.now.Add(evacuation+5*time.Second))) &&
+		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > judgeStale+5*time.Second || a.down.After(h.now.Add(judgeEvacuation+5*time.Second))) &&
 			!h.skewed && !a.down.IsZero() {
 			needless("maintenance begins in %v", a.down.Sub(h.now))
 		}
 	case WhySilent:
-		if !e.hung && h.seen(e, silentLife) && h.awake().Sub(e.spoke) < silentLife {
-			needless("it reported %v ago", h.awake().Sub(e.spoke))
+		if !executor.hung && h.seen(executor, judgeSilent) && h.awake().Sub(executor.spoke) < judgeSilent {
+			needless("it reported %v ago", h.awake().Sub(executor.spoke))
 		}
 	default:
-		if !w.operator[t.ID] {
+		if !w.operator[t.ID] && !command {
 			needless("nobody asked for it")
 		}
 	}
@@ -311,6 +315,9 @@ func (h *harness) checkForgotten() {
 		x := h.task(id)
 		if x == nil && !away(t.State) {
 			h.fail("task %s is remembered as %s, and nobody has it", id, t.State)
+		}
+		if x != nil && x.agent.lost && !away(t.State) && h.now.Sub(x.agent.cutAt) > 3*time.Minute {
+			h.fail("task %s is remembered as %s, and its agent is lost for %v", id, t.State, h.now.Sub(x.agent.cutAt))
 		}
 	}
 	for id := range h.core.orphans {

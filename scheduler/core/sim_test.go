@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
 	"lode/message"
 	"lode/scheduler/constraint"
@@ -31,7 +33,8 @@ import (
 // faults end, the cluster must come to mine with all that it has.
 //
 // LODE_SIM_SEEDS is the number of histories, LODE_SIM_SEED replays one and prints
-// what happens in it.
+// what happens in it. LODE_SIM_FIRST ends it at the first failure, without a look for
+// what that needs.
 func TestSimulation(t *testing.T) {
 	if s := os.Getenv("LODE_SIM_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
@@ -54,10 +57,12 @@ func TestSimulation(t *testing.T) {
 		}
 		seeds = n
 	}
+	brief, all := os.Getenv("LODE_SIM_FIRST") != "", os.Getenv("LODE_SIM_FIRST") == "all"
 	var next, failed atomic.Uint64
 	var mu sync.Mutex
 	var simulated time.Duration
 	counts := make(map[string]int)
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories are small, and make much garbage
 	var wg sync.WaitGroup
 	start := time.Now()
 	for range runtime.GOMAXPROCS(0) {
@@ -74,7 +79,12 @@ func TestSimulation(t *testing.T) {
 					counts[k] += n
 				}
 				mu.Unlock()
-				if err != nil {
+				if err != nil && brief {
+					t.Errorf("seed %d: %v", seed, err)
+					if !all {
+						failed.Add(4)
+					}
+				} else if err != nil {
 					failed.Add(1)
 					t.Errorf("seed %d: %v\n%s\nreplay: LODE_SIM_SEED=%d go test -v -run TestSimulation ./scheduler/core",
 						seed, err, shortest(seed), seed)
@@ -139,6 +149,7 @@ type harness struct {
 	core    *Core
 	disk    map[string][]byte // by key; nil: nothing was ever stored
 	decoded *State            // what is on disk
+	encodes bool              // what is on disk is in disk, as it is in files
 	blocks  map[string][]byte
 	session int
 	inbox   []Event
@@ -146,6 +157,8 @@ type harness struct {
 	busy    bool          // the inbox will be looked at
 	slow    time.Duration // how long a write takes
 	late    time.Duration // calls are under way that long
+	stalled bool          // the master takes no calls
+	waiting []Call        // for that to end
 	skew    time.Duration // of the wall clock
 	skewed  bool          // ever
 	pace    time.Duration // of ticks
@@ -183,8 +196,8 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	h = &harness{
 		counts: make(map[string]int), blocks: make(map[string][]byte), epochs: make(map[string]string), proxies: make(map[uint64]string),
-		grace:  []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
-		payout: "a1", digest: "d1", good: "d1", log: log, pace: time.Second, proxyN: 1, upgrade: rnd.IntN(4) > 0,
+		grace:   []time.Duration{0, 5 * time.Second, 30 * time.Second}[rnd.IntN(3)],
+		encodes: seed%8 == 0, payout: "a1", digest: "d1", good: "d1", log: log, pace: time.Second, proxyN: 1, upgrade: rnd.IntN(4) > 0,
 		watch: newWatch(),
 	}
 	defer func() {
@@ -195,7 +208,7 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	}()
 	agents := 1 + rnd.IntN(5)
 	switch {
-	case seed%5000 == 77:
+	case seed%10000 == 5077:
 		agents = 1000
 	case seed%100 == 7:
 		agents = 10 + rnd.IntN(40)
@@ -216,6 +229,7 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	h.faults = chances{
 		loseMessage: 0.5 * level, duplicate: 0.3 * level, launchFails: 0.3 * level * rnd.Float64(),
 		loseLaunch: 0.2 * level, executorDies: 0.02 * level, loseCall: 0.02 * level, dropCall: 0.05 * level, oddEnd: 0.1 * level,
+		refuse: 0.1 * level, neverRuns: 0.1 * level * rnd.Float64(),
 	}
 	h.start()
 	h.tick()
@@ -245,6 +259,9 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	// It must stay so.
 	launched := len(h.executed)
 	h.run(h.now.Add(time.Minute), h.stopped)
+	if h.err == nil && h.maxMiners > 0 && h.liveMiners() >= h.maxMiners && h.healthy() == "" && !h.master.suppressed {
+		return h, fmt.Errorf("there are all %d miners that are wanted, and offers are not suppressed\n%s", h.maxMiners, h.explain())
+	}
 	// A periodic reconciliation may be under way at that very moment.
 	h.run(h.now.Add(10*time.Second), func() bool { return h.err != nil || h.healthy() == "" })
 	if h.err != nil {
@@ -272,7 +289,7 @@ func (h *harness) tell(format string, args ...any) {
 func (h *harness) tick() {
 	h.after(h.pace, func() {
 		h.watch.tick(h)
-		h.enqueue(Tick{})
+		h.enqueue(Tick{Stalled: h.stalled})
 		h.tick()
 	})
 }
@@ -282,7 +299,7 @@ func (h *harness) start() {
 	state := NewState([]byte(simKey))
 	if h.disk != nil {
 		var err error
-		if state, err = RestoreState(h.disk); err != nil {
+		if state, err = h.stored(); err != nil {
 			h.fail("stored state: %v", err)
 			return
 		}
@@ -306,7 +323,7 @@ func (h *harness) start() {
 	h.core = core
 	h.session, h.inbox = 0, nil
 	h.watch.started(h)
-	h.subscribeSoon(0)
+	h.subscribeSoon(h.between(0, 3*time.Second))
 }
 
 func (h *harness) subscribeSoon(d time.Duration) {
@@ -385,9 +402,11 @@ func (h *harness) work() {
 		if u, ok := e.(Update); ok && h.log != nil {
 			h.tell("update %s %s %s", u.Status.TaskID.Value, u.Status.GetState(), u.Status.GetReason())
 		}
+		h.watch.ledger.before(h, e)
 		got := h.core.Step(h.now.Add(h.skew), e)
 		h.checkOrder(got)
 		h.checkPlaces(got)
+		h.watch.ledger.took(h, e, got)
 		actions = append(actions, got...)
 		h.checkCore(e)
 	}
@@ -460,16 +479,32 @@ func (h *harness) work() {
 		}
 		_ = i
 	}
-	if h.core != nil && h.disk != nil && h.rnd.IntN(200+len(h.core.tasks)*len(h.core.tasks)/10) == 0 {
+	if h.core != nil && h.disk != nil && h.rnd.IntN(400+len(h.core.tasks)*len(h.core.tasks)/10) == 0 {
 		h.checkDisk()
 	}
 }
 
 // perform sends a call to the master.
 func (h *harness) perform(a Call) {
-	call := a.Call
 	h.checkCall(a)
-	session := h.session
+	if h.stalled && int(a.Session) == h.session {
+		h.waiting = append(h.waiting, a)
+		return
+	}
+	h.send(a)
+}
+
+// goOn sends what waited.
+func (h *harness) goOn() {
+	waiting := h.waiting
+	h.stalled, h.waiting = false, nil
+	for _, a := range waiting {
+		h.send(a)
+	}
+}
+
+func (h *harness) send(a Call) {
+	call, session := a.Call, h.session
 	if int(a.Session) != session {
 		return // as the driver does
 	}
@@ -497,7 +532,37 @@ func (h *harness) perform(a Call) {
 			return
 		}
 	}
-	if session != 0 {
-		h.after(3*time.Millisecond+h.late, func() { h.master.call(session, call) })
+	if session == 0 {
+		return
 	}
+	if call.Accept != nil && h.chance(h.faults.refuse) {
+		h.refuse(session, call)
+		return
+	}
+	h.after(3*time.Millisecond+h.late, func() { h.master.call(session, call) })
+}
+
+// refuse answers an ACCEPT with an error, or with none that says whether it had an
+// effect. Its offers are declined then.
+func (h *harness) refuse(session int, call *scheduler.Call) {
+	h.counts["ACCEPT refused"]++
+	e := Refused{Session: uint64(session), Unsure: h.rnd.IntN(2) == 0}
+	for _, op := range call.Accept.Operations {
+		for _, info := range op.Launch.TaskInfos {
+			e.Tasks = append(e.Tasks, info.TaskID.Value)
+		}
+	}
+	effect := e.Unsure && h.rnd.IntN(2) == 0
+	h.tell("ACCEPT of %v is refused, unsure %v, effect %v", e.Tasks, e.Unsure, effect)
+	core := h.core
+	h.after(3*time.Millisecond+h.late, func() {
+		if effect {
+			h.master.call(session, call)
+		} else {
+			h.master.call(session, calls.Decline(call.Accept.OfferIDs...).With(calls.RefuseSeconds(time.Second)))
+		}
+		if h.core == core && h.session == session {
+			h.enqueue(e)
+		}
+	})
 }

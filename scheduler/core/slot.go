@@ -281,7 +281,7 @@ func (c *Core) health(s *slot, t *Task) health {
 		}
 		return patient
 	case r.ready:
-		if t == s.active && s.witness.idleFor(c.clock, c.witnessSpan()) > unusableLimit {
+		if t == s.active && s.witness.useless(c.clock, c.witnessSpan()) {
 			return healthNoWork
 		}
 		return healthServing
@@ -333,15 +333,9 @@ func (a *agent) hasProxy() bool {
 
 // freeShard returns a number that no proxy has that may still run.
 func (c *Core) freeShard(s *slot) (uint32, bool) {
-	used := make(map[uint32]bool)
-	for _, t := range c.tasks {
-		if t.Kind == KindProxy {
-			used[t.Shard] = true
-		}
-	}
-	for i := range uint32(256) {
-		if n := (uint32(s.n) + i) % 256; !used[n] {
-			return n, true
+	for i := range c.shards {
+		if n := (s.n + i) % len(c.shards); c.shards[n] == 0 {
+			return uint32(n), true
 		}
 	}
 	return 0, false
@@ -356,6 +350,7 @@ type witness struct {
 	now, before  words
 	idleSince    time.Duration
 	idleReported bool
+	given        bool // the proxy is of no use to them; until they say otherwise
 }
 
 type words struct{ mining, idle int }
@@ -389,7 +384,7 @@ func (w *witness) hear(clock, span time.Duration, mining bool) {
 		w.now.idle++
 	}
 	if w.word(clock, span) != idleWord {
-		w.idleReported = false
+		w.idleReported, w.given = false, false
 	} else if !w.idleReported {
 		w.idleReported, w.idleSince = true, clock
 	}
@@ -408,10 +403,11 @@ func (w *witness) word(clock, span time.Duration) word {
 	return idleWord
 }
 
-// idleFor is for how long most have been idle.
-func (w *witness) idleFor(clock, span time.Duration) time.Duration {
-	if w.word(clock, span) != idleWord || !w.idleReported {
-		return 0
+// useless says that most were idle for long. When they end for it, that does not make
+// their proxy any better.
+func (w *witness) useless(clock, span time.Duration) bool {
+	if w.word(clock, span) == idleWord && w.idleReported && clock-w.idleSince > unusableLimit {
+		w.given = true
 	}
-	return clock - w.idleSince
+	return w.given
 }

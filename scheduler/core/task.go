@@ -86,6 +86,7 @@ type run struct {
 	message string        // of its latest status
 
 	proved  bool // it does its work, or at least lives on
+	old     bool // the rollout is to replace it
 	fresh   bool // it was launched by this process
 	killing *killing
 	asked   question
@@ -109,7 +110,8 @@ type run struct {
 	peer         *peer         // nil: not needed yet
 	knownEpoch   uint64        // of miners: newest proxy list that they have
 	listAt       time.Duration // last proxy list sent
-	listSends    int
+	listEpoch    uint64        // its epoch
+	listSends    int           // of it
 	listQueued   bool
 }
 
@@ -119,25 +121,37 @@ type tally struct {
 	live   int // of these, not away
 	flight int // of these, launched and not heard of as running
 	good   int // agents that run some
+	// cpus, in thousandths, of those that are live.
+	cpus int64
+	// old are miners that run and are to be replaced by the rollout.
+	old int
 }
 
 // count enters a task into the sums (n = 1) or takes it out (n = -1). Whoever changes
 // what it looks at takes the task out before and enters it after.
 func (c *Core) count(t *Task, n int) {
-	if t.Kind == KindMiner && t.Kill == "" {
-		c.sums.miners += n
-		if !away(t.State) {
-			c.sums.live += n
-			if progress(t.State) < progress(stateRunning) {
-				c.sums.flight += n
-			}
-		}
+	if t.Kind != KindMiner || t.Kill != "" {
+		return
 	}
 	c.countPlace(t, n)
-	if a := t.run.agent; t.State == stateRunning && t.Kill == "" && t.Kind == KindMiner {
-		if a.mining += n; a.mining == max(0, n) {
-			c.sums.good += n
+	a := t.run.agent
+	c.sums.miners += n
+	if !away(t.State) {
+		c.sums.live += n
+		c.sums.cpus += int64(n) * t.CPUs
+		a.cpus += int64(n) * t.CPUs
+		if progress(t.State) < progress(stateRunning) {
+			c.sums.flight += n
 		}
+	}
+	if t.State != stateRunning {
+		return
+	}
+	if t.run.old {
+		c.sums.old += n
+	}
+	if a.mining += n; a.mining == max(0, n) {
+		c.sums.good += n
 	}
 }
 
@@ -151,6 +165,9 @@ func (c *Core) adopt(t *Task) {
 	c.tasks = append(c.tasks, t)
 	a.tasks = append(a.tasks, t)
 	c.count(t, 1)
+	if t.Kind == KindProxy {
+		c.shards[t.Shard]++
+	}
 	switch {
 	case away(t.State):
 		c.watchAway(t)
@@ -179,7 +196,10 @@ func (c *Core) remove(t *Task) {
 	delete(c.state.Tasks, t.ID)
 	c.changed(t)
 	if t.Kind == KindProxy {
+		c.shards[t.Shard]--
 		c.leaveSlot(t)
+	} else if t.KeyEpoch < c.state.KeyEpoch {
+		c.former--
 	}
 }
 

@@ -328,6 +328,12 @@ func (c *Core) rotateKeys(e RotateKeys) {
 	}
 	s.WorkerKey = slices.Clone(e.Key)
 	s.KeyEpoch++
+	c.former = 0
+	for _, t := range c.tasks {
+		if t.Kind == KindMiner {
+			c.former++
+		}
+	}
 	c.dirty = true
 	c.notice(slog.LevelInfo, "the key of the miners' passwords is rotated", "epoch", s.KeyEpoch+1, "revoked", e.Revoke)
 	for _, t := range c.proxyTasks() {
@@ -335,19 +341,13 @@ func (c *Core) rotateKeys(e RotateKeys) {
 			c.sendSecrets(t)
 		}
 	}
-	c.rollout.old = nil
 	c.beginRollout()
 }
 
 // retireKeys ends the validity of former keys that no miner has a password of.
 func (c *Core) retireKeys() {
-	if len(c.state.FormerKeys) == 0 || !c.settled() {
+	if len(c.state.FormerKeys) == 0 || c.former > 0 || !c.settled() {
 		return
-	}
-	for _, t := range c.tasks {
-		if t.Kind == KindMiner && t.KeyEpoch < c.state.KeyEpoch {
-			return
-		}
 	}
 	c.state.FormerKeys = nil
 	c.state.KeyEpoch++ // another set of keys, though the newest is the same
