@@ -11,8 +11,8 @@ import (
 )
 
 // safeTime is for how long the answer to a block's finder waits at most until the block
-// is on disk or with a node.
-const safeTime = 2 * time.Second
+// is on disk: a disk may hang, and shares of the next block wait behind it.
+const safeTime = 5 * time.Second
 
 // found takes a block to the journal, and to the nodes or its pool. w is the finder's
 // account; nil: it is not known.
@@ -43,8 +43,8 @@ func (p *Proxy) found(a *judge.Attempt, w *accounts.Worker) {
 		w = p.folder.Accounts.Worker(a.In.Worker)
 	}
 	w.Block()
-	// The miner hears that its share counts when the block outlives this process. The
-	// block itself waits for nothing.
+	// The miner hears that its share counts when the block outlives this process and the
+	// nodes. The block itself waits for nothing.
 	timer := time.NewTimer(safeTime)
 	defer timer.Stop()
 	select {

@@ -143,16 +143,14 @@ func (c *Client) Run(ctx context.Context) error {
 		if lasted >= stable {
 			backoff = minBackoff
 		}
-		switch {
-		case errors.Is(err, errMoved):
+		if errors.Is(err, errMoved) {
 			backoff = minBackoff
 			continue
-		case wait > 0:
-		default:
-			// Half of it at random, so that many miners do not come back at once.
-			wait = backoff/2 + rand.N(backoff/2)
-			backoff = min(2*backoff, maxBackoff)
 		}
+		// Half of it at random, so that many miners do not come back at once. What the pool
+		// wishes may be longer, but not shorter.
+		wait = max(wait, backoff/2+rand.N(backoff/2))
+		backoff = min(2*backoff, maxBackoff)
 		c.setState(ConnState{Err: err, Retry: time.Now().Add(wait)})
 		timer := time.NewTimer(wait)
 		select {

@@ -46,8 +46,8 @@ type ClientOptions struct {
 	// FirstJobTimeout is how long the pool may take from authorize to the first
 	// job in Dial; 0: Dial does not wait for a job.
 	FirstJobTimeout time.Duration
-	// OnMessage gets the pool's client.show_message, without control characters
-	// and at most 512 bytes; nil: it is logged. OnState gets the changes of a
+	// OnMessage gets the pool's client.show_message, without control characters and
+	// at most 512 bytes, ten a minute at most; nil: it is logged. OnState gets the changes of a
 	// Client's connection. Neither may block.
 	OnMessage func(text string)
 	OnState   func(ConnState)

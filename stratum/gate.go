@@ -10,9 +10,9 @@ import (
 )
 
 // gate bounds connections: all, those of an address, and those that have not logged
-// in. Of the last, the oldest goes when one too many comes: miners log in at once, so
-// whoever only fills places up loses them first. IPv6 addresses count by their /64,
-// the smallest part that a customer gets.
+// in. Of the last, the oldest goes when one too many comes: miners log in at once, and
+// have shares soon after that, so whoever only fills places up loses them first. IPv6
+// addresses count by their /64, the smallest part that a customer gets.
 //
 // Its lock is a leaf: nothing is called with it held.
 type gate struct {
@@ -20,7 +20,9 @@ type gate struct {
 
 	mu         sync.Mutex
 	open       int
-	pending    list.List // *Conn, oldest first
+	pending    list.List // *Conn that have not logged in, oldest first
+	unproven   list.List // *Conn that have, but had no share accepted, oldest first
+	working    list.List // the others; first who has had no share for longest
 	handshakes list.List // *Conn in a TLS handshake, oldest first
 	visitors   map[netip.Addr]*visitor
 	idle       int // visitors without a connection
@@ -34,6 +36,8 @@ type visitor struct {
 	fresh   float64 // connections that may be made, at a time
 	freshAt time.Time
 	pending list.List // *Conn, the others, oldest first
+	// unproven are those of the miners that had no share accepted, oldest first.
+	unproven list.List
 
 	most   int // miners at once within memory
 	mostAt time.Time
@@ -48,10 +52,30 @@ type visitor struct {
 
 // entry is what the gate knows of a connection.
 type entry struct {
-	visitor            *visitor // nil: not known yet, or exempt
-	inAll, inVisitor   *list.Element
-	inHandshakes       *list.Element
-	inside, isLoggedIn bool
+	visitor      *visitor // nil: not known yet, or exempt
+	inAll        member   // of gate.pending, unproven or working
+	inVisitor    member   // of visitor.pending or unproven
+	inHandshakes member
+	since        time.Time // it logged in, or had a share accepted
+	inside       bool
+	isLoggedIn   bool
+}
+
+// member is a place in a list, or in none.
+type member struct {
+	list    *list.List
+	element *list.Element
+}
+
+// move takes a member out of its list and puts it at the end of another; nil: of none.
+func (m *member) move(to *list.List, c *Conn) {
+	if m.list != nil {
+		m.list.Remove(m.element)
+	}
+	*m = member{}
+	if to != nil {
+		*m = member{to, to.PushBack(c)}
+	}
 }
 
 const (
@@ -69,6 +93,12 @@ const (
 	// freshBurst is how many times as many connections as an address may have it can make
 	// at once.
 	freshBurst = 10
+	// proofTime is for how long a miner without a share keeps its place, and workTime is
+	// that of one which had one, when there is no other place.
+	proofTime = 30 * time.Second
+	workTime  = 10 * time.Minute
+	// workPrecision is that of the time of a miner's last share.
+	workPrecision = time.Minute
 	// maxGuessWait is the longest time that a login waits for its turn.
 	maxGuessWait = 15 * time.Second
 )
@@ -100,21 +130,45 @@ func addressOf(addr net.Addr) netip.Addr {
 	return ip
 }
 
-// arrive lets a connection in, whose address is not known yet. victim is the one to
-// be closed for it; nil: none. leave must follow if there is no error.
-func (g *gate) arrive(c *Conn) (victim *Conn, err error) {
+// arrive lets a connection in, whose address is not known yet; full: only in exchange for
+// another one. victim is the one to be closed for it; nil: none. leave must follow if there
+// is no error.
+func (g *gate) arrive(c *Conn, full bool, now time.Time) (victim *Conn, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if over(g.open, g.limits.Connections) || over(g.pending.Len(), g.limits.Pending) {
-		if victim = oldest(&g.pending); victim == nil {
+	switch {
+	case full || over(g.open, g.limits.Connections):
+		if victim = g.idler(now); victim == nil {
 			return nil, ErrFull
 		}
+		g.forget(victim)
+	case over(g.pending.Len(), g.limits.Pending):
+		victim = oldest(&g.pending)
 		g.forget(victim)
 	}
 	g.open++
 	c.gate.inside = true
-	c.gate.inAll = g.pending.PushBack(c)
+	c.gate.inAll.move(&g.pending, c)
 	return victim, nil
+}
+
+// idler is the connection that is of least use; nil: all are of some.
+func (g *gate) idler(now time.Time) *Conn {
+	if c := oldest(&g.pending); c != nil {
+		return c
+	}
+	if c := longest(&g.unproven, now, proofTime); c != nil {
+		return c
+	}
+	return longest(&g.working, now, workTime)
+}
+
+// longest is the first of a list, if it has been in it for a time.
+func longest(l *list.List, now time.Time, least time.Duration) *Conn {
+	if c := oldest(l); c != nil && now.Sub(c.gate.since) >= least {
+		return c
+	}
+	return nil
 }
 
 // identify counts a connection that has arrived for its address.
@@ -140,6 +194,9 @@ func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, er
 		return nil, ErrTooManyConns
 	case over(v.conns, g.limits.PerAddress), banned && v.pending.Len() >= narrow:
 		if victim = oldest(&v.pending); victim == nil {
+			victim = longest(&v.unproven, now, proofTime)
+		}
+		if victim == nil {
 			return nil, ErrTooManyConns
 		}
 		g.forget(victim)
@@ -149,7 +206,7 @@ func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, er
 	}
 	v.conns++
 	c.gate.visitor = v
-	c.gate.inVisitor = v.pending.PushBack(c)
+	c.gate.inVisitor.move(&v.pending, c)
 	return victim, nil
 }
 
@@ -194,21 +251,14 @@ func (g *gate) handshake(c *Conn) (victim *Conn) {
 			g.forget(victim)
 		}
 	}
-	c.gate.inHandshakes = g.handshakes.PushBack(c)
+	c.gate.inHandshakes.move(&g.handshakes, c)
 	return victim
 }
 
 func (g *gate) handshaken(c *Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	remove(&g.handshakes, &c.gate.inHandshakes)
-}
-
-func remove(l *list.List, e **list.Element) {
-	if *e != nil {
-		l.Remove(*e)
-		*e = nil
-	}
+	c.gate.inHandshakes.move(nil, c)
 }
 
 // loggedIn makes a miner of a connection: it is none of those that go first now.
@@ -219,14 +269,25 @@ func (g *gate) loggedIn(c *Conn, now time.Time) {
 	if !e.inside || e.isLoggedIn {
 		return
 	}
-	e.isLoggedIn = true
-	remove(&g.pending, &e.inAll)
+	e.isLoggedIn, e.since = true, now
+	e.inAll.move(&g.unproven, c)
 	if v := e.visitor; v != nil {
-		remove(&v.pending, &e.inVisitor)
+		e.inVisitor.move(&v.unproven, c)
 		if v.miners++; v.miners > v.most {
 			v.guesses++ // one more may mistype
 		}
 		v.note(now)
+	}
+}
+
+// worked notes that a share of the miner was accepted.
+func (g *gate) worked(c *Conn, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e := &c.gate; e.inside {
+		e.since = now
+		e.inAll.move(&g.working, c)
+		e.inVisitor.move(nil, c)
 	}
 }
 
@@ -265,10 +326,10 @@ func (g *gate) forget(c *Conn) {
 	}
 	e.inside = false
 	g.open--
-	remove(&g.pending, &e.inAll)
-	remove(&g.handshakes, &e.inHandshakes)
+	e.inAll.move(nil, c)
+	e.inHandshakes.move(nil, c)
 	if v := e.visitor; v != nil {
-		remove(&v.pending, &e.inVisitor)
+		e.inVisitor.move(nil, c)
 		if e.isLoggedIn {
 			v.miners--
 		}

@@ -156,6 +156,62 @@ func TestPendingGoFirst(t *testing.T) {
 	}
 }
 
+// Whoever logs in and does nothing cannot fill up an address, or all there is, or what
+// memory there is; who has shares is not put out for a newcomer.
+func TestIdlersGo(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		full   bool
+		many   bool // addresses, an IPv6 /64 each
+		wait   time.Duration
+	}{
+		"all":                 {limits: Limits{Connections: 50}, many: true, wait: proofTime},
+		"address":             {limits: Limits{PerAddress: 50}, wait: proofTime},
+		"memory":              {full: true, many: true, wait: proofTime},
+		"all, with one share": {limits: Limits{Connections: 50}, many: true, wait: workTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: c.limits}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				from := func(i int) string {
+					if c.many {
+						return fmt.Sprintf("2001:db8:0:%x::1", i)
+					}
+					return "2001:db8::1"
+				}
+				miner := stay(t, l, from(0))
+				for i := range 49 {
+					conn := stay(t, l, from(i+1))
+					if c.wait == workTime {
+						_, _ = io.WriteString(conn, submitLine)
+					}
+				}
+				s.SetFull(c.full)
+				if admitted(l, nil, from(100)) {
+					t.Error("a newcomer takes the place of one who has just come")
+				}
+				for end := time.Now().Add(c.wait); time.Now().Before(end); time.Sleep(time.Second) {
+					if _, err := io.WriteString(miner, submitLine); err != nil {
+						t.Fatal("a miner that works was put out: ", err)
+					}
+				}
+				for i := range 49 {
+					stay(t, l, from(200+i))
+				}
+				if n := s.Stats().CrowdedOut.Load(); n != 49 {
+					t.Errorf("%d were put out for 49 newcomers", n)
+				}
+				if admitted(l, nil, from(300)) {
+					t.Error("there is more room than there is")
+				}
+				if _, err := io.WriteString(miner, submitLine); err != nil {
+					t.Error("the miner that works was put out: ", err)
+				}
+			})
+		})
+	}
+}
+
 // A farm behind one address needs one limit raised, whatever its devices' manners.
 func TestFarmBehindOneAddress(t *testing.T) {
 	const devices = 5000
@@ -298,7 +354,7 @@ func TestGateForgets(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	visit := func(ip netip.Addr) {
 		c := &Conn{address: ip}
-		if _, err := g.arrive(c); err != nil {
+		if _, err := g.arrive(c, false, now); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := g.identify(c, ip, now); err != nil {

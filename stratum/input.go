@@ -36,10 +36,11 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
-	blanks    int   // empty lines since the last message
-	proof     int   // class that accepted shares have shown
-	held      int64 // bytes of memory counted by hold
-	refusals  int   // of authorize
+	blanks    int     // empty lines since the last message
+	proof     int     // class that accepted shares have shown
+	workedAt  instant // of an accepted share, not always the last; 0: there was none
+	held      int64   // bytes of memory counted by hold
+	refusals  int     // of authorize
 }
 
 // lineBuffer holds input until its lines are complete, and what a share needs

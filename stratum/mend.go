@@ -17,7 +17,7 @@ const maxMissing = 2
 // rest is what follows the object. nil: there is nothing to be made of the line.
 func mend(line []byte) (object, rest []byte) {
 	line = bytes.TrimLeft(line, "\ufeff\x00 \t\r\n")
-	m := mender{in: line, out: make([]byte, 0, len(line)+16)}
+	m := mender{in: line} // out grows as needed: there may be a short object and much behind it
 	if len(line) == 0 || line[0] != '{' || !m.run() {
 		return nil, nil
 	}

@@ -1,6 +1,9 @@
 package stratum
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // ranking is the connections that have subscribed and authorized, by how fast they are
 // known to hash: a job reaches the fastest first, so that the least hashing is done on
@@ -55,6 +58,10 @@ func (r *ranking) fastestFirst() []*Conn {
 // proven notes that a share of the miner was accepted. Only the connection's goroutine
 // calls it.
 func (c *Conn) proven() {
+	if now := c.server.now(); c.workedAt == 0 || now-c.workedAt >= instant(workPrecision) {
+		c.workedAt = now
+		c.server.gate.worked(c, time.Now())
+	}
 	c.mu.Lock()
 	class := classOf(c.difficulty)
 	c.mu.Unlock()

@@ -202,6 +202,25 @@ func TestReconnectPort(t *testing.T) {
 	}
 }
 
+// TestReconnectForEver: a pool that has the client come again and again, as soon as it is
+// there, is dialed no more often than one that is down.
+func TestReconnectForEver(t *testing.T) {
+	for _, params := range []string{`["","",0.001]`, `["","","1e-9"]`, `["",4444,1e-6]`, `["","","nan"]`, `["","",-1]`, `[]`} {
+		runClient(t, func(p *poolConn) {
+			p.login2()
+			p.send(notifyLine("j", nil), `{"id":null,"method":"client.reconnect","params":`+params+`}`)
+			p.rest()
+		}, nil, func(t *testing.T, _ *Client, p *scriptedPool) {
+			time.Sleep(10 * time.Minute)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if n := len(p.conns); n < 10 || n > 60 {
+				t.Errorf("%s: %d connections in ten minutes", params, n)
+			}
+		})
+	}
+}
+
 // login2 plays the handshake, resumed or not.
 func (p *poolConn) login2() {
 	p.read()

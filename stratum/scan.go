@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"errors"
+	"math"
 	"strconv"
 
 	"lode/stratum/jsonscan"
@@ -87,13 +88,13 @@ func text(raw []byte) (content []byte, ok bool) { return jsonscan.Text(raw) }
 
 func isNull(raw []byte) bool { return jsonscan.IsNull(raw) }
 
-// number reads a JSON number, or a string that holds one.
+// number reads a finite JSON number, or a string that holds one.
 func number(raw []byte) (float64, bool) {
 	if content, ok := text(raw); ok {
 		raw = content
 	}
 	f, err := strconv.ParseFloat(string(raw), 64)
-	return f, err == nil
+	return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
 func hexDigit(c byte) uint32 {

@@ -72,7 +72,7 @@ type Server struct {
 	transactions transactions
 	lastID       atomic.Uint64
 	closed       atomic.Bool
-	full         atomic.Bool    // no new connections are taken
+	full         atomic.Bool    // there is no room for more connections
 	partial      atomic.Int64   // bytes of memory for lines that are waited for
 	unread       atomic.Int64   // bytes that wait for slow readers
 	epoch        time.Time      // what instant counts from
@@ -107,7 +107,8 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	return s
 }
 
-// SetFull has the server refuse new connections, or take them again.
+// SetFull has the server take new connections only in exchange for such as are of no use,
+// or take them again.
 func (s *Server) SetFull(full bool) { s.full.Store(full) }
 
 // Stats are the server's counters.
@@ -207,10 +208,11 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 
 // admit asks the gate, about the address too if that is known already.
 func (s *Server) admit(c *Conn) error {
-	if s.full.Load() {
-		return ErrNoMemory
+	full := s.full.Load()
+	victim, err := s.gate.arrive(c, full, time.Now())
+	if full && err != nil {
+		err = ErrNoMemory
 	}
-	victim, err := s.gate.arrive(c)
 	s.crowdOut(victim)
 	if err != nil || s.behindBalancer(c) {
 		return err
@@ -330,7 +332,7 @@ var (
 	ErrNoMemory         = errors.New("no memory is left for new connections")
 	ErrTooManyConns     = errors.New("too many connections from this address")
 	ErrFull             = errors.New("too many connections")
-	ErrCrowded          = errors.New("another connection needed the room of one that has not logged in")
+	ErrCrowded          = errors.New("another connection needed the room of one that has not logged in, or has no shares")
 	ErrGuessing         = errors.New("too many refused logins from this address")
 	ErrInputFull        = errors.New("too many incomplete lines of all miners together")
 )

@@ -91,6 +91,9 @@ type Session struct {
 	// Of the reader alone:
 	nonsense   int       // lines in a row that make no sense
 	complained time.Time // when people were warned last
+	// messages is how many for people came since messagesFrom.
+	messages     int
+	messagesFrom time.Time
 }
 
 // pending is a request without its reply.

@@ -23,6 +23,11 @@ const (
 	maxReconnectSec = 60
 	// maxNonsense is how many lines in a row may make no sense.
 	maxNonsense = 20
+	// maxTogether is how many messages on one line are read.
+	maxTogether = 64
+	// maxMessages of those to people are shown in a messageWindow.
+	maxMessages   = 10
+	messageWindow = time.Minute
 	// complaintPause is the least time between two warnings of what a pool does wrong.
 	complaintPause = 10 * time.Second
 	// unusedTime is for how long miners go on with a job when the next could not be used.
@@ -32,7 +37,7 @@ const (
 // handle takes one line from the pool. An error ends the session: it is one that nobody
 // can mine over. What merely breaks the letter of JSON or Stratum is mended or left out.
 func (s *Session) handle(line []byte) error {
-	for {
+	for range maxTogether {
 		var m message
 		err := parseMessage(line, &m)
 		var rest []byte
@@ -41,7 +46,7 @@ func (s *Session) handle(line []byte) error {
 			if object == nil || parseMessage(object, &m) != nil {
 				return s.garbage(line, err)
 			}
-			s.complain("JSON that is none, mended", fmt.Errorf("%.64q", line))
+			s.complain("JSON that is none, mended", fmt.Errorf("%q", excerpt(line)))
 			rest = behind
 		}
 		s.nonsense = 0
@@ -49,15 +54,20 @@ func (s *Session) handle(line []byte) error {
 			return err
 		}
 		// Two messages on one line, perhaps.
-		if line = rest; len(line) == 0 || line[0] != '{' {
+		if line = bytes.TrimLeft(rest, ", \t\r\n\x00"); len(line) == 0 || line[0] != '{' {
 			return nil
 		}
 	}
+	s.complain("too many messages on one line, left out", fmt.Errorf("%d bytes", len(line)))
+	return nil
 }
+
+// excerpt is the beginning of a line, for people.
+func excerpt(line []byte) []byte { return line[:min(len(line), 64)] }
 
 // garbage leaves a line out, or says why the session cannot go on.
 func (s *Session) garbage(line []byte, err error) error {
-	err = fmt.Errorf("%w: %w: %.64q", ErrProtocol, err, line)
+	err = fmt.Errorf("%w: %w: %q", ErrProtocol, err, excerpt(line))
 	switch {
 	case len(line) > 1 && line[0] == 0x15 && line[1] == 0x03: // an alert of TLS
 		return fmt.Errorf("%w: it speaks TLS: write stratum+tls:// in its address", ErrProtocol)
@@ -100,11 +110,7 @@ func (s *Session) handleMessage(m *message) error {
 	case "client.show_message":
 		params := arrayOf(m.params)
 		content, _ := text(params.next())
-		if shown := printable(content, maxMessageText); s.opts.OnMessage != nil {
-			s.opts.OnMessage(shown)
-		} else {
-			s.log.Info("message from the pool", "text", shown)
-		}
+		s.showMessage(printable(content, maxMessageText))
 	case "client.reconnect":
 		return s.takeReconnect(m.params)
 	case "client.get_version":
@@ -123,6 +129,23 @@ func (s *Session) handleMessage(m *message) error {
 	return nil
 }
 
+// showMessage shows people what the pool has to say to them, or as much of it as they can
+// read.
+func (s *Session) showMessage(text string) {
+	if now := time.Now(); now.Sub(s.messagesFrom) >= messageWindow {
+		s.messagesFrom, s.messages = now, 0
+	}
+	s.messages++
+	switch {
+	case s.messages > maxMessages:
+		s.log.Debug("message from the pool", "text", text)
+	case s.opts.OnMessage != nil:
+		s.opts.OnMessage(text)
+	default:
+		s.log.Info("message from the pool", "text", text)
+	}
+}
+
 func (s *Session) answer(id, result []byte) {
 	if !isNull(id) {
 		s.answerRaw(id, `,"result":`+string(result)+`,"error":null}`)
@@ -130,6 +153,9 @@ func (s *Session) answer(id, result []byte) {
 }
 
 func (s *Session) answerRaw(id []byte, rest string) {
+	if len(id) > maxID {
+		return // a thousand answers may wait
+	}
 	select {
 	case s.out <- append([]byte(`{"id":`), string(id)+rest+"\n"...):
 	default: // a pool that floods us with questions gets no answers

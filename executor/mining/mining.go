@@ -57,6 +57,9 @@ const (
 	// probeEvery is how often better servers of the list are tried while another one is
 	// used. One that has work for stableAfter is gone back to.
 	probeEvery = time.Minute
+	// withdrawnFor is for how long a server may be without work that it had, before others
+	// of the list are tried.
+	withdrawnFor = 15 * time.Second
 	// maxInFlight bounds the submits that wait for an answer.
 	maxInFlight = 64
 )
@@ -118,6 +121,7 @@ func New(cfg Config) *Miner {
 var (
 	errMoved  = errors.New("the list of servers has changed")
 	errBetter = errors.New("a better server is back")
+	errNoWork = errors.New("it has no work any more")
 )
 
 // SetPools replaces the list of servers, best first; empty: idle. The present
@@ -250,7 +254,11 @@ func (m *Miner) works(ctx context.Context, server string) bool {
 	var steady *time.Timer
 	var stable atomic.Bool
 	_ = m.cfg.Connect(server).Run(ctx, func(a stratum.Assignment) {
-		if steady == nil && a.Job != nil {
+		switch {
+		case a.Job == nil && steady != nil:
+			steady.Stop()
+			steady = nil
+		case a.Job != nil && steady == nil:
 			steady = time.AfterFunc(stableAfter, func() {
 				stable.Store(true)
 				cancel()
@@ -263,8 +271,9 @@ func (m *Miner) works(ctx context.Context, server string) bool {
 	return stable.Load()
 }
 
-// connect uses one server until its connection ends. worked: it had a job; moved:
-// the list has changed, or a better server of it is back.
+// connect uses one server until its connection ends, or it has been without work for a
+// while and there are others. worked: it had a job; moved: the list has changed, or a
+// better server of it is back.
 func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -278,6 +287,7 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	}
 	m.active, m.drop, m.conn = pool, cancel, conn
 	better := m.pools[:slices.Index(m.pools, pool)]
+	others := len(m.pools) > 1
 	m.mu.Unlock()
 	if len(better) > 0 {
 		group.Go(func() {
@@ -286,10 +296,20 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 			}
 		})
 	}
+	var withdrawn *time.Timer
 	err := conn.Run(ctx, func(a stratum.Assignment) {
-		worked = true
+		if worked = a.Job != nil; worked && withdrawn != nil {
+			withdrawn.Stop()
+			withdrawn = nil
+		}
+		if !worked && withdrawn == nil && others {
+			withdrawn = time.AfterFunc(withdrawnFor, func() { cancel(errNoWork) })
+		}
 		m.assign(pool, conn, a)
 	})
+	if withdrawn != nil {
+		withdrawn.Stop()
+	}
 	cause := context.Cause(ctx)
 	moved = errors.Is(cause, errMoved) || errors.Is(cause, errBetter)
 	m.mu.Lock()
@@ -299,7 +319,10 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	case moved:
 		m.idle("")
 		m.cfg.Log.Info("leaving the pool", "pool", pool, "reason", cause)
-	case ctx.Err() == nil:
+	case ctx.Err() == nil, errors.Is(cause, errNoWork):
+		if errors.Is(cause, errNoWork) {
+			err = cause
+		}
 		if err == nil {
 			err = errors.New("the server closed the connection")
 		}
@@ -321,7 +344,7 @@ func (m *Miner) idle(reason string) {
 
 func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 	if a.Job == nil {
-		m.cfg.Engine.SetWork(nil)
+		m.idle(pool + ": " + errNoWork.Error())
 		return
 	}
 	m.mu.Lock()

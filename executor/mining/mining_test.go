@@ -312,6 +312,54 @@ func TestLostConnectionLeavesNoWork(t *testing.T) {
 	})
 }
 
+// TestWithdrawnWork: a server that stays connected, but has no work any more, is left for
+// another one of the list, where there is one, and gone back to when it has work for a
+// while.
+func TestWithdrawnWork(t *testing.T) {
+	nothing := stratum.Assignment{}
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a", "b"), newEngine()
+		m, stop := run(t, n, e, "a", "b")
+		defer stop()
+		time.Sleep(time.Minute)
+		n.servers["a"].jobs <- nothing
+		time.Sleep(withdrawnFor - time.Second)
+		if s := m.Status(); e.current() != nil || s.Pool != "" || s.LastErr == "" || len(n.tried()) != 1 {
+			t.Errorf("without work: %+v", s)
+		}
+		n.servers["a"].jobs <- assignment("a", true)
+		time.Sleep(time.Hour)
+		if s := m.Status(); s.Pool != "a" || len(n.tried()) != 0 {
+			t.Errorf("it had no work for a moment: %+v", s)
+		}
+		n.servers["a"].jobs <- nothing
+		time.Sleep(withdrawnFor + time.Second)
+		if s := m.Status(); s.Pool != "b" || e.current() == nil {
+			t.Errorf("it has no work any more: %+v", s)
+		}
+		time.Sleep(2*probeEvery + stableAfter)
+		if s := m.Status(); s.Pool != "a" {
+			t.Errorf("it has work again: %+v", s)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a"), newEngine()
+		m, stop := run(t, n, e, "a")
+		defer stop()
+		synctest.Wait()
+		n.servers["a"].jobs <- nothing
+		time.Sleep(time.Hour)
+		if s := m.Status(); len(n.tried()) != 1 || e.current() != nil || s.Pool != "" {
+			t.Errorf("the only one, without work: %+v", s)
+		}
+		n.servers["a"].jobs <- assignment("a", true)
+		synctest.Wait()
+		if s := m.Status(); s.Pool != "a" || e.current() == nil {
+			t.Errorf("the only one, with work again: %+v", s)
+		}
+	})
+}
+
 func TestSharesAreAccountedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, e := newNetwork("a"), newEngine()

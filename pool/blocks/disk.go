@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// settleMost is how many blocks are settled before new ones are looked for again.
+const settleMost = 16
+
 // writeLoop brings the journal to what is known of blocks. It alone writes to it, and
 // nobody waits for it.
 func (k *Keeper) writeLoop(ctx context.Context) {
@@ -28,6 +31,10 @@ func (k *Keeper) writeDown() bool {
 	fresh := k.list(func(b *tracked) bool { return !b.settled && !b.given })
 	failed := k.list(func(b *tracked) bool { return !b.settled && b.given && !b.saved })
 	over := k.list(func(b *tracked) bool { return b.settled && !b.dropped })
+	more := len(over) > settleMost
+	if more { // a block that is found meanwhile is not to wait for all of them
+		over = over[:settleMost]
+	}
 	ok := true
 	for _, b := range fresh {
 		_, err := k.o.Journal.Add(b.Entry)
@@ -37,10 +44,8 @@ func (k *Keeper) writeDown() bool {
 		}
 		k.mu.Lock()
 		b.given, b.saved = true, err == nil
+		b.secure()
 		k.mu.Unlock()
-		if err == nil {
-			b.secure()
-		}
 	}
 	if len(failed) > 0 {
 		if err := k.o.Journal.Retry(); err != nil {
@@ -62,9 +67,12 @@ func (k *Keeper) writeDown() bool {
 			continue
 		}
 		k.mu.Lock()
-		b.dropped, b.Raw = true, nil
+		b.dropped, b.Raw, b.Header, b.Coinbase = true, nil, nil, nil
 		k.prune()
 		k.mu.Unlock()
+	}
+	if more && ok {
+		wake(k.write)
 	}
 	return ok
 }

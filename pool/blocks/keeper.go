@@ -86,8 +86,14 @@ const (
 	lastWrite = 3 * time.Second
 	// history is how many blocks Blocks can tell of.
 	history = 1000
-	// poolPatience is for how long nodes are asked about a pool's block.
+	// poolPatience is for how long nodes are asked about a pool's block, and poolMost is
+	// how many of those are cared for at a time: a pool with a chain of its own, on which
+	// each share is a block, must not fill memory and disk.
 	poolPatience = 24 * time.Hour
+	poolMost     = 100
+	// laterInterval is how often a node that cannot judge a block yet is asked what it has
+	// in its place.
+	laterInterval = 30 * time.Second
 	// nobody is the index of no node.
 	nobody = -1
 )
@@ -111,20 +117,28 @@ type tracked struct {
 	nodes   []opinion
 	given   bool // the journal has it, perhaps in memory only
 	saved   bool // it is on disk
+	held    bool // a node has it
 	settled bool // it needs no more care
 	dropped bool // the journal knows that
-	// safe is closed when it is on disk, or with a node: it outlives this process.
-	safe     chan struct{}
-	safeOnce sync.Once
+	safe    chan struct{}
+	closed  bool // safe is
 }
 
-func (b *tracked) secure() { b.safeOnce.Do(func() { close(b.safe) }) }
+// secure closes safe if it is time. The caller holds mu.
+func (b *tracked) secure() {
+	// A node writes its chain to disk seldom. It is relied on where there is no better.
+	if (b.saved || b.given && b.held) && !b.closed {
+		b.closed = true
+		close(b.safe)
+	}
+}
 
 // opinion is what one node thinks of a block.
 type opinion struct {
 	submitted     bool // it answered, and need not be asked again
 	tried, taken  bool // it was offered the block, whatever came of that; it answered once
 	invalid       bool
+	later         bool // it could not judge it yet, the last time
 	inMain        bool
 	buried        int64         // depth of the other block in its place, 0: none
 	confirmations int64         // where inMain
@@ -168,6 +182,7 @@ func New(o Options) *Keeper {
 	for _, e := range o.Journal.Pending() {
 		b := k.track(e)
 		b.given, b.saved = true, true
+		b.secure()
 	}
 	return k
 }
@@ -215,6 +230,9 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 		k.mu.Unlock()
 		return false
 	}
+	if e.Pool != "" {
+		k.makeRoom()
+	}
 	b := k.track(e)
 	k.news = append(k.news, b.Block)
 	k.mu.Unlock()
@@ -227,8 +245,25 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 	return true
 }
 
-// Safe is closed when a block outlives this process, however that ends: it is on disk, or
-// a node has it. Who waits for it should not do so for long.
+// makeRoom lets go of a pool's oldest block where there are many. The caller holds mu.
+func (k *Keeper) makeRoom() {
+	var first *tracked
+	n := 0
+	for _, hash := range k.order {
+		if b := k.blocks[hash]; b.Pool != "" && !b.settled {
+			if n++; first == nil {
+				first = b
+			}
+		}
+	}
+	if n >= poolMost {
+		first.settled = true
+	}
+}
+
+// Safe is closed when a block outlives this process, however that ends, and the nodes: it
+// is on disk. If the disk does not take it then a node that has it is enough. Who waits for
+// it should not do so for long: a disk may hang.
 func (k *Keeper) Safe(hash string) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()

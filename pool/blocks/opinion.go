@@ -39,6 +39,9 @@ func (k *Keeper) unchecked(i int) []*tracked {
 	now := time.Now()
 	return k.list(func(b *tracked) bool {
 		op := &b.nodes[i]
+		if op.later {
+			return !b.settled && now.Sub(op.checked) > laterInterval
+		}
 		return !b.settled && !now.Before(op.next) && op.submitted && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
 	})
 }
@@ -74,7 +77,7 @@ func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, er
 	if said == op.said {
 		level = slog.LevelDebug // a node that is catching up says so again and again
 	}
-	op.said = said
+	op.said, op.later = said, verdict == node.Later
 	k.o.Logger.Log(ctx, level, "submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
 	if reason != "" {
 		b.Detail = n.URL() + ": " + reason
@@ -91,7 +94,8 @@ func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, er
 		op.submitted, op.invalid = true, false
 	}
 	op.taken = op.taken || op.submitted
-	if verdict == node.Taken {
+	if verdict == node.Taken || verdict == node.Known {
+		b.held = true
 		b.secure()
 	}
 	return verdict, nil
@@ -102,16 +106,6 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 	n := k.o.Nodes[i]
 	h, err := n.Header(ctx, b.hash)
 	unknown := errors.Is(err, node.ErrUnknownBlock)
-	if unknown && b.Pool == "" {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		op := &b.nodes[i]
-		// Forgotten, or (btcd) kept aside for want of its parent: hand it in again.
-		op.submitted, op.inMain = false, false
-		op.wait()
-		wake(k.submit[i])
-		return nil
-	}
 	if err != nil && !unknown {
 		return err
 	}
@@ -128,16 +122,25 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	op := &b.nodes[i]
-	op.checked = time.Now()
-	if unknown {
+	op.checked, op.buried = time.Now(), buried
+	switch {
+	case unknown && b.Pool != "":
 		op.next = op.checked.Add(quietInterval)
+	case unknown:
+		op.inMain = false
+		if op.submitted {
+			// Forgotten, or (btcd) kept aside for want of its parent: hand it in again.
+			op.submitted = false
+			op.wait()
+			wake(k.submit[i])
+		}
+		return nil
 	}
 	op.inMain = h.Confirmations >= 1
 	if op.inMain {
 		op.patience, op.said = 0, ""
 	}
 	op.confirmations = max(h.Confirmations, 0)
-	op.buried = buried
 	return nil
 }
 
@@ -205,7 +208,7 @@ func (k *Keeper) conclude(b *tracked) bool {
 		if op.inMain {
 			best = max(best, op.confirmations)
 		}
-		if op.submitted {
+		if op.submitted || op.buried >= k.o.OrphanDepth {
 			voices++
 			lost = lost && (op.invalid || op.buried >= k.o.OrphanDepth)
 		}

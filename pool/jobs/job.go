@@ -22,6 +22,7 @@ type Job struct {
 	retired atomic.Int64
 
 	usual    [Editions]atomic.Pointer[Variant] // those that were asked for last
+	size     atomic.Int64                      // bytes of the variants
 	mu       sync.Mutex                        // guards variants
 	variants map[variantKey]*Variant
 }
@@ -36,7 +37,9 @@ type Variant struct {
 	Work  template.Work
 
 	size    int
-	encoded [2]*stratum.EncodedJob
+	since   time.Time
+	encoded [2]atomic.Pointer[stratum.EncodedJob] // not clean, clean; nil: it was not sent yet, or
+	rested  atomic.Bool                           // another job is the current one
 }
 
 // Key is that of an edition.
@@ -73,7 +76,7 @@ func (j *Job) build(size, edition int) (*Variant, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Variant{size: size, Work: w, Job: &stratum.Job{
+	v := &Variant{size: size, since: j.Since, Work: w, Job: &stratum.Job{
 		ID: j.Key(edition).ID(), PrevBlock: j.Prev, Version: j.Version, Bits: j.Bits, Time: j.Time,
 	}}
 	if !j.Origin.OwnCoinbase() {
@@ -82,12 +85,7 @@ func (j *Job) build(size, edition int) (*Variant, error) {
 	v.Job.Coinbase1, v.Job.Coinbase2 = w.Coinbase()
 	v.Job.MerkleBranch = w.Branch()
 	v.Roots = merkle.New(v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch)
-	for i, clean := range []bool{false, true} {
-		encode := *v.Job
-		encode.Clean = clean
-		v.encoded[i] = stratum.EncodeJob(&encode)
-		v.encoded[i].Since = j.Since
-	}
+	j.size.Add(int64(len(v.Job.Coinbase1) + len(v.Job.Coinbase2)))
 	return v, nil
 }
 
@@ -100,8 +98,31 @@ func (j *Job) Variants() int {
 
 // Line is the variant as miners get it.
 func (v *Variant) Line(clean bool) *stratum.EncodedJob {
+	encoded := &v.encoded[0]
 	if clean {
-		return v.encoded[1]
+		encoded = &v.encoded[1]
 	}
-	return v.encoded[0]
+	if e := encoded.Load(); e != nil {
+		return e
+	}
+	job := *v.Job
+	job.Clean = clean
+	e := stratum.EncodeJob(&job)
+	e.Since = v.since
+	if !v.rested.Load() {
+		encoded.Store(e)
+	}
+	return e
+}
+
+// rest lets go of what is only needed to send the job: another one is the current one.
+func (j *Job) rest() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, v := range j.variants {
+		v.rested.Store(true)
+		for i := range v.encoded {
+			v.encoded[i].Store(nil)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"lode/pool/jobs"
 	"lode/pool/template"
+	"lode/stratum"
 )
 
 func TestJobKeys(t *testing.T) {
@@ -34,13 +35,16 @@ func TestJobKeys(t *testing.T) {
 }
 
 // origin is a pool's, or a node's where own is set. It refuses extranonces of 13 bytes.
-type origin struct{ own bool }
+type origin struct {
+	own   bool
+	bytes int // of its coinbase
+}
 
 func (o origin) Make(size int, key jobs.Key) (template.Work, error) {
 	if size == 13 {
 		return nil, errors.New("unlucky")
 	}
-	return block(key.ID()), nil
+	return block(key.ID() + strings.Repeat("x", o.bytes)), nil
 }
 func (o origin) OwnCoinbase() bool               { return o.own }
 func (o origin) CapDifficulty(d float64) float64 { return d }
@@ -94,7 +98,7 @@ func TestTable(t *testing.T) {
 // TestVariants: each edition is other work, made once for a size.
 func TestVariants(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		j := jobs.NewTable(1, 0).Add(time.Now(), &jobs.Work{Time: 100, Origin: origin{own}}, true)
+		j := jobs.NewTable(1, 0).Add(time.Now(), &jobs.Work{Time: 100, Origin: origin{own: own}}, true)
 		for edition := range jobs.Editions {
 			v, err := j.Variant(12, edition)
 			if err != nil {
@@ -119,6 +123,46 @@ func TestVariants(t *testing.T) {
 		}
 		if n := j.Variants(); n != 2*jobs.Editions {
 			t.Errorf("%d variants", n)
+		}
+	}
+}
+
+// TestGreatJobs: jobs with great coinbases, as fast as they may come, are remembered as far
+// as there is memory for them, the last ones in any case; and their lines only as long as
+// they are sent.
+func TestGreatJobs(t *testing.T) {
+	for kilobytes, c := range map[int]struct{ jobs, kept int }{1: {250, 250}, 160: {250, 205}, 4 << 10: {20, 17}} {
+		now := time.Unix(1_700_000_000, 0)
+		table := jobs.NewTable(1, 0)
+		var made []*jobs.Job
+		var first *stratum.EncodedJob
+		for range c.jobs {
+			j := table.Add(now, &jobs.Work{Origin: origin{bytes: kilobytes << 10}}, false)
+			v, err := j.Variant(12, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := v.Line(false)
+			if v.Line(false) != line || v.Line(true) == line || len(line.Line()) < 2*kilobytes<<10 {
+				t.Fatal("a line is made more than once, or none")
+			}
+			if made = append(made, j); len(made) == 1 {
+				first = line
+			}
+			now = now.Add(500 * time.Millisecond)
+		}
+		known := 0
+		for _, j := range made {
+			if found, _ := table.Get(j.Key(0).ID()); found != nil {
+				known++
+			}
+		}
+		if known > c.kept || known < c.kept*9/10 {
+			t.Errorf("coinbases of %d KB: %d of %d jobs are remembered, want %d", kilobytes, known, c.jobs, c.kept)
+		}
+		v, err := made[0].Variant(12, 0)
+		if err != nil || v.Line(false) == first || string(v.Line(false).Line()) != string(first.Line()) {
+			t.Errorf("the line of a former job was kept, or is another one (%v)", err)
 		}
 	}
 }

@@ -15,6 +15,10 @@ const (
 	memory        = share.Memory
 	retiredMemory = 2 * time.Minute
 	limit         = 1024
+	// limitBytes is of coinbases, and limitLeast is how many jobs are remembered whatever
+	// theirs are: a pool may send 160 KB with each of two jobs a second.
+	limitBytes = 32 << 20
+	limitLeast = 16
 )
 
 // Table remembers the jobs that miners may still send shares for. Nothing that a miner
@@ -51,7 +55,9 @@ func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
 	j := &Job{Work: w, Number: t.last, Clean: clean, Tip: t.tip, sent: now, variants: make(map[variantKey]*Variant)}
 	t.byNumber[j.Number] = j
 	t.order = append(t.order, j)
-	t.current.Store(j)
+	if before := t.current.Swap(j); before != nil {
+		before.rest()
+	}
 	t.forget(now)
 	return j
 }
@@ -65,7 +71,12 @@ func (t *Table) Forget(now time.Time) {
 }
 
 func (t *Table) forget(now time.Time) {
-	for len(t.order) > limit || len(t.order) > 1 && t.order[0].useless(now, t.grace) {
+	bytes := int64(0)
+	for _, j := range t.order {
+		bytes += j.size.Load()
+	}
+	for len(t.order) > limit || len(t.order) > limitLeast && bytes > limitBytes || len(t.order) > 1 && t.order[0].useless(now, t.grace) {
+		bytes -= t.order[0].size.Load()
 		delete(t.byNumber, t.order[0].Number)
 		t.order[0] = nil
 		t.order = t.order[1:]

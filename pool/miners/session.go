@@ -116,17 +116,13 @@ func (m *Server) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription
 func (m *Server) settle(s *session, r space.Request) error {
 	where := m.space.Load()
 	r.Address, r.Holder, r.Taken = s.conn.Address(), s, func() { s.conn.Close(errTaken) }
+	r.Kept = &past{seen: share.NewSeen(m.o.StaleGrace)}
 	lease, err := where.Take(m.o.Now(), r)
 	if err != nil {
 		m.turnAway(s, err)
 		return &stratum.Error{Code: stratum.CodeOther, Text: err.Error()}
 	}
-	s.holding = holding{space: where, lease: lease}
-	if past, _ := lease.Kept.(*past); past != nil {
-		s.seen = past.seen
-	} else {
-		s.seen = share.NewSeen(m.o.StaleGrace)
-	}
+	s.holding = holding{space: where, lease: lease, seen: lease.Kept.(*past).seen}
 	if s.proven {
 		lease.Prove(s.past())
 	}

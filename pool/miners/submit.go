@@ -2,6 +2,7 @@ package miners
 
 import (
 	"sync"
+	"time"
 
 	"lode/pool/accounts"
 	"lode/pool/judge"
@@ -94,7 +95,7 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.prove()
+	s.prove(now)
 	changed := false
 	for i := range attempts {
 		if a := &attempts[i]; a.Refusal == nil {
@@ -138,7 +139,8 @@ func (m *Server) complete(s *session, tmp *scratch, n int) {
 
 // prove makes a session's lease its own, now that it had a share accepted. The caller
 // holds mu.
-func (s *session) prove() {
+func (s *session) prove(now time.Time) {
+	s.lease.Worked(now)
 	if !s.proven {
 		s.proven = true
 		s.lease.Prove(s.past())

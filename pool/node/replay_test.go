@@ -235,6 +235,21 @@ func TestBtcdVerdicts(t *testing.T) {
 	}
 }
 
+// TestStrangeVerdicts: words of BIP 22 and of other nodes. What nobody knows may be a node's
+// own trouble, and does not end a block.
+func TestStrangeVerdicts(t *testing.T) {
+	for word, want := range map[string]Verdict{
+		"duplicate-invalid": Invalid, "duplicate-inconclusive": Side, "inconclusive-not-best-prevblk": Side, "stale-prevblk": Side, "stale-work": Side,
+		"high-hash": Invalid, "bad-version(0x00000001)": Invalid, "time-too-old": Invalid, "unexpected-witness": Invalid,
+		"block-script-verify-flag-failed (Script failed an OP_EQUALVERIFY operation)": Invalid, "mandatory-script-verify-flag-failed (x)": Invalid,
+		"rejected": Later, "busy": Later, "internal error": Later, "disk full": Later, "unknown-user": Later, "\x00": Later,
+	} {
+		if got := interpret(word); got != want {
+			t.Errorf("%q is %v, want %v", word, got, want)
+		}
+	}
+}
+
 func TestHeaderOfSideBlock(t *testing.T) {
 	btcd := answering(t, 500, `{"jsonrpc":"1.0","result":null,"error":{"code":-32603,"message":"Failed to obtain block height: block 00ff is not in the main chain"},"id":1}`)
 	if h, err := btcd.Header(t.Context(), chainhash.Hash{1}); err != nil || h.Confirmations > 0 {

@@ -56,7 +56,7 @@ func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason stri
 
 // interpret reads the words of BIP 22, of Core's consensus code and of btcd, which
 // puts English after "rejected:". Words may carry a suffix, as in
-// "bad-version(0x00000001)".
+// "bad-version(0x00000001)". A word that nobody knows is not taken for the end of a block.
 func interpret(word string) Verdict {
 	if text, isBtcd := strings.CutPrefix(word, "rejected:"); isBtcd {
 		switch {
@@ -77,10 +77,15 @@ func interpret(word string) Verdict {
 	case strings.HasPrefix(word, "inconclusive"), word == "duplicate-inconclusive",
 		strings.HasPrefix(word, "stale-"):
 		return Side
-	case strings.HasPrefix(word, "prev-blk-not-found"), strings.HasPrefix(word, "time-too-new"):
-		return Later
 	}
-	return Invalid
+	for _, broken := range []string{
+		"bad-", "high-hash", "time-too-old", "time-invalid", "unexpected-", "mandatory-", "block-", "blk-", "tx-", "invalid", "version-",
+	} {
+		if strings.HasPrefix(word, broken) {
+			return Invalid
+		}
+	}
+	return Later // prev-blk-not-found, time-too-new, and what may be a node's own trouble
 }
 
 // Propose asks the node whether it would take the block, leaving out proof of work

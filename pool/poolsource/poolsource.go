@@ -66,8 +66,10 @@ type Source struct {
 	space   *space.Space
 	e1      string // extranonce1 that space is for
 	e2size  int
-	retries []*flight // without an answer, oldest first
-	blocks  int       // shares that are blocks, without an answer
+	moves   []time.Time // of the space, within a connection
+	since   uint64      // generation of the connection
+	retries []*flight   // without an answer, oldest first
+	blocks  int         // shares that are blocks, without an answer
 }
 
 var _ source.Pool = (*Source)(nil)
@@ -162,6 +164,10 @@ func (s *Source) take(a *stratum.Assignment) {
 		return
 	}
 	w, err := s.make(a)
+	if errors.Is(err, errRestless) {
+		s.report.Condemned(fmt.Errorf("%s: %w", s.url, err))
+		return
+	}
 	if err != nil {
 		s.report.Lost(fmt.Errorf("%s: %w", s.url, err))
 		return
@@ -200,6 +206,9 @@ func (s *Source) spaceFor(a *stratum.Assignment) (*space.Space, error) {
 	if s.space != nil && s.e1 == string(a.Extranonce1) && s.e2size == a.Extranonce2Size {
 		return s.space, nil
 	}
+	if err := s.move(a); err != nil {
+		return nil, err
+	}
 	prefix := space.Split(a.Extranonce2Size)
 	if s.o.WholeExtranonce {
 		prefix = 0
@@ -212,6 +221,33 @@ func (s *Source) spaceFor(a *stratum.Assignment) (*space.Space, error) {
 	}
 	s.space, s.e1, s.e2size = sp, string(a.Extranonce1), a.Extranonce2Size
 	return sp, nil
+}
+
+// A pool that gives another extranonce1 more than mostMoves times in movesTime, without a
+// new connection, is left: each time miners have to begin anew, and most to connect anew.
+const (
+	mostMoves = 10
+	movesTime = time.Minute
+)
+
+var errRestless = fmt.Errorf("%w: it gave %d other extranonces within %v", upstream.ErrViolation, mostMoves, movesTime)
+
+// move counts another search space. s is locked.
+func (s *Source) move(a *stratum.Assignment) error {
+	if s.since != a.Generation {
+		s.since, s.moves = a.Generation, nil
+		return nil
+	}
+	now := s.o.Now()
+	s.moves = append(s.moves, now)
+	if len(s.moves) <= mostMoves {
+		return nil
+	}
+	if s.moves = s.moves[1:]; now.Sub(s.moves[0]) < movesTime {
+		s.moves = nil
+		return errRestless
+	}
+	return nil
 }
 
 // Check implements source.Source.

@@ -4,8 +4,12 @@
 // A value belongs to a connection, and is free again when that ends. When a share of its
 // miner was accepted (Lease.Prove) it is leased: it outlives the connection for a while,
 // and goes to the one that brings its session id, at once also if the old connection has
-// not been found dead yet. A space that is full takes back what is needed least: see
-// Space.victim. Connections that prove nothing keep nobody out.
+// not been found dead yet.
+//
+// A space that is full takes back what is needed least: see Space.victim. Where nothing can
+// be taken back, connections that have not had a share are put together on one value: most
+// of them do nothing, and the first that has a share has the value for itself. So those
+// that prove nothing keep nobody out, for no moment.
 package space
 
 import (
@@ -30,10 +34,7 @@ const (
 	smallest = 2
 	// An address is held to its part of a full space: 1/fraction of it.
 	fraction = 16
-	// patience is how long a connection without a share is left alone by those of
-	// addresses that have as many of them.
-	patience = 10 * time.Second
-	// samples of connections without a share are looked at to find an address with many.
+	// samples of places are looked at to find one that is fit for something.
 	samples = 16
 	// Leases without a connection that are kept in a large space: of one address, of all.
 	maxIdleAddress, maxIdle = 8192, 65536
@@ -53,6 +54,7 @@ type Space struct {
 	used      map[uint32]*place
 	byID      map[string]*place
 	unproven  []*place // with a connection; place.at is the index
+	working   []*place // proven, with a connection; place.at is the index
 	idle      *list.List
 	addresses map[netip.Addr]*address
 }
@@ -66,21 +68,6 @@ type freed struct {
 // address is what an address has of the space, oldest first.
 type address struct{ unproven, idle *list.List }
 
-// place is a value that is not free. It is in one of three states: unproven with a
-// connection, proven with a connection, idle.
-type place struct {
-	id      string
-	value   uint32
-	kept    any
-	holder  *Lease // nil: idle
-	proven  bool
-	since   time.Time // taken or released
-	address netip.Addr
-	at      int           // in Space.unproven
-	mine    *list.Element // in the address's list of its state
-	element *list.Element // in Space.idle
-}
-
 // Request is what a miner asks for.
 type Request struct {
 	// Resume is a session id that is asked for again, "": none. Keep gives the session
@@ -93,6 +80,9 @@ type Request struct {
 	// another one, with no lock of the space: the connection is then to be closed.
 	Holder any
 	Taken  func()
+	// Kept is left with the value where nobody has left anything: all that have the value
+	// at once get the same.
+	Kept any
 }
 
 // Lease is the tenure of an extranonce1 by one connection.
@@ -100,16 +90,19 @@ type Lease struct {
 	ID         string // brings it back
 	Extranonce []byte
 	Resumed    bool
-	// Kept is what the last miner that had the value left with it (Prove, Release).
+	// Kept is what the last miner that had the value left with it (Prove, Release), or a
+	// Request did.
 	Kept any
 	// Former is the Holder of a connection that was there when the session was resumed.
 	Former any
 
-	space *Space
-	place *place
-	taken func()
-	who   any
-	lost  atomic.Bool
+	space   *Space
+	place   *place
+	address netip.Addr
+	taken   func()
+	who     any
+	lost    atomic.Bool
+	worked  atomic.Int64 // unix nanoseconds
 }
 
 // New makes a space of all values of size bytes (0 to 4) after prefix. They leave the
@@ -159,10 +152,11 @@ func (s *Space) Take(now time.Time, r Request) (*Lease, error) {
 	s.mu.Lock()
 	s.expire(now)
 	l, loser, err := s.take(now, r)
-	s.mu.Unlock()
-	if loser != nil && loser.taken != nil {
-		loser.taken()
+	if loser != nil {
+		loser.lost.Store(true)
 	}
+	s.mu.Unlock()
+	loser.tell()
 	return l, err
 }
 
@@ -170,30 +164,38 @@ func (s *Space) take(now time.Time, r Request) (l, loser *Lease, err error) {
 	if p := s.byID[r.Resume]; p != nil {
 		loser = p.holder
 		s.leave(p)
-		l = s.enter(p, now, r)
+		l = s.enter(p, now, r, p.id)
 		l.Resumed = true
 		if loser != nil {
-			loser.lost.Store(true)
 			l.Former = loser.who
 		}
 		return l, loser, nil
 	}
-	p := &place{id: newID(r)}
-	if value, ok := s.free(); ok {
-		p.value, p.kept = value.value, value.kept
-	} else {
-		v := s.victim(now, r.Address)
-		if v == nil {
-			return nil, nil, ErrFull
-		}
-		if loser = v.holder; loser != nil {
-			loser.lost.Store(true)
-		}
-		s.remove(v)
+	p := &place{}
+	if v, ok := s.free(); ok {
 		p.value, p.kept = v.value, v.kept
+	} else if v := s.victim(now, r.Address); v != nil {
+		loser = v.holder
+		s.remove(v)
+		p.value, p.kept, p.fresh, p.guests = v.value, v.kept, v.fresh, v.guests
+		v.guests = nil
+		for _, g := range p.guests {
+			g.place = p
+		}
+	} else if p = s.company(); p != nil {
+		return s.join(p, r), nil, nil
+	} else {
+		return nil, nil, ErrFull
 	}
-	s.used[p.value], s.byID[p.id] = p, p
-	return s.enter(p, now, r), loser, nil
+	s.used[p.value] = p
+	return s.enter(p, now, r, newID(r)), loser, nil
+}
+
+// tell says to a connection that its place is another's now; nil: there is none.
+func (l *Lease) tell() {
+	if l != nil && l.taken != nil {
+		l.taken()
+	}
 }
 
 func newID(r Request) string {
@@ -228,8 +230,8 @@ func (s *Space) free() (v freed, ok bool) {
 
 // victim is the place that a full space takes back for an address, nil: none. An address
 // that has more than its share gives way to itself. Then connections that have not had a
-// share go, if one address has many of them; then idle leases, the oldest first; then any
-// connection that has not had a share for a while.
+// share go, if one address has many of them; then idle leases, the oldest first; then, if
+// there is nobody without a share, one who has not had any for as long as a lease is kept.
 func (s *Space) victim(now time.Time, from netip.Addr) *place {
 	mine := address{list.New(), list.New()}
 	if a := s.addresses[from]; a != nil {
@@ -246,10 +248,42 @@ func (s *Space) victim(now time.Time, from netip.Addr) *place {
 		return oldest(most)
 	case s.idle.Len() > 0:
 		return s.idle.Front().Value.(*place)
-	case most == nil, most.unproven.Len() <= mine.unproven.Len()+1 && now.Sub(oldest(most).since) < patience:
+	case len(s.unproven) > 0:
 		return nil
 	}
-	return oldest(most)
+	return s.silent(now)
+}
+
+// company is a place without a share that one more connection may share, of some that with
+// the fewest on it; nil: there is none.
+func (s *Space) company() (best *place) {
+	for range min(samples, len(s.unproven)) {
+		if p := s.unproven[mathrand.IntN(len(s.unproven))]; best == nil || len(p.guests) < len(best.guests) {
+			best = p
+		}
+	}
+	return best
+}
+
+// silent is a place, of some, whose miner has had no share for longest, and for too long;
+// nil: there is none.
+func (s *Space) silent(now time.Time) (worst *place) {
+	last := now.Add(-s.hold)
+	for range min(samples, len(s.working)) {
+		p := s.working[mathrand.IntN(len(s.working))]
+		if at := p.active(); !at.After(last) {
+			worst, last = p, at
+		}
+	}
+	return worst
+}
+
+// active is when the miner had a share, or came.
+func (p *place) active() time.Time {
+	if at := time.Unix(0, p.holder.worked.Load()); at.After(p.since) {
+		return at
+	}
+	return p.since
 }
 
 // most is an address with the most connections that have not had a share, among some; nil:
@@ -267,127 +301,6 @@ func (s *Space) most() (most *address) {
 
 // oldest is the connection of an address that has been without a share for longest.
 func oldest(a *address) *place { return a.unproven.Front().Value.(*place) }
-
-// enter gives a place, which is in no state, to a connection.
-func (s *Space) enter(p *place, now time.Time, r Request) *Lease {
-	value := binary.BigEndian.AppendUint32(append([]byte(nil), s.prefix...), uint32(uint64(p.value)<<(8*(4-s.size))))
-	l := &Lease{
-		ID: p.id, Extranonce: value[:len(s.prefix)+s.size], Kept: p.kept,
-		space: s, place: p, taken: r.Taken, who: r.Holder,
-	}
-	p.holder, p.since, p.address = l, now, r.Address
-	if !p.proven {
-		p.mine = s.of(p.address).unproven.PushBack(p)
-		p.at = len(s.unproven)
-		s.unproven = append(s.unproven, p)
-	}
-	return l
-}
-
-// leave takes a place out of its state.
-func (s *Space) leave(p *place) {
-	a := s.addresses[p.address]
-	switch {
-	case p.holder == nil:
-		a.idle.Remove(p.mine)
-		s.idle.Remove(p.element)
-	case !p.proven:
-		a.unproven.Remove(p.mine)
-		last := len(s.unproven) - 1
-		s.unproven[p.at] = s.unproven[last]
-		s.unproven[p.at].at = p.at
-		s.unproven[last] = nil
-		s.unproven = s.unproven[:last]
-	}
-	if a != nil && a.idle.Len() == 0 && a.unproven.Len() == 0 {
-		delete(s.addresses, p.address)
-	}
-	p.mine, p.element = nil, nil
-}
-
-// of is what an address has.
-func (s *Space) of(from netip.Addr) *address {
-	a := s.addresses[from]
-	if a == nil {
-		a = &address{list.New(), list.New()}
-		s.addresses[from] = a
-	}
-	return a
-}
-
-// remove ends a place; its value is neither free nor used then.
-func (s *Space) remove(p *place) {
-	s.leave(p)
-	delete(s.used, p.value)
-	delete(s.byID, p.id)
-	p.holder = nil // it has nothing to give back
-}
-
-// release makes a value free.
-func (s *Space) release(p *place, kept any) {
-	s.remove(p)
-	if s.size <= smallest {
-		s.freed = append(s.freed, freed{p.value, kept})
-	}
-}
-
-// expire frees what has been idle for too long.
-func (s *Space) expire(now time.Time) {
-	for s.idle.Len() > 0 {
-		p := s.idle.Front().Value.(*place)
-		if now.Sub(p.since) < s.hold {
-			return
-		}
-		s.release(p, nil) // no share of that time counts any more
-	}
-}
-
-// Lost reports whether the place was given to another connection: what this one finds
-// with it is no work of its own any more.
-func (l *Lease) Lost() bool { return l.lost.Load() }
-
-// Prove makes the lease outlive its connection; kept is left with the value for whoever
-// gets it next.
-func (l *Lease) Prove(kept any) {
-	s := l.space
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := l.place
-	if p.holder != l || p.proven {
-		return
-	}
-	s.leave(p)
-	p.proven, p.kept = true, kept
-}
-
-// Release ends the tenure, if it has not ended. A proven lease stays reserved for its
-// session for a while; kept is left with it.
-func (l *Lease) Release(now time.Time, kept any) {
-	s := l.space
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.expire(now)
-	p := l.place
-	if p.holder != l {
-		return
-	}
-	if !p.proven {
-		s.release(p, p.kept)
-		return
-	}
-	s.leave(p)
-	p.holder, p.since, p.kept = nil, now, kept
-	a := s.of(p.address)
-	p.mine, p.element = a.idle.PushBack(p), s.idle.PushBack(p)
-	if s.size > smallest {
-		if a.idle.Len() > maxIdleAddress {
-			s.release(a.idle.Front().Value.(*place), nil)
-		}
-		if s.idle.Len() > maxIdle {
-			s.release(s.idle.Front().Value.(*place), nil)
-		}
-	}
-}
 
 // Split says how many bytes of an upstream pool's extranonce2 of size bytes to take
 // as a prefix for each miner: enough for many miners, few enough that the rest does

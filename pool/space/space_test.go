@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -131,31 +132,25 @@ func TestStrangers(t *testing.T) {
 					m.Release(now, nil)
 				}
 			}
-			if c.addresses == 1 && refused > 0 {
-				t.Errorf("%d of one address were refused: they give way to each other", refused)
+			if refused > 0 {
+				t.Errorf("%d were refused: they give way to each other", refused)
 			}
 			if working.Lost() || working.taken > 0 {
 				t.Error("a working miner lost its place")
 			}
-			// Within a second a new miner is in, and is left to work.
-			var m *miner
-			for range 10 {
-				var err error
-				if m, err = join(t, s, now, 2_000_000, ""); err == nil {
-					break
-				}
-				now = now.Add(time.Second)
+			// A new miner is in at once, and is left to work.
+			m := mustJoin(t, s, now, 2_000_000, "")
+			for i := range 2000 {
+				_, _ = join(t, s, now.Add(time.Duration(i)*time.Millisecond), i%c.addresses, "")
 			}
-			if m.Lease == nil {
-				t.Fatal("a new miner does not get in")
+			if m.Lost() {
+				t.Error("a new miner was put out before it could show what it does")
+			}
+			m.Prove(nil)
+			if m.Lost() {
+				t.Error("a miner that has shown what it does has no place")
 			}
 			if c.addresses <= 100 {
-				for i := range 2000 {
-					_, _ = join(t, s, now.Add(time.Duration(i)*time.Millisecond), i%c.addresses, "")
-				}
-				if m.Lost() {
-					t.Error("a new miner was put out before it could show what it does")
-				}
 				if back := mustJoin(t, s, now, 1_000_001, gone.ID); c.addresses == 1 && string(back.Extranonce) != string(gone.Extranonce) {
 					t.Error("a miner that had left did not get its extranonce back")
 				}
@@ -285,16 +280,65 @@ func TestWholeExtranonce(t *testing.T) {
 	if string(m.Extranonce) != "\x07" || s.Capacity() != 1 || s.Size() != 1 {
 		t.Errorf("extranonce %x of %d", m.Extranonce, s.Capacity())
 	}
-	if _, err := join(t, s, now, 2, ""); !errors.Is(err, space.ErrFull) {
-		t.Errorf("a second one: %v", err)
+	other := mustJoin(t, s, now, 2, "")
+	if m.Lost() || other.Lost() {
+		t.Error("one of two who have shown nothing was put out")
 	}
-	late := mustJoin(t, s, now.Add(time.Minute), 2, "")
-	if !m.Lost() {
+	other.Prove(nil)
+	if !m.Lost() || m.taken != 1 {
 		t.Error("two have it")
 	}
-	late.Prove(nil)
-	if _, err := join(t, s, now.Add(time.Hour), 3, ""); !errors.Is(err, space.ErrFull) {
+	other.Worked(now.Add(time.Hour))
+	if _, err := join(t, s, now.Add(time.Hour+hold-1), 3, ""); !errors.Is(err, space.ErrFull) {
 		t.Errorf("beside one that works: %v", err)
+	}
+	late := mustJoin(t, s, now.Add(time.Hour+hold), 3, "")
+	if !other.Lost() || other.taken != 1 || late.Lost() {
+		t.Error("a miner that does nothing any more keeps the place")
+	}
+}
+
+// TestCompany: connections without a share are together on one value, know the same shares
+// to be found, and none of them can harm another by coming or going.
+func TestCompany(t *testing.T) {
+	now := start
+	full := func() (*space.Space, *miner) {
+		s := newSpace(t, 0)
+		m := &miner{}
+		var err error
+		if m.Lease, err = s.Take(now, space.Request{Address: address(0), Taken: func() { m.taken++ }, Kept: "common"}); err != nil {
+			t.Fatal(err)
+		}
+		return s, m
+	}
+	s, first := full()
+	second, third := mustJoin(t, s, now, 1, ""), mustJoin(t, s, now, 2, "")
+	if second.Kept != "common" || second.ID == first.ID || second.ID == third.ID || second.Resumed {
+		t.Errorf("the second has %+v", second.Lease)
+	}
+	if again := mustJoin(t, s, now, 3, second.ID); again.Resumed || second.Lost() {
+		t.Error("a place that is shared was resumed as if it were somebody's own")
+	}
+	third.Release(now, "nothing")
+	third.Prove("nothing")
+	if first.Lost() || second.Lost() {
+		t.Error("one who has left puts others out")
+	}
+	first.Release(now, "nothing") // the others go on
+	second.Prove("proven")
+	if second.Lost() || s.Leased() != 1 {
+		t.Error("it does not have the place for itself")
+	}
+	if back := mustJoin(t, s, now, 1, second.ID); !back.Resumed || back.Kept != "proven" || !second.Lost() {
+		t.Errorf("resumed %+v", back.Lease)
+	}
+	// All go, and nothing of them stays.
+	s, first = full()
+	second = mustJoin(t, s, now, 1, "")
+	second.Release(now, "x")
+	first.Release(now, "x")
+	if m := mustJoin(t, s, now, 1, ""); s.Leased() != 1 || m.Kept != nil {
+		t.Errorf("after all have left: %+v", m.Lease)
 	}
 }
 
@@ -306,8 +350,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestNoOverlap: no value is ever with two miners, whoever comes, goes, resumes, proves
-// itself and is put out; what was left with a value is there while its shares count.
+// TestNoOverlap: no value is ever with two miners that work, whoever comes, goes, resumes,
+// proves itself and is put out; what was left with a value is there while its shares count.
 func TestNoOverlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := start
@@ -325,7 +369,7 @@ func TestNoOverlap(t *testing.T) {
 		}
 		var all []*tenant
 		remains := map[string]left{}
-		holders := map[string]*tenant{}
+		holders := map[string][]*tenant{} // of each value
 		for step := range rapid.IntRange(1, 600).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "seconds")) * time.Second)
 			pick := func() *tenant {
@@ -341,33 +385,45 @@ func TestNoOverlap(t *testing.T) {
 					resume = m.ID
 				}
 				m := &miner{}
-				l, err := s.Take(now, space.Request{Resume: resume, Address: address(rapid.IntRange(0, 3).Draw(t, "address")), Taken: func() { m.taken++ }})
+				l, err := s.Take(now, space.Request{Resume: resume, Address: address(rapid.IntRange(0, 300).Draw(t, "address")), Taken: func() { m.taken++ }})
 				if err != nil {
 					continue
 				}
 				m.Lease = l
 				value := string(l.Extranonce)
-				if other := holders[value]; other != nil && (!other.Lost() || other.taken != 1) {
-					t.Fatalf("%x is with two miners", value)
+				others := slices.DeleteFunc(holders[value], func(m *tenant) bool { return m.Lost() && m.taken == 1 })
+				for _, other := range others {
+					if other.proven || l.Resumed && other.ID == l.ID {
+						t.Fatalf("%x is with two miners", value)
+					}
 				}
 				if r, ok := remains[value]; ok && now.Sub(r.at) < hold && l.Kept != r.what {
 					t.Fatalf("%x: %v is left, want %d", value, l.Kept, r.what)
 				}
-				holders[value] = &tenant{m, l.Resumed && l.Kept != nil}
-				all = append(all, holders[value])
+				comes := &tenant{m, l.Resumed && l.Kept != nil}
+				holders[value] = append(others, comes)
+				all = append(all, comes)
 			case 6, 7:
 				if m := pick(); m != nil {
 					m.Prove(step)
-					if value := string(m.Extranonce); holders[value] == m && !m.Lost() && !m.proven {
-						m.proven = true
-						remains[value] = left{step, now.Add(1000 * time.Hour)}
+					value := string(m.Extranonce)
+					if !slices.Contains(holders[value], m) || m.Lost() || m.proven {
+						continue
+					}
+					m.proven = true
+					remains[value] = left{step, now.Add(1000 * time.Hour)}
+					for _, other := range holders[value] {
+						if other != m && (!other.Lost() || other.taken != 1) {
+							t.Fatalf("%x is with one who works and another", value)
+						}
 					}
 				}
 			default:
 				if m := pick(); m != nil {
 					m.Release(now, step)
-					if value := string(m.Extranonce); holders[value] == m && !m.Lost() {
-						delete(holders, value)
+					value := string(m.Extranonce)
+					if at := slices.Index(holders[value], m); at >= 0 && !m.Lost() {
+						holders[value] = slices.Delete(holders[value], at, at+1)
 						if m.proven {
 							remains[value] = left{step, now}
 						}

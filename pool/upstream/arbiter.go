@@ -58,6 +58,9 @@ const (
 	// stuckTime is after which one pool's word is enough against a source whose tip has
 	// not moved, if the pool is two blocks ahead at least: e^-3 of blocks take as long.
 	stuckTime = 30 * time.Minute
+	// plausibleLead is by how many blocks a pool may say to be ahead of a source whose tip
+	// moves: for more than that one of them is wrong, and the list has its order.
+	plausibleLead = 6
 	// floorTime is for how long no source is mined for that is lower than the last one.
 	floorTime = 10 * time.Minute
 	// fallPatience is how long a source must say that its chain became shorter: behind a
@@ -95,6 +98,8 @@ type source struct {
 	known bool  // it has given work once, or said that it has none
 	has   *Work // nil: nothing
 	err   error // why
+	// tip is the last one, and moved when it was another one.
+	tip   chainhash.Hash
 	moved time.Time
 	// other is a lower chain, or (of a node) another one as high, that it speaks of
 	// now, and otherSince since when.
@@ -189,8 +194,8 @@ func (s *source) fell(w *Work) bool {
 }
 
 func (s *source) accept(now time.Time, w Work) {
-	if s.has == nil || s.has.Tip != w.Tip {
-		s.moved = now
+	if s.tip != w.Tip || s.moved.IsZero() {
+		s.tip, s.moved = w.Tip, now
 	}
 	s.has, s.other = &w, nil
 }
@@ -294,7 +299,8 @@ func (a *Arbiter) against(now time.Time, i int) string {
 			return fmt.Sprintf("it is %d blocks behind another upstream", lead)
 		}
 	}
-	if f := a.floor; s.has.Height > 0 && s.has.Height < f.height && i != f.source && now.Sub(f.at) < floorTime && a.credible(f.source) {
+	if f := a.floor; s.has.Height > 0 && s.has.Height < f.height && i != f.source && now.Sub(f.at) < floorTime && a.credible(f.source) &&
+		a.plausible(now, i, f.source, f.height) {
 		return fmt.Sprintf("it is at height %d, and %d was mined already", s.has.Height, f.height)
 	}
 	return ""
@@ -325,7 +331,7 @@ func (a *Arbiter) choose(now time.Time) int {
 	if a.active >= 0 && a.sources[a.active].up {
 		for i := range a.active {
 			s := &a.sources[i]
-			if s.up && now.Sub(s.changed) >= a.o.HoldDown && !a.lower(i, a.active) {
+			if s.up && now.Sub(s.changed) >= a.o.HoldDown && !a.lower(now, i, a.active) {
 				return i
 			}
 		}
@@ -334,7 +340,7 @@ func (a *Arbiter) choose(now time.Time) int {
 	best := -1
 	for i := range a.sources {
 		s := &a.sources[i]
-		if s.up && (best < 0 || a.lower(best, i)) {
+		if s.up && (best < 0 || a.lower(now, best, i)) {
 			best = i
 		}
 		if best < 0 && !s.known && now.Sub(a.started) < a.o.StartPatience {
@@ -346,9 +352,16 @@ func (a *Arbiter) choose(now time.Time) int {
 
 // lower reports whether one source is lower than another, by a word that counts: that of
 // a pool does not count against our own node.
-func (a *Arbiter) lower(i, j int) bool {
+func (a *Arbiter) lower(now time.Time, i, j int) bool {
 	mine, other := &a.sources[i], &a.sources[j]
-	return mine.has.Height > 0 && mine.has.Height < other.has.Height && a.credible(j) && (mine.kind == Pool || other.kind == Node)
+	return mine.has.Height > 0 && mine.has.Height < other.has.Height && a.credible(j) && (mine.kind == Pool || other.kind == Node) &&
+		a.plausible(now, i, j, other.has.Height)
+}
+
+// plausible reports whether a height that source j names may count against source i.
+func (a *Arbiter) plausible(now time.Time, i, j int, height int64) bool {
+	s := &a.sources[i]
+	return a.sources[j].kind == Node || height-s.has.Height <= plausibleLead || now.Sub(s.moved) >= stuckTime
 }
 
 // credible reports whether the height that a source names may count: nothing speaks

@@ -331,6 +331,27 @@ func TestTranscripts(t *testing.T) {
 			50s p1 501
 			109s = n1 501
 			110s = p1 501`},
+		{"a backup that names a great height", "p1 p2", `
+			0s p1 500
+			0s p2 900
+			0s = p1 500
+			5m p1 gone
+			5m = p2 900
+			6m p1 501
+			6m59s = p2 900
+			7m = p1 501`},
+		{"a pool that named a great height and is gone", "p1 p2", `
+			0s p1 900
+			0s p2 500
+			5s p1 gone
+			5s = p2 500`},
+		{"a pool that is stuck, far behind, and comes and goes", "p1 p2", `
+			0s p1 500
+			0s p2 500
+			1m p1 gone
+			1h p2 507
+			1h p1 500
+			2h = p2 507`},
 		{"a pool without heights", "p1 n1", `
 			0s p1 0z
 			0s n1 500

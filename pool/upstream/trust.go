@@ -97,7 +97,7 @@ func (a *Arbiter) violation(now time.Time, i int) error {
 			if err := a.onTip(w, o.has); err != nil {
 				return err
 			}
-		} else if err := a.plausible(w, o.has); err != nil {
+		} else if err := a.sameChain(w, o.has); err != nil {
 			return err
 		}
 	}
@@ -123,10 +123,10 @@ func (a *Arbiter) onTip(w, ours *Work) error {
 	return nil
 }
 
-// plausible compares a job with a node on another tip. Between two retargets bits are
+// sameChain compares a job with a node on another tip. Between two retargets bits are
 // equal, and one changes them by a factor of 4 at most: those of other chains differ by
 // much more. A node that is weeks behind gives no work.
-func (a *Arbiter) plausible(w, ours *Work) error {
+func (a *Arbiter) sameChain(w, ours *Work) error {
 	if !a.chain.Steady || w.Height == 0 || ours.Height == 0 {
 		return nil
 	}
