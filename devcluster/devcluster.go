@@ -86,6 +86,7 @@ type Cluster struct {
 
 	config    Config
 	dir       string
+	lock      *os.File // of dir
 	removes   bool
 	scheduler *scheduler.Scheduler
 	cancel    context.CancelFunc
@@ -165,7 +166,10 @@ func (c *Cluster) openStateDir() (err error) {
 	if err != nil {
 		return fmt.Errorf("development cluster: state folder: %w", err)
 	}
-	c.dir, err = filepath.Abs(c.dir)
+	if c.dir, err = filepath.Abs(c.dir); err != nil {
+		return err
+	}
+	c.lock, err = lockFolder(c.dir)
 	return err
 }
 
@@ -357,6 +361,9 @@ func (c *Cluster) Close() error {
 	}
 	if c.removes && c.dir != "" {
 		errs = append(errs, os.RemoveAll(c.dir))
+	}
+	if c.lock != nil {
+		_ = c.lock.Close() // nothing was written
 	}
 	return errors.Join(errs...)
 }

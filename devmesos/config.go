@@ -98,10 +98,10 @@ func (c *Config) setDefaults() error {
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen address %q: %w", c.Listen, err)
+		return &ConfigError{"Listen", fmt.Errorf("listen address %q: %w", c.Listen, err)}
 	}
 	if host == "" {
-		return fmt.Errorf("listen address %q: give a host, agents and schedulers are told to connect to it", c.Listen)
+		return &ConfigError{"Listen", fmt.Errorf("listen address %q: give a host, agents and schedulers are told to connect to it", c.Listen)}
 	}
 	if c.Masters == 0 {
 		c.Masters = 1
@@ -115,6 +115,15 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
+// ConfigError is a mistake in a field of Config or AgentConfig.
+type ConfigError struct {
+	Field string
+	Err   error
+}
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
 // agent makes the configuration of the n-th agent.
 func (c *Config) agent(n int, ac AgentConfig, dir string) (agent.Config, []mesos.Resource, error) {
 	host, _, _ := net.SplitHostPort(c.Listen)
@@ -127,11 +136,11 @@ func (c *Config) agent(n int, ac AgentConfig, dir string) (agent.Config, []mesos
 	}
 	set, err := resources.Parse(ac.Resources)
 	if err != nil {
-		return agent.Config{}, nil, fmt.Errorf("agent %d: %w", n, err)
+		return agent.Config{}, nil, &ConfigError{"Resources", err}
 	}
 	lent, err := resources.Parse(ac.Oversubscribed)
 	if err != nil {
-		return agent.Config{}, nil, fmt.Errorf("agent %d: oversubscribed: %w", n, err)
+		return agent.Config{}, nil, &ConfigError{"Oversubscribed", fmt.Errorf("oversubscribed: %w", err)}
 	}
 	switch {
 	case !isDomain(c.Domain):
@@ -143,7 +152,7 @@ func (c *Config) agent(n int, ac AgentConfig, dir string) (agent.Config, []mesos
 	}
 	attributes, err := parseAttributes(ac.Attributes)
 	if err != nil {
-		return agent.Config{}, nil, fmt.Errorf("agent %d: %w", n, err)
+		return agent.Config{}, nil, &ConfigError{"Attributes", err}
 	}
 	return agent.Config{
 		Hostname:                  ac.Hostname,

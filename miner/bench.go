@@ -103,8 +103,8 @@ func Bench(ctx context.Context, o BenchOptions) (*BenchReport, error) {
 		o.Threads = slices.Compact([]int{1, AvailableCPUs()})
 	}
 	for _, n := range o.Threads {
-		if n < 1 {
-			return nil, fmt.Errorf("miner: cannot measure with %d threads: 1 or more are needed", n)
+		if n < 1 || n > MostThreads {
+			return nil, fmt.Errorf("miner: cannot measure with %d threads: want 1 to %d", n, MostThreads)
 		}
 	}
 	report := &BenchReport{CPU: cpuName(), Results: []BenchResult{}}

@@ -56,9 +56,9 @@ type assignment struct {
 // named that this machine cannot run. The kernels are timed if none is named; that
 // takes some milliseconds each and is stored in the user's cache folder.
 func New(o Options) (*Engine, error) {
-	if o.Threads < 0 || o.Nice < 0 || o.Nice > 19 || o.Duty < 0 || o.Duty > 1 || math.IsNaN(o.Duty) || o.HitBuffer < 0 {
-		return nil, fmt.Errorf("miner: options out of range: threads %d (0 or more), nice %d (0 to 19), duty %v (above 0, up to 1), hit buffer %d",
-			o.Threads, o.Nice, o.Duty, o.HitBuffer)
+	if o.Threads < 0 || o.Threads > MostThreads || o.Nice < 0 || o.Nice > 19 || o.Duty < 0 || o.Duty > 1 || math.IsNaN(o.Duty) || o.HitBuffer < 0 {
+		return nil, fmt.Errorf("miner: options out of range: threads %d (0 to %d), nice %d (0 to 19), duty %v (above 0, up to 1), hit buffer %d",
+			o.Threads, MostThreads, o.Nice, o.Duty, o.HitBuffer)
 	}
 	log := o.Log
 	if log == nil {

@@ -53,6 +53,9 @@ type Hit struct {
 	Hash        [32]byte // internal byte order: the display form is reversed
 }
 
+// MostThreads is how many threads an Engine may have: more than any machine has use for.
+const MostThreads = 4096
+
 // Options configure an Engine. The zero value hashes with the fastest kernel on
 // every cpu that the process may use.
 type Options struct {

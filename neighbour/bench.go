@@ -59,7 +59,7 @@ func choosePlaces(cores [][]int, socketOf func(int) []int, wanted int) (cpu int,
 	cpu = slices.Max(all)
 	if wanted >= 0 {
 		if cpu = wanted; !slices.Contains(all, cpu) {
-			return 0, nil, &OptionError{fmt.Sprintf("cpu %d is none of those that this process may use: %v", cpu, all)}
+			return 0, nil, &OptionError{"CPU", fmt.Sprintf("cpu %d is none of those that this process may use: %v", cpu, all)}
 		}
 	}
 	places = map[string][]int{Same: {cpu}}

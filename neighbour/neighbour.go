@@ -98,18 +98,21 @@ type Harvest struct {
 }
 
 // OptionError is a mistake in the options.
-type OptionError struct{ Text string }
+type OptionError struct {
+	Option string // the field's name
+	Text   string
+}
 
 func (e *OptionError) Error() string { return "neighbour: " + e.Text }
 
 func (o *Options) check() error {
 	switch {
 	case o.Rounds < 1:
-		return &OptionError{fmt.Sprintf("%d rounds measure nothing: give 1 or more", o.Rounds)}
+		return &OptionError{"Rounds", fmt.Sprintf("%d rounds measure nothing: give 1 or more", o.Rounds)}
 	case o.Time < 100*time.Millisecond:
-		return &OptionError{fmt.Sprintf("%v is too short to measure anything: give 100ms or more", o.Time)}
+		return &OptionError{"Time", fmt.Sprintf("%v is too short to measure anything: give 100ms or more", o.Time)}
 	case !(o.Load > 0 && o.Load < 1):
-		return &OptionError{fmt.Sprintf("a load of %v of a cpu: want more than 0 and less than 1", o.Load)}
+		return &OptionError{"Load", fmt.Sprintf("a load of %v of a cpu: want more than 0 and less than 1", o.Load)}
 	}
 	return nil
 }

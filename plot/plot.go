@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,8 @@ type Curve struct {
 	Name   string
 	X, Y   []float64
 	Points bool
+	// Low and High are ends of a bar through each point; nil: there are none.
+	Low, High []float64
 }
 
 // Panel is one diagram.
@@ -175,7 +178,7 @@ func (s scale) ticks() []tick {
 
 func (p Panel) draw(b *bytes.Buffer) {
 	sx := newScale(p.X, p.Curves, func(c Curve) []float64 { return c.X })
-	sy := newScale(p.Y, p.Curves, func(c Curve) []float64 { return c.Y })
+	sy := newScale(p.Y, p.Curves, func(c Curve) []float64 { return slices.Concat(c.Y, c.Low, c.High) })
 	x := func(v float64) float64 { return left + sx.at(v)*(width-left-right) }
 	y := func(v float64) float64 { return height - bottom - sy.at(v)*(height-top-bottom) }
 	text := func(x, y float64, anchor, more, s string) {
@@ -206,6 +209,9 @@ func (p Panel) draw(b *bytes.Buffer) {
 				continue
 			}
 			points++
+			if i < min(len(c.Low), len(c.High)) && sy.shows(c.Low[i]) && sy.shows(c.High[i]) {
+				fmt.Fprintf(b, `<path d="M%.1f %.1fV%.1f" stroke="%s" stroke-width="3" stroke-opacity=".4"/>`+"\n", x(c.X[i]), y(c.Low[i]), y(c.High[i]), color)
+			}
 			if c.Points {
 				fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="5" fill="%s"/>`+"\n", x(c.X[i]), y(c.Y[i]), color)
 				continue

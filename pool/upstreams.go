@@ -15,6 +15,7 @@ import (
 	"lode/pool/source"
 	"lode/pool/space"
 	"lode/pool/upstream"
+	"lode/stratum"
 )
 
 // upstreams are what is mined for.
@@ -69,7 +70,7 @@ func (u *upstreams) add(c *Config, from *Upstream, in *surroundings) error {
 			Restore: func(ctx context.Context, height int64) (int, error) { return in.restore(ctx, i, height) },
 		}))
 		return nil
-	case strings.HasPrefix(from.URL, "stratum+tcp://"), strings.HasPrefix(from.URL, "stratum+tls://"), strings.HasPrefix(from.URL, "stratum+ssl://"):
+	case isPool(from.URL):
 		s, err := poolsource.New(poolsource.Options{
 			URL: from.URL, User: from.User, Password: from.Password, CA: from.CA,
 			ExpectAddress: from.ExpectAddress, SuggestDifficulty: from.SuggestDifficulty,
@@ -84,6 +85,12 @@ func (u *upstreams) add(c *Config, from *Upstream, in *surroundings) error {
 	}
 	scheme, _, _ := strings.Cut(from.URL, ":")
 	return fmt.Errorf("unknown kind %.20q: want node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port", scheme)
+}
+
+// isPool says whether an upstream's address is that of a Stratum pool.
+func isPool(address string) bool {
+	_, _, err := stratum.ParseURL(address)
+	return err == nil
 }
 
 // network is that of our nodes, once one was asked.

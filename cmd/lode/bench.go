@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lode/miner"
+	"lode/plot"
 )
 
 // benchCmd is `lode bench`.
@@ -21,6 +22,10 @@ type benchCmd struct {
 	Pin     bool          `help:"Pin each thread to a cpu."`
 	Compare bool          `help:"Also run the miners cpuminer and minerd where they are on PATH, one after the other."`
 	JSON    bool          `name:"json" help:"Print one JSON object instead of a table."`
+	Plot    string        `help:"Draw what was measured into a file, .svg." placeholder:"FILE.svg"`
+
+	Measure benchMeasureCmd `cmd:"" default:"withargs" help:"Measure (the default)."`
+	Between benchCompareCmd `cmd:"" name:"compare" help:"Compare two outputs of lode bench --json."`
 }
 
 // Help is shown by lode bench --help.
@@ -28,7 +33,9 @@ func (benchCmd) Help() string {
 	return `Measures how fast this machine hashes, with each kernel, and how near that is to the limit of its cores.
 
   lode bench
-  lode bench --kernel shani-roll --threads 1 --threads 4 --time 10s`
+  lode bench --kernel shani-roll --threads 1 --threads 4 --time 10s
+  lode bench --json > before.json
+  lode bench compare before.json after.json`
 }
 
 // benchOutput is the JSON of lode bench.
@@ -37,10 +44,23 @@ type benchOutput struct {
 	Peers []peerResult `json:"peers,omitempty"`
 }
 
+// benchMeasureCmd is `lode bench` without a further word.
+type benchMeasureCmd struct{}
+
 // Run is called by kong.
-func (cmd *benchCmd) Run(env *environment) error {
+func (benchMeasureCmd) Run(env *environment, cmd *benchCmd) error {
+	if cmd.Plot != "" {
+		if err := plot.CheckName(cmd.Plot); err != nil {
+			return usagef("--plot: %w", err)
+		}
+	}
 	if cmd.Time < 10*time.Millisecond {
-		return usagef("--time %v is too short to measure anything: give 10ms or more", cmd.Time)
+		return usagef("--time=%v is too short to measure anything: give 10ms or more", cmd.Time)
+	}
+	for _, name := range cmd.Kernel {
+		if !miner.KnownKernel(name) {
+			return unknownKernel(name)
+		}
 	}
 	threads, err := cmd.threads()
 	if err != nil {
@@ -62,7 +82,7 @@ func (cmd *benchCmd) Run(env *environment) error {
 		},
 	})
 	if report == nil {
-		return &usageError{err}
+		return usagef("--kernel: %w", err)
 	}
 	out := benchOutput{BenchReport: report}
 	if cmd.Compare && err == nil {
@@ -75,6 +95,9 @@ func (cmd *benchCmd) Run(env *environment) error {
 		err = errors.Join(err, encoder.Encode(out))
 	} else {
 		err = errors.Join(err, out.table(env.stdout))
+	}
+	if cmd.Plot != "" && len(report.Results) > 0 {
+		err = errors.Join(err, plot.Save(cmd.Plot, out.panels()...))
 	}
 	if env.ctx.Err() != nil {
 		return context.Canceled
@@ -89,6 +112,9 @@ func (cmd *benchCmd) threads() (list []int, err error) {
 		if text != "all" {
 			if n, err = strconv.Atoi(text); err != nil || n < 1 {
 				return nil, usagef("--threads=%s: want a number from 1 on, or all", text)
+			}
+			if n > miner.MostThreads {
+				return nil, usagef("--threads=%d: want at most %d; this process may use %s", n, miner.MostThreads, counted(miner.AvailableCPUs(), "cpu"))
 			}
 		}
 		list = append(list, n)

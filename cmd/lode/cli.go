@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 
@@ -65,7 +67,8 @@ type environment struct {
 	log    *slog.Logger
 	// quiet is for commands that show what happens by themselves: it logs warnings
 	// and errors, unless --log-level says otherwise.
-	quiet *slog.Logger
+	quiet   *slog.Logger
+	folders *folders // temporary ones are made here
 }
 
 // exitStatus ends the program with a code and no further message.
@@ -83,7 +86,7 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+func execute(ctx context.Context, folders *folders, args []string, stdout, stderr io.Writer) (err error) {
 	// kong ends the program from inside --help; a panic brings us back out.
 	defer func() {
 		switch p := recover().(type) {
@@ -98,13 +101,22 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		}
 	}()
 	var c cli
+	var file *fileValues
+	help := stdout
+	if o, ok := stdout.(*output); ok {
+		help = o.file // kong asks it for the terminal's width
+	}
 	parser, err := kong.New(&c,
 		kong.Name("lode"),
 		kong.Description("Mine SHA-256d on an Apache Mesos cluster with its idle cores.\n\nStart here: lode dev"),
 		kong.UsageOnError(),
 		kong.PostBuild(nameVariables),
-		kong.Configuration(loadConfig),
-		kong.Writers(stdout, stderr),
+		kong.Configuration(func(r io.Reader) (kong.Resolver, error) {
+			values, err := readConfig(r)
+			file = values
+			return values, err
+		}),
+		kong.Writers(help, stderr),
 		kong.Exit(func(code int) { panic(exitStatus(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ValueFormatter(describeValue),
@@ -117,13 +129,32 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		args = []string{"--help"}
 	}
 	kctx, err := parser.Parse(args)
+	defer func() {
+		if usage := new(usageError); errors.As(err, &usage) {
+			if at := origin(kctx, file, err); at != "" {
+				err = &usageError{fmt.Errorf("%s: %w", at, err)}
+			}
+		}
+	}()
 	if err != nil {
-		return usagef("%w (see lode --help)", err)
+		if wrong := new(kong.ParseError); errors.As(err, &wrong) {
+			kctx = wrong.Context
+		}
+		if path := new(fs.PathError); errors.As(err, &path) { // only one file is read so far
+			return usagef("--config: %w", err)
+		}
+		if wrong := new(fileError); errors.As(err, &wrong) {
+			return &usageError{err}
+		}
+		if flag, _, missing := strings.Cut(err.Error(), ": expected "); missing && strings.HasSuffix(err.Error(), "(<EOL>)") {
+			return usagef("%s: a value is missing (see %s --help)", flag, commandOf(kctx))
+		}
+		return usagef("%w (see %s --help)", err, commandOf(kctx))
 	}
 	if err := checkFlags(kctx); err != nil {
 		return err
 	}
-	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn)}
+	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn), folders: folders}
 	warnOfUnknown(kctx.Model, kctx.Selected(), env.log)
 	return kctx.Run(env, parser)
 }
@@ -153,7 +184,15 @@ type helpCmd struct {
 
 // Run is called by kong.
 func (cmd *helpCmd) Run(env *environment) error {
-	return execute(env.ctx, append(cmd.Command, "--help"), env.stdout, env.stderr)
+	return execute(env.ctx, env.folders, append(cmd.Command, "--help"), env.stdout, env.stderr)
+}
+
+// commandOf is the command whose help may help.
+func commandOf(ctx *kong.Context) string {
+	if ctx == nil || ctx.Selected() == nil {
+		return "lode"
+	}
+	return ctx.Selected().FullPath()
 }
 
 // describeValue adds to a flag's help what the placeholder hides: the default, and

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/pelletier/go-toml/v2"
-	"gopkg.in/yaml.v3"
 )
 
 // fileValues are the values of a configuration file: flags by name, or commands
@@ -20,75 +20,122 @@ import (
 //	proxy:
 //	  listen: 0.0.0.0:3333
 //	  upstream: [node:http://10.0.0.9:8332, stratum+tcp://pool.example:3333]
-type fileValues map[string]any
-
-// loadConfig reads YAML, or TOML where YAML does not fit.
-func loadConfig(r io.Reader) (kong.Resolver, error) {
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	var values map[string]any
-	yamlErr := yaml.Unmarshal(b, &values)
-	if yamlErr == nil {
-		return fileValues(values), nil
-	}
-	clear(values)
-	if tomlErr := toml.Unmarshal(b, &values); tomlErr != nil {
-		return nil, fmt.Errorf("it is neither YAML (%w) nor TOML (%w)", yamlErr, tomlErr)
-	}
-	return fileValues(values), nil
+type fileValues struct {
+	name string
+	root *entry
+	// taken says where each flag's value stands, by the name of the flag.
+	taken map[string]string
 }
+
+// readConfig reads a configuration file.
+func readConfig(r io.Reader) (*fileValues, error) {
+	b, err := io.ReadAll(io.LimitReader(r, mostConfig+1))
+	name := "the configuration"
+	if f, ok := r.(*os.File); ok {
+		name = f.Name()
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case len(b) > mostConfig:
+		return nil, fmt.Errorf("%s has more than %d bytes: it is no configuration", name, mostConfig)
+	}
+	root, err := parseConfig(name, b)
+	if err != nil {
+		return nil, &fileError{err}
+	}
+	return &fileValues{name: name, root: root, taken: map[string]string{}}, nil
+}
+
+// at is where an entry stands, for people.
+func (v *fileValues) at(e *entry) string { return fmt.Sprintf("%s:%d", v.name, e.line) }
 
 // Validate refuses names that no command knows: they are mistakes.
-func (v fileValues) Validate(app *kong.Application) error {
-	return validateSection(v, app.Node)
+func (v *fileValues) Validate(app *kong.Application) error {
+	if err := v.validate(v.root, app.Node); err != nil {
+		return &fileError{err}
+	}
+	return nil
 }
 
-// validateSection checks that each name of a section is a flag of the command that
-// it is for, or of a command below it, or itself such a command.
-func validateSection(section map[string]any, node *kong.Node) error {
-	for _, name := range slices.Sorted(maps.Keys(section)) {
-		if sub, ok := section[name].(map[string]any); ok {
-			i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == name })
-			if i < 0 {
-				return fmt.Errorf("configuration file: %q is no command of %s", name, node.FullPath())
-			}
-			if err := validateSection(sub, node.Children[i]); err != nil {
+// fileError is a mistake in the configuration file: no command's help helps.
+type fileError struct{ error }
+
+// notInFile are flags that say something only on the command line.
+var notInFile = []string{"config", "help", "version"}
+
+// validate checks that each name of a section is a flag of the command that it is for,
+// or of a command below it, or itself such a command.
+func (v *fileValues) validate(section *entry, node *kong.Node) error {
+	for _, name := range section.names() {
+		e := section.section[name]
+		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == name })
+		switch flag := knownFlag(node, name); {
+		case i >= 0 && e.section != nil:
+			if err := v.validate(e, node.Children[i]); err != nil {
 				return err
 			}
-			continue
-		}
-		if !knowsFlag(node, name) {
-			return fmt.Errorf("configuration file: %s has no flag --%s", node.FullPath(), name)
+		case i >= 0 && flag == nil && !e.empty():
+			return fmt.Errorf("%s: %s is a command: its values go below it, with their names", v.at(e), node.Children[i].FullPath())
+		case i >= 0 && flag == nil: // a section whose lines are all comments
+		case slices.Contains(notInFile, name):
+			return fmt.Errorf("%s: --%s does not belong into a file", v.at(e), name)
+		case flag == nil && e.section != nil:
+			return fmt.Errorf("%s: %q is no command of %s%s", v.at(e), name, node.FullPath(), didYouMean(name, commandNames(node)))
+		case flag == nil:
+			return fmt.Errorf("%s: %s has no flag --%s%s", v.at(e), node.FullPath(), name, didYouMean(name, flagNames(node)))
+		case e.section != nil && flag.Target.Kind() != reflect.Map:
+			return fmt.Errorf("%s: --%s wants a value, not names with values", v.at(e), name)
 		}
 	}
 	return nil
 }
 
-func knowsFlag(node *kong.Node, name string) bool {
-	return slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == name }) ||
-		slices.ContainsFunc(node.Children, func(child *kong.Node) bool { return knowsFlag(child, name) })
+// knownFlag is the flag of that name of the command or of one below it; nil: none.
+func knownFlag(node *kong.Node, name string) (flag *kong.Flag) {
+	walkFlags(node, func(_ *kong.Node, f *kong.Flag) {
+		if f.Name == name && flag == nil {
+			flag = f
+		}
+	})
+	return flag
+}
+
+func flagNames(node *kong.Node) []string {
+	names := map[string]bool{}
+	walkFlags(node, func(_ *kong.Node, f *kong.Flag) { names["--"+f.Name] = !f.Hidden })
+	return slices.Sorted(maps.Keys(names))
+}
+
+func commandNames(node *kong.Node) (names []string) {
+	for _, n := range node.Children {
+		if !n.Hidden {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // Resolve finds the value of a flag that neither the command line nor the
 // environment has set.
-func (v fileValues) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+func (v *fileValues) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
 	for _, env := range flag.Tag.Envs {
 		if _, set := os.LookupEnv(env); set {
 			return nil, nil
 		}
 	}
-	var sections []map[string]any
-	section := map[string]any(v)
+	sections := []*entry{v.root}
 	for _, name := range commandPath(parent.Node()) {
+		section := sections[len(sections)-1].section[name]
+		if section == nil {
+			break
+		}
 		sections = append(sections, section)
-		section, _ = section[name].(map[string]any)
 	}
-	sections = append(sections, section)
 	for _, section := range slices.Backward(sections) {
-		if value, ok := section[flag.Name]; ok {
-			return flagValue(value)
+		if e, ok := section.section[flag.Name]; ok && (e.section == nil || flag.Target.Kind() == reflect.Map) {
+			v.taken[flag.Name] = v.at(e)
+			return e.value(flag.Target.Kind())
 		}
 	}
 	return nil, nil
@@ -102,17 +149,71 @@ func commandPath(node *kong.Node) []string {
 	return append(commandPath(node.Parent), node.Name)
 }
 
-// flagValue is a value as it would stand on the command line.
-func flagValue(value any) (any, error) {
-	switch value := value.(type) {
-	case []any:
-		texts := make([]any, len(value))
-		for i, v := range value {
-			texts[i] = fmt.Sprint(v)
-		}
-		return texts, nil
-	case map[string]any, nil:
-		return nil, errors.New("want a value or a list of values")
+// flagFirst is the flag that an error is about.
+var flagFirst = regexp.MustCompile(`^(?:-\w, )?--(?:\[no-\])?([a-z0-9-]+)`)
+
+// origin says where the value stands that an error is about, if the error begins with
+// its flag and that was not given on the command line: lode.yaml:3 or LODE_LISTEN.
+// file is nil where there is none.
+func origin(ctx *kong.Context, file *fileValues, err error) string {
+	m := flagFirst.FindStringSubmatch(err.Error())
+	if m == nil || ctx == nil {
+		return ""
 	}
-	return fmt.Sprint(value), nil
+	for _, p := range ctx.Path {
+		if p.Flag != nil && p.Flag.Name == m[1] && !p.Resolved {
+			return ""
+		}
+	}
+	if file != nil && file.taken[m[1]] != "" {
+		return file.taken[m[1]]
+	}
+	for _, f := range ctx.Flags() {
+		if f.Name != m[1] {
+			continue
+		}
+		for _, env := range f.Tag.Envs {
+			if _, set := os.LookupEnv(env); set && !strings.Contains(err.Error(), env) { // else it says so already
+				return env
+			}
+		}
+	}
+	return ""
+}
+
+// didYouMean proposes the words that are nearly the one that was given.
+func didYouMean(given string, words []string) string {
+	var near []string
+	for _, word := range words {
+		bare := strings.TrimLeft(word, "-")
+		if strings.HasPrefix(bare, given) || distance(bare, given) <= max(1, min(len(given)/3, 2)) {
+			near = append(near, word)
+		}
+	}
+	if len(near) == 0 {
+		return ""
+	}
+	return ", did you mean " + strings.Join(near, " or ") + "?"
+}
+
+// distance is how many letters have to be put in, taken out or exchanged to make one
+// word the other (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := before
+			if a[i] != b[j] {
+				cost++
+			}
+			before = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

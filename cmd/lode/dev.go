@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lode/devcluster"
+	"lode/miner"
 	"lode/pool/node"
 	"lode/scheduler"
 	"lode/scheduler/api"
@@ -42,11 +43,20 @@ Everything ends, and nothing is left, with Ctrl-C.
   lode dev --blocks 3 --json   mine three blocks and print what happened`
 }
 
+// mostCPUs bounds an agent's: each is a thread of a miner.
+const mostCPUs = miner.MostThreads
+
 // Run is called by kong.
 func (cmd *devCmd) Run(env *environment) error {
 	switch {
 	case cmd.Agents < 1:
 		return usagef("--agents=%d: want at least one", cmd.Agents)
+	case cmd.Agents > mostAgents:
+		return usagef("--agents=%d: want at most %d, each is a host of 127.0.0.0/24", cmd.Agents, mostAgents)
+	case cmd.CPUs > mostCPUs:
+		return usagef("--cpus=%g: want at most %d", cmd.CPUs, mostCPUs)
+	case cmd.Agents == 1 && cmd.CPUs <= 1:
+		return usagef("--cpus=%g: the proxy takes one cpu, so no miner would fit on the only agent; want more cpus or --agents", cmd.CPUs)
 	case cmd.CPUs <= 0:
 		return usagef("--cpus=%g: want more than 0", cmd.CPUs)
 	case cmd.Blocks < 0:
@@ -88,18 +98,28 @@ func (cmd *devCmd) Run(env *environment) error {
 		return err
 	}
 
+	remove := func() error { return nil }
+	if config.StateDir == "" {
+		if config.StateDir, remove, err = env.folders.make("lode-dev-"); err != nil {
+			return err
+		}
+	}
 	cluster, err := devcluster.Start(env.ctx, config)
 	if err != nil {
+		err = errors.Join(err, remove())
+		if env.ctx.Err() != nil {
+			return context.Canceled // what did not come up was ended
+		}
 		return err
 	}
 	progress.line("dev", "running; Ctrl-C ends it, `lode status --scheduler %s` shows more", cluster.SchedulerURL)
 	err = cluster.WaitBlocks(env.ctx, cmd.Blocks)
 	status := cluster.Status()
-	if cmd.Blocks == 0 && errors.Is(err, context.Canceled) {
-		err = nil // Ctrl-C is how an endless run ends
+	if env.ctx.Err() != nil {
+		err = nil // the exit code says so
 	}
 	progress.line("dev", "ending")
-	err = errors.Join(err, cluster.Close())
+	err = errors.Join(err, cluster.Close(), remove())
 	if cmd.JSON {
 		err = errors.Join(err, writeDevResult(env.stdout, status, time.Since(start)))
 	}

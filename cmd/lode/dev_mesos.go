@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,9 +39,22 @@ type devMesosCmd struct {
 	ShutdownGrace       time.Duration `help:"Time that an executor has to shut down." default:"5s"`
 }
 
-func (c *devMesosCmd) Run(env *environment) error {
+// Bounds of a cluster on one machine.
+const (
+	mostMasters = 9
+	mostAgents  = 250
+)
+
+// Run is called by kong.
+func (c *devMesosCmd) Run(env *environment) (err error) {
 	if c.Masters < 1 {
 		return usagef("--masters=%d: want at least one", c.Masters)
+	}
+	switch {
+	case c.Masters > mostMasters:
+		return usagef("--masters=%d: want at most %d", c.Masters, mostMasters)
+	case c.Agents > mostAgents:
+		return usagef("--agents=%d: want at most %d, each has a hundred ports from 31000 on", c.Agents, mostAgents)
 	}
 	for name, d := range map[string]time.Duration{
 		"allocation": c.Allocation, "heartbeat": c.Heartbeat, "agent-ping": c.AgentPing, "update-retry": c.UpdateRetry,
@@ -49,8 +64,24 @@ func (c *devMesosCmd) Run(env *environment) error {
 			return usagef("--%s=0s: want more than 0", name)
 		}
 	}
-	cluster, err := devmesos.Start(env.ctx, c.config(env))
+	config := c.config(env)
+	if config.WorkDir == "" {
+		dir, remove, failed := env.folders.make("lode-dev-mesos-")
+		if failed != nil {
+			return failed
+		}
+		config.WorkDir = dir
+		defer func() { err = errors.Join(err, remove()) }()
+	}
+	cluster, err := devmesos.Start(env.ctx, config)
 	if err != nil {
+		if env.ctx.Err() != nil {
+			return context.Canceled
+		}
+		if mistake := new(devmesos.ConfigError); errors.As(err, &mistake) {
+			flag := map[string]string{"Listen": "listen", "Resources": "resources", "Oversubscribed": "revocable", "Attributes": "attributes"}[mistake.Field]
+			return usagef("--%s: %w", flag, mistake.Err)
+		}
 		return err
 	}
 	defer cluster.Close()

@@ -47,7 +47,7 @@ func TestDevMesos(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	interrupt()
 	go io.Copy(io.Discard, out) //nolint:errcheck // what is said at the end
-	if got := <-code; got != 0 {
+	if got := <-code; got != exitInterrupted {
 		t.Errorf("exit code %d after the interruption: %s", got, errors.String())
 	}
 	if _, err := http.Get(master + "/health"); err == nil {

@@ -30,6 +30,12 @@ func (devNodeCmd) Help() string {
   lode load --pool stratum+tcp://127.0.0.1:3333 --user me --connections 10000 --ramp 30s --shares 2500 --duration 10m --watch $!`
 }
 
+// Bounds of a template, many times those of a real one.
+const (
+	mostTransactions = 100_000
+	mostTemplate     = 64 << 20 // bytes
+)
+
 // Run is called by kong.
 func (cmd *devNodeCmd) Run(env *environment) error {
 	var bits uint32
@@ -38,6 +44,12 @@ func (cmd *devNodeCmd) Run(env *environment) error {
 	}
 	if cmd.Refresh <= 0 || cmd.Block <= 0 {
 		return usagef("--refresh=%v, --block=%v: want more than 0", cmd.Refresh, cmd.Block)
+	}
+	switch {
+	case cmd.Transactions > mostTransactions:
+		return usagef("--transactions=%d: want at most %d", cmd.Transactions, mostTransactions)
+	case cmd.Bytes > mostTemplate:
+		return usagef("--bytes=%d: want at most %d", cmd.Bytes, mostTemplate)
 	}
 	if cmd.Transactions == 0 {
 		cmd.Transactions = -1
@@ -53,5 +65,6 @@ func (cmd *devNodeCmd) Run(env *environment) error {
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	env.log.Info("ended")
 	return nil
 }

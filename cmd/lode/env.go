@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -95,13 +96,14 @@ func warnOfUnknown(app *kong.Application, selected *kong.Node, log *slog.Logger)
 	for _, name := range otherVariables {
 		known[name] = true
 	}
+	names := slices.Sorted(maps.Keys(known))
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		switch {
 		case !strings.HasPrefix(name, envPrefix), known[name]:
 		case strings.HasPrefix(name, "LODE_TEST_"), strings.HasPrefix(name, "LODE_SIM"), strings.HasPrefix(name, "LODE_NEIGHBOUR_"):
 		default:
-			log.Warn("environment variable is read by nothing", "name", name)
+			log.Warn("environment variable is read by nothing"+didYouMean(name, names), "name", name)
 		}
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"lode/load"
 	"lode/plot"
@@ -21,10 +19,10 @@ import (
 
 // loadCmd is `lode load`.
 type loadCmd struct {
-	Pool         string `help:"Pool to put load on: stratum+tcp://host:port or stratum+tls://host:port." required:"" placeholder:"URL"`
+	Pool         string `help:"Pool to put load on: host:port, stratum+tcp://host:port or stratum+tls://host:port." required:"" placeholder:"URL"`
 	PoolCA       string `name:"pool-ca" help:"PEM certificates to trust for stratum+tls; default: the system's." placeholder:"FILE"`
 	User         string `help:"User, account.worker or address.worker, of all miners." required:"" placeholder:"NAME"`
-	Password     string `help:"Password; other users of this machine can see it, see --password-file." default:"x" placeholder:"TEXT"`
+	Password     string `help:"Password; other users of this machine can see it, see --password-file." default:"x" empty:"" placeholder:"TEXT"`
 	PasswordFile string `help:"File whose first line is the password." placeholder:"FILE"`
 
 	Connections int           `help:"Miners." default:"100" placeholder:"N"`
@@ -47,7 +45,7 @@ type loadCmd struct {
 
 	Watch     int    `help:"Process whose memory (as a curve) and processors are told, a pool on this machine." placeholder:"PID" default:"0"`
 	JSON      bool   `name:"json" help:"Print one JSON object instead of a table."`
-	Plot      string `help:"Draw the latencies into a file, .svg." placeholder:"FILE"`
+	Plot      string `help:"Draw the latencies into a file, .svg." placeholder:"FILE.svg"`
 	MayAttack bool   `name:"i-may-load-this-pool" help:"Allow a pool on another machine: its owner has agreed to this load."`
 }
 
@@ -115,7 +113,7 @@ func (cmd *loadCmd) print(w io.Writer, report *load.Report) error {
 
 func (cmd *loadCmd) options() (load.Options, error) {
 	o := load.Options{
-		Pool: cmd.Pool, AllowRemote: cmd.MayAttack, User: cmd.User, Password: cmd.Password,
+		Pool: poolURL(cmd.Pool), AllowRemote: cmd.MayAttack, User: cmd.User, Password: cmd.Password,
 		Connections: cmd.Connections, Ramp: cmd.Ramp, Opening: cmd.Opening, Duration: cmd.Duration,
 		Shares: cmd.Shares, Difficulty: stratum.Difficulty(cmd.Difficulty), NoVersionRolling: cmd.NoVersionRolling,
 		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
@@ -149,7 +147,7 @@ func (cmd *loadCmd) options() (load.Options, error) {
 			return o, usagef("--password-file: %w", err)
 		}
 	}
-	if o.CA, err = readOptional("--pool-ca", cmd.PoolCA); err != nil {
+	if o.CA, _, err = readCertificates("--pool-ca", cmd.PoolCA); err != nil {
 		return o, err
 	}
 	if err := o.Check(); err != nil {
@@ -197,7 +195,7 @@ const lineInterval = 5 * time.Second
 
 func newLoadProgress(w io.Writer) *loadProgress {
 	p := &loadProgress{w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(w) {
 		p.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
 	}

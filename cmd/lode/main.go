@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"lode/devmesos"
 	"lode/neighbour"
@@ -20,31 +18,49 @@ import (
 func main() {
 	devmesos.LauncherMain() // of dev and dev-mesos: the program is the parent of executors, too
 	neighbour.JobMain()     // of neighbour: the program is the neighbours, too
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal ends the work in order; a second one ends the program at once.
-	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
+	ctx, end := context.WithCancelCause(context.Background())
+	folders := new(folders)
+	endOnSignal(end, folders)
+	stdout, stderr := newOutput(os.Stdout, end), newOutput(os.Stderr, end)
+	code := runWith(ctx, folders, os.Args[1:], stdout, stderr)
+	if err := stdout.failure(); err != nil && code == 0 {
+		fmt.Fprintln(stderr, "lode: standard output:", err)
+		code = exitFailed
+	}
 	os.Exit(code)
 }
 
-// run is main without the process: it returns the exit code. 0: done; 1: failed;
-// 2: the command line or the configuration is wrong; 130: interrupted.
+// Exit codes of every command; lode scheduler has two more.
+const (
+	exitFailed      = 1
+	exitUsage       = 2   // the command line or the configuration is wrong
+	exitInterrupted = 130 // Ctrl-C or SIGTERM came before it was done
+	exitNobodyReads = 141 // whoever read its output is gone
+)
+
+// run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := execute(ctx, args, stdout, stderr)
+	return runWith(ctx, new(folders), args, stdout, stderr)
+}
+
+func runWith(ctx context.Context, folders *folders, args []string, stdout, stderr io.Writer) int {
+	err := execute(ctx, folders, args, stdout, stderr)
+	cause := context.Cause(ctx)
 	var status exitStatus
 	switch {
-	case err == nil:
-		return 0
+	case errors.Is(cause, errNobodyReads):
+		return exitNobodyReads
 	case errors.As(err, &status):
 		return int(status)
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return 130
+	case cause != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, cause)):
+		return exitInterrupted
+	case err == nil:
+		return 0
 	}
 	fmt.Fprintln(stderr, "lode:", err)
 	var usage *usageError
 	if errors.As(err, &usage) {
-		return 2
+		return exitUsage
 	}
-	return 1
+	return exitFailed
 }

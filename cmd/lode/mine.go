@@ -3,23 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"lode/executor/mining"
 	"lode/miner"
-	"lode/scheduler/api"
 	"lode/stratum"
 )
 
 // mineCmd is `lode mine`.
 type mineCmd struct {
-	Pool             []string `help:"Pools to mine at, best first: stratum+tcp://host:port or stratum+tls://host:port. Repeatable." required:"" placeholder:"URL"`
+	Pool             []string `help:"Pools to mine at, best first: host:port, stratum+tcp://host:port or stratum+tls://host:port. Repeatable." required:"" placeholder:"URL"`
 	PoolCA           string   `name:"pool-ca" help:"PEM certificates to trust for stratum+tls; default: the system's." placeholder:"FILE"`
 	User             string   `help:"User, account.worker or address.worker." required:"" placeholder:"NAME"`
-	Password         string   `help:"Password; other users of this machine can see it, see --password-file." default:"x" placeholder:"TEXT"`
+	Password         string   `help:"Password; other users of this machine can see it, see --password-file." default:"x" empty:"" placeholder:"TEXT"`
 	PasswordFile     string   `help:"File whose first line is the password." placeholder:"FILE"`
 	Threads          int      `help:"Hashing threads; 0: one for each cpu that this process may use." default:"0"`
 	Kernel           string   `help:"SHA-256d kernel, see lode bench; default: the fastest." placeholder:"NAME"`
@@ -31,6 +30,9 @@ type mineCmd struct {
 	NoVersionRolling bool     `help:"Do not ask for version rolling (BIP 310)."`
 
 	ReportInterval time.Duration `help:"Time between two lines of progress; 0: none." default:"10s"`
+	Quiet          bool          `short:"q" help:"Print no line for each share and each new block, only those of progress."`
+	JSON           bool          `name:"json" help:"Print lines of JSON."`
+	HTTP           string        `name:"http" help:"Serve page, status and metrics here." placeholder:"HOST:PORT"`
 }
 
 // Help is shown by lode mine --help.
@@ -38,7 +40,11 @@ func (mineCmd) Help() string {
 	return `Mines at any Stratum v1 pool, without Mesos, until Ctrl-C. With several pools, the first one that has work is used;
 it is gone back to when it returns.
 
-  lode mine --pool stratum+tcp://127.0.0.1:3333 --user me.rig --threads 2`
+  lode mine --pool 127.0.0.1:3333 --user me.rig --threads 2
+  lode mine --pool 127.0.0.1:3333 --user me.rig --quiet --http 127.0.0.1:8652
+
+It prints a line for each share and each new block, and one of progress every ten seconds. With --json these are objects
+whose "event" is start, block, share, progress or end. --http serves a page, /api/v1/status and /metrics, as a pool-proxy does.`
 }
 
 // Run is called by kong.
@@ -48,6 +54,10 @@ func (cmd *mineCmd) Run(env *environment) error {
 		return err
 	}
 	switch {
+	case cmd.Threads > miner.MostThreads:
+		return usagef("--threads=%d: want at most %d; this process may use %s", cmd.Threads, miner.MostThreads, counted(miner.AvailableCPUs(), "cpu"))
+	case cmd.Kernel != "" && !miner.KnownKernel(cmd.Kernel):
+		return unknownKernel(cmd.Kernel)
 	case cmd.Nice != nil && *cmd.Nice > 19:
 		return usagef("--nice=%d: want 0 to 19", *cmd.Nice)
 	case cmd.ReportInterval > 0 && cmd.ReportInterval < 10*time.Millisecond:
@@ -62,10 +72,13 @@ func (cmd *mineCmd) Run(env *environment) error {
 	}
 	engine, err := miner.New(o)
 	if err != nil {
-		return &usageError{err}
+		return usagef("--kernel: %w", err)
 	}
+	began := time.Now()
+	speed := newSpeed(began)
+	lines := &mineLines{out: env.stdout, json: cmd.JSON, quiet: cmd.Quiet, began: began}
 	m := mining.New(mining.Config{
-		Engine: engine, User: cmd.User, Log: env.log,
+		Engine: engine, User: cmd.User, Log: env.quiet, OnShare: lines.share, OnJob: lines.job,
 		Connect: func(pool string) mining.Connection {
 			o := options
 			o.URL = pool
@@ -74,18 +87,31 @@ func (cmd *mineCmd) Run(env *environment) error {
 	})
 	m.SetPools(cmd.Pool)
 	stats := engine.Stats()
-	fmt.Fprintf(env.stdout, "mining with %d threads of kernel %s\n", stats.Threads, stats.Kernel)
-
 	var group sync.WaitGroup
 	ctx, cancel := context.WithCancel(env.ctx)
+	defer group.Wait()
+	defer cancel()
+	if cmd.HTTP != "" {
+		site := newMineSite(cmd, m, speed, began)
+		listener, err := net.Listen("tcp", cmd.HTTP)
+		if err != nil {
+			return fmt.Errorf("--http: %w", err)
+		}
+		group.Go(func() {
+			if err := site.serve(ctx, listener); err != nil {
+				env.log.Error("the page is gone", "error", err)
+			}
+		})
+		lines.start(&stats, "http://"+listener.Addr().String()+"/")
+	} else {
+		lines.start(&stats, "")
+	}
+	group.Go(func() { speed.measure(ctx, func() uint64 { return m.Status().Engine.Hashes }) })
 	if cmd.ReportInterval > 0 {
-		group.Go(func() { reportMining(ctx, env.stdout, m, cmd.ReportInterval) })
+		group.Go(func() { lines.report(ctx, m, speed, cmd.ReportInterval) })
 	}
 	err = m.Run(ctx)
-	cancel()
-	group.Wait()
-	last := m.Status()
-	writeMining(env.stdout, &last, 0, "ended")
+	lines.end(m.Status())
 	return err
 }
 
@@ -95,7 +121,9 @@ func (cmd *mineCmd) clientOptions(env *environment) (stratum.ClientOptions, erro
 		NoVersionRolling: cmd.NoVersionRolling, SubscribeExtranonce: true,
 		SuggestDifficulty: stratum.Difficulty(cmd.Difficulty), FirstJobTimeout: time.Minute, Logger: env.log,
 	}
-	for _, pool := range cmd.Pool {
+	for i, pool := range cmd.Pool {
+		pool = poolURL(pool)
+		cmd.Pool[i] = pool
 		if _, _, err := stratum.ParseURL(pool); err != nil {
 			return o, usagef("--pool: %w", err)
 		}
@@ -112,44 +140,14 @@ func (cmd *mineCmd) clientOptions(env *environment) (stratum.ClientOptions, erro
 			return o, usagef("--password-file: %w", err)
 		}
 	}
-	if cmd.PoolCA != "" {
-		if o.CA, err = os.ReadFile(cmd.PoolCA); err != nil {
-			return o, usagef("--pool-ca: %w", err)
-		}
-	}
-	return o, nil
+	o.CA, _, err = readCertificates("--pool-ca", cmd.PoolCA)
+	return o, err
 }
 
-// reportMining prints a line of progress at every interval.
-func reportMining(ctx context.Context, w io.Writer, m *mining.Miner, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	before, since := m.Status().Engine.Hashes, time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		status, now := m.Status(), time.Now()
-		state := status.Pool
-		switch {
-		case status.Pool == "" && status.LastErr != "":
-			state = "no work: " + status.LastErr
-		case status.Pool == "":
-			state = "no work yet"
-		}
-		writeMining(w, &status, float64(status.Engine.Hashes-before)/now.Sub(since).Seconds(), state)
-		before, since = status.Engine.Hashes, now
+// poolURL lets an address without a scheme be that of a pool without TLS.
+func poolURL(address string) string {
+	if address == "" || strings.Contains(address, "://") {
+		return address
 	}
-}
-
-// writeMining prints one line; rate is in H/s, 0: leave it out.
-func writeMining(w io.Writer, s *mining.Status, rate float64, state string) {
-	speed := ""
-	if rate > 0 {
-		speed = api.Hashrate(rate) + "  "
-	}
-	fmt.Fprintf(w, "%s  %saccepted %d (difficulty %.4g)  rejected %d  stale %d  %s\n",
-		time.Now().Format(time.TimeOnly), speed, s.Accepted, s.Accounted, s.Rejected, s.Stale, state)
+	return "stratum+tcp://" + address
 }

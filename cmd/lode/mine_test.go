@@ -129,10 +129,10 @@ func TestMine(t *testing.T) {
 				t.Errorf("share %+v", share)
 			}
 			cancel()
-			if c := <-code; c != 0 {
+			if c := <-code; c != exitInterrupted {
 				t.Errorf("exit code %d: %s", c, stderr.String())
 			}
-			if !strings.Contains(stdout.String(), "mining with 1 threads of kernel portable") || !strings.Contains(stdout.String(), "accepted ") {
+			if !strings.Contains(stdout.String(), "mining with 1 thread of kernel portable") || !strings.Contains(stdout.String(), "accepted ") {
 				t.Errorf("printed %s", stdout.String())
 			}
 		})

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"lode/miner"
 	"lode/neighbour"
 	"lode/plot"
 )
@@ -22,7 +24,7 @@ type neighbourCmd struct {
 	Yield     string        `help:"How the miner yields, as lode mine --yield." enum:"none,nice,idle,sense" default:"sense"`
 	Kernel    string        `help:"SHA-256d kernel; default: the fastest." placeholder:"NAME"`
 	JSON      bool          `name:"json" help:"Print one JSON object instead of a table."`
-	Plot      string        `help:"Draw the server's latencies into a file, .svg." placeholder:"FILE"`
+	Plot      string        `help:"Draw the server's latencies into a file, .svg." placeholder:"FILE.svg"`
 }
 
 // Help is shown by lode neighbour --help.
@@ -43,6 +45,9 @@ func (cmd *neighbourCmd) Run(env *environment) error {
 			return usagef("--plot: %w", err)
 		}
 	}
+	if cmd.Kernel != "" && !miner.KnownKernel(cmd.Kernel) {
+		return unknownKernel(cmd.Kernel)
+	}
 	cpu := -1
 	if cmd.CPU != nil {
 		cpu = *cmd.CPU
@@ -58,7 +63,7 @@ func (cmd *neighbourCmd) Run(env *environment) error {
 		return context.Canceled
 	}
 	if bad := new(neighbour.OptionError); errors.As(err, &bad) {
-		return &usageError{err}
+		return usagef("--%s: %s", strings.ToLower(bad.Option), bad.Text)
 	}
 	if err != nil {
 		return err

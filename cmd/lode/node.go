@@ -29,10 +29,8 @@ func (f nodeFlags) upstream() (scheduler.Upstream, error) {
 	if err != nil {
 		return u, err
 	}
-	if f.NodeCA != "" {
-		if u.CA, err = os.ReadFile(f.NodeCA); err != nil {
-			return u, usagef("--node-ca: %w", err)
-		}
+	if u.CA, _, err = readCertificates("--node-ca", f.NodeCA); err != nil {
+		return u, err
 	}
 	if u.URL == "" {
 		return u, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -48,7 +49,7 @@ type proxyFlags struct {
 	Upstream         []string `help:"Where work comes from, best first: node:http://host:port, node:https://host:port, stratum+tcp://host:port or stratum+tls://host:port, with user:password@ before the host where it is not that of all. Repeatable." required:"" placeholder:"URL"`
 	NodeUser         string   `help:"RPC user of node upstreams." placeholder:"NAME"`
 	NodePasswordFile string   `help:"File with the RPC password; or set LODE_NODE_PASSWORD." placeholder:"FILE"`
-	NodeCookieFile   string   `help:"Cookie file of a Bitcoin Core on this machine, instead of user and password." placeholder:"FILE"`
+	NodeCookieFile   string   `help:"Cookie file of a Bitcoin Core on this machine, instead of user and password. It may come later." placeholder:"PATH"`
 	NodeCA           string   `name:"node-ca" help:"PEM certificate to trust for nodes (rpc.cert of btcd)." placeholder:"FILE"`
 	NodeZMQ          string   `name:"node-zmq" help:"Address of Bitcoin Core's zmqpubhashblock." placeholder:"tcp://HOST:PORT"`
 	PoolUser         string   `help:"User at Stratum upstreams." placeholder:"NAME"`
@@ -56,7 +57,7 @@ type proxyFlags struct {
 	PoolCA           string   `name:"pool-ca" help:"PEM certificate to trust for stratum+tls upstreams." placeholder:"FILE"`
 	PayoutAddress    string   `help:"Address that gets the reward of blocks from node upstreams." placeholder:"ADDRESS"`
 	PayoutScript     string   `help:"Output script that gets the reward instead of an address, for chains whose addresses are not known." placeholder:"HEX"`
-	CoinbaseTag      string   `help:"Text for the coinbase, at most 40 bytes." default:"/lode/" placeholder:"TEXT"`
+	CoinbaseTag      string   `help:"Text for the coinbase, at most 40 bytes." default:"/lode/" empty:"" placeholder:"TEXT"`
 
 	StateDir    string `help:"Folder for the journal of found blocks and the accounts." required:"" placeholder:"DIR"`
 	Shard       uint8  `help:"Number of this proxy among those that share a node or payout address." default:"0"`
@@ -185,11 +186,11 @@ func (f *proxyFlags) check(upstreams []pool.Upstream) error {
 }
 
 func (f *proxyFlags) upstreams() ([]pool.Upstream, error) {
-	nodeCA, err := readOptional("--node-ca", f.NodeCA)
+	nodeCA, _, err := readCertificates("--node-ca", f.NodeCA)
 	if err != nil {
 		return nil, err
 	}
-	poolCA, err := readOptional("--pool-ca", f.PoolCA)
+	poolCA, _, err := readCertificates("--pool-ca", f.PoolCA)
 	if err != nil {
 		return nil, err
 	}
@@ -222,15 +223,19 @@ func hasUser(address string) bool {
 	return err == nil && u.User != nil
 }
 
-func readOptional(flag, file string) ([]byte, error) {
+// readCertificates reads the file that a flag names; "": none.
+func readCertificates(flag, file string) (pem []byte, certificates *x509.CertPool, err error) {
 	if file == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usagef("%s: %w", flag, err)
+	if pem, err = os.ReadFile(file); err != nil {
+		return nil, nil, usagef("%s: %w", flag, err)
 	}
-	return data, nil
+	certificates = x509.NewCertPool()
+	if !certificates.AppendCertsFromPEM(pem) {
+		return nil, nil, usagef("%s: %s holds no PEM certificate", flag, file)
+	}
+	return pem, certificates, nil
 }
 
 // proxyServeCmd runs a pool-proxy without Mesos.
@@ -250,7 +255,11 @@ func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	}
 	stop := notifyOnSignal(p.Notify)
 	defer stop()
-	return p.Run(env.ctx)
+	if err := p.Run(env.ctx); err != nil {
+		return err
+	}
+	config.Logger.Info("ended")
+	return nil
 }
 
 // boundLog leaves out lines that come too often: strangers can bring some about without

@@ -16,7 +16,7 @@ import (
 // referenceCmd is `lode reference`: it writes what the flags say of themselves, as
 // the page of the documents and as man pages.
 type referenceCmd struct {
-	Markdown string `help:"File for the page of all commands." placeholder:"FILE"`
+	Markdown string `help:"File for the page of all commands." placeholder:"FILE.md"`
 	Man      string `help:"Folder for the man pages." placeholder:"DIR"`
 }
 

@@ -2,14 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,17 +16,22 @@ import (
 	"lode/scheduler/api"
 )
 
-// remoteFlags say which scheduler a command talks to, and as whom.
+// remoteFlags are those of commands that talk to a scheduler and print what it says.
 type remoteFlags struct {
+	clientFlags `embed:""`
+	JSON        bool `name:"json" help:"Print JSON."`
+}
+
+// clientFlags say which scheduler a command talks to, and as whom.
+type clientFlags struct {
 	Scheduler string `help:"URL of the scheduler; a standby sends us on to the leader." default:"http://127.0.0.1:8650" placeholder:"URL"`
 	TokenFile string `help:"File with our token; or set LODE_TOKEN." placeholder:"FILE"`
 	CA        string `name:"ca" help:"PEM certificates to trust for https; default: the system's." placeholder:"FILE"`
 	TLSCert   string `name:"tls-cert" help:"Our certificate, where the scheduler asks for one." placeholder:"FILE"`
 	TLSKey    string `name:"tls-key" help:"Key of our certificate." placeholder:"FILE"`
-	JSON      bool   `name:"json" help:"Print JSON."`
 }
 
-func (f *remoteFlags) client() (*api.Client, error) {
+func (f *clientFlags) client() (*api.Client, error) {
 	token := takeSecret("LODE_TOKEN")
 	if f.TokenFile != "" {
 		var err error
@@ -36,15 +40,9 @@ func (f *remoteFlags) client() (*api.Client, error) {
 		}
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, usagef("--ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, usagef("--ca: %s holds no PEM certificate", f.CA)
-		}
+	var err error
+	if _, config.RootCAs, err = readCertificates("--ca", f.CA); err != nil {
+		return nil, err
 	}
 	if (f.TLSCert == "") != (f.TLSKey == "") {
 		return nil, usagef("--tls-cert and --tls-key go together")
@@ -58,7 +56,7 @@ func (f *remoteFlags) client() (*api.Client, error) {
 	}
 	c, err := api.NewClient(f.Scheduler, token, config)
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, usagef("--scheduler: %w", err)
 	}
 	return c, nil
 }
@@ -139,8 +137,14 @@ type tasksCmd struct {
 	Agent       string `help:"Only tasks on this agent, by id or hostname." placeholder:"AGENT"`
 }
 
+// states are those of tasks that have not ended.
+var states = []string{"staging", "starting", "running", "killing", "unreachable", "lost", "unknown"}
+
 // Run is called by kong.
 func (cmd *tasksCmd) Run(env *environment) error {
+	if state := strings.TrimPrefix(strings.ToLower(cmd.State), "task_"); state != "" && !slices.Contains(states, state) {
+		return usagef("--state=%s: no task is ever in that state%s", cmd.State, didYouMean(state, states))
+	}
 	c, err := cmd.client()
 	if err != nil {
 		return err

@@ -143,7 +143,7 @@ func TestEventsGoOn(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	cancel()
-	if code := <-done; code != 0 {
+	if code := <-done; code != exitInterrupted {
 		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -112,7 +110,7 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 		config.PauseWhen = r
 	}
 	if err := scheduler.CheckSignals(config.PauseWhen, cmd.Signal); err != nil {
-		return config, &usageError{err}
+		return config, usagef("--signal: %w", err)
 	}
 	config.Signals = cmd.Signal
 	var err error
@@ -127,15 +125,8 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 			return config, usagef("--secret-file: %w", err)
 		}
 	}
-	if cmd.MasterCA != "" {
-		pem, err := os.ReadFile(cmd.MasterCA)
-		if err != nil {
-			return config, usagef("--master-ca: %w", err)
-		}
-		config.MasterCAs = x509.NewCertPool()
-		if !config.MasterCAs.AppendCertsFromPEM(pem) {
-			return config, usagef("--master-ca: %s holds no PEM certificate", cmd.MasterCA)
-		}
+	if _, config.MasterCAs, err = readCertificates("--master-ca", cmd.MasterCA); err != nil {
+		return config, err
 	}
 	if err := cmd.secure(&config, env.log); err != nil {
 		return config, err
@@ -183,6 +174,7 @@ func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 		fmt.Fprintln(env.stderr, "lode:", err)
 		return exitFailedOver
 	case err == nil:
+		env.log.Info("ended")
 		return env.ctx.Err()
 	}
 	return err
@@ -254,13 +246,10 @@ func (cmd *schedulerCmd) upstreams() ([]scheduler.Upstream, error) {
 		}
 	}
 	for _, u := range cmd.Upstream {
-		switch {
-		case strings.HasPrefix(u, "node:"):
+		if strings.HasPrefix(u, "node:") {
 			list = append(list, scheduler.Upstream{URL: u, User: first.User, Password: first.Password, CA: first.CA})
-		case strings.HasPrefix(u, "stratum+tcp://"), strings.HasPrefix(u, "stratum+tls://"):
+		} else {
 			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser, Password: poolPassword})
-		default: // check says what is wrong
-			list = append(list, scheduler.Upstream{URL: u, User: cmd.PoolUser})
 		}
 	}
 	return list, nil

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"net"
+	"os/exec"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,10 +16,11 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the promises of the command line, testdata/script/*.txtar. In
 // them, $TAKEN is host:port of a listener that answers nobody, and $FREE is one
-// where nobody listens.
+// where nobody listens; "exits 2 lode …" runs a command whose exit code is to be 2.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Setup: func(env *testscript.Env) error {
 			taken, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -32,4 +36,22 @@ func TestScripts(t *testing.T) {
 			return free.Close()
 		},
 	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"os"
 	"sync"
@@ -39,13 +38,8 @@ func (cmd *schedulerCmd) secure(config *scheduler.Config, log *slog.Logger) erro
 	fresh.changed()
 	config.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: fresh.get, NextProtos: []string{"http/1.1"}}
 	if cmd.ClientCA != "" {
-		pem, err := os.ReadFile(cmd.ClientCA)
-		if err != nil {
-			return usagef("--client-ca: %w", err)
-		}
-		config.TLS.ClientCAs = x509.NewCertPool()
-		if !config.TLS.ClientCAs.AppendCertsFromPEM(pem) {
-			return usagef("--client-ca: %s holds no PEM certificate", cmd.ClientCA)
+		if _, config.TLS.ClientCAs, err = readCertificates("--client-ca", cmd.ClientCA); err != nil {
+			return err
 		}
 		config.TLS.ClientAuth = tls.VerifyClientCertIfGiven // this machine needs none
 		config.Auth.ClientCertificates = true

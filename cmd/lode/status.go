@@ -30,8 +30,8 @@ func (cmd *statusCmd) Run(env *environment) error {
 		return err
 	}
 	for {
-		status := new(api.Status)
-		if err := c.Get(env.ctx, api.StatusPath, status); err != nil {
+		status, err := c.Status(env.ctx)
+		if err != nil {
 			return err
 		}
 		var text bytes.Buffer

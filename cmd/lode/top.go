@@ -1,21 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"time"
 
-	"golang.org/x/term"
-
-	"lode/scheduler/api"
 	"lode/scheduler/top"
 )
 
 // topCmd is `lode top`.
 type topCmd struct {
-	Scheduler string        `help:"URL of the scheduler." default:"http://127.0.0.1:8650" placeholder:"URL"`
-	Interval  time.Duration `help:"Time between two looks." default:"2s"`
+	clientFlags `embed:""`
+	Interval    time.Duration `help:"Time between two looks." default:"2s"`
 }
 
 // Help is shown by lode top --help.
@@ -29,12 +25,15 @@ func (cmd *topCmd) Run(env *environment) error {
 	if cmd.Interval < 100*time.Millisecond {
 		return usagef("--interval=%v: want 100ms or more", cmd.Interval)
 	}
-	out, isFile := env.stdout.(*os.File)
-	if !isFile || !term.IsTerminal(int(out.Fd())) {
+	c, err := cmd.client()
+	if err != nil {
+		return err
+	}
+	if !isTerminal(env.stdout) {
 		return errors.New("standard output is no terminal: lode status prints the same once")
 	}
-	err := top.Run(env.ctx, top.Options{
-		Fetch:    func(ctx context.Context) (*api.Status, error) { return api.Fetch(ctx, cmd.Scheduler) },
+	err = top.Run(env.ctx, top.Options{
+		Fetch:    c.Status,
 		Interval: cmd.Interval, Mono: os.Getenv("NO_COLOR") != "",
 	})
 	if errors.Is(err, top.ErrInterrupted) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
 	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,13 +26,24 @@ import (
 // What cannot work is refused at start, by every command alike: checkFlags looks at
 // the flags of whatever command was called, work at what miners are to work on.
 
-// addressPlaceholder marks flags that are addresses.
-const addressPlaceholder = "HOST:PORT"
+// Placeholders mark what flags are.
+const (
+	addressPlaceholder = "HOST:PORT"
+	filePlaceholder    = "FILE" // to be read
+	folderPlaceholder  = "DIR"  // there may be none yet
+)
 
 // checkFlags refuses values that make no sense for any flag of their kind: negative
-// or endless numbers, empty elements of lists, required flags that are empty, and
-// addresses that are none.
+// or endless numbers, empty elements of lists, empty values where there has to be one,
+// addresses that are none, files that cannot be read.
 func checkFlags(ctx *kong.Context) error {
+	if selected := ctx.Selected(); selected != nil {
+		for _, arg := range selected.Positional {
+			if text, ok := arg.Target.Interface().(string); ok && text == "" && arg.Required {
+				return usagef("<%s> is empty", arg.Name)
+			}
+		}
+	}
 	for _, f := range ctx.Flags() {
 		if err := checkFlag(f, ctx.FlagValue(f)); err != nil {
 			return usagef("--%s%w", f.Name, err)
@@ -65,7 +78,7 @@ func checkFlag(f *kong.Flag, value any) error {
 	case reflect.String:
 		text := v.String()
 		if text == "" {
-			if f.Required {
+			if f.Required || f.HasDefault && f.Default != "" && !f.Tag.Has("empty") {
 				return errors.New(" is empty")
 			}
 			return nil
@@ -73,8 +86,20 @@ func checkFlag(f *kong.Flag, value any) error {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return errors.New(" holds a control character")
 		}
-		if f.PlaceHolder == addressPlaceholder {
-			return checkAddress(text)
+		switch f.PlaceHolder {
+		case addressPlaceholder:
+			if err := checkAddress(text); err != nil {
+				return err
+			}
+			if strings.HasSuffix(text, ":0") && !strings.Contains(f.Name, "listen") && f.Name != "artifact-advertise" {
+				return fmt.Errorf("=%s: want HOST:PORT with a port of 1 to 65535", text)
+			}
+		case filePlaceholder:
+			return checkFile(text)
+		case folderPlaceholder:
+			if info, err := os.Stat(text); err == nil && !info.IsDir() {
+				return fmt.Errorf(": %s is a file, want a folder", text)
+			}
 		}
 	case reflect.Slice:
 		if f.Required && v.Len() == 0 {
@@ -99,6 +124,27 @@ func checkFlag(f *kong.Flag, value any) error {
 		}
 	}
 	return nil
+}
+
+// checkFile checks that a file is there and can be read. What is no plain file, such as
+// a pipe, is left alone: it may be read only once.
+func checkFile(name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf(": open %s: there is no such file", name)
+	case err != nil:
+		return fmt.Errorf(": %w", err)
+	case info.IsDir():
+		return fmt.Errorf(": %s is a folder, want a file", name)
+	case !info.Mode().IsRegular():
+		return nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf(": %w", err)
+	}
+	return file.Close()
 }
 
 // hideUser leaves the user out of a URL: errors go to logs.
@@ -162,11 +208,7 @@ func (w work) check() error {
 	case len(w.tag) > 40:
 		return usagef("--coinbase-tag: %d bytes are more than 40", len(w.tag))
 	case w.kernel != "" && !miner.KnownKernel(w.kernel):
-		var names []string
-		for _, k := range miner.Kernels() {
-			names = append(names, k.Name)
-		}
-		return usagef("--kernel: no kernel is called %q: there are %s", w.kernel, strings.Join(names, ", "))
+		return unknownKernel(w.kernel)
 	}
 	if w.payout == "" {
 		return nil
@@ -215,6 +257,14 @@ func (s source) check(userFlag string) (isNode bool, err error) {
 		return true, usagef("%s %q: there is a password but no user (--node-user)", s.flag, shown.String())
 	}
 	return true, nil
+}
+
+func unknownKernel(name string) error {
+	var names []string
+	for _, k := range miner.Kernels() {
+		names = append(names, k.Name)
+	}
+	return usagef("--kernel: no kernel is called %q%s: there are %s", name, didYouMean(name, names), strings.Join(names, ", "))
 }
 
 func afterLast(text, sep string) string { return text[strings.LastIndex(text, sep)+1:] }

@@ -46,6 +46,10 @@ type Config struct {
 	Log                       *slog.Logger
 	// Rand gives jitter from [0,1); nil: a random one.
 	Rand func() float64
+	// OnShare is told what became of each share, OnJob of each job; nil: nobody. They are
+	// called from several goroutines and must not block.
+	OnShare func(Share)
+	OnJob   func(Job)
 }
 
 const (
@@ -71,6 +75,8 @@ type Status struct {
 	Rejected  uint64
 	Stale     uint64  // refused as such, found for dropped work, or lost with a connection
 	Accounted float64 // sum of the difficulties of accepted shares, pdiff
+	Best      float64 // greatest difficulty that an accepted share has reached
+	Job       Job     // that is searched, or was last
 	// JobSince is when the work being searched came; zero: there is none.
 	JobSince time.Time
 	LastErr  string // of the connections; "": the present one is fine
@@ -360,8 +366,13 @@ func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 		m.cfg.Log.Info("mining for the pool", "pool", pool, "difficulty", float64(a.Difficulty))
 	}
 	m.status.Pool, m.status.JobSince, m.status.LastErr = pool, time.Now(), ""
+	job := jobOf(pool, &a)
+	m.status.Job = job
 	m.mu.Unlock()
 	m.cfg.Engine.SetWork(newWork(id))
+	if m.cfg.OnJob != nil {
+		m.cfg.OnJob(job)
+	}
 }
 
 // hitLoop submits what the engine finds.
@@ -401,19 +412,33 @@ func (m *Miner) worthless(id *assigned) bool {
 
 func (m *Miner) submit(ctx context.Context, id *assigned, hit *miner.Hit) {
 	a := id.assignment
+	begun := time.Now()
 	err := id.conn.Submit(ctx, a, id.extranonce2(hit.Extranonce2), hit.Time, hit.Nonce, hit.Version)
+	share := judged(&a, hit, err)
+	share.Took = time.Since(begun)
+	m.count(&share)
+	switch {
+	case share.Verdict == Lost && ctx.Err() != nil: // it ended, and so do we
+	case m.cfg.OnShare != nil:
+		m.cfg.OnShare(share)
+	case share.Verdict == Rejected:
+		m.cfg.Log.Warn("share rejected", "code", share.Code, "reason", share.Reason, "job", a.Job.ID)
+	case share.Verdict != Accepted:
+		m.cfg.Log.Debug("share stale or lost", "reason", share.Reason)
+	}
+}
+
+func (m *Miner) count(share *Share) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var refusal *stratum.Error
-	switch {
-	case err == nil:
+	switch share.Verdict {
+	case Accepted:
 		m.status.Accepted++
-		m.status.Accounted += float64(a.Difficulty)
-	case errors.As(err, &refusal) && refusal.Code != stratum.CodeStale:
+		m.status.Accounted += share.Difficulty
+		m.status.Best = max(m.status.Best, share.Reached)
+	case Rejected:
 		m.status.Rejected++
-		m.cfg.Log.Warn("share rejected", "code", refusal.Code, "reason", refusal.Text, "job", a.Job.ID)
 	default:
 		m.status.Stale++
-		m.cfg.Log.Debug("share stale or lost", "error", err)
 	}
 }

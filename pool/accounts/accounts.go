@@ -76,10 +76,10 @@ type Report struct {
 	Hashrate1h     float64          `json:"hashrate_1h"`
 	BestShare      float64          `json:"best_share"` // difficulty reached
 	Blocks         uint64           `json:"blocks"`
-	LastShare      time.Time        `json:"last_share"`
+	LastShare      time.Time        `json:"last_share,omitzero"`
 	LastDifficulty float64          `json:"last_difficulty"` // set for the worker most lately
 	Connections    int              `json:"connections"`
-	ConnectedSince time.Time        `json:"connected_since"`
+	ConnectedSince time.Time        `json:"connected_since,omitzero"` // since when there has been one; zero: there is none
 }
 
 // Sums are the tallies by what became of the shares: for their makers all refusals but
@@ -287,20 +287,24 @@ func (w *Worker) Block() {
 
 // Connected and Disconnected count the worker's connections.
 func (w *Worker) Connected() {
-	w = w.self()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.connections++; w.connections == 1 {
-		w.since = w.book.now()
+	for _, a := range []*Worker{w.self(), w.book.total} {
+		a.mu.Lock()
+		if a.connections++; a.connections == 1 {
+			a.since = a.book.now()
+		}
+		a.mu.Unlock()
 	}
 }
 
 // Disconnected is the end of one.
 func (w *Worker) Disconnected() {
-	w = w.self()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.connections--
+	for _, a := range []*Worker{w.self(), w.book.total} {
+		a.mu.Lock()
+		if a.connections--; a.connections == 0 {
+			a.since = time.Time{}
+		}
+		a.mu.Unlock()
+	}
 }
 
 // LastDifficulty is that of the worker's last accepted share, a good start for its

@@ -40,7 +40,7 @@ func NewClient(base, token string, config *tls.Config) (*Client, error) {
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("scheduler %q is not a URL such as http://host:8650", base)
+		return nil, fmt.Errorf("%q is not a URL such as http://host:8650", base)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
@@ -165,12 +165,35 @@ func (c *Client) Events(ctx context.Context, after, types string, on func(Event)
 	}
 }
 
+// Status reads the status, and refuses a document that is not a scheduler's: other
+// servers have one at the same path.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	var document json.RawMessage
+	if err := c.Get(ctx, StatusPath, &document); err != nil {
+		return nil, err
+	}
+	var mark struct {
+		FrameworkID *string `json:"framework_id"`
+		Proxy       any     `json:"extranonces"`
+	}
+	s := new(Status)
+	if err := json.Unmarshal(document, &mark); err != nil || mark.FrameworkID == nil {
+		if mark.Proxy != nil {
+			return nil, fmt.Errorf("at %s is a pool-proxy, no scheduler: its page is %[1]s/, its document %[1]s%s", c.base, StatusPath)
+		}
+		return nil, fmt.Errorf("what is at %s is no lode scheduler", c.base)
+	}
+	if err := json.Unmarshal(document, s); err != nil {
+		return nil, fmt.Errorf("answer of the scheduler at %s: %w", c.base, err)
+	}
+	return s, nil
+}
+
 // Fetch gets the status of the scheduler at base, a URL or host:port.
 func Fetch(ctx context.Context, base string) (*Status, error) {
 	c, err := NewClient(base, "", nil)
 	if err != nil {
 		return nil, err
 	}
-	s := new(Status)
-	return s, c.Get(ctx, StatusPath, s)
+	return c.Status(ctx)
 }

@@ -53,9 +53,10 @@ page = start("proxy", {
     { key: "finder", label: "By", width: "w20 wide", title: (r) => r.finder },
   ], "-found_at", ["No block yet", "A found block shows here the moment it is known."], (d) => d.blocks),
 }, (d) => {
+  const miner = d.kind === "miner";
   const shares = d.shares.accepted + d.shares.rejected + d.shares.stale;
-  rate(d.hashrate, `${count(d.connections)} connections`);
-  setText(byId("what"), [d.network, "pool-proxy"].filter(Boolean).join(" · "));
+  rate(d.hashrate, miner ? `${count(d.threads)} threads of ${d.kernel}` : `${count(d.connections)} connections`);
+  setText(byId("what"), [d.network, miner ? "miner" : "pool-proxy"].filter(Boolean).join(" · "));
   setText(byId("facts"), d.upstream);
   tiles([
     ["Shares", count(d.shares.accepted), `${percent(d.shares.rejected, shares)} rejected, ${percent(d.shares.stale, shares)} stale`],
@@ -63,7 +64,7 @@ page = start("proxy", {
     ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "at this hashrate, on average"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
     ["Height", d.height ? count(d.height) : "–", d.network || "network unknown"],
-    ["Broadcast", d.broadcast_p99_ms ? `${d.broadcast_p99_ms.toPrecision(2)} ms` : "–", "new job to the last miner, p99"],
+    miner ? ["Work done", difficulty(d.shares.difficulty), "difficulty of shares"] : ["Broadcast", d.broadcast_p99_ms ? `${d.broadcast_p99_ms.toPrecision(2)} ms` : "–", "new job to the last miner, p99"],
   ]);
-  setText(byId("foot"), `stratum ${d.stratum.join(", ")} · up ${duration(d.uptime)} · ${clock(d.time)}`);
-}, (d) => d.draining ? "The proxy is draining: it takes no new miners." : d.ready ? "" : `Miners get no work: ${d.last_error || "no upstream gives any"}.`);
+  setText(byId("foot"), `${miner ? "" : `stratum ${d.stratum.join(", ")} · `}up ${duration(d.uptime)} · ${clock(d.time)}`);
+}, (d) => d.draining ? "The proxy is draining: it takes no new miners." : d.ready ? "" : `${d.kind === "miner" ? "There is no work" : "Miners get no work"}: ${d.last_error || "no upstream gives any"}.`);
