@@ -228,7 +228,7 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 func (e *Engine) timedBatches(ctx context.Context, d time.Duration) []batches {
 	release := reserveProcs(len(e.workers))
 	defer release()
-	places, leave := e.options.places()
+	places, leave := e.places()
 	defer leave()
 	all := make([]batches, len(e.workers))
 	var threads sync.WaitGroup

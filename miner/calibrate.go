@@ -88,10 +88,16 @@ func (c calibration) merge(found calibration, all []scan.Kernel) (kernelPair, ca
 // machine waits for both.
 const calibrationCPU, calibrationTime = 50 * time.Millisecond, 250 * time.Millisecond
 
+// ground is where kernels are measured.
+type ground struct {
+	// crowded: as they are when both cpus of a core hash.
+	crowded bool
+	kind    kind // of core
+}
+
 // calibrate measures all kernels that pass their self-test. The portable kernels are
-// measured only when there is no other. crowded: as they are when both cpus of a core
-// hash.
-func calibrate(all []scan.Kernel, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
+// measured only when there is no other.
+func calibrate(all []scan.Kernel, on ground, log *slog.Logger) (kernelPair, calibration, error) {
 	var groups [2][]*trial // that do not roll, and that do
 	for i := range all {
 		k := &all[i]
@@ -117,14 +123,15 @@ func calibrate(all []scan.Kernel, crowded bool, log *slog.Logger) (kernelPair, c
 	go func() { // its thread ends with it, and may be pinned
 		defer close(done)
 		runtime.LockOSThread()
-		beside, leave := crowd(crowded)
+		beside, leave := on.enter()
 		defer leave()
+		var w stopwatch
 		for i, best := range []**scan.Kernel{&pair.plain, &pair.roll} {
 			group := groups[i]
 			begin, cpu := time.Now(), cpuClock()
 			c := choose(len(group), func(i int) float64 {
 				beside.run(group[i].kernel)
-				return group[i].cost()
+				return group[i].cost(&w)
 			}, func() bool {
 				return cpuClock()-cpu < calibrationCPU && time.Since(begin) < calibrationTime
 			})
@@ -180,22 +187,33 @@ func cpuClock() time.Duration {
 	return time.Since(epoch)
 }
 
-// cost is the cycles a hash of one batch, by the clock right before and after it, or
-// nanoseconds where there is no such clock.
-func (t *trial) cost() float64 {
-	var seconds float64
+// cost is the cycles a hash of one batch, or nanoseconds where there is no clock of the
+// core.
+func (t *trial) cost(w *stopwatch) float64 {
 	var hashes int
-	cycles := limits.Cycles(func() float64 {
+	cycles := w.cycles(func() (seconds float64) {
 		seconds, hashes = t.batch()
 		return seconds
 	})
-	if hashes == 0 { // there is no clock
-		seconds, hashes = t.batch()
-	}
-	if cycles == 0 {
-		cycles = seconds * 1e9
-	}
 	return cycles / float64(hashes)
+}
+
+// stopwatch turns times that follow each other into cycles.
+type stopwatch struct{ cycle float64 } // seconds that one took after the time before
+
+// cycles measures run, which says how many seconds something took. As limits.Cycles it
+// goes by the faster clock of those right before and after it, but the one before is the
+// one after what was measured last: that is a third of the time that a calibration takes.
+func (w *stopwatch) cycles(run func() float64) float64 {
+	if w.cycle == 0 {
+		w.cycle = limits.Cycle()
+	}
+	before, seconds := w.cycle, run()
+	if before == 0 {
+		return seconds * 1e9
+	}
+	w.cycle = limits.Cycle()
+	return seconds / min(before, w.cycle)
 }
 
 // companion runs the kernel that is being measured on the other cpu of the core.
@@ -204,18 +222,19 @@ type companion struct {
 	ended  atomic.Bool
 }
 
-// crowd pins the calling thread, if wanted and possible, to a core with two cpus whose
-// other one runs what it is told, until leave is called.
-func crowd(wanted bool) (c *companion, leave func()) {
+// enter binds the calling thread to cores of the kind, or pins it, if both cpus of a core
+// are to hash, to one cpu whose core's other one runs what it is told, until leave is called.
+func (g ground) enter() (c *companion, leave func()) {
 	c = new(companion)
-	if !wanted {
+	o := new(Options)
+	if !g.crowded {
+		o.placeThread(place{cpus: g.kind.cpus})
 		return c, func() {}
 	}
 	for _, cpus := range usableCores() {
-		if len(cpus) < 2 {
+		if len(cpus) < 2 || len(g.kind.cpus) > 0 && !slices.Contains(g.kind.cpus, cpus[0]) {
 			continue
 		}
-		o := new(Options)
 		o.placeThread(place{cpus: cpus[:1]})
 		var thread sync.WaitGroup
 		thread.Go(func() {
@@ -228,6 +247,7 @@ func crowd(wanted bool) (c *companion, leave func()) {
 			thread.Wait()
 		}
 	}
+	o.placeThread(place{cpus: g.kind.cpus})
 	return c, func() {}
 }
 
@@ -286,21 +306,24 @@ type calibrationStore struct{ path, machine string }
 
 // userCalibrations is the store in the user's cache folder; where there is no such
 // folder (no HOME, as in a bare container) nothing is kept.
-func userCalibrations(all []scan.Kernel, crowded bool) calibrationStore {
+func userCalibrations(all []scan.Kernel, on ground) calibrationStore {
 	folder, err := os.UserCacheDir()
 	if err != nil {
 		return calibrationStore{}
 	}
-	id := machineID("/", all, crowded)
+	id := machineID("/", all, on)
 	return calibrationStore{filepath.Join(folder, "lode", "kernels-"+id[:16]+".json"), id}
 }
 
 // machineID is a digest of everything that a calibration depends on. root is "/" except
 // in tests.
-func machineID(root string, all []scan.Kernel, crowded bool) string {
+func machineID(root string, all []scan.Kernel, on ground) string {
 	id := sha256.New()
 	c := &cpuid.CPU
-	fmt.Fprintln(id, runtime.GOARCH, c.VendorString, c.BrandName, c.Family, c.Model, c.Stepping, c.FeatureSet(), crowded)
+	fmt.Fprintln(id, runtime.GOARCH, c.VendorString, c.BrandName, c.Family, c.Model, c.Stepping, c.FeatureSet(), on.crowded)
+	if on.kind.name != "" {
+		fmt.Fprintln(id, on.kind.name)
+	}
 	for _, k := range all {
 		fmt.Fprintln(id, k.Name, k.Revision, k.Missing)
 	}

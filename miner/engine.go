@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,12 +24,15 @@ var _ Searcher = (*Engine)(nil)
 // of a millisecond, with one atomic load. Threads share nothing else.
 type Engine struct {
 	options Options
-	kernels kernelPair
+	system  system
+	kinds   []kind // of cores; less than two: threads need not know theirs
 	nonces  uint64 // number of nonces, less than 2^32 in tests
 	workers []*worker
 	hits    chan Hit
-	belief  *belief // nil: the kernels were given
+	beliefs []*belief // by kind of core; none: the kernels were given
 	started atomic.Bool
+	group   Host // its control group, where that matters
+	cookie  cookie
 
 	// current is what threads hash; nil when idle or paused.
 	current atomic.Pointer[assignment]
@@ -36,20 +41,22 @@ type Engine struct {
 	active  atomic.Int32  // threads that hash; those from here on wait
 	epoch   time.Time     // of clock
 
-	mu     sync.Mutex
-	last   *assignment // the work that was set last, even if taken back since
-	idle   bool        // no work
-	paused bool
-	since  time.Time
-	wanted float64 // the duty that was set
-	room   room    // what the system leaves of it
+	mu      sync.Mutex
+	kernels kernelSet   // for the next work
+	last    *assignment // the work that was set last, even if taken back since
+	idle    bool        // no work
+	paused  bool
+	since   time.Time
+	wanted  float64 // the duty that was set
+	room    room    // what the system leaves of it
 }
 
 // assignment is a work that was given to an engine. Threads tell by its address
 // whether they have begun it.
 type assignment struct {
-	work *Work
-	mask uint32
+	work    *Work
+	mask    uint32
+	kernels kernelSet
 }
 
 // New returns an engine that waits for Run and SetWork. It fails when a kernel is
@@ -72,14 +79,13 @@ func New(o Options) (*Engine, error) {
 		}
 		return newEngine(o, pair, allNonces), nil
 	}
-	crowded := o.crowded()
-	store := userCalibrations(all, crowded)
-	pair, found, err := fastestKernels(all, store, crowded, log)
+	kinds := usableKinds()
+	beliefs, kernels, err := believe(all, kinds, o.crowded(), func(on ground) calibrationStore { return userCalibrations(all, on) }, log)
 	if err != nil {
 		return nil, fmt.Errorf("miner: %w", err)
 	}
-	e := newEngine(o, pair, allNonces)
-	e.belief = &belief{all: all, calibration: found, store: store, crowded: crowded, log: log}
+	e := newEngine(o, kernels[0], allNonces)
+	e.kinds, e.kernels, e.beliefs = kinds, kernels, beliefs
 	return e, nil
 }
 
@@ -97,7 +103,7 @@ func newEngine(o Options, pair kernelPair, nonces uint64) *Engine {
 		o.HitBuffer = 1024
 	}
 	e := &Engine{
-		options: o, kernels: pair, nonces: nonces, hits: make(chan Hit, o.HitBuffer), idle: true,
+		options: o, system: thisSystem(), kernels: kernelSet{pair}, nonces: nonces, hits: make(chan Hit, o.HitBuffer), idle: true,
 		epoch: time.Now(), room: wholeRoom,
 	}
 	e.SetDuty(o.Duty)
@@ -115,8 +121,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	release := reserveProcs(len(e.workers))
 	defer release()
-	places, leave := e.options.places()
+	places, leave := e.places()
 	defer leave()
+	if e.options.CoreSched {
+		e.group = describeGroup("/")
+	}
+	return e.run(ctx, places)
+}
+
+func (e *Engine) run(ctx context.Context, places []place) error {
 	var threads sync.WaitGroup
 	for i, w := range e.workers {
 		threads.Go(func() { w.run(places[i]) })
@@ -135,9 +148,14 @@ func (e *Engine) SetWork(w *Work) {
 	defer e.mu.Unlock()
 	e.idle = w == nil
 	if w != nil && (e.last == nil || e.last.work != w) {
-		e.last = &assignment{work: w, mask: targetMask(&w.Target)}
+		e.last = e.assignment(w)
 	}
 	e.publish()
+}
+
+// assignment is a work with the kernels that are the best now; mu is held.
+func (e *Engine) assignment(w *Work) *assignment {
+	return &assignment{w, targetMask(&w.Target), e.kernels}
 }
 
 // SetPaused stops the hashing, and starts it again where it stopped.
@@ -196,9 +214,16 @@ func (e *Engine) Hits() <-chan Hit { return e.hits }
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	s := Stats{Threads: len(e.workers), WorkSince: e.since}
-	rolling := e.last == nil || e.usesRolling(e.last.work)
+	kernels, work := e.kernels, (*Work)(nil)
+	if e.last != nil {
+		kernels, work = e.last.kernels, e.last.work
+	}
 	e.mu.Unlock()
-	s.Kernel = e.kernels.name(rolling)
+	var names []string
+	for _, w := range e.workers {
+		names = append(names, kernels.at(int(w.kind.Load())).of(work).Name)
+	}
+	s.Kernel = strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), "+")
 	s.Idle = true
 	for _, w := range e.workers {
 		s.Hashes += w.hashes.Load()
@@ -222,10 +247,4 @@ func (w *worker) cpuTime() time.Duration {
 		}
 	}
 	return time.Duration(w.cpu.Load())
-}
-
-// usesRolling says whether the rolling kernel is the one for a work: below four
-// versions it has too little to share.
-func (e *Engine) usesRolling(w *Work) bool {
-	return e.kernels.roll != nil && w.VersionMask&(w.VersionMask-1) != 0
 }

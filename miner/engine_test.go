@@ -214,7 +214,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		e := newEngine(Options{Threads: 1, HitBuffer: 1}, pair, allNonces)
 		w := easyWork(10)
 		worker := e.workers[0]
-		worker.begin(&assignment{work: w, mask: targetMask(&w.Target)})
+		worker.begin(e.assignment(w))
 		worker.batch()
 		if n := testing.AllocsPerRun(50, func() { worker.batch() }); n != 0 {
 			t.Errorf("a batch allocates %v times", n)
@@ -223,7 +223,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		w2 := easyWork(10)
 		w2.VersionMask = 0x6000
 		e.nonces = 64
-		worker.begin(&assignment{work: w2, mask: targetMask(&w2.Target)})
+		worker.begin(e.assignment(w2))
 		worker.batch()
 		if n := testing.AllocsPerRun(50, func() { worker.batch() }); n != 0 {
 			t.Errorf("a batch that ends a range allocates %v times", n)

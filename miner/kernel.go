@@ -32,7 +32,7 @@ func Kernels() []Kernel {
 // elsewhere are the kernels of platforms that this program was not built for: a
 // cluster's agents may be of several.
 var elsewhere = []string{
-	"avx2", "avx2-roll", "avx512", "avx512-roll", "shani", "shani-roll", // amd64
+	"avx2", "avx2-roll", "avx512", "avx512-roll", "hybrid", "hybrid-avx2-roll", "hybrid-roll", "shani", "shani-roll", "shani2", // amd64
 	"arm64-sha2", "arm64-sha2-roll", // arm64
 	"portable", "portable-roll",
 }
@@ -48,12 +48,28 @@ type kernelPair struct {
 	roll  *scan.Kernel // nil: plain is used for all work
 }
 
-// name is what reports show.
-func (p kernelPair) name(rolling bool) string {
-	if rolling && p.roll != nil {
-		return p.roll.Name
+// of is the kernel for a work: below four versions the rolling one has too little to
+// share. Without a work it is what most works take.
+func (p kernelPair) of(w *Work) *scan.Kernel {
+	if p.roll != nil && (w == nil || w.VersionMask&(w.VersionMask-1) != 0) {
+		return p.roll
 	}
-	return p.plain.Name
+	return p.plain
+}
+
+// kernelSet has a pair for each kind of core.
+type kernelSet []kernelPair
+
+// at is the pair for a kind; all kinds have the same one where there is only one.
+func (s kernelSet) at(kind int) kernelPair { return s[min(kind, len(s)-1)] }
+
+// nonces is what the threads' shares of a work's nonces are multiples of: powers of two,
+// so the greatest of them will do for all kernels.
+func (s kernelSet) nonces(w *Work) (n uint64) {
+	for _, p := range s {
+		n = max(n, uint64(p.of(w).Nonces))
+	}
+	return n
 }
 
 // kernelNamed returns the pair that a forced name stands for: a plain kernel alone,
@@ -80,7 +96,7 @@ func usableKernel(name string, all []scan.Kernel) (*scan.Kernel, error) {
 
 // fastestKernels returns the pair that this machine is fastest with: what earlier
 // calibrations stored, with what one finds now while they have not settled.
-func fastestKernels(all []scan.Kernel, store calibrationStore, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
+func fastestKernels(all []scan.Kernel, store calibrationStore, on ground, log *slog.Logger) (kernelPair, calibration, error) {
 	stored, ok := store.load()
 	if !ok {
 		stored = calibration{}
@@ -90,12 +106,12 @@ func fastestKernels(all []scan.Kernel, store calibrationStore, crowded bool, log
 			return pair, stored, nil
 		}
 	}
-	return measureKernels(all, stored, store, crowded, log)
+	return measureKernels(all, stored, store, on, log)
 }
 
 // measureKernels calibrates and stores what is known then.
-func measureKernels(all []scan.Kernel, known calibration, store calibrationStore, crowded bool, log *slog.Logger) (kernelPair, calibration, error) {
-	_, found, err := calibrate(all, crowded, log)
+func measureKernels(all []scan.Kernel, known calibration, store calibrationStore, on ground, log *slog.Logger) (kernelPair, calibration, error) {
+	_, found, err := calibrate(all, on, log)
 	if err != nil {
 		return kernelPair{}, found, err
 	}

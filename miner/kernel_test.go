@@ -3,8 +3,10 @@ package miner
 import (
 	"bytes"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,7 +40,7 @@ func withLiars() []scan.Kernel {
 
 func TestWrongKernelIsNeverUsed(t *testing.T) {
 	var log bytes.Buffer
-	pair, found, err := calibrate(withLiars(), false, slog.New(slog.NewTextHandler(&log, nil)))
+	pair, found, err := calibrate(withLiars(), ground{}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,14 +65,14 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 	if err := store.save(calibration{Plain: "liar", Roll: "liar-roll", Runs: settled}); err != nil {
 		t.Fatal(err)
 	}
-	pair, _, err = fastestKernels(withLiars(), store, false, slog.New(slog.DiscardHandler))
+	pair, _, err = fastestKernels(withLiars(), store, ground{}, slog.New(slog.DiscardHandler))
 	if err != nil || pair.plain.Name == "liar" || pair.roll.Name == "liar-roll" {
 		t.Errorf("stored calibration: %v, %s and %s", err, pair.plain.Name, pair.roll.Name)
 	}
 }
 
 func TestNoKernelAtAll(t *testing.T) {
-	if _, _, err := calibrate(withLiars()[:3], false, slog.New(slog.DiscardHandler)); err == nil {
+	if _, _, err := calibrate(withLiars()[:3], ground{}, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("calibration accepted kernels that are wrong")
 	}
 }
@@ -80,12 +82,12 @@ func TestCalibrationIsStored(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", folder)
 	t.Setenv("HOME", folder)
 	all := scan.Kernels()
-	store := userCalibrations(all, false)
+	store := userCalibrations(all, ground{})
 	if _, ok := store.load(); ok {
 		t.Fatal("an empty folder has a calibration")
 	}
 	log := slog.New(slog.DiscardHandler)
-	first, _, err := fastestKernels(all, store, false, log)
+	first, _, err := fastestKernels(all, store, ground{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func TestCalibrationIsStored(t *testing.T) {
 	}
 	// Kernels of another revision are another machine, as it were.
 	all[0].Revision++
-	if other := userCalibrations(all, false); other.path == store.path {
+	if other := userCalibrations(all, ground{}); other.path == store.path {
 		t.Error("a new revision of a kernel does not change the file")
 	}
 	// Rubbish is no calibration.
@@ -171,17 +173,20 @@ func TestOptionsOutOfRange(t *testing.T) {
 
 func TestMachineID(t *testing.T) {
 	all := scan.Kernels()
-	id := func(files map[string]string, crowded bool) string { return machineID(system(t, files), all, crowded) }
+	id := func(files map[string]string, crowded bool, kinds ...string) string {
+		return machineID(rootWith(t, files), all, ground{crowded, kind{name: strings.Join(kinds, "")}})
+	}
 	files := map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "processor\t: 0\nmicrocode\t: 0x1\n\nprocessor\t: 1\nmicrocode\t: 0x2\n"}
 	first := id(files, false)
 	if id(files, false) != first {
 		t.Error("the same machine has two names")
 	}
 	for name, other := range map[string]string{
-		"both cpus of a core": id(files, true),
-		"another machine":     id(map[string]string{"etc/machine-id": "2\n", "proc/cpuinfo": files["proc/cpuinfo"]}, false),
-		"another microcode":   id(map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "microcode\t: 0x3\n"}, false),
-		"nothing is told":     id(nil, false),
+		"both cpus of a core":  id(files, true),
+		"another kind of core": id(files, false, "atom"),
+		"another machine":      id(map[string]string{"etc/machine-id": "2\n", "proc/cpuinfo": files["proc/cpuinfo"]}, false),
+		"another microcode":    id(map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "microcode\t: 0x3\n"}, false),
+		"nothing is told":      id(nil, false),
 	} {
 		if other == first {
 			t.Errorf("%s: the same name", name)
@@ -206,22 +211,120 @@ func TestContradictedCalibration(t *testing.T) {
 	if stored.contradicted(pair.roll, 300, all) {
 		t.Error("contradicted though there is no other kernel")
 	}
-	b := &belief{all: with, calibration: stored, store: calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}, log: slog.New(slog.DiscardHandler)}
-	b.calibration.CyclesPerHash["portable-roll"] = 1e-3
-	b.calibration.CyclesPerHash[all[0].Name] = 1e-3
-	for i := range all { // whichever this machine has
-		if all[i].Rolling {
-			b.calibration.CyclesPerHash[all[i].Name] = 1e-3
-		}
+	measured := 0
+	b := &belief{all: with, calibration: stored, log: slog.New(slog.DiscardHandler)}
+	b.measure = func() (kernelPair, calibration, error) {
+		measured++
+		return pair, calibration{Runs: 1, Roll: "portable-roll", CyclesPerHash: map[string]float64{"portable-roll": 300}}, nil
 	}
 	for i := range contradictions {
-		if _, ok := b.store.load(); ok {
+		if measured != 0 {
 			t.Errorf("measured again after %d looks", i)
 		}
-		b.look(pair.roll, 1e6)
+		if got, changed := b.look(pair.roll, 300); changed != (i == contradictions-1) || changed && got != pair {
+			t.Errorf("look %d: changed %v", i, changed)
+		}
 	}
-	if _, ok := b.store.load(); !ok || b.calibration.CyclesPerHash["portable-roll"] == 1e-3 {
-		t.Errorf("not measured again: %+v", b.calibration)
+	if measured != 1 || b.calibration.CyclesPerHash["portable-roll"] != 300 {
+		t.Errorf("measured %d times: %+v", measured, b.calibration)
+	}
+	if _, changed := b.look(pair.roll, 300); changed || measured != 1 {
+		t.Error("what was measured is not believed")
+	}
+	// A measurement that is not sure changes nothing.
+	b.calibration = stored
+	b.measure = func() (kernelPair, calibration, error) { return pair, calibration{}, nil }
+	for range 2 * contradictions {
+		if _, changed := b.look(pair.roll, 300); changed {
+			t.Error("changed by a guess")
+		}
+	}
+}
+
+// What a running engine believes changes with its next work, and not before.
+func TestContradictionChangesTheNextWork(t *testing.T) {
+	all := scan.Kernels()
+	slow, fast := portablePair(t), portablePair(t)
+	other := *fast.roll
+	other.Name = "other-roll"
+	fast.roll = &other
+	e := newEngine(Options{Threads: 2}, slow, allNonces)
+	e.system.cycle = func() float64 { return 1e-9 }
+	e.beliefs = []*belief{{
+		all: all, log: slog.New(slog.DiscardHandler),
+		calibration: calibration{CyclesPerHash: map[string]float64{"portable-roll": 100, "other-roll": 110}},
+		measure: func() (kernelPair, calibration, error) {
+			return fast, calibration{Runs: 1, Roll: "other-roll", CyclesPerHash: map[string]float64{"portable-roll": 200, "other-roll": 110}}, nil
+		},
+	}}
+	e.beliefs[0].all = append([]scan.Kernel{other}, all...)
+	first, second := easyWork(32), easyWork(32)
+	e.SetWork(first)
+	start(t, e)
+	eventually(t, "both threads hash", func() bool { return e.workers[0].hashes.Load() > 0 && e.workers[1].hashes.Load() > 0 })
+	e.workers[0].floor.Store(math.Float64bits(200)) // nanoseconds, of one each cycle
+	for range contradictions {
+		e.doubt()
+	}
+	e.SetWork(nil)
+	e.SetWork(first) // goes on
+	if got := e.Stats().Kernel; got != "portable-roll" {
+		t.Errorf("a work that was begun goes on with %s", got)
+	}
+	from := e.Stats().Hashes
+	eventually(t, "it goes on", func() bool { return e.Stats().Hashes > from })
+	e.SetWork(second)
+	if got := e.Stats().Kernel; got != "other-roll" {
+		t.Errorf("the next work has %s", got)
+	}
+	from0, from1 := e.workers[0].hashes.Load(), e.workers[1].hashes.Load()
+	eventually(t, "both threads hash it", func() bool { return e.workers[0].hashes.Load() > from0 && e.workers[1].hashes.Load() > from1 })
+}
+
+// Where cores are of two kinds, each thread has the kernel of its core, and together they
+// search everything once.
+func TestKindsOfCores(t *testing.T) {
+	var pairs kernelSet
+	for _, name := range []string{"portable", "avx2"} {
+		pair, err := kernelNamed(name, scan.Kernels())
+		if err != nil {
+			pair, err = kernelNamed("portable", scan.Kernels())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pairs = append(pairs, pair)
+	}
+	const size = 4 * 64 * 256
+	e := newEngine(Options{Threads: 3, HitBuffer: size + 1}, pairs[0], size)
+	e.kernels = pairs
+	// The first cpus that there are; where there are fewer, the kernel chooses.
+	e.system.cores = func() cores { return cores{{0}, {998}, {999}} }
+	e.kinds = []kind{{"fast", []int{0}}, {"slow", []int{998, 999}}}
+	places, leave := e.places()
+	leave()
+	for i, want := range []int{0, 1, 1} {
+		if places[i].kind != want || !slices.Equal(places[i].cpus, e.kinds[want].cpus) {
+			t.Errorf("thread %d: %+v", i, places[i])
+		}
+	}
+	w := easyWork(0)
+	w.VersionMask, w.Extranonce2Size = 0, 0
+	for i := range w.Target {
+		w.Target[i] = 0xff
+	}
+	e.SetWork(w)
+	start(t, e)
+	eventually(t, "the space is searched", func() bool { return e.Stats().Hashes >= size })
+	found := make(map[uint32]bool)
+	for range size {
+		found[(<-e.Hits()).Nonce] = true
+	}
+	if s := e.Stats(); len(found) != size || s.Hashes != size {
+		t.Errorf("%d nonces in %d hashes, of %d", len(found), s.Hashes, size)
+	}
+	if got := e.Stats().Kernel; pairs[1] != pairs[0] && got != "avx2+portable" {
+		t.Errorf("kernels %s", got)
 	}
 }
 

@@ -66,6 +66,10 @@ type Options struct {
 	OneACore bool
 	Nice     int  // niceness of the hashing threads, 0…19
 	Idle     bool // SCHED_IDLE for the hashing threads
+	// CoreSched keeps strangers off the other cpus of the cores that the threads run on, if
+	// the threads are of SCHED_IDLE or their control group gives way, for else it would
+	// keep the strangers off and not the threads.
+	CoreSched bool
 	// Sense lets threads sleep while others want their cores; see YieldBy.
 	Sense bool
 	// Duty is the share of time that the threads hash, 0 < Duty ≤ 1; 0 means 1.

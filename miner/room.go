@@ -43,7 +43,7 @@ func (e *Engine) watch(ctx context.Context) {
 	}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	first := len(allowedCPUs())
+	first := len(e.system.allowed())
 	threads := len(e.workers)
 	var quota yield.Quota
 	looks := 0
@@ -55,15 +55,15 @@ func (e *Engine) watch(ctx context.Context) {
 		}
 		next := wholeRoom
 		// Who asked for more threads than cpus knows why.
-		if now := len(allowedCPUs()); now > 0 && first > 0 && threads <= first {
+		if now := len(e.system.allowed()); now > 0 && first > 0 && threads <= first {
 			next.cpus = min(1, float64(now)/float64(threads))
 		}
-		if periods, throttled, ok := cgroupThrottling("/"); ok {
+		if periods, throttled, ok := e.system.throttling(); ok {
 			next.quota = quota.Sample(periods, throttled)
 		}
 		e.setRoom(next)
-		if looks++; e.belief != nil && looks%beliefEvery == 0 {
-			e.belief.look(e.fastest())
+		if looks++; looks%beliefEvery == 0 {
+			e.doubt()
 		}
 	}
 }

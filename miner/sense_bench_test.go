@@ -14,7 +14,7 @@ func BenchmarkStep(b *testing.B) {
 			e := newEngine(Options{Threads: 1, Sense: sense}, pair, allNonces)
 			w := easyWork(32)
 			worker := e.workers[0]
-			worker.begin(&assignment{work: w, mask: targetMask(&w.Target)})
+			worker.begin(e.assignment(w))
 			for b.Loop() {
 				worker.step()
 			}

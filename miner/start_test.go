@@ -16,7 +16,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 		w := easyWork(32)
 		worker := e.workers[0]
-		worker.begin(&assignment{work: w, mask: targetMask(&w.Target)})
+		worker.begin(e.assignment(w))
 		worker.batch()
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "last-ms")
 	}

@@ -51,6 +51,16 @@ func (o *Options) placeThread(p place) (idle bool) {
 	return idle
 }
 
+// makeCookie gives the calling thread a cookie of core scheduling, copyCookie the one of
+// another thread; see prctl(2).
+func makeCookie() error {
+	return unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_CREATE, 0, unix.PR_SCHED_CORE_SCOPE_THREAD, 0)
+}
+
+func copyCookie(tid int32) error {
+	return unix.Prctl(unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_SHARE_FROM, uintptr(tid), unix.PR_SCHED_CORE_SCOPE_THREAD, 0)
+}
+
 func threadID() int32 { return int32(unix.Gettid()) }
 
 // threadTime is the cpu time of the calling thread.

@@ -89,7 +89,7 @@ func TestDescribeGroup(t *testing.T) {
 		}, Host{Cgroup: 1, Weight: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := describeGroup(system(t, c.files)); got != c.want {
+			if got := describeGroup(rootWith(t, c.files)); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
@@ -103,11 +103,11 @@ func TestThrottling(t *testing.T) {
 		"sys/fs/cgroup/a/cpu.stat":  "usage_usec 5\nnr_periods 70\nnr_throttled 7\nthrottled_usec 1\n",
 		"sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
 	}
-	if periods, throttled, ok := cgroupThrottling(system(t, files)); periods != 70 || throttled != 7 || !ok {
+	if periods, throttled, ok := cgroupThrottling(rootWith(t, files)); periods != 70 || throttled != 7 || !ok {
 		t.Errorf("%d, %d, %v", periods, throttled, ok)
 	}
 	delete(files, "sys/fs/cgroup/a/cpu.max")
-	if _, _, ok := cgroupThrottling(system(t, files)); ok {
+	if _, _, ok := cgroupThrottling(rootWith(t, files)); ok {
 		t.Error("a group without a quota is throttled")
 	}
 }

@@ -2,7 +2,10 @@
 
 package miner
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // placeThread: priorities and pinning of threads are for Linux only.
 func (o *Options) placeThread(place) (idle bool) {
@@ -11,6 +14,10 @@ func (o *Options) placeThread(place) (idle bool) {
 	}
 	return false
 }
+
+func makeCookie() error { return errors.ErrUnsupported }
+
+func copyCookie(int32) error { return errors.ErrUnsupported }
 
 func threadID() int32 { return 0 }
 

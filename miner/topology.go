@@ -10,6 +10,7 @@ import (
 // place is where a thread is to run.
 type place struct {
 	cpus []int // empty: anywhere
+	kind int   // of its core
 	// alone: the core has another thread, which the engine leaves free.
 	alone  bool
 	shared *sharedCore // with the engine's thread on the same core, if there is one
@@ -35,16 +36,37 @@ func (o *Options) availableThreads() int {
 
 // places gives each thread its place, until leave is called. Threads that are pinned
 // keep away from cpus that threads of other processes of Lode are pinned to, if there
-// are enough.
-func (o *Options) places() (places []place, leave func()) {
-	places = make([]place, o.Threads)
-	if !o.Pin && !o.OneACore {
+// are enough. Where cores are of several kinds, each thread keeps to one kind, whose
+// kernel it has.
+func (e *Engine) places() (places []place, leave func()) {
+	o := e.options
+	places = make([]place, len(e.workers))
+	anywhere := !o.Pin && !o.OneACore
+	if anywhere && len(e.kinds) < 2 {
 		return places, func() {}
 	}
-	all := usableCores()
+	o.Pin = o.Pin || anywhere
 	claims := new(claims)
-	o.placeOn(all, claims.take, os.Getpid(), places)
+	o.placeOn(e.system.cores(), claims.take, os.Getpid(), places)
+	for i := range places {
+		for kind, k := range e.kinds {
+			switch {
+			case len(places[i].cpus) == 0 || !slices.Contains(k.cpus, places[i].cpus[0]):
+			case anywhere:
+				places[i] = place{cpus: k.cpus, kind: kind}
+			default:
+				places[i].kind = kind
+			}
+		}
+	}
 	return places, claims.leave
+}
+
+// A kind is a sort of core: where a machine has cores of several kinds, another kernel may
+// be the fastest on each.
+type kind struct {
+	name string // "": the only one
+	cpus []int  // that the process may use; empty: all
 }
 
 // placeOn fills in places, one thread a core first. free says whether no other process

@@ -29,25 +29,65 @@ func allowedCPUs() []int {
 
 func usableCores() cores { return readCores("/", allowedCPUs()) }
 
+func usableKinds() []kind { return readKinds("/", usableCores()) }
+
+// devices reads files of /sys/devices.
+type devices struct{ root string }
+
+func (d devices) read(parts ...string) string {
+	text, _ := os.ReadFile(filepath.Join(append([]string{d.root, "sys/devices"}, parts...)...))
+	return strings.TrimSpace(string(text))
+}
+
+// ofCPU reads a file of one cpu.
+func (d devices) ofCPU(cpu int, file string) string {
+	return d.read("system/cpu", fmt.Sprintf("cpu%d", cpu), file)
+}
+
+// readKinds sorts cores into kinds, those of the first core first: x86 names a unit of
+// counters for each kind (cpu_core, cpu_atom, cpu_lowpower), ARM the model of each cpu.
+func readKinds(root string, all cores) (kinds []kind) {
+	d := devices{root}
+	units := make(map[int]string)
+	folders, _ := filepath.Glob(filepath.Join(root, "sys/devices/cpu_*"))
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		for _, cpu := range parseCPUList(d.read(name, "cpus")) {
+			units[cpu] = name
+		}
+	}
+	for _, cpus := range all {
+		name := units[cpus[0]]
+		if name == "" {
+			name = d.ofCPU(cpus[0], "regs/identification/midr_el1")
+		}
+		i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+		if i < 0 {
+			i, kinds = len(kinds), append(kinds, kind{name: name})
+		}
+		kinds[i].cpus = append(kinds[i].cpus, cpus...)
+	}
+	if len(kinds) < 2 {
+		return []kind{{}}
+	}
+	return kinds
+}
+
 // readCores sorts cpus into cores, as the kernel's Documentation/admin-guide/cputopology.rst
-// and, for cpus of two kinds, /sys/devices/cpu_atom tell. root is "/" except in tests.
+// tells; those that are slower come last, as /sys/devices/cpu_atom and, on ARM, cpu_capacity
+// tell. root is "/" except in tests.
 func readCores(root string, allowed []int) cores {
 	var all, slow cores
-	read := func(parts ...string) []int {
-		text, err := os.ReadFile(filepath.Join(append([]string{root, "sys/devices"}, parts...)...))
-		if err != nil {
-			return nil
-		}
-		return parseCPUList(string(text))
-	}
-	little := read("cpu_atom", "cpus")
+	d := devices{root}
+	little := parseCPUList(d.read("cpu_atom", "cpus"))
+	little = append(little, parseCPUList(d.read("cpu_lowpower", "cpus"))...)
 	seen := make(map[int]bool)
 	for _, cpu := range allowed {
 		if seen[cpu] {
 			continue
 		}
 		core := []int{}
-		for _, c := range read("system/cpu", fmt.Sprintf("cpu%d", cpu), "topology/thread_siblings_list") {
+		for _, c := range parseCPUList(d.ofCPU(cpu, "topology/thread_siblings_list")) {
 			if slices.Contains(allowed, c) && !seen[c] {
 				core = append(core, c)
 			}
@@ -64,7 +104,15 @@ func readCores(root string, allowed []int) cores {
 			all = append(all, core)
 		}
 	}
-	return append(all, slow...)
+	all = append(all, slow...)
+	if len(little) == 0 {
+		capacity := func(cpus []int) int {
+			n, _ := strconv.Atoi(d.ofCPU(cpus[0], "cpu_capacity"))
+			return n
+		}
+		slices.SortStableFunc(all, func(a, b []int) int { return capacity(b) - capacity(a) })
+	}
+	return all
 }
 
 // maxCPU bounds what a list of cpus may name: the size of an affinity mask.

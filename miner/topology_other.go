@@ -8,6 +8,8 @@ func allowedCPUs() []int { return nil }
 
 func usableCores() cores { return nil }
 
+func usableKinds() []kind { return []kind{{}} }
+
 type claims struct{}
 
 func (*claims) take(int) bool { return true }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// system writes files of /sys and /proc into a folder.
-func system(t *testing.T, files map[string]string) (root string) {
+// rootWith writes files of /sys and /proc into a folder.
+func rootWith(t *testing.T, files map[string]string) (root string) {
 	t.Helper()
 	root = t.TempDir()
 	for name, text := range files {
@@ -53,7 +53,41 @@ func TestReadCores(t *testing.T) {
 		"rubbish":             {siblings("5-,x,-3,99999999-999999999"), []int{0}, cores{{0}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := readCores(system(t, c.files), c.allowed); !reflect.DeepEqual(got, c.want) {
+			if got := readCores(rootWith(t, c.files), c.allowed); !reflect.DeepEqual(got, c.want) {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestReadKinds(t *testing.T) {
+	hybrid := siblings("0-1", "0-1", "2", "3", "4")
+	hybrid["sys/devices/cpu_core/cpus"] = "0-1\n"
+	hybrid["sys/devices/cpu_atom/cpus"] = "2-3\n"
+	hybrid["sys/devices/cpu_lowpower/cpus"] = "4\n"
+	big := siblings("0", "1", "2", "3")
+	for cpu, model := range []string{"0x410fd050", "0x410fd050", "0x410fd440", "0x410fd440"} {
+		folder := "sys/devices/system/cpu/cpu" + string(rune('0'+cpu))
+		big[folder+"/regs/identification/midr_el1"] = model + "\n"
+		big[folder+"/cpu_capacity"] = []string{"200\n", "200\n", "1000\n", "1024\n"}[cpu]
+	}
+	one := siblings("0", "1")
+	one["sys/devices/system/cpu/cpu0/regs/identification/midr_el1"] = "1"
+	one["sys/devices/system/cpu/cpu1/regs/identification/midr_el1"] = "1"
+	for name, c := range map[string]struct {
+		files   map[string]string
+		allowed []int
+		want    []kind
+	}{
+		"Intel, three kinds":   {hybrid, []int{0, 1, 2, 3, 4}, []kind{{"cpu_core", []int{0, 1}}, {"cpu_atom", []int{2, 3}}, {"cpu_lowpower", []int{4}}}},
+		"only the small ones":  {hybrid, []int{2, 3}, []kind{{}}},
+		"ARM, the big ones":    {big, []int{0, 1, 2, 3}, []kind{{"0x410fd440", []int{3, 2}}, {"0x410fd050", []int{0, 1}}}},
+		"ARM, all of one kind": {one, []int{0, 1}, []kind{{}}},
+		"nothing is told":      {nil, []int{0, 1}, []kind{{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := rootWith(t, c.files)
+			if got := readKinds(root, readCores(root, c.allowed)); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%v, want %v", got, c.want)
 			}
 		})

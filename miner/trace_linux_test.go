@@ -45,7 +45,7 @@ func record(t *testing.T, neighbour string) string {
 		startBusy(t, fmt.Sprint(cpu, " ", time.Millisecond))
 	}
 	time.Sleep(300 * time.Millisecond)
-	pair, _, err := fastestKernels(scan.Kernels(), calibrationStore{}, false, slog.New(slog.DiscardHandler))
+	pair, _, err := fastestKernels(scan.Kernels(), calibrationStore{}, ground{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Error(err)
 		return ""
@@ -53,7 +53,7 @@ func record(t *testing.T, neighbour string) string {
 	e := newEngine(Options{Threads: 1}, pair, allNonces)
 	w := e.workers[0]
 	work := easyWork(32)
-	w.begin(&assignment{work: work, mask: targetMask(&work.Target)})
+	w.begin(e.assignment(work))
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s, %s, Linux %s, %s\n", neighbour, cpuName(), release(), w.kernel.Name)
 	wall, used := clockTime(unix.CLOCK_MONOTONIC), threadTime()

@@ -23,7 +23,8 @@ type worker struct {
 	cursor     cursor
 	kernel     *scan.Kernel
 	scanner    scan.Scanner
-	scanners   [2]scan.Scanner // plain, rolling
+	scanners   [2]readyScanner // plain, rolling
+	kind       atomic.Int32    // of its core
 	owed       time.Duration   // rest that the duty cycle still asks for
 
 	mark  time.Duration // the engine's clock when the last batch ended; 0: unknown
@@ -42,20 +43,35 @@ type worker struct {
 	_        [64]byte
 }
 
+// readyScanner is a scanner and the kernel that it is of.
+type readyScanner struct {
+	kernel *scan.Kernel
+	scan.Scanner
+}
+
 func newWorker(e *Engine, index int) *worker {
 	w := &worker{engine: e, index: index, wake: make(chan struct{}, 1)}
 	if e.options.Sense {
 		w.sense = new(sense)
 	}
 	w.cursor.midstates = scan.NewMidstates()
-	w.scanners[0] = e.kernels.plain.New()
-	states := e.kernels.plain.States
-	if e.kernels.roll != nil {
-		w.scanners[1] = e.kernels.roll.New()
-		states = max(states, e.kernels.roll.States)
-	}
-	w.cursor.job.States = make([]scan.State, 0, states)
 	return w
+}
+
+// take turns to a kernel. What it needs is made by the thread that uses it, and only if
+// there is work for it.
+func (w *worker) take(k *scan.Kernel) {
+	ready := &w.scanners[0]
+	if k.Rolling {
+		ready = &w.scanners[1]
+	}
+	if ready.kernel != k {
+		*ready = readyScanner{k, k.New()}
+	}
+	if cap(w.cursor.job.States) < k.States {
+		w.cursor.job.States = make([]scan.State, 0, k.States)
+	}
+	w.kernel, w.scanner = k, ready.Scanner
 }
 
 // run hashes until the engine stops, on one of these cpus.
@@ -63,8 +79,13 @@ func (w *worker) run(place place) {
 	// The thread keeps its priority and cpu: it is not unlocked, so that the
 	// runtime ends it with the goroutine.
 	runtime.LockOSThread()
-	w.idle.Store(w.engine.options.placeThread(place))
+	e := w.engine
+	w.idle.Store(e.options.placeThread(place))
 	w.tid.Store(threadID())
+	if e.options.CoreSched && (w.idle.Load() || e.group.givesWay()) {
+		e.cookie.join(w.tid.Load(), &e.system, e.options.Log)
+	}
+	w.kind.Store(int32(place.kind))
 	if w.sense != nil {
 		w.sense.sensor.Slow, w.sense.core = place.alone, place.shared
 	}
@@ -81,7 +102,7 @@ func (w *worker) run(place place) {
 		}
 		w.step()
 	}
-	w.cpu.Store(int64(threadTime()))
+	w.cpu.Store(int64(w.engine.system.cpuTime(w.index)))
 	w.tid.Store(0)
 }
 
@@ -114,11 +135,8 @@ func (w *worker) duty() float64 { return math.Float64frombits(w.engine.duty.Load
 func (w *worker) begin(a *assignment) {
 	e := w.engine
 	w.assignment = a
-	w.kernel, w.scanner = e.kernels.plain, w.scanners[0]
-	if e.usesRolling(a.work) {
-		w.kernel, w.scanner = e.kernels.roll, w.scanners[1]
-	}
-	s := share(a.work, w.index, len(e.workers), e.nonces, uint64(w.kernel.Nonces))
+	w.take(a.kernels.at(int(w.kind.Load())).of(a.work))
+	s := share(a.work, w.index, len(e.workers), e.nonces, a.kernels.nonces(a.work))
 	w.cursor.begin(a.work, s, w.kernel.States, a.mask)
 	if !w.cursor.done {
 		w.scanner.Reset(&w.cursor.job)

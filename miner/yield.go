@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lode/miner/internal/limits"
 	"lode/miner/internal/yield"
 )
 
@@ -97,7 +96,9 @@ type sense struct {
 	wallAt, cpuAt time.Duration
 	batches       int // since then
 
-	cycle float64 // seconds that a cycle took when the sensor learned; 0: not known
+	// cycle is the seconds that one took when the sensor learned the floor, in nanoseconds a
+	// hash; 0: not known.
+	cycle, floor float64
 	// core is shared with the engine's thread on the same core; nil: there is none.
 	core *sharedCore
 }
@@ -110,8 +111,9 @@ const (
 	// clockEvery is how often, in batches, a thread reads its own clock though nothing
 	// happened: what it loses by drops is not to count as the loss of one batch.
 	clockEvery = 64
-	// steady is by how much a cycle may grow while the clock counts as the same.
-	steady = 1.05
+	// steady is by how much a cycle may grow while the clock counts as the same, and sameFloor
+	// by how much a floor may move until the clock is looked at again.
+	steady, sameFloor = 1.05, 1.01
 	// patience is after how long a parked thread does a batch all the same: a machine that
 	// is busy for ever is to have a miner that lives, for 0.03 % of a cpu.
 	patience = time.Second
@@ -125,12 +127,12 @@ func (w *worker) heed(wall time.Duration, hashes int) (ran time.Duration) {
 	s := w.sense
 	if w.kernel != s.kernel || len(w.cursor.job.States) != s.versions { // a hash has another cost
 		s.kernel, s.versions = w.kernel, len(w.cursor.job.States)
-		s.sensor.Forget()
+		s.forget(0)
 	}
 	if s.core != nil {
 		if rest := time.Duration(s.core.until.Load()) - w.mark; rest > 0 {
 			w.giving.parked.Add(uint64(rest))
-			sleepThread(rest)
+			w.engine.system.sleep(w.index, rest)
 			w.resume()
 			return wall
 		}
@@ -138,6 +140,7 @@ func (w *worker) heed(wall time.Duration, hashes int) (ran time.Duration) {
 	if !s.sensor.Odd(wall, hashes) {
 		if s.batches++; s.batches >= clockEvery {
 			w.readClock()
+			w.learnClock()
 		}
 		s.governor.Batch(wall, 0, false)
 		return wall
@@ -159,7 +162,7 @@ func (w *worker) heed(wall time.Duration, hashes int) (ran time.Duration) {
 // readClock returns for how long the thread was off the cpu since it was last called.
 func (w *worker) readClock() (away time.Duration) {
 	s := w.sense
-	cpu := threadTime()
+	cpu := w.engine.system.cpuTime(w.index)
 	away = (w.mark - s.wallAt) - (cpu - s.cpuAt)
 	s.wallAt, s.cpuAt, s.batches = w.mark, cpu, 0
 	w.floor.Store(math.Float64bits(s.sensor.Floor()))
@@ -174,17 +177,35 @@ func (w *worker) resume() {
 	}
 }
 
+// forget lets the sensor learn anew, at a clock that has this cycle.
+func (s *sense) forget(cycle float64) {
+	s.cycle, s.floor = cycle, 0
+	s.sensor.Forget()
+}
+
+// learnClock notes the clock at which the sensor learned what a hash costs.
+func (w *worker) learnClock() {
+	s := w.sense
+	now := s.sensor.Floor()
+	if s.sensor.Slow && (s.cycle == 0 || now*sameFloor < s.floor || now > sameFloor*s.floor) {
+		s.cycle, s.floor = w.engine.system.cycle(), now
+		w.mark = w.engine.clock() // that took longer than a batch
+	}
+}
+
 // steadyClock says whether a slow batch can have its reason in somebody else on the
-// core: not if it is the clock that fell.
+// core: not if it is the clock that fell, or if that is not known.
 func (w *worker) steadyClock() bool {
 	s := w.sense
-	now := limits.Cycle()
-	if s.cycle > 0 && now <= steady*s.cycle {
-		return true
+	if s.cycle == 0 {
+		return false
 	}
-	s.cycle = now
-	s.sensor.Forget()
-	return false
+	now := w.engine.system.cycle()
+	if now > steady*s.cycle {
+		s.forget(now)
+		return false
+	}
+	return now > 0
 }
 
 // park sleeps as long as the governor says, unless there is other work to do.
@@ -196,7 +217,7 @@ func (w *worker) park(d time.Duration) {
 		if s.core != nil && d >= givesSibling {
 			s.core.until.Store(int64(begin + d))
 		}
-		sleepThread(d)
+		e.system.sleep(w.index, d)
 		after := max(e.clock()-begin-d, 0)
 		w.giving.parked.Add(uint64(d))
 		w.giving.away.Add(uint64(after))
