@@ -96,6 +96,8 @@ type Config struct {
 	Yield string
 	// OneACore lets miners have one thread a core.
 	OneACore bool
+	// CoreSched lets them use core scheduling.
+	CoreSched bool
 	// PauseWhen stops all hashing while it holds; nil: never. Signals are the files and
 	// URLs of its signals, by name, beside OthersSignal and WattsSignal.
 	PauseWhen *rule.Rule

@@ -191,7 +191,7 @@ func hostOf(h *message.Host) *api.Host {
 	a := &api.Host{
 		CPUs: h.Cpus, Cores: h.Cores, Cgroup: h.Cgroup, Weight: h.Weight, IdleGroup: h.IdleGroup,
 		Quota: float64(h.QuotaMilli) / 1000, Policy: h.Policy,
-		Others: float64(h.OthersMilli) / 1000, Watts: float64(h.Milliwatts) / 1000,
+		Others: float64(h.OthersMilli) / 1000, Watts: float64(h.Milliwatts) / 1000, JoulesPerGH: h.JoulesPerGigahash,
 	}
 	a.Promise = api.PromiseOf(a)
 	return a

@@ -237,7 +237,7 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		ArtifactURL: s.binaries.info().URL, ArtifactDigest: s.binaries.info().Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
-		Yield: c.Yield, OneACore: c.OneACore, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
+		Yield: c.Yield, OneACore: c.OneACore, CoreSched: c.CoreSched, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		GPUAgents: c.GPUAgents, RegionAware: c.RegionAware, Constraints: c.Constraints, ProxyConstraints: c.ProxyConstraints,
 		CanSubmit: c.Blocks != nil,

@@ -25,6 +25,7 @@ type mineCmd struct {
 	Pin              bool     `help:"Pin each thread to a cpu, one thread a core first, keeping off those of other processes of lode."`
 	Yield            string   `help:"How threads give their cpus to others: none, nice, idle (SCHED_IDLE) or sense (SCHED_IDLE, and they sleep while others want the core)." enum:"none,nice,idle,sense" default:"sense"`
 	SMT              string   `name:"smt" help:"use: a thread on every cpu; avoid: one on each core, whose other cpu is left alone." enum:"use,avoid" default:"use"`
+	CoreSched        bool     `help:"Keep other programs off the other cpu of a core that a thread runs on, by core scheduling (Linux 5.14 and later); only for threads that give way to everybody."`
 	Nice             *int     `help:"Niceness of the hashing threads, 0 to 19, instead of --yield." placeholder:"N"`
 	Difficulty       float64  `help:"Share difficulty to suggest to the pool; 0: none." default:"0"`
 	NoVersionRolling bool     `help:"Do not ask for version rolling (BIP 310)."`
@@ -63,7 +64,7 @@ func (cmd *mineCmd) Run(env *environment) error {
 	case cmd.ReportInterval > 0 && cmd.ReportInterval < 10*time.Millisecond:
 		return usagef("--report-interval=%v: want 0, or 10ms or more", cmd.ReportInterval)
 	}
-	o := miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Pin: cmd.Pin, OneACore: cmd.SMT == "avoid", Log: env.log}
+	o := miner.Options{Threads: cmd.Threads, Kernel: cmd.Kernel, Pin: cmd.Pin, OneACore: cmd.SMT == "avoid", CoreSched: cmd.CoreSched, Log: env.log}
 	if err := o.YieldBy(cmd.Yield); err != nil {
 		return &usageError{err}
 	}

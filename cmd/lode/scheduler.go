@@ -67,6 +67,7 @@ type schedulerCmd struct {
 	Signal           map[string]string `help:"Where a signal of the rule is read twice a second: a file or an http(s) URL with a number. Repeatable; others (share of the cpus that others use) and watts are known without." mapsep:"none" placeholder:"NAME=SOURCE"`
 	Yield            string            `help:"How miners give cpus to others: none, nice, idle or sense; default: sense." enum:",none,nice,idle,sense" default:""`
 	SMT              string            `name:"smt" help:"use: miners have a thread for every cpu; avoid: one for each core." enum:"use,avoid" default:"use"`
+	CoreSched        bool              `help:"Let miners keep other programs off the other cpu of a core that they hash on, by core scheduling (Linux 5.14 and later); only those that give way to everybody do."`
 	ReportInterval   time.Duration     `help:"Mean time between reports of a task." default:"3s"`
 	MinBlockInterval time.Duration     `help:"Least time between two blocks; only for test networks." default:"0s"`
 
@@ -95,7 +96,7 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
 		GPUAgents: cmd.GPUAgents, RegionAware: cmd.RegionAware,
 		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable, IdleMode: cmd.Mode == "idle",
-		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", ReportInterval: cmd.ReportInterval,
+		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", CoreSched: cmd.CoreSched, ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
 	}
 	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {

@@ -23,11 +23,13 @@ const minRateInterval = 250 * time.Millisecond
 // Miner hashes for the proxies of its list.
 type Miner struct {
 	mining  *mining.Miner
+	energy  energyProbe
 	threads int
 
 	mu       sync.Mutex
 	epoch    uint64
-	paused   bool
+	paused   bool // by the scheduler
+	held     bool // by the probe of energy
 	host     miner.LoadMeter
 	nice     bool      // the hashing threads are
 	lastTime time.Time // when rate was measured
@@ -43,7 +45,7 @@ func NewMiner(spec *message.MinerTask, env Env) (*Miner, error) {
 	}
 	m := &Miner{threads: threads, lastTime: time.Now()}
 	env.Hide(spec.Password)
-	options := miner.Options{Threads: threads, Kernel: spec.Kernel, OneACore: spec.OneACore, Duty: duty, Log: env.Log}
+	options := miner.Options{Threads: threads, Kernel: spec.Kernel, OneACore: spec.OneACore, CoreSched: spec.CoreSched, Duty: duty, Log: env.Log}
 	if err := options.YieldBy(cmp.Or(spec.Yield, defaultYield)); err != nil {
 		return nil, err
 	}
@@ -56,6 +58,12 @@ func NewMiner(spec *message.MinerTask, env Env) (*Miner, error) {
 		Engine: engine, Connect: env.Connect, User: spec.User, Password: spec.Password,
 		UserAgent: "lode-executor", Log: env.Log, Rand: env.Rand,
 	})
+	var load miner.LoadMeter
+	m.energy = energyProbe{
+		measure: func(now time.Time) miner.Load { return load.Measure(now, m.niceTime(engine.Stats())) },
+		hashes:  func() uint64 { return engine.Stats().Hashes },
+		hold:    m.hold, rand: env.Rand,
+	}
 	m.setProxies(spec.Proxies)
 	return m, nil
 }
@@ -72,12 +80,27 @@ func (m *Miner) setProxies(p *message.Proxies) {
 	}
 	m.epoch = p.Epoch
 	m.paused = p.Paused
-	m.mining.SetPaused(p.Paused)
+	m.mining.SetPaused(m.paused || m.held)
 	m.mining.SetPools(p.Addresses)
 }
 
+// hold pauses the hashing for a moment that is nobody's business.
+func (m *Miner) hold(paused bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = paused
+	m.mining.SetPaused(m.paused || m.held)
+}
+
 // Run implements Task.
-func (m *Miner) Run(ctx context.Context) error { return m.mining.Run(ctx) }
+func (m *Miner) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { m.energy.run(ctx) })
+	return m.mining.Run(ctx)
+}
 
 // Hello implements Task.
 func (m *Miner) Hello(h *message.Hello) {
@@ -104,11 +127,7 @@ func (m *Miner) Report(r *message.Report) {
 		m.lastTime, m.lastHash = now, s.Engine.Hashes
 	}
 	rate, epoch, paused := m.rate, m.epoch, m.paused
-	hashed := s.Engine.Yielded.CPU
-	if !m.nice {
-		hashed = 0
-	}
-	load := m.host.Measure(now, hashed)
+	load := m.host.Measure(now, m.niceTime(s.Engine))
 	m.mu.Unlock()
 	report := &message.MinerReport{
 		Hashes:       s.Engine.Hashes,
@@ -127,6 +146,7 @@ func (m *Miner) Report(r *message.Report) {
 		P50Us: micros(y.P50), P99Us: micros(y.P99),
 	}
 	report.Host = hostOf(s.Engine.Idle)
+	report.Host.JoulesPerGigahash = m.energy.cost()
 	report.Host.OthersMilli, report.Host.Milliwatts = uint32(load.Others*1000), uint64(load.Watts*1000)
 	if !s.JobSince.IsZero() {
 		report.State = "mining"
@@ -137,6 +157,14 @@ func (m *Miner) Report(r *message.Report) {
 	}
 	r.Shares = &message.Shares{Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: s.Accounted}
 	r.Detail = &message.Report_Miner{Miner: report}
+}
+
+// niceTime is the cpu time that the hashing threads had, if they are nice.
+func (m *Miner) niceTime(s miner.Stats) time.Duration {
+	if !m.nice {
+		return 0
+	}
+	return s.Yielded.CPU
 }
 
 func micros(d time.Duration) uint64 { return uint64(d.Microseconds()) }

@@ -35,6 +35,9 @@ type Host struct {
 	// Others is how many cpus others use; Watts the power of the processors, 0: unknown.
 	Others float64 `json:"others_cpus"`
 	Watts  float64 `json:"watts,omitempty"`
+	// JoulesPerGH is what 10^9 hashes of this miner add to that, found in short pauses; 0:
+	// unknown.
+	JoulesPerGH float64 `json:"joules_per_gh,omitempty"`
 	// Promise is what PromiseOf says.
 	Promise string `json:"promise"`
 }

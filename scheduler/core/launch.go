@@ -79,7 +79,7 @@ func (c *Core) describe(t *Task) *message.Task {
 		m.Kind = &message.Task_Miner{Miner: &message.MinerTask{
 			Kernel:   c.set.Kernel,
 			Yield:    c.set.Yield,
-			OneACore: c.set.OneACore,
+			OneACore: c.set.OneACore, CoreSched: c.set.CoreSched,
 			User:     t.ID,
 			Password: message.WorkerPassword(c.state.WorkerKey, t.ID),
 			Proxies:  c.listFor(t),
@@ -115,6 +115,9 @@ func (c *Core) spec(kind string) string {
 		fmt.Fprintf(h, "%q", c.set.Kernel)
 		if c.set.Yield != "" || c.set.OneACore { // else as it was before there were these
 			fmt.Fprintf(h, " %q %v", c.set.Yield, c.set.OneACore)
+		}
+		if c.set.CoreSched {
+			fmt.Fprint(h, " core-sched")
 		}
 		c.specs = map[string]string{KindProxy: p, KindMiner: hex.EncodeToString(h.Sum(nil)[:8])}
 	}

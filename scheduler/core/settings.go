@@ -50,6 +50,7 @@ type Settings struct {
 	Kernel           string
 	Yield            string // "": the executor's default
 	OneACore         bool
+	CoreSched        bool
 	OnlyRevocable    bool
 	IdleMode         bool
 	// MayPause says that Pause events will come: until then miners stay as they are.
