@@ -21,6 +21,7 @@ import (
 	"lode/pool/nodesource"
 	"lode/pool/space"
 	"lode/pool/statedir"
+	"lode/pool/template"
 	"lode/pool/vardiff"
 	"lode/stratum"
 )
@@ -116,7 +117,7 @@ func assemble(config Config) (*Proxy, error) {
 		OnChange: p.blockChanged,
 	})
 	p.miners = miners.New(miners.Options{
-		Jobs: p.jobs, Home: home, Fits: func(size int) bool { return nodesource.Fits(config.CoinbaseTag, size) },
+		Jobs: p.jobs, Home: home, MaxExtranonce: template.MaxExtranonce,
 		Accounts:        p.folder.Accounts,
 		Vardiff:         vardiff.Config{SharesPerMinute: config.SharesPerMinute, Min: config.MinDifficulty, Max: config.MaxDifficulty},
 		StartDifficulty: config.StartDifficulty, StaleGrace: config.StaleGrace,

@@ -177,6 +177,11 @@ func TestServerLineLimit(t *testing.T) {
 		m = dialRaw(t, addr)
 		m.send(strings.Repeat(" ", 1<<16)) // without an end
 		m.closed()
+		m = dialRaw(t, addr)
+		m.send(line(limit) + end)
+		m.expect(`{"id":1,"result":"pong","error":null}`)
+		m.send("{" + strings.Repeat(" ", limit+len(end))) // nor this, a few bytes too long
+		m.closed()
 	}
 	_, addr := startServer(t, ServerOptions{}, &testPool{})
 	m := dialRaw(t, addr)

@@ -359,6 +359,30 @@ func TestOrphan(t *testing.T) {
 	})
 }
 
+// TestOrphanUntilDeep: a block that lost is cared for until the other one is as deep as ours
+// would have to be: until then it may win after all.
+func TestOrphanUntilDeep(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		n := w.nodes[0]
+		n.grow(1)
+		n.do(func() { n.sides[hashOf(1)] = 1 })
+		n.do(func() { n.asOrphan = true })
+		w.keeper.Found(entryAt(1, 1))
+		n.grow(18) // the rival is 19 deep
+		time.Sleep(3 * time.Hour)
+		w.expect(1, blocks.Orphaned)
+		if len(w.journal.Pending()) != 1 {
+			t.Fatal("let go of, with a rival 19 deep")
+		}
+		n.grow(1)
+		time.Sleep(5 * time.Minute)
+		w.expect(1, blocks.Orphaned)
+		if len(w.journal.Pending()) != 0 {
+			t.Error("still cared for, with a rival 20 deep")
+		}
+	})
+}
+
 // TestOrphanPool: btcd answers null for a block whose parent it does not know, and
 // then does not know the block.
 func TestOrphanPool(t *testing.T) {

@@ -53,7 +53,7 @@ func TestNobodyElse(t *testing.T) {
 			b := newBench(t, func(o *Options) {
 				easy(o)
 				// The limits are not what is tried.
-				o.Stratum.Limits = stratum.Limits{MessageRate: -1, LightRate: -1, SharedRate: -1, Names: -1, NameBytes: -1}
+				o.Stratum.Limits = stratum.Limits{MessageRate: -1, LightRate: -1, SharedRate: -1, Names: -1, NameBytes: -1, UnreadBytes: -1, UnreadTotal: -1}
 			})
 			dial := b.serve(t)
 			b.Publish(b.work(false))

@@ -32,9 +32,9 @@ const LeaseTime = share.Memory
 type Options struct {
 	Jobs *jobs.Table
 	// Home is our own extranonce space. Work of all nodes can be searched in it, and by
-	// miners with extranonces of other sizes if those fit a coinbase.
-	Home *space.Space
-	Fits func(size int) bool
+	// miners with extranonces of other sizes, up to MaxExtranonce bytes.
+	Home          *space.Space
+	MaxExtranonce int
 
 	Accounts *accounts.Book
 	Vardiff  vardiff.Config

@@ -49,7 +49,7 @@ func newBench(t testing.TB, change func(*Options)) *bench {
 		t.Fatal(err)
 	}
 	o := Options{
-		Home: home, Fits: func(size int) bool { return size <= 32 }, Accounts: accounts.New(b.now),
+		Home: home, MaxExtranonce: 40, Accounts: accounts.New(b.now),
 		Found: func(a *judge.Attempt, _ *accounts.Worker) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -257,7 +257,7 @@ func (m *Server) Disconnected(c *stratum.Conn, reason error) {
 // caller holds s.mu.
 func (m *Server) moveIfNeeded(s *session, next *jobs.Job) (moved bool) {
 	where := m.space.Load()
-	if s.space == nil || s.space == where || where == m.o.Home && m.o.Fits(s.size()) {
+	if s.space == nil || s.space == where || where == m.o.Home && s.size() <= m.o.MaxExtranonce {
 		return false
 	}
 	if !s.conn.WantsExtranonce() {

@@ -84,11 +84,6 @@ func (s *solvable) Solve(header [80]byte, extranonce []byte) []byte {
 	return s.candidate.Of(s.from.made.Load().Template).Solve(header, extranonce)
 }
 
-// Fits reports whether an extranonce of the size leaves room in a coinbase with the tag.
-func Fits(tag string, size int) bool {
-	return 5+1+size+1+len(tag)+1+instanceSize <= template.MaxScriptSig && size <= 32
-}
-
 // work makes work of a template that the node gave at a time.
 func (s *Source) work(t *template.Template, since time.Time) (*jobs.Work, error) {
 	network, err := stratum.TargetFromBits(t.Bits)

@@ -451,6 +451,12 @@ func TestScriptLength(t *testing.T) {
 			t.Errorf("blobs of %d bytes: a script of %d bytes, want %d", size, got, want)
 		}
 	}
+	// The longest height leaves room too, with all that the options allow.
+	last, err := template.Parse(reply(t, 1<<31-1, nil, "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(t, assemble(t, last, o), last)
 	o.Tag = bytes.Repeat([]byte("t"), 41)
 	if _, err := template.New(tpl, o); err == nil {
 		t.Error("a tag of 41 bytes was taken")

@@ -10,10 +10,14 @@ import (
 // MaxScriptSig is the largest script of a coinbase input (consensus rule bad-cb-length).
 const MaxScriptSig = 100
 
+// MaxExtranonce and the other bounds of Options leave room for all of them: height, extranonce,
+// tag and instance are 5, 1+40, 1+40 and 1+8 bytes of script at most.
+const MaxExtranonce = 40
+
 // Options say how to build a coinbase.
 type Options struct {
 	PayoutScript   []byte // output script that gets the whole reward
-	ExtranonceSize int    // bytes of extranonce1 and extranonce2 together, 1 to 40
+	ExtranonceSize int    // bytes of extranonce1 and extranonce2 together, 1 to MaxExtranonce
 	Tag            []byte // text in the coinbase, at most 40 bytes
 	// Instance sets the coinbases of several proxies with one payout script apart,
 	// so that equal extranonces never mean equal work. At most 8 bytes.
@@ -61,8 +65,8 @@ func (c *Candidate) Of(t *Template) *Candidate {
 }
 
 func (c *Candidate) build(o Options) error {
-	if o.ExtranonceSize < 1 || o.ExtranonceSize > 40 {
-		return fmt.Errorf("coinbase: %d bytes of extranonce, want 1 to 40", o.ExtranonceSize)
+	if o.ExtranonceSize < 1 || o.ExtranonceSize > MaxExtranonce {
+		return fmt.Errorf("coinbase: %d bytes of extranonce, want 1 to %d", o.ExtranonceSize, MaxExtranonce)
 	}
 	if len(o.Tag) > 40 || len(o.Instance) > 8 {
 		return fmt.Errorf("coinbase: tag of %d bytes (at most 40) or instance of %d (at most 8)", len(o.Tag), len(o.Instance))
@@ -78,9 +82,8 @@ func (c *Candidate) build(o Options) error {
 	if len(o.Instance) > 0 {
 		tail = append(append(tail, byte(len(o.Instance))), o.Instance...)
 	}
-	if size := len(head) + o.ExtranonceSize + len(tail); size > MaxScriptSig {
-		return fmt.Errorf("coinbase: script of %d bytes, at most %d: shorten the tag", size, MaxScriptSig)
-	} else if size+len(c.CoinbaseAux) <= MaxScriptSig {
+	// What the node wishes to have in it is left out where there is no room.
+	if len(head)+o.ExtranonceSize+len(tail)+len(c.CoinbaseAux) <= MaxScriptSig {
 		tail = append(append([]byte(nil), c.CoinbaseAux...), tail...)
 	}
 	scriptLen := len(head) + o.ExtranonceSize + len(tail)
