@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // idleSession is a Session that nobody reads and writes for.
@@ -85,6 +86,73 @@ func TestFloodOfMessages(t *testing.T) {
 	if shown != maxMessages {
 		t.Errorf("%d messages were shown", shown)
 	}
+}
+
+// TestFloodIsReadSlowly: a pool that sends more than anybody needs is read at a pace; its
+// replies, and what usual pools send, are not.
+func TestFloodIsReadSlowly(t *testing.T) {
+	for name, c := range map[string]struct {
+		lines       int
+		line        string
+		least, most time.Duration
+	}{
+		"jobs":                 {20_000, notifyLine("j", nil), 25 * time.Second, 90 * time.Second},
+		"difficulties":         {20_000, `{"id":null,"method":"mining.set_difficulty","params":[1]}`, 25 * time.Second, 90 * time.Second},
+		"replies to nothing":   {20_000, `{"id":99,"result":true,"error":null}`, 25 * time.Second, 90 * time.Second},
+		"long lines":           {200, `{"id":null,"method":"x","params":["` + strings.Repeat("x", maxClientLine-100) + `"]}`, 50 * time.Second, 200 * time.Second},
+		"a job with each line": {2000, notifyLine("j", nil), 0, 0},
+		"the jobs of p2pool":   {40, notifyLine("j", func(j *Job) { j.Coinbase2 = make([]byte, 150<<10) }), 0, 0},
+	} {
+		inPool(t, func(p *poolConn) {
+			p.login()
+			start := time.Now()
+			for range c.lines {
+				p.send(c.line)
+			}
+			if took := time.Since(start); took < c.least || took > c.most {
+				t.Errorf("%s: read in %v, want %v to %v", name, took, c.least, c.most)
+			}
+			p.rest()
+		}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+			s, err := Dial(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			s.Close()
+		})
+	}
+	inPool(t, func(p *poolConn) {
+		p.login()
+		p.send(notifyLine("j", nil))
+		start := time.Now()
+		for i := range 10_000 {
+			p.read()
+			p.send(fmt.Sprintf(`{"id":%d,"result":true,"error":null}`, 4+i))
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("replies were read in %v", took)
+		}
+		p.rest()
+	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+		s, err := Dial(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for a := <-s.Assignments(); ; {
+			err := s.Submit(t.Context(), a, make([]byte, 8), 1, 2, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.mu.Lock()
+			n := s.nextID
+			s.mu.Unlock()
+			if n >= 10_003 {
+				return
+			}
+		}
+	})
 }
 
 func TestNumber(t *testing.T) {

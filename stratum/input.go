@@ -228,7 +228,7 @@ func (c *Conn) handleLines() error {
 	defer c.judge() // what waits for more shares
 	l := c.lines
 	if !c.greeted {
-		first := bytes.TrimLeft(l.b[l.start:l.end], " \t\r\n")
+		first := bytes.TrimLeft(l.b[l.start:l.end], blank)
 		if len(first) > 0 && first[0] != '{' {
 			return c.cutGarbage(ErrNotStratum)
 		}
@@ -243,7 +243,7 @@ func (c *Conn) handleLines() error {
 		if tooLong(len(line), c.server.opts.LineLength) {
 			return c.cutGarbage(ErrLineTooLong)
 		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
+		if line = trim(line); len(line) == 0 {
 			if c.blanks++; c.blanks > maxBlanks {
 				return c.cutGarbage(ErrGarbage)
 			}
@@ -269,6 +269,18 @@ func (c *Conn) handleLines() error {
 		c.lineStart = max(c.server.now(), 1)
 	}
 	return nil
+}
+
+// blank are what lines may begin and end with: some devices send the zero byte that ends a
+// text, too.
+const blank = " \t\r\n\x00"
+
+func trim(line []byte) []byte {
+	line = bytes.TrimSpace(line)
+	if len(line) > 0 && (line[0] == 0 || line[len(line)-1] == 0) {
+		line = bytes.Trim(line, blank)
+	}
+	return line
 }
 
 func tooLong(n, limit int) bool { return limit > 0 && n > limit }

@@ -59,6 +59,11 @@ func TestServerDialogues(t *testing.T) {
 		{"all in one segment", []step{
 			{configureLine + subscribeLine + authorizeLine + submitLine, []string{configureReply, subscribeReply, authorizeReply, maskLine, submitReply}},
 		}},
+		{"zero bytes that end texts", []step{
+			{strings.ReplaceAll(subscribeLine+authorizeLine, "\n", "\x00\n"), []string{subscribeReply, authorizeReply}},
+			{"\x00" + submitLine + "\x00", []string{submitReply}},
+			{"\r\n\x00\r\n" + submitLine, []string{submitReply}},
+		}},
 		{"configure twice", []step{
 			{configureLine + configureLine, []string{configureReply, configureReply}},
 		}},

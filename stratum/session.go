@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,10 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Assignment is a job together with what is needed to search it.
@@ -91,6 +93,8 @@ type Session struct {
 	// Of the reader alone:
 	nonsense   int       // lines in a row that make no sense
 	complained time.Time // when people were warned last
+	flow       *rate.Limiter
+	answered   bool // the last line was a reply that was waited for
 	// messages is how many for people came since messagesFrom.
 	messages     int
 	messagesFrom time.Time
@@ -115,6 +119,7 @@ func newSession(conn net.Conn, opts ClientOptions, o owner) *Session {
 	s := &Session{
 		opts: opts, conn: conn, log: opts.Logger.With("pool", opts.URL), owner: o,
 		out: make(chan []byte, queueSize), difficulty: 1, since: time.Now(), fixedBits: map[string]uint32{},
+		flow: rate.NewLimiter(flowRate, flowBurst),
 	}
 	s.current.Generation = o.generation
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -349,6 +354,15 @@ func (s *Session) checkReplies() {
 	}
 }
 
+// A pool that floods is read more slowly than it may send: flowRate lines a second, after
+// flowBurst at once, where replies to what it was asked do not count, and long lines do as
+// many. What it sends then waits in its own socket.
+const (
+	flowRate     = 500
+	flowBurst    = 4000
+	bytesPerFlow = 4096
+)
+
 // maxClientLine bounds the lines that a pool may send.
 const maxClientLine = 1 << 20
 
@@ -377,10 +391,15 @@ func (s *Session) read() {
 			s.end(fmt.Errorf("read: %w", err))
 			return
 		}
-		if len(strings.TrimSpace(string(line))) > 0 {
+		if len(bytes.TrimSpace(line)) > 0 {
+			s.answered = false
 			if err := s.handle(line); err != nil {
 				s.end(err)
 				return
+			}
+			if !s.answered {
+				// It ends with the session alone, which the next read tells.
+				_ = s.flow.WaitN(s.ctx, min(1+len(line)/bytesPerFlow, flowBurst))
 			}
 		}
 		line = line[:0]

@@ -184,6 +184,7 @@ func (s *Session) takeReply(m *message) {
 	p := s.pending[found]
 	s.pending = append(s.pending[:found], s.pending[found+1:]...)
 	s.mu.Unlock()
+	s.answered = true
 	err := replyError(m.err)
 	if reason, ok := text(m.reason); ok && err == nil && !truthy(m.result) {
 		err = reasonError(reason)
