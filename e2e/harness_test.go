@@ -157,8 +157,9 @@ type options struct {
 	resources string
 	timing    devmesos.Timing
 	flags     []string
-	payout    string // address; "": a good one
-	password  string // of the node; "": the right one
+	change    func(*devmesos.Config) // of the cluster; nil: it stays
+	payout    string                 // address; "": a good one
+	password  string                 // of the node; "": the right one
 }
 
 // newWorld starts node and Mesos, and a scheduler that mines with them.
@@ -195,10 +196,14 @@ func newWorld(t *testing.T, o options) *world {
 		})
 	}
 	mesosLog := &process{}
-	w.mesos, err = devmesos.Start(t.Context(), devmesos.Config{
+	config := devmesos.Config{
 		WorkDir: w.workDir, Agents: agents, Timing: o.timing, Launcher: "/proc/self/exe",
 		Logger: slog.New(slog.NewTextHandler(mesosLog, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	if o.change != nil {
+		o.change(&config)
+	}
+	w.mesos, err = devmesos.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

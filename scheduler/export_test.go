@@ -19,3 +19,11 @@ func (s sickStore) Apply(changes map[string][]byte) error {
 func (s *Scheduler) Sicken(sick *atomic.Pointer[error]) {
 	s.ledger.store = sickStore{s.ledger.store, sick}
 }
+
+// Patterns are those of all handlers, as http.ServeMux reads them.
+func (s *Scheduler) Patterns() (patterns []string) {
+	for _, h := range s.handlers() {
+		patterns = append(patterns, h.pattern)
+	}
+	return patterns
+}

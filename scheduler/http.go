@@ -18,22 +18,38 @@ import (
 	"lode/web"
 )
 
+// served is a pattern of http.ServeMux with who answers it.
+type served struct {
+	pattern string
+	handler http.Handler
+}
+
+// handlers are all that the scheduler answers. Who has no token, where there are any,
+// gets the page without its contents, the executor, and whether the scheduler is well.
+func (s *Scheduler) handlers() []served {
+	c := s.controlConfig()
+	page := web.Handler(web.Cluster)
+	return []served{
+		{"/api/v1/", control.New(c)},
+		{"GET " + web.DocumentPath, control.Protect(c, web.Document(func() any {
+			return dashboard.Make(s.Status(), s.Control(), s.config.Name, strings.Join(s.config.Roles, ", "), time.Since(s.started))
+		}))},
+		{"GET " + history.Path, control.Protect(c, s.history)},
+		{"GET /metrics", control.Protect(c, promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))},
+		{"GET /healthz", http.HandlerFunc(s.serveHealth)},
+		{"GET /readyz", http.HandlerFunc(s.serveReady)},
+		{"GET /livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })},
+		{artifact.Prefix, http.HandlerFunc(s.serveArtifact)},
+		{"GET /{$}", page},
+		{"GET " + web.AssetPrefix, page},
+	}
+}
+
 func (s *Scheduler) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc(artifact.Prefix, s.serveArtifact)
-	c := s.controlConfig()
-	mux.Handle("/api/v1/", control.New(c))
-	mux.HandleFunc("GET /healthz", s.serveHealth)
-	mux.HandleFunc("GET /readyz", s.serveReady)
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle("GET "+web.DocumentPath, control.Protect(c, web.Document(func() any {
-		return dashboard.Make(s.Status(), s.Control(), s.config.Name, strings.Join(s.config.Roles, ", "), time.Since(s.started))
-	})))
-	mux.Handle("GET "+history.Path, control.Protect(c, s.history))
-	page := web.Handler(web.Cluster)
-	mux.Handle("GET /{$}", page)
-	mux.Handle("GET "+web.AssetPrefix, page)
+	for _, h := range s.handlers() {
+		mux.Handle(h.pattern, h.handler)
+	}
 	return s.plainBounds(mux)
 }
 

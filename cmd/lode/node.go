@@ -59,8 +59,9 @@ func (f nodeFlags) cookie() (user, password string, err error) {
 // nodePassword reads the password from a file, else from LODE_NODE_PASSWORD. It is
 // no flag: everybody on the machine can read the command line.
 func nodePassword(file string) (string, error) {
+	password := takeSecret("LODE_NODE_PASSWORD")
 	if file == "" {
-		return takeSecret("LODE_NODE_PASSWORD"), nil
+		return password, nil
 	}
 	password, err := readSecret(file)
 	if err != nil {
@@ -70,10 +71,13 @@ func nodePassword(file string) (string, error) {
 }
 
 // takeSecret reads a secret from the environment and removes it there: programs that
-// this one starts need not have it.
+// this one starts need not have it, nor who reads /proc/PID/environ.
 func takeSecret(name string) string {
 	secret := os.Getenv(name)
-	_ = os.Unsetenv(name)
+	if secret != "" {
+		_ = os.Unsetenv(name)
+		wipe(name)
+	}
 	return secret
 }
 

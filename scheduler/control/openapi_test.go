@@ -46,6 +46,29 @@ var operations = map[string]operation{
 	"GET " + api.OpenAPIPath:                      {"This document.", nil, nil, nil},
 }
 
+// elsewhere is what the scheduler serves beside this package: see its handlers. An empty
+// role needs none.
+var elsewhere = []struct {
+	path, summary, role string
+	params              []string
+	media               string
+	schema              map[string]any
+}{
+	{"/api/v1/dashboard", "What the scheduler's page shows. It is made for the page, and changes with it.", "read", nil, "application/json", map[string]any{"type": "object"}},
+	{"/api/v1/history", "Hashrate and other series over range (1h, 24h, 7d or 30d) in so many points; null: not known.", "read", []string{"range", "points"}, "application/json", map[string]any{
+		"type": "object", "required": []string{"from", "step", "series"}, "properties": map[string]any{
+			"from":   map[string]any{"type": "integer", "description": "Unix time of the first step"},
+			"step":   map[string]any{"type": "integer", "description": "seconds"},
+			"series": map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "array", "items": map[string]any{"type": []string{"number", "null"}}}},
+		},
+	}},
+	{"/metrics", "Metrics for Prometheus.", "read", nil, "text/plain", map[string]any{"type": "string"}},
+	{"/healthz", "Whether the scheduler is subscribed and nothing needs an operator; 503 and the reasons if not.", "", nil, "text/plain", map[string]any{"type": "string"}},
+	{"/readyz", "Whether the scheduler is subscribed, at little cost; 503 if not.", "", nil, "text/plain", map[string]any{"type": "string"}},
+	{"/livez", "Whether the process answers.", "", nil, "text/plain", map[string]any{"type": "string"}},
+	{"/artifacts/{digest}/lode-executor", "The executor, for the agents' fetchers; digest is its SHA-256 in hex.", "", nil, "application/octet-stream", map[string]any{"type": "string", "format": "binary"}},
+}
+
 // schemaOf describes a type as its JSON looks.
 func schemaOf(t reflect.Type, schemas map[string]any) any {
 	switch t.Kind() {
@@ -146,6 +169,29 @@ func document(t *testing.T) []byte {
 			paths[r.path] = map[string]any{}
 		}
 		paths[r.path][strings.ToLower(r.method)] = op
+	}
+	for _, e := range elsewhere {
+		op := map[string]any{
+			"summary": e.summary, "operationId": "get" + strings.NewReplacer("/api/v1", "", "/", "-", "{", "", "}", "").Replace(e.path),
+			"responses": map[string]any{
+				"200":     map[string]any{"description": "done", "content": map[string]any{e.media: map[string]any{"schema": e.schema}}},
+				"default": map[string]any{"description": "refused or failed"},
+			},
+		}
+		if op["description"] = "Needs the role " + e.role + "."; e.role == "" {
+			op["description"], op["security"] = "Needs no token.", []any{}
+		}
+		var params []any
+		for _, name := range e.params {
+			params = append(params, map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": "string"}})
+		}
+		if strings.Contains(e.path, "{digest}") {
+			params = append(params, map[string]any{"name": "digest", "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+		}
+		if params != nil {
+			op["parameters"] = params
+		}
+		paths[e.path] = map[string]any{"get": op}
 	}
 	b, err := json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
