@@ -32,12 +32,13 @@ func (s *Scheduler) Control() api.Control {
 	o := s.core.Operator()
 	most := s.core.MaxMiners()
 	state, old, fresh := s.core.UpgradeState()
+	why := s.core.UpgradeStopped()
 	s.mu.Unlock()
 	current, previous := s.binaries.get()
 	c := api.Control{
 		Paused: o.Paused, MaxMiners: max(0, most), None: most == 0, Agents: o.AgentCPUs,
 		Drained: []api.Drain{}, Log: []api.Record{},
-		Upgrade: api.Upgrade{State: state, Digest: current.Digest(), Old: old, New: fresh},
+		Upgrade: api.Upgrade{State: state, Why: why, Digest: current.Digest(), Old: old, New: fresh},
 	}
 	if previous != nil {
 		c.Upgrade.Previous = previous.Digest()

@@ -164,8 +164,11 @@ func (cmd *upgradeStatusCmd) Run(env *environment) error {
 	if cmd.JSON {
 		return printJSON(env.stdout, u)
 	}
-	_, err = fmt.Fprintf(env.stdout, "%s: %d tasks with executor %.12s, %d with others\n", u.State, u.New, u.Digest, u.Old)
-	return err
+	fmt.Fprintf(env.stdout, "%s: %d tasks with executor %.12s, %d with others\n", u.State, u.New, u.Digest, u.Old)
+	if u.Why != "" {
+		fmt.Fprintf(env.stdout, "it does not go on: %s\n", u.Why)
+	}
+	return nil
 }
 
 // rotateKeysCmd is `lode rotate-keys`.

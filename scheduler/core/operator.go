@@ -373,7 +373,10 @@ func (c *Core) oldTasks() (n int) {
 	return n
 }
 
-// UpgradeState is idle, running, paused or done; old and fresh count tasks.
+// UpgradeStopped is why an upgrade does not go on; "": nothing stopped it.
+func (c *Core) UpgradeStopped() string { return c.rollout.stopped }
+
+// UpgradeState is idle, running, paused, stopped or done; old and fresh count tasks.
 func (c *Core) UpgradeState() (state string, old, fresh int) {
 	old = c.oldTasks()
 	switch {
