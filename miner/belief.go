@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"lode/miner/internal/scan"
 )
@@ -17,41 +18,71 @@ const beliefEvery = 10
 // belief is what an engine that chose its kernels believes of them, for one kind of core.
 type belief struct {
 	calibration calibration
-	// measure measures again, and stores what it finds.
-	measure func() (kernelPair, calibration, error)
+	// measure measures, beside what is known already, and stores what it finds, unless ended
+	// says that nobody waits for it any more.
+	measure func(known calibration, ended func() bool) (kernelPair, calibration, error)
 	all     []scan.Kernel
 	log     *slog.Logger
 	against int // looks in a row that contradicted
+	// settled says that the calibration is one, and not under way.
+	settled atomic.Bool
 }
 
-// believe chooses the kernels for each kind of core, on cores of that kind.
-func believe(all []scan.Kernel, kinds []kind, crowded bool, store func(ground) calibrationStore, log *slog.Logger) ([]*belief, kernelSet, error) {
-	kernels := make(kernelSet, len(kinds))
-	beliefs := make([]*belief, len(kinds))
-	errs := make([]error, len(kinds))
-	var group sync.WaitGroup
-	for i, kind := range kinds {
-		group.Go(func() {
-			on := ground{crowded, kind}
-			b := &belief{all: all, log: log, measure: func() (kernelPair, calibration, error) {
-				return measureKernels(all, calibration{}, store(on), on, log)
-			}}
-			beliefs[i] = b
-			kernels[i], b.calibration, errs[i] = fastestKernels(all, store(on), on, log)
-		})
-	}
-	group.Wait()
-	for _, err := range errs {
+// believe gives the kernels for each kind of core with which an engine begins. What was not
+// measured often enough by earlier ones is so while it hashes already: see settle.
+func believe(all []scan.Kernel, kinds []kind, crowded bool, store func(ground) calibrationStore, log *slog.Logger) (beliefs []*belief, kernels kernelSet, err error) {
+	for _, kind := range kinds {
+		on := ground{crowded: crowded, kind: kind}
+		b := &belief{all: all, log: log, measure: func(known calibration, ended func() bool) (kernelPair, calibration, error) {
+			on := on
+			on.ended = ended
+			return measureKernels(all, known, store(on), on, log)
+		}}
+		var ok bool
+		if b.calibration, ok = store(on).load(); !ok {
+			b.calibration = calibration{}
+		}
+		b.settled.Store(b.calibration.Runs >= settled)
+		pair, err := likelyKernels(all, b.calibration)
 		if err != nil {
 			return nil, nil, err
 		}
+		beliefs, kernels = append(beliefs, b), append(kernels, pair)
 	}
 	return beliefs, kernels, nil
 }
 
+// settle measures what has not settled, all kinds of cores at once. The next work has the
+// kernels that it finds.
+func (e *Engine) settle() {
+	var group sync.WaitGroup
+	for kind, b := range e.beliefs {
+		if b.settled.Load() {
+			continue
+		}
+		group.Go(func() {
+			pair, found, err := b.measure(b.calibration, e.stopped.Load)
+			if err == nil {
+				b.calibration = found
+				e.prefer(kind, pair)
+			}
+			b.settled.Store(true)
+		})
+	}
+	group.Wait()
+}
+
+// prefer gives the next work other kernels on a kind of core.
+func (e *Engine) prefer(kind int, pair kernelPair) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kernels = slices.Clone(e.kernels)
+	e.kernels[kind] = pair
+}
+
 // look compares what a kernel reaches, in cycles a hash, with its calibration. After
 // some contradictions it measures again; changed: it did, and is sure of what it found.
-func (b *belief) look(kernel *scan.Kernel, cycles float64) (pair kernelPair, changed bool) {
+func (b *belief) look(kernel *scan.Kernel, cycles float64, ended func() bool) (pair kernelPair, changed bool) {
 	if cycles == 0 || !b.calibration.contradicted(kernel, cycles, b.all) {
 		b.against = 0
 		return pair, false
@@ -60,7 +91,7 @@ func (b *belief) look(kernel *scan.Kernel, cycles float64) (pair kernelPair, cha
 		return pair, false
 	}
 	b.against = 0
-	pair, found, err := b.measure()
+	pair, found, err := b.measure(calibration{}, ended)
 	if err != nil {
 		return pair, false // later
 	}
@@ -75,14 +106,11 @@ func (b *belief) look(kernel *scan.Kernel, cycles float64) (pair kernelPair, cha
 func (e *Engine) doubt() {
 	for kind, b := range e.beliefs {
 		kernel, cycles := e.fastest(kind)
-		if kernel == nil {
+		if kernel == nil || !b.settled.Load() {
 			continue
 		}
-		if pair, changed := b.look(kernel, cycles); changed {
-			e.mu.Lock()
-			e.kernels = slices.Clone(e.kernels)
-			e.kernels[kind] = pair
-			e.mu.Unlock()
+		if pair, changed := b.look(kernel, cycles, e.stopped.Load); changed {
+			e.prefer(kind, pair)
 		}
 	}
 }

@@ -84,12 +84,15 @@ func (c calibration) merge(found calibration, all []scan.Kernel) (kernelPair, ca
 }
 
 // The search for the best kernel of those that roll versions, and of those that do not,
-// ends after so much time of the cpu or of the clock: each start of a miner on a new
-// machine waits for both.
+// ends after so much time of the cpu or of the clock.
 const calibrationCPU, calibrationTime = 50 * time.Millisecond, 250 * time.Millisecond
+
+func (g *ground) over() bool { return g.ended != nil && g.ended() }
 
 // ground is where kernels are measured.
 type ground struct {
+	// ended, unless it is nil, says that nobody waits for the outcome any more.
+	ended func() bool
 	// crowded: as they are when both cpus of a core hash.
 	crowded bool
 	kind    kind // of core
@@ -133,7 +136,7 @@ func calibrate(all []scan.Kernel, on ground, log *slog.Logger) (kernelPair, cali
 				beside.run(group[i].kernel)
 				return group[i].cost(&w)
 			}, func() bool {
-				return cpuClock()-cpu < calibrationCPU && time.Since(begin) < calibrationTime
+				return cpuClock()-cpu < calibrationCPU && time.Since(begin) < calibrationTime && !on.over()
 			})
 			*best = group[c.best].kernel
 			if !c.sure {

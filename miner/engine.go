@@ -60,8 +60,9 @@ type assignment struct {
 }
 
 // New returns an engine that waits for Run and SetWork. It fails when a kernel is
-// named that this machine cannot run. The kernels are timed if none is named; that
-// takes some milliseconds each and is stored in the user's cache folder.
+// named that this machine cannot run. If none is named, the first work has the kernels that
+// are likely to be the fastest. While it is hashed all are timed, if that was not done
+// before, for the works that follow and, in the user's cache folder, for later engines.
 func New(o Options) (*Engine, error) {
 	if o.Threads < 0 || o.Threads > MostThreads || o.Nice < 0 || o.Nice > 19 || o.Duty < 0 || o.Duty > 1 || math.IsNaN(o.Duty) || o.HitBuffer < 0 {
 		return nil, fmt.Errorf("miner: options out of range: threads %d (0 to %d), nice %d (0 to 19), duty %v (above 0, up to 1), hit buffer %d",
@@ -134,6 +135,7 @@ func (e *Engine) run(ctx context.Context, places []place) error {
 	for i, w := range e.workers {
 		threads.Go(func() { w.run(places[i]) })
 	}
+	threads.Go(e.settle)
 	e.watch(ctx)
 	e.stopped.Store(true)
 	e.wakeAll()

@@ -1,6 +1,7 @@
 package miner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,24 +95,35 @@ func usableKernel(name string, all []scan.Kernel) (*scan.Kernel, error) {
 	return nil, fmt.Errorf("no kernel is called %q here: there are %s", name, strings.Join(names, ", "))
 }
 
-// fastestKernels returns the pair that this machine is fastest with: what earlier
-// calibrations stored, with what one finds now while they have not settled.
-func fastestKernels(all []scan.Kernel, store calibrationStore, on ground, log *slog.Logger) (kernelPair, calibration, error) {
-	stored, ok := store.load()
-	if !ok {
-		stored = calibration{}
+// likelyKernels returns the pair that this machine is fastest with as far as that is known
+// without measuring: what earlier calibrations stored, or else the first kernels of the list
+// that pass their self-test.
+func likelyKernels(all []scan.Kernel, stored calibration) (kernelPair, error) {
+	if pair, err := stored.pair(all); err == nil {
+		return pair, nil
 	}
-	if stored.Runs >= settled {
-		if pair, err := stored.pair(all); err == nil {
-			return pair, stored, nil
+	var pair kernelPair
+	for i := range all {
+		best := &pair.plain
+		if all[i].Rolling {
+			best = &pair.roll
+		}
+		if *best == nil && all[i].Verify() == nil {
+			*best = &all[i]
 		}
 	}
-	return measureKernels(all, stored, store, on, log)
+	if pair.plain == nil || pair.roll == nil {
+		return pair, errNoKernel
+	}
+	return pair, nil
 }
 
 // measureKernels calibrates and stores what is known then.
 func measureKernels(all []scan.Kernel, known calibration, store calibrationStore, on ground, log *slog.Logger) (kernelPair, calibration, error) {
 	_, found, err := calibrate(all, on, log)
+	if on.over() {
+		return kernelPair{}, found, context.Canceled
+	}
 	if err != nil {
 		return kernelPair{}, found, err
 	}

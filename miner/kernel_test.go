@@ -65,8 +65,9 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 	if err := store.save(calibration{Plain: "liar", Roll: "liar-roll", Runs: settled}); err != nil {
 		t.Fatal(err)
 	}
-	pair, _, err = fastestKernels(withLiars(), store, ground{}, slog.New(slog.DiscardHandler))
-	if err != nil || pair.plain.Name == "liar" || pair.roll.Name == "liar-roll" {
+	stored, ok := store.load()
+	pair, err = likelyKernels(withLiars(), stored)
+	if !ok || err != nil || pair.plain.Name == "liar" || pair.roll.Name == "liar-roll" {
 		t.Errorf("stored calibration: %v, %s and %s", err, pair.plain.Name, pair.roll.Name)
 	}
 }
@@ -74,6 +75,9 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 func TestNoKernelAtAll(t *testing.T) {
 	if _, _, err := calibrate(withLiars()[:3], ground{}, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("calibration accepted kernels that are wrong")
+	}
+	if _, err := likelyKernels(withLiars()[:3], calibration{}); err == nil {
+		t.Error("wrong kernels are likely to be the fastest")
 	}
 }
 
@@ -87,7 +91,7 @@ func TestCalibrationIsStored(t *testing.T) {
 		t.Fatal("an empty folder has a calibration")
 	}
 	log := slog.New(slog.DiscardHandler)
-	first, _, err := fastestKernels(all, store, ground{}, log)
+	first, _, err := measureKernels(all, calibration{}, store, ground{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +178,7 @@ func TestOptionsOutOfRange(t *testing.T) {
 func TestMachineID(t *testing.T) {
 	all := scan.Kernels()
 	id := func(files map[string]string, crowded bool, kinds ...string) string {
-		return machineID(rootWith(t, files), all, ground{crowded, kind{name: strings.Join(kinds, "")}})
+		return machineID(rootWith(t, files), all, ground{crowded: crowded, kind: kind{name: strings.Join(kinds, "")}})
 	}
 	files := map[string]string{"etc/machine-id": "1\n", "proc/cpuinfo": "processor\t: 0\nmicrocode\t: 0x1\n\nprocessor\t: 1\nmicrocode\t: 0x2\n"}
 	first := id(files, false)
@@ -213,7 +217,7 @@ func TestContradictedCalibration(t *testing.T) {
 	}
 	measured := 0
 	b := &belief{all: with, calibration: stored, log: slog.New(slog.DiscardHandler)}
-	b.measure = func() (kernelPair, calibration, error) {
+	b.measure = func(calibration, func() bool) (kernelPair, calibration, error) {
 		measured++
 		return pair, calibration{Runs: 1, Roll: "portable-roll", CyclesPerHash: map[string]float64{"portable-roll": 300}}, nil
 	}
@@ -221,21 +225,21 @@ func TestContradictedCalibration(t *testing.T) {
 		if measured != 0 {
 			t.Errorf("measured again after %d looks", i)
 		}
-		if got, changed := b.look(pair.roll, 300); changed != (i == contradictions-1) || changed && got != pair {
+		if got, changed := b.look(pair.roll, 300, func() bool { return false }); changed != (i == contradictions-1) || changed && got != pair {
 			t.Errorf("look %d: changed %v", i, changed)
 		}
 	}
 	if measured != 1 || b.calibration.CyclesPerHash["portable-roll"] != 300 {
 		t.Errorf("measured %d times: %+v", measured, b.calibration)
 	}
-	if _, changed := b.look(pair.roll, 300); changed || measured != 1 {
+	if _, changed := b.look(pair.roll, 300, func() bool { return false }); changed || measured != 1 {
 		t.Error("what was measured is not believed")
 	}
 	// A measurement that is not sure changes nothing.
 	b.calibration = stored
-	b.measure = func() (kernelPair, calibration, error) { return pair, calibration{}, nil }
+	b.measure = func(calibration, func() bool) (kernelPair, calibration, error) { return pair, calibration{}, nil }
 	for range 2 * contradictions {
-		if _, changed := b.look(pair.roll, 300); changed {
+		if _, changed := b.look(pair.roll, 300, func() bool { return false }); changed {
 			t.Error("changed by a guess")
 		}
 	}
@@ -253,10 +257,11 @@ func TestContradictionChangesTheNextWork(t *testing.T) {
 	e.beliefs = []*belief{{
 		all: all, log: slog.New(slog.DiscardHandler),
 		calibration: calibration{CyclesPerHash: map[string]float64{"portable-roll": 100, "other-roll": 110}},
-		measure: func() (kernelPair, calibration, error) {
+		measure: func(calibration, func() bool) (kernelPair, calibration, error) {
 			return fast, calibration{Runs: 1, Roll: "other-roll", CyclesPerHash: map[string]float64{"portable-roll": 200, "other-roll": 110}}, nil
 		},
 	}}
+	e.beliefs[0].settled.Store(true)
 	e.beliefs[0].all = append([]scan.Kernel{other}, all...)
 	first, second := easyWork(32), easyWork(32)
 	e.SetWork(first)
@@ -279,6 +284,53 @@ func TestContradictionChangesTheNextWork(t *testing.T) {
 	}
 	from0, from1 := e.workers[0].hashes.Load(), e.workers[1].hashes.Load()
 	eventually(t, "both threads hash it", func() bool { return e.workers[0].hashes.Load() > from0 && e.workers[1].hashes.Load() > from1 })
+}
+
+// The first work is hashed while kernels are measured, and goes on with its own.
+func TestFirstWorkWaitsForNoCalibration(t *testing.T) {
+	slow, fast := portablePair(t), portablePair(t)
+	other := *fast.roll
+	other.Name = "other-roll"
+	fast.roll = &other
+	e := newEngine(Options{Threads: 1}, slow, allNonces)
+	known, release := make(chan calibration, 1), make(chan struct{})
+	e.beliefs = []*belief{{
+		calibration: calibration{Runs: 1},
+		measure: func(c calibration, _ func() bool) (kernelPair, calibration, error) {
+			known <- c
+			<-release
+			return fast, calibration{Runs: 2}, nil
+		},
+	}}
+	first, second := easyWork(32), easyWork(32)
+	e.SetWork(first)
+	start(t, e)
+	if c := <-known; c.Runs != 1 {
+		t.Errorf("earlier calibrations were forgotten: %+v", c)
+	}
+	eventually(t, "the first work is hashed", func() bool { return e.Stats().Hashes > 0 })
+	close(release)
+	eventually(t, "it has settled", e.beliefs[0].settled.Load)
+	if got := e.Stats().Kernel; got != "portable-roll" {
+		t.Errorf("the first work goes on with %s", got)
+	}
+	e.SetWork(second)
+	if got := e.Stats().Kernel; got != "other-roll" || e.beliefs[0].calibration.Runs != 2 {
+		t.Errorf("the second work has %s", got)
+	}
+}
+
+// An engine that ends waits for no calibration, and what is left of it is not kept.
+func TestCalibrationThatNobodyWaitsFor(t *testing.T) {
+	store := calibrationStore{filepath.Join(t.TempDir(), "kernels.json"), "this"}
+	all := scan.Kernels()
+	on := ground{ended: func() bool { return true }}
+	if _, _, err := measureKernels(all, calibration{}, store, on, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("it says nothing")
+	}
+	if _, ok := store.load(); ok {
+		t.Error("it was stored")
+	}
 }
 
 // Where cores are of two kinds, each thread has the kernel of its core, and together they

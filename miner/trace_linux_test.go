@@ -45,7 +45,7 @@ func record(t *testing.T, neighbour string) string {
 		startBusy(t, fmt.Sprint(cpu, " ", time.Millisecond))
 	}
 	time.Sleep(300 * time.Millisecond)
-	pair, _, err := fastestKernels(scan.Kernels(), calibrationStore{}, ground{}, slog.New(slog.DiscardHandler))
+	pair, _, err := measureKernels(scan.Kernels(), calibration{}, calibrationStore{}, ground{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Error(err)
 		return ""

@@ -14,7 +14,10 @@
 // its message schedule once for a nonce and uses it for every midstate.
 package scan
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // All of these stand here, and not beside what they make, because go generate
 // passes over files of other platforms.
@@ -50,6 +53,8 @@ type Kernel struct {
 	Fallback bool
 	// Missing says why this machine cannot run the kernel; empty when it can.
 	Missing string
+	// verified is what Verify found; nil: it looks each time.
+	verified func() error
 }
 
 // Plain returns the name of the kernel that goes with this one where versions are
@@ -97,5 +102,10 @@ type Scanner interface {
 // Kernels lists every kernel of this platform, the one that is likely to be the
 // fastest first. Those with a reason in Missing cannot run here.
 func Kernels() []Kernel {
-	return append(platformKernels(), portableKernels()...)
+	all := append(platformKernels(), portableKernels()...)
+	for i := range all {
+		k := all[i]
+		all[i].verified = sync.OnceValue(k.verify)
+	}
+	return all
 }
