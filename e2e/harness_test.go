@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -159,6 +160,7 @@ type options struct {
 	flags     []string
 	change    func(*devmesos.Config) // of the cluster; nil: it stays
 	payout    string                 // address; "": a good one
+	state     string                 // of the scheduler; "": a folder
 	password  string                 // of the node; "": the right one
 }
 
@@ -229,7 +231,7 @@ func newWorld(t *testing.T, o options) *world {
 		"--master=" + w.mesos.MasterURL(),
 		"--node=" + w.node.URL, "--node-user=" + w.node.User, "--node-password-file=" + password, "--node-ca=" + ca,
 		"--payout-address=" + o.payout,
-		"--state-dir=" + w.stateDir,
+		"--state=" + cmp.Or(o.state, w.stateDir),
 		"--listen=" + strings.TrimPrefix(w.url, "http://"),
 		"--executor=" + executor(),
 		"--min-block-interval=500ms",

@@ -26,10 +26,22 @@ const executorsDir = "executors"
 
 // openBinaries begins with the newest binary or, if an operator went back to another
 // one, with that.
-func openBinaries(stateDir, advertise string, newest *artifact.Binary, pinned string, log *slog.Logger) *binaries {
-	b := &binaries{dir: filepath.Join(stateDir, executorsDir), advertise: advertise, log: log, current: newest}
-	names, _ := filepath.Glob(filepath.Join(b.dir, "*"))
+// Others that a library has may be the one before, too; nil: there is none.
+func openBinaries(stateDir, advertise string, newest *artifact.Binary, others *library, pinned string, log *slog.Logger) *binaries {
+	b := &binaries{advertise: advertise, log: log, current: newest}
+	var names []string
+	if stateDir != "" {
+		b.dir = filepath.Join(stateDir, executorsDir)
+		names, _ = filepath.Glob(filepath.Join(b.dir, "*"))
+	}
 	var kept *artifact.Binary // the last one of before
+	if others != nil {
+		for _, other := range others.all() {
+			if other.Digest() != newest.Digest() && (kept == nil || other.Digest() == pinned) {
+				kept = other
+			}
+		}
+	}
 	for _, name := range names {
 		old, err := artifact.Load(name)
 		if err != nil || old.Digest() != filepath.Base(name) {
@@ -65,6 +77,9 @@ func modified(name string) int64 {
 
 // keep writes both to the folder and deletes others. It wants mu, or nobody else.
 func (b *binaries) keep() {
+	if b.dir == "" {
+		return
+	}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		b.log.Warn("executors cannot be kept for a rollback", "error", err)
 		return
@@ -85,6 +100,16 @@ func (b *binaries) keep() {
 			_ = os.Remove(name)
 		}
 	}
+}
+
+// digests are those of what is served, the current one first.
+func (b *binaries) digests() []string {
+	current, previous := b.get()
+	digests := []string{current.Digest()}
+	if previous != nil {
+		digests = append(digests, previous.Digest())
+	}
+	return digests
 }
 
 func (b *binaries) get() (current, previous *artifact.Binary) {

@@ -51,7 +51,12 @@ func Check(ctx context.Context, config Config) []Finding {
 	add := func(f ...Finding) { list = append(list, f...) }
 	add(checkMasters(ctx, config)...)
 	add(checkExecutor(config.Executor))
-	add(checkState(config.StateDir))
+	if config.ZooKeeper != "" {
+		add(checkZooKeeper(ctx, config))
+	}
+	if config.ZooKeeper == "" || config.StateDir != "" {
+		add(checkState(config.StateDir))
+	}
 	add(checkAddress(ctx, config)...)
 	if config.TLS != nil {
 		add(checkCertificate(config.TLS))

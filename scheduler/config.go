@@ -11,6 +11,7 @@ import (
 	"lode/scheduler/constraint"
 	"lode/scheduler/control"
 	"lode/scheduler/rule"
+	"lode/zookeeper"
 )
 
 // Defaults of Config.
@@ -69,6 +70,14 @@ type Config struct {
 
 	// StateDir holds everything that must survive. One scheduler at a time uses it.
 	StateDir string
+	// ZooKeeper is where Lead keeps the state and elects who leads,
+	// zk://[user:password@]host:port,host:port/path. StateDir then holds what one
+	// scheduler can do without: executors for a rollback, curves for the page; "":
+	// nothing.
+	ZooKeeper string
+	// term and library are set by Lead.
+	term    *zookeeper.Term
+	library *library
 	// Listen is host:port of the HTTP server with API and artifact; "": DefaultListen,
 	// or DefaultPort on all addresses if a master is on another machine.
 	Listen string

@@ -76,6 +76,12 @@ func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, "subscribed at %s\n", master)
 }
 
+// findAddress finds out where the listener is reached.
+func (s *Scheduler) findAddress() (err error) {
+	s.advertised, err = s.advertise()
+	return err
+}
+
 // advertise returns host:port under which agents reach the artifact server.
 func (s *Scheduler) advertise() (string, error) {
 	host, port, err := net.SplitHostPort(s.listener.Addr().String())

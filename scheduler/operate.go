@@ -97,6 +97,7 @@ func (s *Scheduler) Operate(ctx context.Context, c api.Command) (api.Outcome, er
 		if next != nil {
 			e.Artifact = &core.Artifact{URL: next.URL(s.binaries.advertise), Digest: next.Digest()}
 			s.binaries.use(next) // before a task asks for it
+			s.announce()
 		}
 	default:
 		return api.Outcome{}, fmt.Errorf("unknown operation %q", c.Op)
@@ -138,6 +139,9 @@ func (s *Scheduler) serveArtifact(w http.ResponseWriter, r *http.Request) {
 	b := current
 	if previous != nil && r.URL.Path == previous.Path() {
 		b = previous
+	}
+	if r.URL.Path != b.Path() && s.serveOther(w, r) {
+		return
 	}
 	b.Handler(func(remote string) {
 		s.metrics.fetches.Inc()

@@ -14,7 +14,13 @@ const (
 	saveInterval   = 5 * time.Minute
 )
 
-func (s *Scheduler) historyPath() string { return filepath.Join(s.config.StateDir, "history") }
+// historyPath is "" without a folder.
+func (s *Scheduler) historyPath() string {
+	if s.config.StateDir == "" {
+		return ""
+	}
+	return filepath.Join(s.config.StateDir, "history")
+}
 
 // record keeps the page's history until ctx ends.
 func (s *Scheduler) record(ctx context.Context) {
@@ -38,6 +44,9 @@ func (s *Scheduler) record(ctx context.Context) {
 }
 
 func (s *Scheduler) saveHistory() {
+	if s.historyPath() == "" {
+		return
+	}
 	if err := s.history.Save(s.historyPath()); err != nil {
 		s.log.Warn("the page's history is not on disk", "error", err)
 	}

@@ -70,11 +70,13 @@ type Scheduler struct {
 	binaries *binaries
 	feed     *feed.Feed
 	listener net.Listener
-	server   *http.Server
-	metrics  *metrics
-	started  time.Time
-	history  *history.Recorder
-	tally    *tally
+	// advertised is host:port under which agents and clients reach the listener.
+	advertised string
+	server     *http.Server
+	metrics    *metrics
+	started    time.Time
+	history    *history.Recorder
+	tally      *tally
 
 	events  chan queued
 	stopped chan struct{} // closed when the loop has ended
@@ -117,7 +119,7 @@ func New(config Config) (s *Scheduler, err error) {
 	s.driver, err = driver.New(driver.Config{
 		Masters: config.Masters, RootCAs: config.MasterCAs,
 		Principal: config.Principal, Secret: config.Secret,
-		Subscribe: s.subscribeCall, Handle: s.handle, Logger: config.Logger,
+		May: s.mayLead, Subscribe: s.subscribeCall, Handle: s.handle, Logger: config.Logger,
 	})
 	if err != nil {
 		return s, &ConfigError{err}
@@ -130,19 +132,20 @@ func New(config Config) (s *Scheduler, err error) {
 	if err != nil {
 		return s, err
 	}
-	if err := s.history.Load(s.historyPath()); err != nil {
-		s.log.Warn("the page's history begins anew", "error", err)
+	if path := s.historyPath(); path != "" {
+		if err := s.history.Load(path); err != nil {
+			s.log.Warn("the page's history begins anew", "error", err)
+		}
 	}
 	if s.listener, err = config.ListenFunc("tcp", config.Listen); err != nil {
 		return s, fmt.Errorf("listen for agents and clients (--listen): %w", err)
 	}
-	advertise, err := s.advertise()
-	if err != nil {
+	if err := s.findAddress(); err != nil {
 		return s, err
 	}
-	s.announce(advertise)
-	s.binaries = openBinaries(config.StateDir, advertise, newest, state.Operator.Pinned, s.log)
-	if s.core, err = core.New(s.settings(advertise), state); err != nil {
+	s.binaries = openBinaries(config.StateDir, s.advertised, newest, config.library, state.Operator.Pinned, s.log)
+	s.announce()
+	if s.core, err = core.New(s.settings(s.advertised), state); err != nil {
 		return s, err
 	}
 	s.metrics = newMetrics(s)

@@ -2,21 +2,19 @@ package scheduler
 
 import (
 	cryptorand "crypto/rand"
+	"errors"
 	"fmt"
 
 	"lode/scheduler/core"
 	"lode/scheduler/store"
+	"lode/zookeeper"
 )
 
 // openStore opens the state folder and reads the state.
 func (s *Scheduler) openStore() (*core.State, error) {
-	folder, err := store.Open(s.config.StateDir, upgradeState)
+	where, err := s.openPlace()
 	if err != nil {
 		return nil, err
-	}
-	s.store = folder
-	if n := folder.Cut(); n > 0 {
-		s.log.Warn("the last change of the state was cut off by a crash; nothing that was sent depends on it", "bytes", n)
 	}
 	values, err := s.store.Load()
 	if err != nil {
@@ -32,13 +30,47 @@ func (s *Scheduler) openStore() (*core.State, error) {
 	state, err := core.RestoreState(values)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; restore it, or move it away to begin anew "+
-			"(tasks of the old framework then run until its failover timeout)", folder.Path(), err)
+			"(tasks of the old framework then run until its failover timeout)", where, err)
 	}
 	if s.config.NewFramework && state.FrameworkID != "" {
 		s.log.Warn("beginning a new framework", "forgotten", state.FrameworkID, "tasks", len(state.Tasks))
 		return s.forget(state, values)
 	}
 	return state, nil
+}
+
+// openPlace opens the folder, or what is in ZooKeeper, and says what it is called.
+func (s *Scheduler) openPlace() (string, error) {
+	if s.config.term == nil {
+		folder, err := store.Open(s.config.StateDir, upgradeState)
+		if err != nil {
+			return "", err
+		}
+		s.store = folder
+		if n := folder.Cut(); n > 0 {
+			s.log.Warn("the last change of the state was cut off by a crash; nothing that was sent depends on it", "bytes", n)
+		}
+		return folder.Path(), nil
+	}
+	journal, err := zookeeper.OpenLog(s.config.term)
+	if err != nil {
+		return "", fault(err)
+	}
+	remote, err := store.OpenRemote(journal)
+	if err != nil {
+		_ = journal.Close() // it only ends a session
+		return "", fault(err)
+	}
+	s.store = remote
+	return "the state in ZooKeeper", nil
+}
+
+// fault marks what waiting may mend.
+func fault(err error) error {
+	if errors.Is(err, zookeeper.ErrDamaged) || errors.Is(err, store.ErrDamaged) || errors.Is(err, zookeeper.ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errNoState, err)
 }
 
 // upgradeState turns a state.json of an older program into values.

@@ -88,9 +88,10 @@ func (m *Masters) Find(ctx context.Context) (urls []string, changed <-chan struc
 	select {
 	case f := <-result:
 		if f.err != nil {
-			if !errors.Is(f.err, zk.ErrNoNode) {
-				m.session.drop(conn)
+			if errors.Is(f.err, zk.ErrNoNode) {
+				return nil, nil, fmt.Errorf("ZooKeeper %s: there is no such path: no Mesos master was ever elected there", m.session.url)
 			}
+			m.session.drop(conn)
 			return nil, nil, m.session.url.explain(f.err)
 		}
 		c := make(chan struct{})

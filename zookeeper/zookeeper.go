@@ -1,10 +1,17 @@
-// Package zookeeper is what Lode asks ZooKeeper: which Mesos master leads. Masters
-// finds that out as Mesos' own detector does.
+// Package zookeeper is what Lode asks ZooKeeper: which Mesos master leads, which of
+// several schedulers leads, and to keep the state of the one that does.
 //
 //	u, err := zookeeper.Parse("zk://user:password@h1:2181,h2:2181/mesos")
 //	m := zookeeper.NewMasters(u, log)
 //	defer m.Close()
 //	urls, changed, err := m.Find(ctx)
+//
+// Masters finds out what Mesos' own detector does. Election makes one of several
+// processes the leader for a Term, and a Log takes records of the leader only: each
+// write is conditional on the number of the term being the newest one, so that a
+// process that was stopped, or cut off, and believes that it leads can change nothing.
+//
+// The library waits for a connection for ever; here every wait has a bound.
 package zookeeper
 
 import (
@@ -105,6 +112,7 @@ type session struct {
 	mu    sync.Mutex
 	conn  *zk.Conn // nil: there is none
 	known *zk.Conn // that knows the password
+	bad   int      // questions in a row without an answer
 }
 
 // get returns the connection, which may not be up yet.
@@ -114,8 +122,7 @@ func (s *session) get() (*zk.Conn, error) {
 	if s.conn != nil {
 		return s.conn, nil
 	}
-	conn, _, err := zk.Connect(s.url.Servers, sessionTimeout, zk.WithLogger(logger{s.log}), zk.WithLogInfo(false),
-		zk.WithMaxBufferSize(maxAnswer), zk.WithEventCallback(func(zk.Event) {}))
+	conn, err := connect(s.url, sessionTimeout, s.log, func(zk.Event) {})
 	if err != nil {
 		return nil, err
 	}
@@ -162,11 +169,8 @@ func (s *session) close() {
 
 // explain makes an error of the library one that helps.
 func (u URL) explain(err error) error {
-	switch {
-	case errors.Is(err, zk.ErrNoAuth), errors.Is(err, zk.ErrAuthFailed):
+	if errors.Is(err, zk.ErrNoAuth) || errors.Is(err, zk.ErrAuthFailed) {
 		return fmt.Errorf("ZooKeeper %s refuses: %w; user and password belong into the URL, zk://user:password@…", u, err)
-	case errors.Is(err, zk.ErrNoNode):
-		return fmt.Errorf("ZooKeeper %s: there is no such path: no Mesos master was ever elected there", u)
 	}
 	return fmt.Errorf("ZooKeeper %s: %w", u, err)
 }

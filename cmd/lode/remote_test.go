@@ -66,6 +66,7 @@ func TestOperatorsCommands(t *testing.T) {
 	}))
 	t.Cleanup(leader.Close)
 	standby := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(api.LeaderHeader, leader.URL)
 		http.Redirect(w, r, leader.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(standby.Close)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"lode/scheduler/constraint"
 	"lode/scheduler/rule"
 	"lode/stratum"
+	"lode/zookeeper"
 )
 
 // Exit codes of `lode scheduler` beside those of every command.
@@ -34,8 +37,9 @@ type schedulerCmd struct {
 
 	ProxyLimit map[string]string `help:"What the proxy puts up with: NAME=VALUE for --limit-NAME of lode proxy, such as connections-per-address=5000. Repeatable." placeholder:"NAME=VALUE" mapsep:"none"`
 
-	StateDir          string `help:"Folder for everything that must survive." required:"" placeholder:"DIR"`
-	Standby           bool   `help:"While another scheduler uses the state folder: wait, send clients to it, and take over when it is gone."`
+	State             string `help:"Where everything is that must survive: a folder, or zk://[user:password@]host:port,host:port/path (or file:// of a file with that), where several schedulers elect who of them leads." placeholder:"DIR|zk://…"`
+	StateDir          string `help:"Folder for everything that must survive; with --state=zk://…, for executors and curves only." placeholder:"DIR"`
+	Standby           bool   `help:"While another scheduler uses the state folder: wait, send clients to it, and take over when it is gone. With --state=zk://… that is always so."`
 	Listen            string `help:"Address of API and artifact server; default: port 8650, on all addresses if the masters are elsewhere." placeholder:"HOST:PORT"`
 	ArtifactAdvertise string `help:"Address under which agents reach --listen; default: the one that this machine uses towards the masters." placeholder:"HOST:PORT"`
 	TokenFile         string `help:"File with the tokens of those who may use the API from elsewhere: a role (read or operate), a name and a token on each line; default: others may read." placeholder:"FILE"`
@@ -92,12 +96,16 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 		Name: cmd.Name, User: cmd.User, Roles: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
 		NewFramework: cmd.NewFramework, Upgrade: cmd.Upgrade, Teardown: cmd.Teardown,
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
-		StateDir: cmd.StateDir, Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
+		Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
 		GPUAgents: cmd.GPUAgents, RegionAware: cmd.RegionAware,
 		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable, IdleMode: cmd.Mode == "idle",
 		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", CoreSched: cmd.CoreSched, ReportInterval: cmd.ReportInterval,
 		Logger: env.log,
+	}
+	var err error
+	if config.StateDir, config.ZooKeeper, err = cmd.place(); err != nil {
+		return config, err
 	}
 	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {
 		return config, usagef("--proxy-limit: %w", err)
@@ -114,7 +122,6 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 		return config, usagef("--signal: %w", err)
 	}
 	config.Signals = cmd.Signal
-	var err error
 	if config.Constraints, err = constraint.ParseAll(cmd.Constraint); err != nil {
 		return config, usagef("--constraint %w", err)
 	}
@@ -158,16 +165,11 @@ func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 			return err
 		}
 	}
-	s, err := newScheduler(env, config, cmd.Standby)
+	err = runScheduler(env, config, cmd.Standby)
 	var mistake *scheduler.ConfigError
 	switch {
 	case errors.As(err, &mistake):
 		return &usageError{err}
-	case err != nil:
-		return err
-	}
-	err = s.Run(env.ctx)
-	switch {
 	case errors.Is(err, scheduler.ErrFrameworkRemoved):
 		fmt.Fprintln(env.stderr, "lode:", err)
 		return exitRemoved
@@ -179,6 +181,49 @@ func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 		return env.ctx.Err()
 	}
 	return err
+}
+
+// place is where the state is: a folder, or a URL of ZooKeeper and perhaps a folder for
+// the rest.
+func (cmd *schedulerCmd) place() (folder, zk string, err error) {
+	state := cmd.State
+	if name, isFile := strings.CutPrefix(state, "file://"); isFile {
+		// Who lists processes sees flags, and ZooKeeper's password is not for everybody.
+		if state, err = readSecret(name); err != nil {
+			return "", "", usagef("--state: %w", err)
+		}
+		if !strings.HasPrefix(state, zookeeper.Scheme) {
+			return "", "", usagef("--state: %s holds no URL zk://…", name)
+		}
+	}
+	isZooKeeper := strings.HasPrefix(state, zookeeper.Scheme)
+	switch {
+	case isZooKeeper:
+		if _, err := zookeeper.Parse(state); err != nil {
+			return "", "", usagef("--state: %w", err)
+		}
+		_ = os.Unsetenv(variable("state")) // it may hold the password
+		return cmd.StateDir, state, nil
+	case strings.Contains(state, "://"):
+		return "", "", usagef("--state: want a folder or zk://[user:password@]host:port,host:port/path")
+	case state != "" && cmd.StateDir != "" && state != cmd.StateDir:
+		return "", "", usagef("--state and --state-dir name two folders: one is enough")
+	case state == "" && cmd.StateDir == "":
+		return "", "", usagef("where is the state to be kept? A folder, --state-dir=DIR, or --state=zk://…")
+	}
+	return cmp.Or(state, cmd.StateDir), "", nil
+}
+
+// runScheduler runs a scheduler, or one of several.
+func runScheduler(env *environment, config scheduler.Config, standby bool) error {
+	if config.ZooKeeper != "" {
+		return scheduler.Lead(env.ctx, config)
+	}
+	s, err := newScheduler(env, config, standby)
+	if err != nil {
+		return err
+	}
+	return s.Run(env.ctx)
 }
 
 // newScheduler makes a scheduler; one that stands by waits until it may.

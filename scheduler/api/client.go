@@ -17,6 +17,9 @@ import (
 // StatusPath is where a scheduler serves its Status.
 const StatusPath = "/api/v1/status"
 
+// LeaderHeader is set by a standby that redirects: the leader's URL, scheme and host.
+const LeaderHeader = "Lode-Leader"
+
 // Bounds of what a Client reads.
 const (
 	maxStatus   = 256 << 20
@@ -49,7 +52,9 @@ func NewClient(base, token string, config *tls.Config) (*Client, error) {
 	return c, nil
 }
 
-// redirect takes the token along to the leader, but never from https to http.
+// redirect takes the token along to the leader, but never from https to http. That
+// it is the leader a standby has to say on purpose, by LeaderHeader: any other redirect
+// – of a proxy, of a page that took the scheduler's address – gets no token.
 func (c *Client) redirect(r *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) >= mostHops:
@@ -57,9 +62,14 @@ func (c *Client) redirect(r *http.Request, via []*http.Request) error {
 	case via[0].URL.Scheme == "https" && r.URL.Scheme != "https":
 		return errors.New("a standby sends us from https to http")
 	}
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.token == "" {
+		return nil
 	}
+	if to := r.URL.Scheme + "://" + r.URL.Host; r.Response == nil || r.Response.Header.Get(LeaderHeader) != to {
+		return fmt.Errorf("%s sends us to %s, but not as a standby does: the token is not sent there; "+
+			"if that is the scheduler, name it (--scheduler)", via[len(via)-1].URL.Host, to)
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
 	return nil
 }
 

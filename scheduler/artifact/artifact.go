@@ -60,8 +60,13 @@ func Load(path string) (*Binary, error) {
 	case len(data) == 0:
 		return nil, fmt.Errorf("executor binary %s is empty", path)
 	}
+	return New(data), nil
+}
+
+// New returns the binary with the content data, which it keeps.
+func New(data []byte) *Binary {
 	sum := sha256.Sum256(data)
-	return &Binary{digest: hex.EncodeToString(sum[:]), data: data}, nil
+	return &Binary{digest: hex.EncodeToString(sum[:]), data: data}
 }
 
 // Digest is the SHA-256 of the binary, lower-case hex.
@@ -82,7 +87,10 @@ func (b *Binary) Save(path string) error {
 }
 
 // Path under which Handler serves the binary.
-func (b *Binary) Path() string { return Prefix + b.digest + "/" + Name }
+func (b *Binary) Path() string { return PathOf(b.digest) }
+
+// PathOf is the path of the binary with a digest.
+func PathOf(digest string) string { return Prefix + digest + "/" + Name }
 
 // URL is where the binary is, on a server at host:port.
 func (b *Binary) URL(hostport string) string { return "http://" + hostport + b.Path() }

@@ -51,6 +51,8 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Principal and Secret for HTTP Basic; Principal "": none.
 	Principal, Secret string
+	// May is asked before each attempt to subscribe; an error: not now. nil: always.
+	May func(ctx context.Context) error
 	// Subscribe makes the SUBSCRIBE call, anew for each attempt.
 	Subscribe func() *scheduler.Call
 	// Handle is called with what happens. Events of the stream come one at a time, in

@@ -108,6 +108,11 @@ func (c *candidates) next() *candidate {
 // connect subscribes at the leading master. All masters of the list are asked at the
 // same time, so that a silent one costs nothing while another one answers.
 func (d *Driver) connect(ctx context.Context) (*session, error) {
+	if d.config.May != nil {
+		if err := d.config.May(ctx); err != nil {
+			return nil, err
+		}
+	}
 	masters, changed, err := d.find.Find(ctx)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,15 @@ func appendRecords(b []byte, changes map[string][]byte, number uint64) ([]byte, 
 			start = len(b)
 			b = append(b, make([]byte, headerSize)...)
 		}
+		b = appendChanges(b, changes, []string{key})
+	}
+	seal(b[start:], number)
+	return b, number + 1
+}
+
+// appendChanges appends what becomes of keys.
+func appendChanges(b []byte, changes map[string][]byte, keys []string) []byte {
+	for _, key := range keys {
 		value := changes[key]
 		b = binary.AppendUvarint(b, uint64(len(key)))
 		b = append(b, key...)
@@ -52,8 +61,7 @@ func appendRecords(b []byte, changes map[string][]byte, number uint64) ([]byte, 
 		b = binary.AppendUvarint(b, uint64(len(value))+1)
 		b = append(b, value...)
 	}
-	seal(b[start:], number)
-	return b, number + 1
+	return b
 }
 
 func seal(record []byte, number uint64) {
@@ -104,7 +112,7 @@ func (s *Store) replay(b []byte) error {
 		if number != s.next {
 			return fmt.Errorf("%w: record %d at byte %d, where %d was expected", ErrDamaged, number, at, s.next)
 		}
-		if err := s.take(body); err != nil {
+		if err := takeChanges(s.values, body); err != nil {
 			return fmt.Errorf("%w: record %d: %w", ErrDamaged, number, err)
 		}
 		at += headerSize + len(body)
@@ -131,7 +139,8 @@ func later(b []byte, number uint64) bool {
 
 var errBody = errors.New("its body makes no sense")
 
-func (s *Store) take(body []byte) error {
+// takeChanges does to values what a body says.
+func takeChanges(values map[string][]byte, body []byte) error {
 	for len(body) > 0 {
 		n, used := binary.Uvarint(body)
 		if used <= 0 || n > uint64(len(body)-used) {
@@ -145,10 +154,10 @@ func (s *Store) take(body []byte) error {
 		}
 		body = body[used:]
 		if n == 0 {
-			delete(s.values, key)
+			delete(values, key)
 			continue
 		}
-		s.values[key] = bytes.Clone(body[:n-1])
+		values[key] = bytes.Clone(body[:n-1])
 		body = body[n-1:]
 	}
 	return nil

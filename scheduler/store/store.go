@@ -241,7 +241,7 @@ func (s *Store) apply(changes map[string][]byte) error {
 	s.torn = false
 	s.size, s.next = s.size+int64(len(b)), next
 	for key, value := range changes {
-		s.set(key, value)
+		s.live += apply(s.values, key, value)
 	}
 	return nil
 }
@@ -263,16 +263,17 @@ func (s *Store) repair() error {
 	return nil
 }
 
-func (s *Store) set(key string, value []byte) {
-	if old, ok := s.values[key]; ok {
-		s.live -= int64(len(key) + len(old))
+// apply changes one value and returns by how many bytes all of them grow.
+func apply(values map[string][]byte, key string, value []byte) (grown int64) {
+	if old, ok := values[key]; ok {
+		grown -= int64(len(key) + len(old))
 	}
 	if value == nil {
-		delete(s.values, key)
-		return
+		delete(values, key)
+		return grown
 	}
-	s.values[key] = value
-	s.live += int64(len(key) + len(value))
+	values[key] = value
+	return grown + int64(len(key)+len(value))
 }
 
 func weight(values map[string][]byte) (n int64) {
@@ -333,9 +334,16 @@ func (s *Store) Close() error {
 
 var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func (s *Store) blockPath(hash string) (string, error) {
+func checkHash(hash string) error {
 	if !hashPattern.MatchString(hash) {
-		return "", fmt.Errorf("block hash %q is not 64 hex digits", hash)
+		return fmt.Errorf("block hash %q is not 64 hex digits", hash)
+	}
+	return nil
+}
+
+func (s *Store) blockPath(hash string) (string, error) {
+	if err := checkHash(hash); err != nil {
+		return "", err
 	}
 	return filepath.Join(s.dir, blocksDir, hash), nil
 }

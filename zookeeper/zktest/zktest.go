@@ -35,7 +35,8 @@ type Server struct {
 }
 
 // Start runs an ensemble of n servers, or skips the test. They end with the test.
-func Start(t testing.TB, n int) *Ensemble {
+// settings are lines for their configuration.
+func Start(t testing.TB, n int, settings ...string) *Ensemble {
 	t.Helper()
 	java, err := exec.LookPath("java")
 	if err != nil {
@@ -60,7 +61,7 @@ func Start(t testing.TB, n int) *Ensemble {
 		}
 		// Short ticks: sessions may be as short as two of them.
 		text := fmt.Sprintf("tickTime=200\ninitLimit=50\nsyncLimit=25\ndataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\n"+
-			"admin.enableServer=false\nmaxClientCnxns=0\n%s", dir, ports[3*i], members.String())
+			"admin.enableServer=false\nmaxClientCnxns=0\nmaxSessionTimeout=60000\n%s%s\n", dir, ports[3*i], members.String(), strings.Join(settings, "\n"))
 		if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lode/scheduler/api"
+	"lode/zookeeper/zktest"
+)
+
+// one of several schedulers of a framework.
+type one struct {
+	*process
+	url string
+}
+
+// join starts another scheduler of the world's framework.
+func (w *world) join() *one {
+	w.t.Helper()
+	url := "http://" + freeAddress(w.t)
+	args := slices.Clone(w.args)
+	for i, a := range args {
+		if strings.HasPrefix(a, "--listen=") {
+			args[i] = "--listen=" + strings.TrimPrefix(url, "http://")
+		}
+	}
+	return &one{start(w.t, nil, lode(), args...), url}
+}
+
+// health is what a scheduler says of itself; "": nothing.
+func (o *one) health() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.url+"/healthz", nil)
+	if err != nil {
+		return ""
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
+}
+
+func (o *one) leads() bool { return strings.Contains(o.health(), "subscribed at") }
+
+// follows waits until a standby knows its leader.
+func (w *world) follows(o *one, leader string) {
+	w.t.Helper()
+	eventually(w.t, o.url+" stands by for "+leader, func() bool { return strings.Contains(o.health(), "standing by; the leader is "+leader) }, o.health)
+}
+
+// same checks that another scheduler goes on with everything.
+func (w *world) same(before api.Status) {
+	w.t.Helper()
+	after := w.mining(2)
+	if after.FrameworkID != before.FrameworkID {
+		w.t.Errorf("framework id: got %s, want %s", after.FrameworkID, before.FrameworkID)
+	}
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		w.t.Errorf("tasks: got %v, want the same as before: %v", got, want)
+	}
+	w.notLost(before.Blocks)
+	w.moreBlocks(1)
+	w.noOrphans()
+}
+
+// Three schedulers: the leader is killed; the next one is stopped for longer than its
+// session lasts, and goes on. No task is lost or doubled, no block is lost.
+func TestLeaderKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end test with real processes: left out by -short")
+	}
+	e := zktest.Start(t, 3)
+	w := newWorld(t, options{state: "zk://lode:s3cret@" + e.Hosts() + "/lode"})
+	w.mining(2)
+	w.moreBlocks(1)
+	first := &one{w.scheduler, w.url}
+	others := []*one{w.join(), w.join()}
+	for _, o := range others {
+		w.follows(o, first.url)
+	}
+	out, err := exec.Command(lode(), "status", "--json", "--scheduler", others[0].url).Output()
+	var through api.Status
+	if err != nil || json.Unmarshal(out, &through) != nil || len(through.Tasks) != 3 {
+		t.Errorf("lode status at a standby: %v\n%s", err, out)
+	}
+
+	before := w.status()
+	killed := time.Now()
+	first.kill()
+	var second, third *one
+	eventually(t, "a standby leads", func() bool {
+		for i, o := range others {
+			if o.leads() {
+				second, third = o, others[1-i]
+				return true
+			}
+		}
+		return false
+	}, func() string { return others[0].health() + others[1].health() })
+	t.Logf("subscribed %v after the leader's end", time.Since(killed).Round(100*time.Millisecond))
+	w.url = third.url // a standby: what is asked goes to the leader
+	w.follows(third, second.url)
+	w.same(before)
+
+	before = w.status()
+	stopped := time.Now()
+	second.cmd.Process.Signal(syscall.SIGSTOP)
+	eventually(t, "the last one leads", third.leads, third.health)
+	t.Logf("subscribed %v after the leader was stopped", time.Since(stopped).Round(100*time.Millisecond))
+	w.same(before)
+	before = w.status()
+	second.cmd.Process.Signal(syscall.SIGCONT)
+	w.follows(second, third.url)
+	if !second.running() {
+		t.Error("who was stopped has ended")
+	}
+	w.same(before)
+	if log := second.output(); !strings.Contains(log, "the term is over; standing by") {
+		t.Error("who was stopped does not say that its term is over")
+	}
+	for _, o := range []*one{first, second, third} {
+		if strings.Contains(o.output(), "s3cret") {
+			t.Error("the log tells ZooKeeper's password")
+		}
+	}
+	if !third.leads() {
+		t.Error(fmt.Sprintf("who led does not any more: %s", third.health()))
+	}
+}
