@@ -64,6 +64,11 @@ const (
 	// withdrawnFor is for how long a server may be without work that it had, before others
 	// of the list are tried.
 	withdrawnFor = 15 * time.Second
+	// A server that has refused refusalCount shares in a row, for refusalTime, is left for
+	// others of the list, and not gone back to for distrustTime.
+	refusalCount = 10
+	refusalTime  = time.Minute
+	distrustTime = 5 * time.Minute
 	// maxInFlight bounds the submits that wait for an answer.
 	maxInFlight = 64
 )
@@ -97,6 +102,9 @@ type Miner struct {
 	status   Status
 	sequence uint64 // of the newest work
 	oldest   uint64 // work before it is worthless
+	refused  int    // shares in a row, by conn
+	since    time.Time
+	distrust map[string]time.Time // servers that refused all shares, and until when they are left
 }
 
 // assigned is the ID of a miner.Work.
@@ -121,13 +129,14 @@ func New(cfg Config) *Miner {
 	if cfg.Connect == nil {
 		cfg.Connect = stratumConnect(cfg)
 	}
-	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight)}
+	return &Miner{cfg: cfg, changed: make(chan struct{}, 1), flights: make(chan struct{}, maxInFlight), distrust: make(map[string]time.Time)}
 }
 
 var (
 	errMoved  = errors.New("the list of servers has changed")
 	errBetter = errors.New("a better server is back")
 	errNoWork = errors.New("it has no work any more")
+	errRefuse = errors.New("it refuses all shares")
 )
 
 // SetPools replaces the list of servers, best first; empty: idle. The present
@@ -246,9 +255,35 @@ func (m *Miner) probe(ctx context.Context, servers []string) (found bool) {
 		case <-timer.C:
 		}
 		for _, server := range servers {
-			if m.works(ctx, server) {
+			if !m.distrusts(server) && m.works(ctx, server) {
 				return true
 			}
+		}
+	}
+}
+
+func (m *Miner) distrusts(server string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.distrust[server])
+}
+
+// answered notes a server's answer to a share, and leaves it for others if it refuses all.
+func (m *Miner) answered(conn Connection, verdict Verdict) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case conn != m.conn:
+	case verdict == Accepted:
+		m.refused = 0
+	case verdict == Lost:
+	case m.refused == 0:
+		m.refused, m.since = 1, time.Now()
+	default:
+		if m.refused++; m.refused >= refusalCount && time.Since(m.since) >= refusalTime && len(m.pools) > 1 && m.drop != nil {
+			m.distrust[m.active] = time.Now().Add(distrustTime)
+			m.drop(errRefuse)
+			m.drop = nil
 		}
 	}
 }
@@ -278,7 +313,7 @@ func (m *Miner) works(ctx context.Context, server string) bool {
 }
 
 // connect uses one server until its connection ends, or it has been without work for a
-// while and there are others. worked: it had a job; moved: the list has changed, or a
+// while, or refuses all shares, and there are others. worked: it had a job; moved: the list has changed, or a
 // better server of it is back.
 func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	var group sync.WaitGroup
@@ -291,7 +326,7 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 		m.mu.Unlock()
 		return false, true
 	}
-	m.active, m.drop, m.conn = pool, cancel, conn
+	m.active, m.drop, m.conn, m.refused = pool, cancel, conn, 0
 	better := m.pools[:slices.Index(m.pools, pool)]
 	others := len(m.pools) > 1
 	m.mu.Unlock()
@@ -325,9 +360,9 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	case moved:
 		m.idle("")
 		m.cfg.Log.Info("leaving the pool", "pool", pool, "reason", cause)
-	case ctx.Err() == nil, errors.Is(cause, errNoWork):
-		if errors.Is(cause, errNoWork) {
-			err = cause
+	case ctx.Err() == nil, errors.Is(cause, errNoWork), errors.Is(cause, errRefuse):
+		if ctx.Err() != nil {
+			err, worked = cause, false // it is not to be tried again before the others
 		}
 		if err == nil {
 			err = errors.New("the server closed the connection")
@@ -417,6 +452,7 @@ func (m *Miner) submit(ctx context.Context, id *assigned, hit *miner.Hit) {
 	share := judged(&a, hit, err)
 	share.Took = time.Since(begun)
 	m.count(&share)
+	m.answered(id.conn, share.Verdict)
 	switch {
 	case share.Verdict == Lost && ctx.Err() != nil: // it ended, and so do we
 	case m.cfg.OnShare != nil:

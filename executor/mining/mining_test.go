@@ -360,6 +360,49 @@ func TestWithdrawnWork(t *testing.T) {
 	})
 }
 
+// TestServerThatRefusesAll: hashing for a server that takes nothing is wasted where there is
+// another one.
+func TestServerThatRefusesAll(t *testing.T) {
+	for name, c := range map[string]struct {
+		pools   []string
+		verdict error
+		want    string
+	}{
+		"refused":        {[]string{"a", "b"}, &stratum.Error{Code: 23, Text: "no"}, "b"},
+		"stale":          {[]string{"a", "b"}, &stratum.Error{Code: 21, Text: "no"}, "b"},
+		"taken":          {[]string{"a", "b"}, nil, "a"},
+		"the only one":   {[]string{"a"}, &stratum.Error{Code: 23, Text: "no"}, "a"},
+		"without answer": {[]string{"a", "b"}, errors.New("lost"), "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, e := newNetwork("a", "b"), newEngine()
+				n.verdict = c.verdict
+				m, stop := run(t, n, e, c.pools...)
+				defer stop()
+				for range 30 {
+					synctest.Wait()
+					e.hits <- miner.Hit{Work: e.current()}
+					time.Sleep(3 * time.Second)
+				}
+				if s := m.Status(); s.Pool != c.want {
+					t.Errorf("mining for %q, want %q: %+v", s.Pool, c.want, s)
+				}
+				if c.want == "b" {
+					time.Sleep(distrustTime - time.Minute)
+					if s := m.Status(); s.Pool != "b" {
+						t.Errorf("back at once: %+v", s)
+					}
+					time.Sleep(2*probeEvery + time.Minute)
+					if s := m.Status(); s.Pool != "a" {
+						t.Errorf("never back: %+v", s)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestSharesAreAccountedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, e := newNetwork("a"), newEngine()
