@@ -108,7 +108,7 @@ bench-check: ## Run every Go benchmark once, so that none rots.
 
 .PHONY: hostile
 hostile: ## Attack a pool-proxy in every way that lode load knows; its miners must not feel it.
-	LODE_TEST_ATTACKERS=200 $(GO) test ./load/fakenode -run TestProxyBearsAttacks -count=1 -v
+	LODE_TEST_ATTACKERS=200 $(GO) test ./load/fakenode -run TestProxyBears -count=1 -v
 
 .PHONY: cover
 cover: ## Write coverage.out and print the total.

@@ -2,10 +2,19 @@ package fakenode_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"io"
+	"math/big"
+	"net"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,44 +23,49 @@ import (
 	"lode/load"
 	"lode/load/fakenode"
 	"lode/pool"
+	"lode/stratum"
 )
 
-// A pool-proxy is content with the node's templates, and bears attacks on them: no miner
-// feels any.
-func TestProxyBearsAttacks(t *testing.T) {
-	node := fakenode.New(fakenode.Options{Transactions: 301, Bytes: 200_000, Refresh: 500 * time.Millisecond, Block: 2 * time.Second})
+// startProxy runs a pool-proxy on a node until the test ends.
+func startProxy(t *testing.T, node *fakenode.Node, config pool.Config) pool.Status {
+	t.Helper()
 	server := httptest.NewServer(node)
-	defer server.Close()
-	p, err := pool.New(pool.Config{
-		Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", StateDir: t.TempDir(), PayoutAddress: "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
-		Upstreams: []pool.Upstream{{URL: "node:" + server.URL, User: "u", Password: "p"}}, ServeTransactions: true, EmptyFirst: true, MinDifficulty: 1e-8, MaxDifficulty: 1e-8,
-	})
+	t.Cleanup(server.Close)
+	config.StateDir, config.PayoutAddress = t.TempDir(), "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+	config.Upstreams = []pool.Upstream{{URL: "node:" + server.URL, User: "u", Password: "p"}}
+	config.MinDifficulty, config.MaxDifficulty = 1e-8, 1e-8
+	p, err := pool.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	for end := time.Now().Add(30 * time.Second); !p.Status().Ready; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no work: %+v", p.Status())
 		}
 	}
-	attackers, duration := 50, 100*time.Millisecond
+	return p.Status()
+}
+
+// attack attacks a proxy, beside twenty miners who may not feel it, and returns how many
+// trials there were.
+func attack(t *testing.T, o load.Options) int {
+	t.Helper()
+	o.User, o.Connections, o.Shares, o.Difficulty, o.AttackRate = "me", 20, 100, 1e-8, 500
+	o.MaxRatio = 1e6 // a test that measures times fails on a busy machine
+	o.Attackers, o.Duration = 50, 100*time.Millisecond
 	if n, err := strconv.Atoi(os.Getenv("LODE_TEST_ATTACKERS")); err == nil && n > 0 {
-		attackers, duration = n, time.Second
+		o.Attackers, o.Duration = n, time.Second
 	}
-	report, err := load.Run(t.Context(), load.Options{
-		Pool: "stratum+tcp://" + p.Status().Listen, User: "me", API: p.Status().HTTP, Connections: 20, Shares: 100, Difficulty: 1e-8,
-		Duration: duration, Hostile: []string{"all"}, Attackers: attackers, AttackRate: 500,
-		MaxRatio: 1e6, // a test that measures times fails on a busy machine
-	})
+	report, err := load.Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +77,61 @@ func TestProxyBearsAttacks(t *testing.T) {
 		_ = report.WriteTable(&table)
 		t.Errorf("%s", &table)
 	}
-	if len(report.Trials) < 20 || node.Asked() < 3 {
-		t.Errorf("%d trials, %d templates asked for", len(report.Trials), node.Asked())
+	return len(report.Trials)
+}
+
+// A pool-proxy is content with the node's templates, and bears attacks on them: no miner
+// feels any.
+func TestProxyBearsAttacks(t *testing.T) {
+	node := fakenode.New(fakenode.Options{Transactions: 301, Bytes: 200_000, Refresh: 500 * time.Millisecond, Block: 2 * time.Second})
+	p := startProxy(t, node, pool.Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", ServeTransactions: true, EmptyFirst: true})
+	trials := attack(t, load.Options{Pool: "stratum+tcp://" + p.Listen, API: p.HTTP, Hostile: []string{"all"}})
+	if trials < 20 || node.Asked() < 3 {
+		t.Errorf("%d trials, %d templates asked for", trials, node.Asked())
 	}
+}
+
+// Over TLS too, where more begin a handshake than may be under way at once.
+func TestProxyBearsHandshakes(t *testing.T) {
+	certFile, keyFile, ca := certificate(t)
+	node := fakenode.New(fakenode.Options{Transactions: 301, Bytes: 200_000, Refresh: 500 * time.Millisecond, Block: 2 * time.Second})
+	p := startProxy(t, node, pool.Config{
+		ListenTLS: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, Limits: stratum.Limits{Handshakes: 30},
+	})
+	if n := attack(t, load.Options{Pool: "stratum+tls://" + p.ListenTLS, CA: ca, Hostile: []string{"handshake", "churn", "garbage"}}); n != 3 {
+		t.Errorf("%d trials", n)
+	}
+}
+
+// certificate writes a certificate for 127.0.0.1 and its key.
+func certificate(t *testing.T) (certFile, keyFile string, ca []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, form, form, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if err := errors.Join(
+		os.WriteFile(certFile, ca, 0o600),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return certFile, keyFile, ca
 }
 
 func call(t *testing.T, node *fakenode.Node, method, params string) (result json.RawMessage, refused bool) {

@@ -3,6 +3,7 @@ package judge_test
 import (
 	"encoding/hex"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -282,5 +283,38 @@ func TestGrace(t *testing.T) {
 				t.Errorf("grace %v, %v after the next tip: %v, want %v", grace, after, a.Refusal, want[i])
 			}
 		}
+	}
+}
+
+// TestBorder: a hash is a share up to the very last difficulty whose target it meets, as the
+// most generous of miners count.
+func TestBorder(t *testing.T) {
+	v := hardened(t, vectors(t)[2])
+	c := newCourt(t, 0)
+	j := c.send(t, &v.job, v.mask, true)
+	a := c.judge(t, j, v, 1, nil)
+	met := func(d float64) bool {
+		target := stratum.Difficulty(d).LooseTarget()
+		return target.MetBy(&a.Hash)
+	}
+	easy, hard := 1e-12, 1.
+	for math.Nextafter(easy, hard) < hard {
+		if middle := (easy + hard) / 2; met(middle) {
+			easy = middle
+		} else {
+			hard = middle
+		}
+	}
+	if !met(easy) || met(hard) || easy < 1e-7 {
+		t.Fatalf("the border is between %g and %g", easy, hard)
+	}
+	if a := c.judge(t, j, v, hard, nil); a.Refusal != judge.ErrLowDifficulty {
+		t.Errorf("difficulty %g: %v, want it to be too easy", hard, a.Refusal)
+	}
+	if a := c.judge(t, j, v, hard*(1+1e-11), nil); a.Refusal != judge.ErrLowDifficulty {
+		t.Errorf("difficulty %g and more: %v, want it to be too easy", hard, a.Refusal)
+	}
+	if a := c.judge(t, j, v, easy, nil); a.Refusal != nil {
+		t.Errorf("difficulty %g: %v, want a share", easy, a.Refusal)
 	}
 }
