@@ -28,39 +28,42 @@ func TestFullOfMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	dial := func() (ask func() (string, error)) {
+	dial := func() (ask func(line string) (string, error)) {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
 		lines := bufio.NewReader(c)
-		return func() (string, error) {
+		return func(line string) (string, error) {
 			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-			if _, err := fmt.Fprintln(c, `{"id":1,"method":"mining.subscribe","params":[]}`); err != nil {
+			if _, err := fmt.Fprintln(c, line); err != nil {
 				return "", err
 			}
 			return lines.ReadString('\n')
 		}
 	}
+	const subscribe, authorize = `{"id":1,"method":"mining.subscribe","params":[]}`, `{"id":2,"method":"mining.authorize","params":["w",""]}`
 	there := dial()
-	if _, err := there(); err != nil {
-		t.Fatal(err)
+	for _, line := range []string{subscribe, authorize} {
+		if _, err := there(line); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.memory.Limit = 1
 	p.lookAtMemory()
 	if !p.state().Full {
 		t.Error("the monitor does not show it")
 	}
-	if line, err := dial()(); err == nil || strings.Contains(err.Error(), "timeout") {
+	if line, err := dial()(subscribe); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("a new connection was taken (%q, %v)", line, err)
 	}
-	if _, err := there(); err != nil {
+	if _, err := there(`{"id":3,"method":"mining.ping"}`); err != nil {
 		t.Errorf("one that was there: %v", err)
 	}
 	p.memory.Limit = 0
 	p.lookAtMemory()
-	if _, err := dial()(); err != nil {
+	if _, err := dial()(subscribe); err != nil {
 		t.Errorf("there is memory again: %v", err)
 	}
 }

@@ -1,7 +1,8 @@
 // Package api serves HTTP to whoever comes, at a bounded cost: one answer is computed
 // at a time, and then nothing for as long as that took; lists come in pages, made piece
-// by piece as the client reads them; connections, headers, bodies and times are bounded.
-// What miners feel of it is at most half of one processor.
+// by piece as the client reads them; connections, headers, bodies, buffers and times are
+// bounded, and no address has more than its part of them. What miners feel of it is at most
+// half of one processor.
 package api
 
 import (
@@ -26,11 +27,11 @@ import (
 // The comments give the reason for each default.
 type Limits struct {
 	// Connections: monitoring has a few.
-	Connections int `name:"connections" default:"128" placeholder:"N" help:"Open connections of the HTTP API; one more closes the oldest that is not being answered."`
+	Connections int `name:"connections" default:"128" placeholder:"N" help:"Open connections of the HTTP API; for one more the oldest is closed that is not being answered, of the address that has the most."`
 	// Requests: a page asks for three things at once, and one is answered at a time.
-	Requests int `name:"requests" default:"64" placeholder:"N" help:"Requests at the HTTP API that are answered or wait for their turn; half of the connections at most."`
+	Requests int `name:"requests" default:"64" placeholder:"N" help:"Requests at the HTTP API that are answered or wait for their turn; half of the connections at most. One address gets half of them."`
 	// Rate: monitoring and some pages ask for ten a second together.
-	Rate float64 `name:"rate" default:"200" placeholder:"N" help:"Requests per second that the HTTP API answers, and at once; health checks and the page's own files do not count."`
+	Rate float64 `name:"rate" default:"200" placeholder:"N" help:"Requests per second that the HTTP API answers, and at once; one address gets half of them. Health checks and the page's own files are never refused, but wait 0.1 s each where their address asks more often."`
 	// AnswerTime: a page of workers is 400 KB, and lines of 25 KB/s are rare.
 	AnswerTime time.Duration `name:"time" default:"20s" placeholder:"DURATION" help:"Time for an answer of the HTTP API, with its request."`
 	// HeaderTime: a header is a packet.
@@ -42,6 +43,8 @@ type Limits struct {
 	// HeaderBytes and BodyBytes: browsers send 1 KB and nothing.
 	HeaderBytes int `name:"header-bytes" default:"16384" placeholder:"BYTES" help:"Length of a request's header; 4 KiB more are read before it is refused."`
 	BodyBytes   int `name:"body-bytes" default:"4096" placeholder:"BYTES" help:"Length of a request's body."`
+	// SocketBytes: the kernel doubles it. A reader who does not read costs so much.
+	SocketBytes int `name:"socket-bytes" default:"32768" placeholder:"BYTES" help:"Each of the two buffers of a socket (SO_SNDBUF, SO_RCVBUF)."`
 	// Page: 1,000 workers are 400 KB.
 	Page int `name:"page" default:"1000" placeholder:"N" help:"Entries of a list in one answer; programs ask for the next page."`
 }
@@ -57,6 +60,7 @@ func (l *Limits) setDefaults() {
 	standard(&l.IdleTime, time.Minute)
 	standard(&l.HeaderBytes, 16<<10)
 	standard(&l.BodyBytes, 4<<10)
+	standard(&l.SocketBytes, 32<<10)
 	standard(&l.Page, 1000)
 }
 
@@ -71,7 +75,7 @@ func (l *Limits) Check() error {
 	for name, ok := range map[string]bool{
 		"connections": l.Connections >= 1, "requests": l.Requests >= 1, "rate": l.Rate > 0 && !math.IsInf(l.Rate, 0),
 		"time": l.AnswerTime > 0, "header-time": l.HeaderTime > 0, "request-time": l.RequestTime > 0, "idle-time": l.IdleTime > 0,
-		"header-bytes": l.HeaderBytes >= 1, "body-bytes": l.BodyBytes >= 1, "page": l.Page >= 1,
+		"header-bytes": l.HeaderBytes >= 1, "body-bytes": l.BodyBytes >= 1, "socket-bytes": l.SocketBytes >= 1, "page": l.Page >= 1,
 	} {
 		if !ok {
 			return fmt.Errorf("--api-%s: want more than 0", name)
@@ -91,7 +95,7 @@ type Server struct {
 	rate     bucket
 	turn     chan struct{} // held while an answer is computed
 	crossing *http.CrossOriginProtection
-	door     door
+	door     *door
 }
 
 // New makes a server without routes.
@@ -100,7 +104,7 @@ func New(limits Limits) *Server {
 	return &Server{
 		limits: limits, rate: bucket{rate: limits.Rate},
 		mux: http.NewServeMux(), requests: make(chan struct{}, limits.Requests), turn: make(chan struct{}, 1),
-		crossing: http.NewCrossOriginProtection(), door: door{most: limits.Connections},
+		crossing: http.NewCrossOriginProtection(), door: newDoor(&limits),
 	}
 }
 
@@ -139,26 +143,35 @@ func (b *bucket) take(now time.Time) bool {
 	return true
 }
 
-// limited refuses requests beyond Limits.Rate and Limits.Requests; those that were sent
-// without waiting for an answer go with the connection.
+// limited refuses requests beyond Limits.Rate and Limits.Requests, and beyond half of them
+// for one address; those that were sent without waiting for an answer go with the connection.
 func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.rate.take(time.Now()) {
+		if isHasty(r) || !s.rate.take(time.Now()) {
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 			return
 		}
+		done, ok := s.door.answering(r, cap(s.requests))
+		if !ok {
+			tooMany(w)
+			return
+		}
+		defer done()
 		select {
 		case s.requests <- struct{}{}:
 			defer func() { <-s.requests }()
-			defer s.door.answering(r)()
 			h(w, r)
 		default:
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+			tooMany(w)
 		}
 	}
+}
+
+func tooMany(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
 }
 
 // Cheap registers a handler that costs nothing and is never refused.
@@ -334,7 +347,7 @@ func localHost(host string) bool {
 // Serve answers until ctx ends; it closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
-		Handler:           http.MaxBytesHandler(s.mux, int64(s.limits.BodyBytes)),
+		Handler:           s.door.paced(http.MaxBytesHandler(s.mux, int64(s.limits.BodyBytes))),
 		ReadHeaderTimeout: s.limits.HeaderTime, ReadTimeout: s.limits.RequestTime,
 		WriteTimeout: s.limits.AnswerTime, IdleTimeout: s.limits.IdleTime, MaxHeaderBytes: s.limits.HeaderBytes,
 		ConnState: s.door.leave, ConnContext: s.door.enter,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"reflect"
 	"runtime"
@@ -200,10 +201,17 @@ func TestSlowReaders(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(2048)
 		_, _ = io.WriteString(conn, strings.Repeat("GET /list HTTP/1.1\r\nHost: x\r\n\r\n", 50))
 	}
+	reader := from(t, 4)
 	for range 5 {
 		wg.Go(func() {
-			if status, _, body := request(t, "GET", "http://"+address+"/list?limit=100"); status != http.StatusOK || len(body) < 100_000 {
-				t.Errorf("%d %.40s", status, body)
+			r, err := reader.Get("http://" + address + "/list?limit=100")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Body.Close()
+			if body, err := io.ReadAll(r.Body); r.StatusCode != http.StatusOK || len(body) < 100_000 {
+				t.Errorf("%d %.40s, %v", r.StatusCode, body, err)
 			}
 		})
 	}
@@ -237,25 +245,39 @@ func TestBounds(t *testing.T) {
 	if response.Body.Close(); response.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("long body: %d", response.StatusCode)
 	}
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() { request(t, "GET", "http://"+address+"/slow") })
-	}
-	for end := time.Now().Add(20 * time.Second); len(s.requests) < 64; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d requests are under way", len(s.requests))
+	// Another address of this machine.
+	other := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, 9, 9)}}).DialContext}}
+	defer other.CloseIdleConnections()
+	ask := func(c *http.Client) *http.Response {
+		r, err := c.Get("http://" + address + "/slow")
+		if err != nil {
+			t.Error(err)
+			return &http.Response{}
 		}
+		_ = r.Body.Close()
+		return r
 	}
-	status, header, _ := request(t, "GET", "http://"+address+"/slow")
-	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
-		t.Errorf("one request too many: %d", status)
+	var wg sync.WaitGroup
+	for n, c := range []*http.Client{http.DefaultClient, &other} {
+		for range 32 {
+			wg.Go(func() { ask(c) })
+		}
+		for end := time.Now().Add(20 * time.Second); len(s.requests) < 32*(n+1); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d requests are under way", len(s.requests))
+			}
+		}
+		// The 33rd of one address is too many, the 65th of all.
+		if r := ask(c); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+			t.Errorf("one request too many: %d", r.StatusCode)
+		}
 	}
 	close(hold)
 	wg.Wait()
 }
 
 func TestRate(t *testing.T) {
-	s := New(Limits{Rate: 3})
+	s := New(Limits{Rate: 6})
 	s.JSON("/json", func() any { return 1 })
 	s.Post("/post", nil, func() {})
 	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -367,5 +389,80 @@ func TestUnreadPage(t *testing.T) {
 	defer s.door.mu.Unlock()
 	if n := s.door.order.Len(); n > 10 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// from is a client at an address of this machine.
+func from(t *testing.T, last byte) *http.Client {
+	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 8, 8, last)}}).DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+}
+
+// TestAddresses: an address that asks without end is slowed down and refused; the others are
+// answered, and their connections stay.
+func TestAddresses(t *testing.T) {
+	s := New(Limits{Rate: 20, Connections: 8})
+	s.JSON("/json", func() any { return 1 })
+	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	address := serve(t, s)
+	get := func(c *http.Client, path string) (status int, reused bool) {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+		r, err := http.NewRequestWithContext(ctx, "GET", "http://"+address+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		return response.StatusCode, reused
+	}
+	good, bad := from(t, 1), from(t, 2)
+	if status, _ := get(good, "/json"); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	refused := 0
+	for i := range 60 {
+		if status, _ := get(bad, []string{"/json", "/nothing", "/healthz"}[i%3]); status == http.StatusTooManyRequests {
+			refused++
+		} else if i%3 == 2 && status != http.StatusOK {
+			t.Errorf("health check of the hasty: %d", status)
+		}
+	}
+	if refused < 5 {
+		t.Errorf("%d requests of the hasty were refused", refused)
+	}
+	for range 50 { // and it holds connections
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 8, 8, 2)}}).Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for _, path := range []string{"/json", "/healthz"} {
+		if status, reused := get(good, path); status != http.StatusOK || !reused {
+			t.Errorf("%s of another: %d, on its connection: %v", path, status, reused)
+		}
+	}
+	if status, _ := get(from(t, 3), "/json"); status != http.StatusOK {
+		t.Errorf("one that is new: %d", status)
+	}
+	// Nothing is remembered without end.
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	for i := range 3 * maxVisitors {
+		s.door.visitor(addressOf(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255)))
+	}
+	if n := len(s.door.addresses); n > maxVisitors {
+		t.Errorf("%d addresses are remembered", n)
+	}
+	if a, b := addressOf("[2001:db8::1]:80"), addressOf("[2001:db8::ffff:2]:81"); a != b || a == addressOf("[2001:db8:0:1::1]:80") {
+		t.Errorf("%v and %v", a, b)
+	}
+	if a, b := addressOf("127.0.0.1:80"), addressOf("[::ffff:127.0.0.1]:81"); a != b {
+		t.Errorf("%v and %v", a, b)
 	}
 }
