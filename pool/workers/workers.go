@@ -5,8 +5,8 @@
 //	farm.*  another      # every name that begins with "farm."
 //	guest                # any password
 //
-// The file is read again when it changes; a faulty new version leaves the old one in
-// force.
+// A comment begins with a word of its own: passwords may have # in them. The file is read
+// again when it changes; a faulty new version leaves the old one in force.
 package workers
 
 import (
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,49 +37,56 @@ type List struct {
 	onErr func(error)
 
 	mu      sync.Mutex // guards the rest
+	looking bool       // somebody is, with what is in force in the hands of the others
 	looked  time.Time
 	state   os.FileInfo
-	entries []entry
+	workers *workers
 }
 
-type entry struct {
-	name, password string
-	prefix         bool
+// workers are what a file says.
+type workers struct {
+	named    map[string][]string // passwords by name; "": any
+	prefixes []prefix
 }
+
+// prefix is that of many names, with their password.
+type prefix struct{ name, password string }
 
 // Open reads the file. onError hears of faults in later versions.
 func Open(path string, onError func(error)) (*List, error) {
 	l := &List{path: path, onErr: onError}
-	if err := l.load(); err != nil {
+	state, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("workers file: %w", err)
+	}
+	if l.workers, err = read(path); err != nil {
 		return nil, err
 	}
+	l.state, l.looked = state, time.Now()
 	return l, nil
 }
 
-func (l *List) load() error {
-	state, err := os.Stat(l.path)
+func read(path string) (*workers, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("workers file: %w", err)
+		return nil, fmt.Errorf("workers file: %w", err)
 	}
-	l.state = state
-	data, err := os.ReadFile(l.path)
+	w, err := parse(data)
 	if err != nil {
-		return fmt.Errorf("workers file: %w", err)
+		return nil, fmt.Errorf("workers file %s: %w", path, err)
 	}
-	entries, err := parse(data)
-	if err != nil {
-		return fmt.Errorf("workers file %s: %w", l.path, err)
-	}
-	l.entries = entries
-	return nil
+	return w, nil
 }
 
-func parse(data []byte) ([]entry, error) {
-	var entries []entry
+func parse(data []byte) (*workers, error) {
+	w := &workers{named: make(map[string][]string)}
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for number := 1; lines.Scan(); number++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		fields := strings.Fields(line)
+		fields := strings.Fields(lines.Text())
+		// A comment begins with a word: passwords may have "#" in them.
+		if i := slices.IndexFunc(fields, func(word string) bool { return word[0] == '#' }); i >= 0 {
+			fields = fields[:i]
+		}
 		switch len(fields) {
 		case 0:
 			continue
@@ -88,27 +96,36 @@ func parse(data []byte) ([]entry, error) {
 		default:
 			return nil, fmt.Errorf("line %d: %d words, want a name and perhaps a password", number, len(fields))
 		}
-		e := entry{name: fields[0], password: fields[1]}
-		e.name, e.prefix = strings.CutSuffix(e.name, "*")
-		entries = append(entries, e)
+		if name, many := strings.CutSuffix(fields[0], "*"); many {
+			w.prefixes = append(w.prefixes, prefix{name, fields[1]})
+		} else {
+			w.named[name] = append(w.named[name], fields[1])
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
-	return entries, nil
+	return w, nil
 }
 
 // Authorize decides on a worker.
 func (l *List) Authorize(user, password string) error {
+	l.refresh(time.Now())
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refresh()
+	w := l.workers
+	l.mu.Unlock()
 	refusal := ErrUnknown
-	for _, e := range l.entries {
-		if e.name != user && !(e.prefix && strings.HasPrefix(user, e.name)) {
+	for _, want := range w.named[user] {
+		if fits(want, password) {
+			return nil
+		}
+		refusal = ErrPassword
+	}
+	for _, p := range w.prefixes {
+		if !strings.HasPrefix(user, p.name) {
 			continue
 		}
-		if e.password == "" || subtle.ConstantTimeCompare([]byte(e.password), []byte(password)) == 1 {
+		if fits(p.password, password) {
 			return nil
 		}
 		refusal = ErrPassword
@@ -116,17 +133,43 @@ func (l *List) Authorize(user, password string) error {
 	return refusal
 }
 
-func (l *List) refresh() {
-	now := time.Now()
-	if now.Sub(l.looked) < lookInterval {
+func fits(want, password string) bool {
+	return want == "" || subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+}
+
+// refresh looks whether the file has changed. A disk that hangs holds up one login, not all.
+func (l *List) refresh(now time.Time) {
+	l.mu.Lock()
+	if l.looking || now.Sub(l.looked) < lookInterval {
+		l.mu.Unlock()
 		return
 	}
-	l.looked = now
-	state, err := os.Stat(l.path)
-	if err == nil && l.state != nil && state.ModTime().Equal(l.state.ModTime()) && state.Size() == l.state.Size() {
-		return
+	l.looking, l.looked = true, now
+	before := l.state
+	l.mu.Unlock()
+
+	state, fresh, err := reread(l.path, before)
+
+	l.mu.Lock()
+	l.looking, l.state = false, state
+	if fresh != nil {
+		l.workers = fresh
 	}
-	if err := l.load(); err != nil && l.onErr != nil {
+	l.mu.Unlock()
+	if err != nil && l.onErr != nil {
 		l.onErr(err)
 	}
+}
+
+// reread reads the file if it is another than before; nil: it is not, or faulty. A fault is
+// told once, that there is no file each time.
+func reread(path string, before os.FileInfo) (state os.FileInfo, fresh *workers, err error) {
+	if state, err = os.Stat(path); err != nil {
+		return nil, nil, fmt.Errorf("workers file: %w", err)
+	}
+	if before != nil && os.SameFile(state, before) && state.ModTime().Equal(before.ModTime()) && state.Size() == before.Size() {
+		return state, nil, nil
+	}
+	fresh, err = read(path)
+	return state, fresh, err
 }

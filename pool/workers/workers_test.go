@@ -17,7 +17,7 @@ func TestList(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("# the farm\nrig1 s3cret\nfarm.* other # all of it\nguest\n\n")
+	write("# the farm\nrig1 s3cret\nfarm.* other # all of it\nguest\nodd pass#word #no\nodd second\n\n")
 	var faults []error
 	l, err := workers.Open(path, func(err error) { faults = append(faults, err) })
 	if err != nil {
@@ -35,6 +35,11 @@ func TestList(t *testing.T) {
 		{"farm", "other", workers.ErrUnknown},
 		{"farm.7", "x", workers.ErrPassword},
 		{"guest", "anything", nil},
+		{"odd", "pass#word", nil},
+		{"odd", "second", nil},
+		{"odd", "pass", workers.ErrPassword},
+		{"farm.", "", workers.ErrPassword},
+		{"rig1", "s3cret#", workers.ErrPassword},
 		{"", "", workers.ErrUnknown},
 		{"rig2", "s3cret", workers.ErrUnknown},
 		{"#", "", workers.ErrUnknown},
@@ -66,5 +71,29 @@ func TestList(t *testing.T) {
 func TestNoFile(t *testing.T) {
 	if _, err := workers.Open(filepath.Join(t.TempDir(), "none"), nil); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestReplaced: another file in the place of one that is as long and as old is another.
+func TestReplaced(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "workers"), filepath.Join(dir, "other")
+	when := time.Now().Add(-time.Hour)
+	for file, text := range map[string]string{path: "a 1\n", other: "b 1\n"} {
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := workers.Open(path, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other, path); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); l.Authorize("b", "1") != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the file is not read again")
+		}
 	}
 }
