@@ -61,7 +61,7 @@ type proxyFlags struct {
 
 	StateDir    string `help:"Folder for the journal of found blocks and the accounts." required:"" placeholder:"DIR"`
 	Shard       uint8  `help:"Number of this proxy among those that share a node or payout address." default:"0"`
-	WorkersFile string `help:"File with the workers that may mine: a name and perhaps a password on each line; default: everybody." placeholder:"FILE"`
+	WorkersFile string `help:"File with the workers that may mine: a name (or its beginning and *) and perhaps a password on each line, comments after a word that begins with #; read again when it changes; default: everybody." placeholder:"FILE"`
 
 	SharesPerMinute  float64       `help:"Shares that each miner is to send per minute." default:"15"`
 	StartDifficulty  float64       `help:"First difficulty of an unknown miner; 0: by its kind." default:"0"`

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,5 +162,26 @@ func TestNamesOfStrangers(t *testing.T) {
 	}
 	if got := b.Total().Tallies["accepted"].Shares; got != 1+6+40_000 {
 		t.Errorf("total of %d shares", got)
+	}
+}
+
+// TestFullOfWork: where all accounts have work done, new names take none of them.
+func TestFullOfWork(t *testing.T) {
+	now := time.Now()
+	b := accounts.New(time.Now)
+	for i := range 20_000 {
+		b.Worker(fmt.Sprint("w", i)).Share(now, accounts.Accepted, 1, 1)
+	}
+	for i := range 1000 {
+		b.Worker(fmt.Sprint("stranger", i)).Share(now, accounts.LowDifficulty, 1e9, 1e9)
+	}
+	honest := 0
+	for _, w := range b.Ranking() {
+		if strings.HasPrefix(w.Name(), "w") {
+			honest++
+		}
+	}
+	if honest != 20_000 {
+		t.Errorf("%d of 20000 accounts with work are left", honest)
 	}
 }

@@ -189,3 +189,53 @@ func TestRetiredJobs(t *testing.T) {
 		}
 	}
 }
+
+// TestAgain: a node's work is sent again as it is, with another coinbase; a pool's at a later
+// time, when the editions of before have not taken that, and not later than it may be.
+func TestAgain(t *testing.T) {
+	begin := time.Unix(1_700_000_000, 0)
+	for name, c := range map[string]struct {
+		own   bool
+		max   uint32 // seconds after the job's time; 0: none
+		after time.Duration
+		want  uint32 // the same
+		none  bool
+	}{
+		"of a node":                   {own: true, after: time.Minute},
+		"of a node, at once":          {own: true},
+		"of a pool, at once":          {none: true},
+		"editions are in use":         {after: 16*time.Second - 1, none: true},
+		"editions are free again":     {after: 16 * time.Second, want: 16},
+		"as time goes":                {after: 45*time.Second + 999*time.Millisecond, want: 45},
+		"up to its end":               {max: 60, after: 45 * time.Second, want: 45},
+		"not beyond":                  {max: 60, after: 46 * time.Second, want: 45},
+		"the last editions are taken": {max: 30, after: time.Hour, none: true},
+		"there are just as many":      {max: 31, after: time.Hour, want: 16},
+		"years later":                 {after: 50 * 365 * 24 * time.Hour, want: 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &jobs.Work{Time: 1_700_000_000, MinTime: 1_699_999_000, Since: begin, Origin: origin{own: c.own}}
+			if c.max > 0 {
+				w.MaxTime = w.Time + c.max
+			}
+			before := *w
+			next := w.Again(begin.Add(c.after))
+			if *w != before {
+				t.Error("the work itself was changed")
+			}
+			if (next == nil) != c.none {
+				t.Fatalf("sent again: %v", next != nil)
+			}
+			if next == nil {
+				return
+			}
+			if next == w || next.Time != w.Time+c.want || next.MinTime != w.MinTime || next.MaxTime != w.MaxTime {
+				t.Errorf("%d s later, want %d", next.Time-w.Time, c.want)
+			}
+			// From then on the same holds for the next one.
+			if !c.own && next.Again(begin.Add(c.after)) != nil {
+				t.Error("sent twice at one time")
+			}
+		})
+	}
+}

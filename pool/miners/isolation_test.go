@@ -349,3 +349,28 @@ func TestCommonMask(t *testing.T) {
 		}
 	}
 }
+
+// TestBroadcastMeetsLogin: a miner that logged in while a job went to all others, and has it
+// or a newer one, does not get it once more.
+func TestBroadcastMeetsLogin(t *testing.T) {
+	b := newBench(t, easy)
+	dial := b.serve(t)
+	b.Publish(b.work(true))
+	before := b.o.Jobs.Latest()
+	m, stranger := dial(), dial()
+	m.login()
+	m.until("mining.notify")
+	late := func(j *jobs.Job) { b.server.Conns(func(c *stratum.Conn) { b.deliver(c, j) }) }
+	late(before)
+	m.silent()
+	b.Publish(b.work(true))
+	m.until("mining.notify")
+	late(before)
+	m.silent()
+	// One that has not logged in gets no jobs.
+	stranger.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
+	stranger.until(`"id":1`)
+	late(b.o.Jobs.Latest())
+	b.Publish(b.work(true))
+	stranger.silent()
+}

@@ -98,6 +98,20 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// TestSeenIsForgotten: on one tip too nothing is remembered for more than twice Memory.
+func TestSeenIsForgotten(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	s := share.NewSeen(0)
+	s.Add(now, 1, numbered(0))
+	for n := uint32(1); n <= 20; n++ {
+		now = now.Add(share.Memory / 10)
+		s.Add(now, 1, numbered(n))
+	}
+	if n := s.Len(); n > 20 || !s.Add(now, 1, numbered(0)) {
+		t.Errorf("%d shares are remembered after twice the time, the first among them", n)
+	}
+}
+
 // TestSeenProperties compares with a list of all that was found.
 func TestSeenProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

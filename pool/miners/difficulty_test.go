@@ -1,0 +1,76 @@
+package miners
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"lode/pool/accounts"
+	"lode/pool/vardiff"
+	"lode/stratum"
+)
+
+// told is the difficulty in a set_difficulty line.
+func (m *quietMiner) told() float64 {
+	m.t.Helper()
+	var line struct{ Params []float64 }
+	if err := json.Unmarshal([]byte(m.until(`mining.set_difficulty","params"`)), &line); err != nil || len(line.Params) != 1 {
+		m.t.Fatal(line, err)
+	}
+	return line.Params[0]
+}
+
+// TestFirstDifficulty: a miner begins with what is known of its worker, of its wish, its
+// kind, or with what the operator says; never with more than the network's difficulty, so
+// that each block is a share, unless the network is a toy.
+func TestFirstDifficulty(t *testing.T) {
+	const (
+		full  = 0x1d00ffff // difficulty 1
+		easy  = 0x1e00ffff // 1/256
+		toy   = 0x207fffff // regtest's
+		login = `{"id":1,"method":"mining.subscribe","params":["%s"]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["w","x"]}` + "\n"
+	)
+	for name, c := range map[string]struct {
+		bits   uint32
+		start  float64
+		agent  string
+		before string // what is sent ahead of the login
+		last   float64
+		want   float64
+	}{
+		"nothing is known":                {bits: full, want: vardiff.UnknownStart},
+		"its kind is":                     {bits: full, agent: "nerdminer/1", want: 0.0002},
+		"the network's is less":           {bits: easy, agent: "bitaxe/2", want: 1. / 256},
+		"the operator says":               {bits: full, start: 0.25, agent: "nerdminer/1", want: 0.25},
+		"the operator says too much":      {bits: full, start: 1e6, want: 1},
+		"a wish":                          {bits: full, before: `{"id":9,"method":"mining.suggest_difficulty","params":[0.125]}` + "\n", want: 0.125},
+		"a wish that is too much":         {bits: easy, before: `{"id":9,"method":"mining.suggest_difficulty","params":[5000]}` + "\n", want: 1. / 256},
+		"its worker was here":             {bits: full, last: 0.5, agent: "nerdminer/1", start: 0.25, want: 0.5},
+		"its worker was too good for now": {bits: easy, last: 0.5, want: 1. / 256},
+		"toys are not capped":             {bits: toy, start: 0.25, want: 0.25},
+		"toys, whatever it calls itself":  {bits: toy, agent: "antminer", want: vardiff.UnknownStart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(o *Options) { o.StartDifficulty = c.start })
+			dial := b.serve(t)
+			if c.last > 0 {
+				b.o.Accounts.Worker("w").Share(b.now(), accounts.Accepted, c.last, c.last)
+			}
+			w := b.work(true)
+			w.Bits = c.bits
+			w.Network, _ = stratum.TargetFromBits(c.bits)
+			w.NetworkDifficulty = float64(w.Network.Difficulty())
+			b.Publish(w)
+			m := dial()
+			m.send(c.before + fmt.Sprintf(login, c.agent))
+			if got := m.told(); math.Abs(got/c.want-1) > 0.01 {
+				t.Errorf("difficulty %g, want %g", got, c.want)
+			}
+			if line := m.until("mining.notify"); !strings.Contains(line, fmt.Sprintf("%08x", c.bits)) {
+				t.Errorf("job %s", line)
+			}
+		})
+	}
+}
