@@ -374,3 +374,62 @@ func TestBroadcastMeetsLogin(t *testing.T) {
 	b.Publish(b.work(true))
 	stranger.silent()
 }
+
+// TestLeave: of a miner that leaves nothing stays but its lease, where it had a share.
+func TestLeave(t *testing.T) {
+	for name, c := range map[string]struct {
+		share  bool
+		leased int
+	}{"without a share": {false, 0}, "with one": {true, 1}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, easy)
+			dial := b.serve(t)
+			b.Publish(b.work(true))
+			m := dial()
+			m.login()
+			notify := m.until("mining.notify")
+			if c.share {
+				m.submitted(notify, 1)
+			}
+			if r := b.o.Accounts.Worker("w").Report(); r.Connections != 1 {
+				t.Errorf("%d connections", r.Connections)
+			}
+			_ = m.Close()
+			for end := time.Now().Add(30 * time.Second); b.o.Accounts.Worker("w").Report().Connections > 0 || b.Space().Leased() != c.leased; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d leases, worker %+v", b.Space().Leased(), b.o.Accounts.Worker("w").Report())
+				}
+			}
+			b.advance(LeaseTime)
+			other := dial()
+			other.login()
+			if n := b.Space().Leased(); n != 1 {
+				t.Errorf("%d leases after their time", n)
+			}
+		})
+	}
+}
+
+// TestResumedEarly: of a session that had not logged in there is no difficulty to go on with.
+func TestResumedEarly(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.StartDifficulty = 0.25 })
+	dial := b.serve(t)
+	b.Publish(b.work(true))
+	first, second := dial(), dial()
+	first.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
+	var reply struct{ Result []json.RawMessage }
+	var pairs [][]string
+	if err := json.Unmarshal([]byte(first.until(`"id":1`)), &reply); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(reply.Result[0], &pairs); err != nil {
+		t.Fatal(err)
+	}
+	second.send(fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":["",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["w",""]}`+"\n", pairs[0][1]))
+	if line := second.until(`"id":1`); !strings.Contains(line, string(reply.Result[1])) {
+		t.Fatalf("not resumed: %s", line)
+	}
+	if d := second.told(); d != 0.25 {
+		t.Errorf("difficulty %g, want 0.25", d)
+	}
+}
