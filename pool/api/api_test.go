@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -465,4 +466,21 @@ func TestAddresses(t *testing.T) {
 	if a, b := addressOf("127.0.0.1:80"), addressOf("[::ffff:127.0.0.1]:81"); a != b {
 		t.Errorf("%v and %v", a, b)
 	}
+}
+
+// TestHalf: after an answer nothing is computed for as long as it took.
+func TestHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Limits{})
+		begin := time.Now()
+		for i := range 5 {
+			if !s.compute(t.Context(), func() { time.Sleep(time.Second) }) {
+				t.Fatal("not computed")
+			}
+			if took, want := time.Since(begin), time.Duration(2*i+1)*time.Second; took != want {
+				t.Errorf("%d answers took %v, want %v", i+1, took, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
+	})
 }

@@ -123,7 +123,7 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 			w.Origin.(*work).compact(&s.store)
 		},
 		Lost: func(err error) {
-			s.script, s.top = nil, 0
+			s.forget()
 			report.Lost(err)
 		},
 	})
@@ -131,6 +131,9 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 		s.crossing.Stop()
 	}
 }
+
+// forget has all that is known of the node be found again: it may come back as another.
+func (s *Source) forget() { s.script, s.top = nil, 0 }
 
 // restore gives the node those of our blocks that it should have and has not, and
 // returns its template after that. It does so when the node was away or its chain has
