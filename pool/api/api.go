@@ -294,7 +294,7 @@ func number(query url.Values, name string, standard int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%s=%q: want a number from 0", name, text)
+		return 0, fmt.Errorf("%s=%.20q: want a number from 0", name, text)
 	}
 	return n, nil
 }

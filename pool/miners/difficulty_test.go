@@ -45,6 +45,7 @@ func TestFirstDifficulty(t *testing.T) {
 		"the network's is less":           {bits: easy, agent: "bitaxe/2", want: 1. / 256},
 		"the operator says":               {bits: full, start: 0.25, agent: "nerdminer/1", want: 0.25},
 		"the operator says too much":      {bits: full, start: 1e6, want: 1},
+		"an easy network":                 {bits: 0x1f00ffff, start: 0.25, want: 1. / 65536},
 		"a wish":                          {bits: full, before: `{"id":9,"method":"mining.suggest_difficulty","params":[0.125]}` + "\n", want: 0.125},
 		"a wish that is too much":         {bits: easy, before: `{"id":9,"method":"mining.suggest_difficulty","params":[5000]}` + "\n", want: 1. / 256},
 		"its worker was here":             {bits: full, last: 0.5, agent: "nerdminer/1", start: 0.25, want: 0.5},

@@ -197,3 +197,90 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 }
+
+// TestThousandsOfNames: what is shown of a farm of 20,000 miners has a bound, and pages have
+// each of them once.
+func TestThousandsOfNames(t *testing.T) {
+	const names = 20_000
+	get := serve(t, func() monitor.State { return monitor.State{} }, func(o *monitor.Options) {
+		for i := range names {
+			name := fmt.Sprintf("%0255d", i) // the longest that there are
+			o.Accounts.Worker(name).Share(time.Now(), accounts.Accepted, float64(i+1), 1)
+		}
+	})
+	if _, body := get("/metrics"); len(body) > 100_000 {
+		t.Errorf("%d bytes of metrics", len(body))
+	}
+	var d struct {
+		WorkerCount int `json:"worker_count"`
+		Workers     struct{ ID []string }
+	}
+	_, body := get("/api/v1/dashboard")
+	if err := json.Unmarshal([]byte(body), &d); err != nil || d.WorkerCount != names || len(d.Workers.ID) != 2000 || len(body) > 2<<20 {
+		t.Errorf("%d of %d workers in %d bytes, %v", len(d.Workers.ID), d.WorkerCount, len(body), err)
+	}
+	if d.Workers.ID[0] != fmt.Sprintf("%0255d", names-1) {
+		t.Error("the page does not show the fastest")
+	}
+	seen := map[string]bool{}
+	for path := "/api/v1/workers"; path != ""; {
+		r, body := get(path)
+		if r.StatusCode == http.StatusTooManyRequests {
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		var page []struct{ Worker string }
+		if err := json.Unmarshal([]byte(body), &page); err != nil || len(page) > 1000 || r.Header.Get("X-Total-Count") != fmt.Sprint(names) {
+			t.Fatalf("%s: %d entries, %v", path, len(page), err)
+		}
+		for _, w := range page {
+			if seen[w.Worker] {
+				t.Fatalf("%s is listed twice", w.Worker)
+			}
+			seen[w.Worker] = true
+		}
+		path, _, _ = strings.Cut(strings.TrimPrefix(r.Header.Get("Link"), "<"), ">")
+	}
+	if len(seen) != names {
+		t.Errorf("%d of %d workers are on the pages", len(seen), names)
+	}
+}
+
+// TestOddQueries are answered with what is wrong, in short, or as if there was none.
+func TestOddQueries(t *testing.T) {
+	get := serve(t, func() monitor.State { return monitor.State{} }, nil)
+	long := strings.Repeat("9", 8000)
+	for path, want := range map[string]int{
+		"/api/v1/workers?limit=-1":            400,
+		"/api/v1/workers?offset=" + long:      400,
+		"/api/v1/workers?limit=0x10":          400,
+		"/api/v1/workers?limit=%00":           400,
+		"/api/v1/workers?limit=1&limit=x":     200,
+		"/api/v1/workers?limit=1;offset=1":    200, // no query at all
+		"/api/v1/workers?nothing=" + long:     200,
+		"/api/v1/history?range=" + long:       400,
+		"/api/v1/history?range=30d&points=1":  200,
+		"/api/v1/history?points=1000000":      400,
+		"/api/v1/workers/":                    404,
+		"/api/v1/../../etc/passwd":            404,
+		"/assets/../monitor.go":               404,
+		"/assets/%2e%2e/%2e%2e/etc/passwd":    404,
+		"/metrics?name[]=" + long:             200,
+		"/notify":                             405,
+		"/healthz?x=%zz":                      503,
+		"/api/v1/dashboard?callback=evil":     200,
+		"//api/v1/status":                     200, // led to the right one
+		"/api/v1/blocks?offset=1000000000000": 200,
+	} {
+		r, body := get(path)
+		if r.StatusCode != want {
+			t.Errorf("%.60s: %d, want %d", path, r.StatusCode, want)
+		}
+		if r.StatusCode >= 400 && len(body) > 200 {
+			t.Errorf("%.60s: an answer of %d bytes", path, len(body))
+		}
+		if strings.Contains(body, "evil") {
+			t.Errorf("%.60s: the query is in the answer", path)
+		}
+	}
+}
