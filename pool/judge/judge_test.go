@@ -27,10 +27,9 @@ func (g given) Coinbase() (before, after []byte)          { return g.job.Coinbas
 func (g given) Branch() []chainhash.Hash                  { return g.job.MerkleBranch }
 func (g given) Solve(header [80]byte, _ []byte) []byte    { return header[:] }
 
-// court has a job to judge shares of.
+// court judges shares.
 type court struct {
 	table *jobs.Table
-	job   *jobs.Job
 	now   time.Time
 	seen  *share.Seen
 	rules judge.Rules

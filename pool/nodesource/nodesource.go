@@ -27,8 +27,6 @@ import (
 const (
 	// ExtranonceSize is that of the usual miner, in bytes.
 	ExtranonceSize = 12
-	// instanceSize: shard, 3 random bytes, job number.
-	instanceSize = 8
 	// restoreTimeout bounds how long a node that came back is given blocks before it is
 	// mined for.
 	restoreTimeout = 10 * time.Second
@@ -42,7 +40,8 @@ type Options struct {
 	Node   *node.Node
 	Payout string // address that gets the reward; "": the first template fails
 	Tag    string // text for the coinbase
-	// Instance sets our coinbases apart from those of other proxies, 4 bytes.
+	// Instance sets our coinbases apart from those of other proxies, 4 bytes. The key of
+	// the job follows it.
 	Instance []byte
 	Mask     uint32       // version bits that miners may roll
 	Space    *space.Space // where miners search
