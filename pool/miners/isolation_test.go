@@ -370,9 +370,18 @@ func TestBroadcastMeetsLogin(t *testing.T) {
 	// One that has not logged in gets no jobs.
 	stranger.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
 	stranger.until(`"id":1`)
-	late(b.o.Jobs.Latest())
 	b.Publish(b.work(true))
 	stranger.silent()
+	m.until("mining.notify")
+	// Nor does one in the moment before it is told its difficulty.
+	b.server.Conns(func(c *stratum.Conn) {
+		s := sessionOf(c)
+		s.mu.Lock()
+		s.authorized = false
+		s.mu.Unlock()
+	})
+	late(b.o.Jobs.Add(b.now(), b.work(true), false))
+	m.silent()
 }
 
 // TestLeave: of a miner that leaves nothing stays but its lease, where it had a share.
