@@ -73,7 +73,10 @@ func (m *Server) deliver(c *stratum.Conn, j *jobs.Job) {
 		return // it came in meanwhile, and has this job or a newer one
 	}
 	c.SetVersionMask(j.Mask)
-	moved := m.moveIfNeeded(s, j)
+	moved, stays := m.moveIfNeeded(s, j)
+	if !stays {
+		return
+	}
 	v, err := j.Variant(s.size(), 0)
 	if err != nil {
 		return // it is about to move or to leave

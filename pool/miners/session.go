@@ -196,7 +196,9 @@ func (m *Server) Authorized(c *stratum.Conn) {
 		s.vardiff.Suggest(m.o.Vardiff, m.o.Now(), s.wish)
 	}
 	j := m.o.Jobs.Latest()
-	m.moveIfNeeded(s, j)
+	if _, stays := m.moveIfNeeded(s, j); !stays {
+		return
+	}
 	if j == nil || !m.working.Load() {
 		m.sendDifficulty(s, jobs.KeyOf(m.o.Jobs.Last()+1, 0))
 		return // the first job will be broadcast
@@ -253,21 +255,21 @@ func (m *Server) Disconnected(c *stratum.Conn, reason error) {
 
 // moveIfNeeded takes a miner whose extranonces do not fit the present work to the
 // present space: with set_extranonce where it understands that, else it is sent away to
-// subscribe anew. next is the job that it gets next. moved: it needs a clean job. The
-// caller holds s.mu.
-func (m *Server) moveIfNeeded(s *session, next *jobs.Job) (moved bool) {
+// subscribe anew. next is the job that it gets next. moved: it needs a clean job; stays:
+// it is not sent away. The caller holds s.mu.
+func (m *Server) moveIfNeeded(s *session, next *jobs.Job) (moved, stays bool) {
 	where := m.space.Load()
 	if s.space == nil || s.space == where || where == m.o.Home && s.size() <= m.o.MaxExtranonce {
-		return false
+		return false, true
 	}
 	if !s.conn.WantsExtranonce() {
 		s.conn.Close(errMoved)
-		return false
+		return false, false
 	}
 	before := former{holding: s.holding}
 	if err := m.settle(s, space.Request{Resume: before.lease.ID, Keep: true}); err != nil {
 		s.conn.Close(err)
-		return false
+		return false, false
 	}
 	before.lease.Release(m.o.Now(), &past{seen: before.seen})
 	if next != nil {
@@ -275,5 +277,5 @@ func (m *Server) moveIfNeeded(s *session, next *jobs.Job) (moved bool) {
 		s.former = slices.Insert(s.former, 0, before)
 		s.former = s.former[:min(len(s.former), maxFormer)]
 	}
-	return s.conn.SetExtranonce(s.lease.Extranonce, s.space.Rest())
+	return s.conn.SetExtranonce(s.lease.Extranonce, s.space.Rest()), true
 }

@@ -151,9 +151,13 @@ func TestTake(t *testing.T) {
 	b := newBench(t, nil)
 	w, err := b.make(&stratum.Assignment{
 		Job: &stratum.Job{Bits: 0x1d00ffff, Time: 1_700_000_000}, Extranonce1: []byte{1, 2}, Extranonce2Size: 8, Difficulty: 1,
+		VersionMask: 0xfff01fff,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := uint32(0x1ff01fe0); w.Mask != want {
+		t.Errorf("miners may roll %08x, want what we and the pool have in common, %08x", w.Mask, want)
 	}
 	in := &stratum.Share{Extranonce2: []byte{5, 6, 7, 8, 9, 10}, Time: 7, Nonce: 8}
 	easy, hard := [32]byte{31: 1}, [32]byte{27: 1}
