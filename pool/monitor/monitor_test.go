@@ -284,3 +284,28 @@ func TestOddQueries(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowBroadcast: the page shows the end of the bucket that the 99th of 100 broadcasts is
+// in.
+func TestSlowBroadcast(t *testing.T) {
+	for name, c := range map[string]struct {
+		quick, slow int
+		want        float64 // ms
+	}{"none": {0, 0, 0}, "all quick": {100, 0, 1}, "one in a hundred is slow": {99, 1, 1}, "two are": {98, 2, 40}, "the only one is": {0, 1, 40}} {
+		stats := &stratum.ServerStats{}
+		for range c.quick {
+			stats.BroadcastLatency.Observe(time.Millisecond)
+		}
+		for range c.slow {
+			stats.BroadcastLatency.Observe(30 * time.Millisecond)
+		}
+		get := serve(t, func() monitor.State { return monitor.State{} }, func(o *monitor.Options) { o.Stratum = stats })
+		var d struct {
+			Broadcast float64 `json:"broadcast_p99_ms"`
+		}
+		_, body := get("/api/v1/dashboard")
+		if err := json.Unmarshal([]byte(body), &d); err != nil || d.Broadcast != c.want {
+			t.Errorf("%s: %v ms, %v; want %v", name, d.Broadcast, err, c.want)
+		}
+	}
+}
