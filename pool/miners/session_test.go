@@ -1,0 +1,199 @@
+package miners
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lode/pool/jobs"
+	"lode/pool/space"
+	"lode/stratum"
+)
+
+// TestLostLease: shares do not count any more when the place went to another connection.
+func TestLostLease(t *testing.T) {
+	b := newBench(t, easy)
+	b.Publish(b.work(true))
+	j := b.o.Jobs.Latest()
+	s := b.loggedIn(everyHash)
+	for i, want := range []int{0, stratum.CodeStale} {
+		in := stratum.Submission{Share: stratum.Share{Worker: "w", JobID: j.Key(0).ID(), Extranonce2: make([]byte, 8), Time: j.Time, Nonce: uint32(i)}}
+		b.submitBatch(s, []*stratum.Submission{&in})
+		if code(in.Verdict) != want {
+			t.Errorf("share %d: %v, want code %d", i, in.Verdict, want)
+		}
+		if _, err := b.o.Home.Take(b.now(), space.Request{Resume: s.lease.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestResumedDifficulty: a session that is resumed goes on with its difficulty, and its
+// jobs are judged as they were sent, also where the old connection is not dead yet.
+func TestResumedDifficulty(t *testing.T) {
+	for name, closed := range map[string]bool{"closed": true, "half open": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, easy)
+			dial := b.serve(t)
+			b.Publish(b.work(false))
+			m := dial()
+			m.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["w","x"]}` + "\n")
+			var reply struct{ Result []json.RawMessage }
+			var pairs [][]string
+			if err := json.Unmarshal([]byte(m.until(`"id":1`)), &reply); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(reply.Result[0], &pairs); err != nil {
+				t.Fatal(err)
+			}
+			easy := m.until("mining.notify")
+			if r := m.submitted(easy, 1); !strings.Contains(r, "true") {
+				t.Fatalf("share: %s", r)
+			}
+			m.send(`{"method":"mining.suggest_difficulty","params":[0.25]}` + "\n")
+			m.until("mining.notify")
+			if closed {
+				_ = m.Close()
+				for b.space.Load().Leased() > 0 && b.server.Stats().Connections.Load() > 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			back := dial()
+			back.send(fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":["",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["w","x"]}`+"\n", pairs[0][1]))
+			if line := back.until(`"id":1`); !strings.Contains(line, string(reply.Result[1])) {
+				t.Errorf("not resumed: %s", line)
+			}
+			if line := back.until("set_difficulty"); !strings.Contains(line, "[0.25]") {
+				t.Errorf("difficulty %s, want 0.25", line)
+			}
+			if r := back.submitted(easy, 2); !strings.Contains(r, "true") {
+				t.Errorf("share of an easy job of before: %s", r)
+			}
+			if r := back.submitted(easy, 1); !strings.Contains(r, "[22,") {
+				t.Errorf("share of before once more: %s", r)
+			}
+		})
+	}
+}
+
+// TestResumedEarly: of a session that had not logged in there is no difficulty to go on with.
+func TestResumedEarly(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.StartDifficulty = 0.25 })
+	dial := b.serve(t)
+	b.Publish(b.work(true))
+	first, second := dial(), dial()
+	first.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
+	var reply struct{ Result []json.RawMessage }
+	var pairs [][]string
+	if err := json.Unmarshal([]byte(first.until(`"id":1`)), &reply); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(reply.Result[0], &pairs); err != nil {
+		t.Fatal(err)
+	}
+	second.send(fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":["",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["w",""]}`+"\n", pairs[0][1]))
+	if line := second.until(`"id":1`); !strings.Contains(line, string(reply.Result[1])) {
+		t.Fatalf("not resumed: %s", line)
+	}
+	if d := second.told(); d != 0.25 {
+		t.Errorf("difficulty %g, want 0.25", d)
+	}
+}
+
+// TestLeave: of a miner that leaves nothing stays but its lease, where it had a share.
+func TestLeave(t *testing.T) {
+	for name, c := range map[string]struct {
+		share  bool
+		leased int
+	}{"without a share": {false, 0}, "with one": {true, 1}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, easy)
+			dial := b.serve(t)
+			b.Publish(b.work(true))
+			m := dial()
+			m.login()
+			notify := m.until("mining.notify")
+			if c.share {
+				m.submitted(notify, 1)
+			}
+			if r := b.o.Accounts.Worker("w").Report(); r.Connections != 1 {
+				t.Errorf("%d connections", r.Connections)
+			}
+			_ = m.Close()
+			for end := time.Now().Add(30 * time.Second); b.o.Accounts.Worker("w").Report().Connections > 0 || b.Space().Leased() != c.leased; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d leases, worker %+v", b.Space().Leased(), b.o.Accounts.Worker("w").Report())
+				}
+			}
+			b.advance(LeaseTime)
+			other := dial()
+			other.login()
+			if n := b.Space().Leased(); n != 1 {
+				t.Errorf("%d leases after their time", n)
+			}
+		})
+	}
+}
+
+// TestCommonMask: each miner may roll what it asked for and BIP 323 allows.
+func TestCommonMask(t *testing.T) {
+	b := newBench(t, easy)
+	dial := b.serve(t)
+	w := b.work(false)
+	w.Mask = stratum.WideVersionMask
+	b.Publish(w)
+	for asked, granted := range map[string]string{"ffffffff": "1fffffe0", "1fffe000": "1fffe000", "1fffffe0": "1fffffe0", "00ffffff": "00ffffe0"} {
+		m := dial()
+		m.send(`{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"` + asked + `"}]}` + "\n")
+		if reply := m.until(`"id":1`); !strings.Contains(reply, `"`+granted+`"`) {
+			t.Errorf("asked for %s: %s", asked, reply)
+		}
+		m.login()
+		var job struct{ Params []any }
+		if err := json.Unmarshal([]byte(m.until("mining.notify")), &job); err != nil {
+			t.Fatal(err)
+		}
+		for bits, want := range map[string]string{"00002000": "true", "00000020": "true", "00000010": "[20,"} {
+			m.send(fmt.Sprintf(`{"id":"b","method":"mining.submit","params":["w",%q,"0000000000000000",%q,"00000001",%q]}`+"\n", job.Params[0], job.Params[7], bits))
+			if reply := m.until(`"id":"b"`); !strings.Contains(reply, want) {
+				t.Errorf("asked for %s, rolled %s: %s", asked, bits, reply)
+			}
+		}
+	}
+}
+
+// TestBroadcastMeetsLogin: a miner that logged in while a job went to all others, and has it
+// or a newer one, does not get it once more.
+func TestBroadcastMeetsLogin(t *testing.T) {
+	b := newBench(t, easy)
+	dial := b.serve(t)
+	b.Publish(b.work(true))
+	before := b.o.Jobs.Latest()
+	m, stranger := dial(), dial()
+	m.login()
+	m.until("mining.notify")
+	late := func(j *jobs.Job) { b.server.Conns(func(c *stratum.Conn) { b.deliver(c, j) }) }
+	late(before)
+	m.silent()
+	b.Publish(b.work(true))
+	m.until("mining.notify")
+	late(before)
+	m.silent()
+	// One that has not logged in gets no jobs.
+	stranger.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
+	stranger.until(`"id":1`)
+	b.Publish(b.work(true))
+	stranger.silent()
+	m.until("mining.notify")
+	// Nor does one in the moment before it is told its difficulty.
+	b.server.Conns(func(c *stratum.Conn) {
+		s := sessionOf(c)
+		s.mu.Lock()
+		s.authorized = false
+		s.mu.Unlock()
+	})
+	late(b.o.Jobs.Add(b.now(), b.work(true), false))
+	m.silent()
+}
