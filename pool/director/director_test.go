@@ -217,3 +217,50 @@ func TestQuestions(t *testing.T) {
 		}
 	})
 }
+
+// TestSwitch: work is known by the upstream that gave it, and when the first upstream is lost
+// the other one's is next.
+func TestSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		run(t, c,
+			&fake{name: "first", script: func(ctx context.Context, r source.Reporter) {
+				r.Work(work(1, 100))
+				time.Sleep(5 * time.Second)
+				r.Lost(errors.New("gone"))
+			}},
+			&fake{name: "second", script: func(ctx context.Context, r source.Reporter) { r.Work(work(1, 100)) }})
+		time.Sleep(10 * time.Second)
+		published, _, paused := c.seen()
+		if len(published) != 2 || published[0].Source != 0 || published[1].Source != 1 || paused > 0 {
+			t.Errorf("%d jobs, paused %d times", len(published), paused)
+		}
+	})
+}
+
+// TestFlood: of jobs that come all at once miners get the newest in a moment, whether or not
+// there is anything new or a tick.
+func TestFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		var last *jobs.Work
+		d := director.New(director.Options{
+			Sources: []source.Source{&fake{name: "flood", script: func(ctx context.Context, r source.Reporter) {
+				for range 1000 {
+					last = work(1, 100)
+					r.Work(last)
+				}
+			}}},
+			Miners: c, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		})
+		ctx, end := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx) })
+		time.Sleep(3 * time.Second)
+		if published, _, _ := c.seen(); len(published) > 10 || published[len(published)-1] != last {
+			t.Errorf("%d jobs of 1000, the newest among them: %v", len(published), published[len(published)-1] == last)
+		}
+		end()
+		running.Wait()
+	})
+}

@@ -2,6 +2,7 @@ package miners
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -196,4 +197,57 @@ func TestBroadcastMeetsLogin(t *testing.T) {
 	})
 	late(b.o.Jobs.Add(b.now(), b.work(true), false))
 	m.silent()
+}
+
+// TestAuthorize: who is refused is, and is no worker of the session.
+func TestAuthorize(t *testing.T) {
+	b := newBench(t, func(o *Options) {
+		easy(o)
+		o.Stratum.Limits.GuessTime = -1 // not what is tried
+		o.Authorize = func(user, password string) error {
+			if user != "w" || password != "x" {
+				return errors.New("no")
+			}
+			return nil
+		}
+	})
+	dial := b.serve(t)
+	b.Publish(b.work(true))
+	m := dial()
+	m.send(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n")
+	for i, c := range []struct{ user, password, reply string }{{"w", "y", "[24,"}, {"v", "x", "[24,"}, {"w", "x", "true"}} {
+		m.send(fmt.Sprintf(`{"id":"a%d","method":"mining.authorize","params":[%q,%q]}`+"\n", i, c.user, c.password))
+		if reply := m.until(fmt.Sprintf(`"a%d"`, i)); !strings.Contains(reply, c.reply) {
+			t.Errorf("%s, %s: %s", c.user, c.password, reply)
+		}
+	}
+	if reply := m.submitted(m.until("mining.notify"), 1); !strings.Contains(reply, "true") {
+		t.Errorf("share: %s", reply)
+	}
+	if n := len(b.o.Accounts.Ranking()); n != 1 {
+		t.Errorf("%d accounts", n)
+	}
+}
+
+// listed is an origin that knows its transactions.
+type listed struct{ given }
+
+func (listed) Transactions() [][]byte { return [][]byte{{1, 2}, {3}} }
+
+// TestTransactions: a node's are known, a pool's are not, and unknown jobs have none.
+func TestTransactions(t *testing.T) {
+	b := newBench(t, easy)
+	w := b.work(true)
+	w.Origin = listed{w.Origin.(given)}
+	b.Publish(w)
+	id := b.o.Jobs.Latest().Key(3).ID()
+	if txs, err := b.Transactions(nil, id); err != nil || len(txs) != 2 || string(txs[0]) != "\x01\x02" {
+		t.Errorf("%x, %v", txs, err)
+	}
+	b.Publish(b.work(false))
+	for _, id := range []string{b.o.Jobs.Latest().Key(0).ID(), "zzzz", ""} {
+		if txs, err := b.Transactions(nil, id); err == nil {
+			t.Errorf("job %q has transactions: %x", id, txs)
+		}
+	}
 }

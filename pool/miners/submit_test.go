@@ -43,6 +43,73 @@ func (b *bench) loggedIn(difficulty float64) *session {
 	return s
 }
 
+// pool is a Taker.
+type pool struct {
+	given
+	taken []uint32 // nonces
+}
+
+func (p *pool) Take(in *stratum.Share, _ uint32, _ []byte, _ *chainhash.Hash) {
+	p.taken = append(p.taken, in.Nonce)
+}
+
+func (p *pool) TakeBlock(*stratum.Share, uint32, []byte, string, func(string) bool) {
+	panic("a block goes by Options.Found")
+}
+
+// TestTaker: a pool gets the shares that count, once, and no others; blocks go another way.
+func TestTaker(t *testing.T) {
+	b := newBench(t, func(o *Options) { easy(o); o.Vardiff.Max = everyHash })
+	w := b.work(false)
+	p := &pool{given: w.Origin.(given)}
+	w.Taker = p
+	b.Publish(w)
+	s := b.loggedIn(everyHash)
+	j := b.o.Jobs.Latest()
+	share := func(nonce uint32) stratum.Share {
+		return stratum.Share{Worker: "w", JobID: j.Key(0).ID(), Extranonce2: make([]byte, 8), Time: j.Time, Nonce: nonce}
+	}
+	submit := func(in stratum.Share) error {
+		one := &stratum.Submission{Share: in}
+		b.submitBatch(s, []*stratum.Submission{one})
+		return one.Verdict
+	}
+	for name, c := range map[string]struct {
+		change func(in *stratum.Share)
+		code   int
+	}{
+		"once more":   {func(in *stratum.Share) { in.Nonce = 1 }, stratum.CodeDuplicate},
+		"a stranger":  {func(in *stratum.Share) { in.Worker = "x" }, stratum.CodeUnauthorized},
+		"another job": {func(in *stratum.Share) { in.JobID = "zz" }, stratum.CodeStale},
+		"early":       {func(in *stratum.Share) { in.Time -= 1000 }, stratum.CodeOther},
+	} {
+		if err := submit(share(1)); code(err) != 0 && code(err) != stratum.CodeDuplicate {
+			t.Fatal(err)
+		}
+		in := share(2)
+		c.change(&in)
+		if err := submit(in); code(err) != c.code {
+			t.Errorf("%s: %v, want code %d", name, err, c.code)
+		}
+	}
+	if !reflect.DeepEqual(p.taken, []uint32{1}) {
+		t.Errorf("the pool got shares %d, want 1 alone", p.taken)
+	}
+	w = b.work(false)
+	w.Network, _ = stratum.TargetFromBits(0x207fffff) // every second hash is a block
+	w.Taker = p
+	b.Publish(w)
+	j = b.o.Jobs.Latest()
+	for nonce := range uint32(20) {
+		if err := submit(share(100 + nonce)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(b.found) == 0 || len(b.found)+len(p.taken) != 21 {
+		t.Errorf("of 20 shares %d are blocks, %d went to the pool", len(b.found), len(p.taken)-1)
+	}
+}
+
 // TestBatch: shares that come in together are judged as they are one by one.
 func TestBatch(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
