@@ -1,0 +1,64 @@
+package statedir
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lode/pool/accounts"
+)
+
+// TestSaved: a proxy that is killed has lost a minute of its accounts at most, and five of its
+// curves.
+func TestSaved(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := Open(dir, time.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		f.Save(ctx)
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
+		f.History.Add(time.Now(), map[string]float64{"hashrate": 1})
+		there := func(name string) bool {
+			synctest.Wait()
+			_, err := os.Stat(filepath.Join(dir, name))
+			return err == nil
+		}
+		if there("accounts.json") || there("history") {
+			t.Error("saved at once")
+		}
+		time.Sleep(saveInterval)
+		if !there("accounts.json") || there("history") {
+			t.Errorf("after a minute: accounts %v, curves %v", there("accounts.json"), there("history"))
+		}
+		time.Sleep((historySaves - 1) * saveInterval)
+		if !there("history") {
+			t.Error("the curves are not saved after five")
+		}
+		end()
+		f.Close()
+	})
+}
+
+// TestHangingDisk: the end waits for a disk that hangs, but not for ever.
+func TestHangingDisk(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := Open(dir, time.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.saving = make(chan struct{}) // it never ends
+		begin := time.Now()
+		f.Close()
+		if took := time.Since(begin); took < diskTime || took > 2*diskTime {
+			t.Errorf("closed after %v", took)
+		}
+	})
+}
