@@ -162,7 +162,6 @@ type options struct {
 	payout    string                 // address; "": a good one
 	state     string                 // of the scheduler; "": a folder
 	password  string                 // of the node; "": the right one
-	executor  string                 // file; "": the one that was built
 }
 
 // newWorld starts node and Mesos, and a scheduler that mines with them.
@@ -177,9 +176,6 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	if o.payout == "" {
 		o.payout = devnode.DefaultMiningAddress
-	}
-	if o.executor == "" {
-		o.executor = executor()
 	}
 	if o.resources == "" {
 		o.resources = "cpus:1.5;mem:1024;disk:1024"
@@ -237,7 +233,7 @@ func newWorld(t *testing.T, o options) *world {
 		"--payout-address=" + o.payout,
 		"--state=" + cmp.Or(o.state, w.stateDir),
 		"--listen=" + strings.TrimPrefix(w.url, "http://"),
-		"--executor=" + o.executor,
+		"--executor=" + executor(),
 		"--min-block-interval=500ms",
 		"--report-interval=500ms",
 	}, o.flags...)

@@ -23,7 +23,7 @@ func (s *Scheduler) Status() api.Status {
 	snapshot := s.core.Snapshot(time.Now())
 	s.mu.Unlock()
 	status := statusOf(&snapshot)
-	status.Artifact = s.binaries.info(snapshot.Artifact)
+	status.Artifact = s.binaries.info()
 	if since, err := s.ledger.trouble(); err != nil {
 		status.Problems = append(status.Problems, api.Problem(storeProblem(since, err)))
 	}

@@ -88,7 +88,7 @@ func (t *Task) Doing() string {
 			parts = append(parts, fmt.Sprintf("%.0f %% of the time given to others", 100*y.Share()))
 		}
 	case t.Proxy != nil && t.Proxy.Ready:
-		parts = append(parts, fmt.Sprintf("shard %d, height %d, %d connections", t.Proxy.Shard, t.Proxy.Height, t.Proxy.Connections))
+		parts = append(parts, fmt.Sprintf("height %d, %d connections", t.Proxy.Height, t.Proxy.Connections))
 	case t.Proxy != nil:
 		parts = append(parts, fields("not ready", shorten(t.Proxy.Error, 100))...)
 	}

@@ -85,24 +85,18 @@ func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
 	return cause
 }
 
-// Causes that no other executor would mend.
-const (
-	causeNoUser  = "the agent does not know the user"
-	causeNoFetch = "the executor cannot be fetched"
-)
-
 // causeOf names what was wrong, so that the same trouble has the same name on every
 // agent.
 func causeOf(s *mesos.TaskStatus) string {
 	text := strings.ToLower(s.GetMessage())
 	for _, k := range []struct{ text, cause string }{
-		{"failed to get user information", causeNoUser},
-		{"failed to chown", causeNoUser},
-		{"no such user", causeNoUser},
+		{"failed to get user information", "the agent does not know the user"},
+		{"failed to chown", "the agent does not know the user"},
+		{"no such user", "the agent does not know the user"},
 		{"not the one that was sent", "the fetched executor is damaged"},
 		{"permission denied", "the executor may not be run"},
 		{"error while loading shared libraries", "a library is missing"},
-		{"fetch", causeNoFetch},
+		{"fetch", "the executor cannot be fetched"},
 	} {
 		if strings.Contains(text, k.text) {
 			return k.cause
@@ -171,16 +165,6 @@ func (cs causes) forgetOldest() {
 	delete(cs, oldest)
 }
 
-// forget ends all obstacles.
-func (cs causes) forget(c *Core) {
-	for _, k := range cs {
-		if k.open {
-			c.settle(k.kind)
-		}
-	}
-	clear(cs)
-}
-
 // succeeded ends the obstacles of a kind: its tasks can run after all.
 func (cs causes) succeeded(c *Core, t *Task) {
 	for key, k := range cs {
@@ -242,30 +226,14 @@ func (b *proxyBackoff) failed(c *Core, refused bool) {
 // pace bounds how many launched miners may be on their way at a time: they all fetch
 // from one server, and an agent gives an executor a minute to register. It starts
 // small, so that what cannot run at all fails on few agents, and grows with each that
-// comes to run. When they take long, by whatever is the narrowest on the way, it shrinks:
-// so there are about as many on the way as can be served within paceGoal.
-type pace struct {
-	window int
-	until  time.Duration // no smaller before: what is on the way was launched by the former
-}
+// comes to run.
+type pace struct{ window int }
 
 const (
 	paceFirst = 16
 	paceMost  = 400
-	paceLeast = 4
-	// paceGoal is how long a launch may take: a quarter of what Mesos gives it.
-	paceGoal = 15 * time.Second
 )
 
-func newPace() pace { return pace{window: paceFirst} }
+func newPace() pace { return pace{paceFirst} }
 
-// took notes how long a launch took, until it ran or came to nothing.
-func (p *pace) took(d, clock time.Duration, ran bool) {
-	switch {
-	case d > paceGoal && clock >= p.until:
-		p.window = max(paceLeast, p.window*2/3)
-		p.until = clock + d
-	case d <= paceGoal && ran:
-		p.window = min(p.window+1, paceMost)
-	}
-}
+func (p *pace) ran() { p.window = min(p.window+1, paceMost) }

@@ -69,16 +69,13 @@ func (b *offerBook) clear() {
 }
 
 func (c *Core) receiveOffers(offers []mesos.Offer) {
-	for i := range offers { // how many there are says how large a proxy has to be
-		o := &offers[i]
-		a := c.agent(o.AgentID.Value, o.Hostname)
-		c.unavailability(a, o.Unavailability)
-		c.learnPlace(a, o)
-	}
 	var crowded []*heldOffer
 	for i := range offers {
 		o := &offers[i]
 		c.counters.OffersReceived++
+		a := c.agent(o.AgentID.Value, o.Hostname)
+		c.unavailability(a, o.Unavailability)
+		c.learnPlace(a, o)
 		h := &heldOffer{offer: *o, received: c.clock}
 		if v := c.judge(o); v.crowded() {
 			crowded = append(crowded, h)
@@ -295,12 +292,12 @@ type launch struct {
 
 // placeProxy cuts a proxy out of the inventory, or says why that cannot be.
 func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reason) {
-	cpus, mem := c.proxySize(s, inv)
+	cpus, mem := toMilli(c.set.ProxyCPUs), int64(c.set.ProxyMem)*1000
 	if inv.sum("cpus", false) < cpus {
 		return nil, because(reasonProxyUnfit, "a proxy needs %g cpu", fromMilli(cpus))
 	}
 	if inv.sum("mem", false) < mem {
-		return nil, because(reasonProxyUnfit, "a proxy needs %d MB", mem/1000)
+		return nil, because(reasonProxyUnfit, "a proxy needs %d MB", c.set.ProxyMem)
 	}
 	if addressesOf(o, 0) == nil {
 		return nil, Reason{reasonProxyUnfit, "a proxy needs an address of its agent"}
@@ -338,7 +335,7 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 				reason = Reason{reasonBounded, "an operator bounds the cpus that miners may have"}
 			}
 		}
-		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < c.minerMem() {
+		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < minerMem*1000 {
 			continue
 		}
 		if place := c.minerPlace(c.agent(o.AgentID.Value, ""), len(launches)); place.Code != reasonNone {
@@ -348,16 +345,13 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		executor := inv.cutExecutor(revocable)
 		launches = append(launches, &launch{
 			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
-			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", c.minerMem()-executorMem*1000, false)),
+			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", (minerMem-executorMem)*1000, false)),
 			executor:  executor,
 		})
 		room--
 	}
 	return launches, reason
 }
-
-// minerMem is what a miner is given, in thousandths of a MB.
-func (c *Core) minerMem() int64 { return int64(c.set.MinerMem) * 1000 }
 
 // minerCPUs is what a miner may have.
 func (c *Core) minerCPUs(inv inventory, revocable bool) int64 {
@@ -380,8 +374,8 @@ func (c *Core) minerUnfit(inv inventory) Reason {
 		return Reason{reasonNotRevocable, "its cpus are not revocable (--only-revocable)"}
 	case c.minerCPUs(inv, false) < leastMinerCPU && c.minerCPUs(inv, true) < leastMinerCPU:
 		return because(reasonHeldBack, "its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
-	case inv.sum("mem", false) < c.minerMem():
-		return because(reasonMinerUnfit, "a miner needs %d MB", c.set.MinerMem)
+	case inv.sum("mem", false) < minerMem*1000:
+		return because(reasonMinerUnfit, "a miner needs %d MB", minerMem)
 	}
 	return Reason{}
 }

@@ -55,25 +55,13 @@ const (
 	nextPatience = time.Minute
 	retryFirst   = 30 * time.Second
 	retryMost    = 30 * time.Minute
-	// dismissPause is how long miners have from when they are told of another proxy
-	// until theirs ends, dismissLimit how long they have if telling them all takes long.
-	dismissPause = 3 * time.Second
-	dismissLimit = time.Minute
 	// spreadPatience is how long an agent without a proxy is waited for.
 	spreadPatience = 10 * time.Second
 )
 
-// freshFor is how old a report of a task may be that is believed.
-func (c *Core) freshFor(t *Task) time.Duration {
-	return max(10*time.Second, 3*c.reportsEvery(t)+time.Second)
-}
-
-// reportsEvery is the mean time between reports of a task.
-func (c *Core) reportsEvery(t *Task) time.Duration {
-	if t.ReportMs > 0 {
-		return time.Duration(t.ReportMs) * time.Millisecond
-	}
-	return c.set.ReportInterval
+// freshFor is how old a report may be that is believed.
+func (c *Core) freshFor() time.Duration {
+	return max(10*time.Second, 3*c.set.ReportInterval+time.Second)
 }
 
 // restoreSlots finds the places of the proxies that are in the state.
@@ -196,35 +184,17 @@ func (c *Core) succeed(s *slot) {
 	switch {
 	case next == healthServing && (s.health <= healthNoWork || c.replaced(s)),
 		next == healthNoWork && s.health == healthSilent:
-		old, served := s.active, s.health == healthServing && s.active.State == stateRunning
+		old := s.active
 		s.active, s.next, s.witness, s.tries = s.next, nil, witness{}, 0
 		s.active.run.listed = true
 		s.health = next
-		if served {
-			c.dismiss(old, c.clock)
-		} else {
-			c.kill(old, WhyReplaced)
-		}
+		c.kill(old, WhyReplaced)
 	case s.health == healthServing && !c.replaced(s):
 		c.kill(s.next, WhyNotNeeded)
 	case next <= healthNoWork && progress(s.next.State) >= progress(stateRunning) && c.clock-s.next.run.since > nextPatience,
 		away(s.next.State):
 		c.kill(s.next, WhyNoBetter)
 	}
-}
-
-// dismiss ends a proxy that was replaced while it served, when its miners have been
-// told of the other one: until then they go on with it.
-func (c *Core) dismiss(t *Task, since time.Duration) {
-	c.after(dismissPause, func() {
-		switch {
-		case t.run.index < 0 || t.Kill != "":
-		case len(c.lists.due) > 0 && c.clock-since < dismissLimit:
-			c.dismiss(t, since)
-		default:
-			c.kill(t, WhyReplaced)
-		}
-	})
 }
 
 // replaced says that the active proxy is to be replaced though it may serve: when
@@ -301,11 +271,11 @@ func (c *Core) health(s *slot, t *Task) health {
 		return healthStarting
 	case t.State != stateRunning: // somebody else ends it
 		return healthSilent
-	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor(t):
+	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor():
 		switch {
 		case word == miningWord:
 			return healthServing
-		case silent > silentLimit || word == idleWord && silent > c.freshFor(t):
+		case silent > silentLimit || word == idleWord && silent > c.freshFor():
 			r.given = true
 			return healthSilent
 		}
