@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -137,6 +136,6 @@ func TestLeaderKilled(t *testing.T) {
 		}
 	}
 	if !third.leads() {
-		t.Error(fmt.Sprintf("who led does not any more: %s", third.health()))
+		t.Errorf("who led does not any more: %s", third.health())
 	}
 }

@@ -261,8 +261,7 @@ func electionBehindAPassword(t *testing.T, e *zktest.Ensemble) {
 	if err := errors.Join(l.Replace([][]byte{[]byte("key")}), l.SaveBlob("b", []byte("block"))); err != nil {
 		t.Fatal(err)
 	}
-	var look func(at string)
-	look = func(at string) {
+	look := func(at string) {
 		if data, _, err := conn.Get(at); !errors.Is(err, zk.ErrNoAuth) {
 			t.Errorf("a stranger reads %s: %q, %v", at, data, err)
 		}
