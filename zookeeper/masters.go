@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-zookeeper/zk"
 )
@@ -60,7 +59,6 @@ func (m *Masters) Close() {
 type found struct {
 	urls    []string
 	changed <-chan zk.Event
-	err     error
 }
 
 // Find returns the URLs of masters, the leader's first; none: nobody leads. The channel
@@ -80,46 +78,36 @@ func (m *Masters) Find(ctx context.Context) (urls []string, changed <-chan struc
 	if err != nil {
 		return nil, nil, m.session.url.explain(err)
 	}
-	// The library waits for a connection for ever.
-	result := make(chan found, 1)
-	go func() { result <- m.look(conn) }()
-	timer := time.NewTimer(answerTimeout)
-	defer timer.Stop()
-	select {
-	case f := <-result:
-		if f.err != nil {
-			if errors.Is(f.err, zk.ErrNoNode) {
-				return nil, nil, fmt.Errorf("ZooKeeper %s: there is no such path: no Mesos master was ever elected there", m.session.url)
-			}
-			m.session.drop(conn)
-			return nil, nil, m.session.url.explain(f.err)
-		}
-		c := make(chan struct{})
-		m.urls, m.changed = f.urls, c
-		go func() {
-			defer close(c)
-			select {
-			case <-f.changed:
-			case <-m.done:
-			}
-		}()
-		return f.urls, c, nil
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	case <-timer.C:
+	f, err := call(ctx, func() (found, error) { return m.look(conn) })
+	switch {
+	case err != nil && err == ctx.Err():
+		return nil, nil, err
+	case errors.Is(err, zk.ErrNoNode):
+		return nil, nil, fmt.Errorf("ZooKeeper %s: there is no such path: no Mesos master was ever elected there", m.session.url)
+	case err != nil:
 		m.session.drop(conn)
-		return nil, nil, m.session.url.explain(fmt.Errorf("no answer within %v", answerTimeout))
+		return nil, nil, m.session.url.explain(err)
 	}
+	c := make(chan struct{})
+	m.urls, m.changed = f.urls, c
+	go func() {
+		defer close(c)
+		select {
+		case <-f.changed:
+		case <-m.done:
+		}
+	}()
+	return f.urls, c, nil
 }
 
-func (m *Masters) look(conn *zk.Conn) (f found) {
+func (m *Masters) look(conn *zk.Conn) (f found, err error) {
 	u := m.session.url
-	if f.err = m.session.authenticate(conn); f.err != nil {
-		return f
+	if err := m.session.authenticate(conn); err != nil {
+		return f, err
 	}
 	var names []string
-	if names, _, f.changed, f.err = conn.ChildrenW(u.Path); f.err != nil {
-		return f
+	if names, _, f.changed, err = conn.ChildrenW(u.Path); err != nil {
+		return f, err
 	}
 	var errs []error
 	for _, name := range contenders(names) {
@@ -128,8 +116,7 @@ func (m *Masters) look(conn *zk.Conn) (f found) {
 			continue // it went meanwhile, which the watch tells as well
 		}
 		if err != nil {
-			f.err = err
-			return f
+			return f, err
 		}
 		address, err := masterAddress(data)
 		if err != nil {
@@ -139,9 +126,9 @@ func (m *Masters) look(conn *zk.Conn) (f found) {
 		f.urls = append(f.urls, m.scheme+"://"+address)
 	}
 	if len(f.urls) == 0 {
-		f.err = errors.Join(errs...)
+		err = errors.Join(errs...)
 	}
-	return f
+	return f, err
 }
 
 // contenders are the nodes of masters, the leader's first.
