@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lode/internal/sleep"
 )
 
 // Attack is a named way to misbehave. Attackers of one kind do it over and over, each
@@ -235,7 +237,7 @@ func (r *run) callAPI(ctx context.Context, requests string, wait time.Duration) 
 	if _, err := io.WriteString(conn, requests); err != nil {
 		return err
 	}
-	if !sleep(ctx, wait) {
+	if sleep.For(ctx, wait) != nil {
 		return nil
 	}
 	return readSome(conn)
@@ -252,7 +254,7 @@ func (r *run) attackers(ctx context.Context, a *Attack, h *hostile, kind, n int,
 		return
 	}
 	h.each(ctx, func(i int) {
-		for sleep(ctx, next()) {
+		for sleep.For(ctx, next()) == nil {
 			h.opened.Add(1)
 			if err := a.visit(ctx, r, kind, i); err != nil && ctx.Err() == nil {
 				h.refused.Add(1)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lode/internal/sleep"
 )
 
 // Hostile is the report of slow readers or garbage connections.
@@ -49,12 +51,12 @@ func (h *hostile) start(ctx context.Context, wg *sync.WaitGroup, r *run, kind in
 func (h *hostile) run(ctx context.Context, r *run, kind int, first func() time.Duration, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
 	h.each(ctx, func(i int) {
 		if first != nil {
-			sleep(ctx, min(first(), time.Second))
+			_ = sleep.For(ctx, min(first(), time.Second))
 		}
 		for ctx.Err() == nil {
 			h.one(ctx, r, kind, i, misbehave)
 			// A pool may have to bear many of them, but not each many times a second.
-			sleep(ctx, time.Second+rand.N(time.Second))
+			_ = sleep.For(ctx, time.Second+rand.N(time.Second))
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/stratum"
 )
 
@@ -216,7 +217,7 @@ func (r *run) ramp(ctx, busy context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			// Each waits for its moment by itself.
 			at := time.Duration(float64(r.opts.Ramp) * float64(i) / float64(len(r.slots)))
-			if sleep(busy, time.Until(begin.Add(at))) {
+			if sleep.For(busy, time.Until(begin.Add(at))) == nil {
 				s.live(ctx, sync.OnceFunc(tried.Done))
 			} else {
 				tried.Done()
@@ -244,21 +245,6 @@ func (r *run) ramp(ctx, busy context.Context, wg *sync.WaitGroup) {
 		case <-ticker.C:
 			r.progress(Ramping, time.Since(begin), r.opts.Ramp)
 		}
-	}
-}
-
-// sleep waits; false: ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -292,7 +278,7 @@ func (r *run) measure(ctx context.Context) {
 		if len(r.attacks) > 0 {
 			r.trials(ctx)
 		} else {
-			sleep(ctx, of)
+			_ = sleep.For(ctx, of)
 		}
 	})
 	ticker := time.NewTicker(250 * time.Millisecond)
@@ -344,7 +330,7 @@ func (r *run) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Drain)
 	defer cancel()
 	begin := time.Now()
-	for sleep(ctx, 50*time.Millisecond) && (r.pending() || r.broadcasts.arriving(unixNow())) {
+	for sleep.For(ctx, 50*time.Millisecond) == nil && (r.pending() || r.broadcasts.arriving(unixNow())) {
 		r.review()
 		r.progress(Draining, time.Since(begin), r.opts.Drain)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"lode/internal/sleep"
 )
 
 // Trial is a stretch of the measured time with one kind of attackers at work. Whether
@@ -51,12 +53,12 @@ func (r *run) trials(ctx context.Context) {
 		working, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() { r.attackers(working, a, h, firstAttack+i, r.opts.Attackers, r.opts.AttackRate) })
-		sleep(ctx, min(onset, r.opts.Duration))
+		_ = sleep.For(ctx, min(onset, r.opts.Duration))
 		t, complete := r.trial(ctx, a.Name)
 		t.Attackers = h.report()
 		stop()
 		wg.Wait()
-		sleep(ctx, min(recovery, r.opts.Duration))
+		_ = sleep.For(ctx, min(recovery, r.opts.Duration))
 		var after Trial
 		if after, ok = r.trial(ctx, ""); !complete {
 			return
@@ -87,10 +89,10 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	h := new(histogram)
 	r.window.Store(h)
 	begin, used := time.Now(), cpuTime(r.opts.Watch)
-	ok = sleep(ctx, r.opts.Duration)
+	ok = sleep.For(ctx, r.opts.Duration) == nil
 	for many := r.opts.Shares*r.opts.Duration.Seconds() >= enough/2; ok && many && time.Since(begin) < r.opts.Duration+patience &&
 		r.shares.accepted.Load() == before.Accepted; {
-		ok = sleep(ctx, 10*time.Millisecond)
+		ok = sleep.For(ctx, 10*time.Millisecond) == nil
 	}
 	used = cpuTime(r.opts.Watch) - used
 	r.window.Store(nil)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/cpuid/v2"
 
+	"lode/internal/sleep"
 	"lode/miner/internal/limits"
 	"lode/miner/internal/scan"
 )
@@ -194,14 +195,14 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 	go func() { done <- e.Run(running) }()
 
 	const warmUp = 50 * time.Millisecond
-	err := sleep(ctx, warmUp)
+	err := sleep.For(ctx, warmUp)
 	var rates []float64
 	for range benchSamples {
 		if err != nil {
 			break
 		}
 		begin, before := time.Now(), e.Stats().Hashes
-		err = sleep(ctx, o.Time/benchSamples)
+		err = sleep.For(ctx, o.Time/benchSamples)
 		rates = append(rates, float64(e.Stats().Hashes-before)/time.Since(begin).Seconds())
 	}
 	cancel()
@@ -289,17 +290,6 @@ func fast(cycles []float64) float64 {
 	}
 	slices.Sort(cycles)
 	return cycles[len(cycles)/50]
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }
 
 // bound is the number of cycles that a core needs at least for a hash with a kernel.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/miner"
 )
 
@@ -165,7 +166,7 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 			return s, err
 		}
 		defer p.end()
-		if err := sleep(ctx, settleTime); err != nil {
+		if err := sleep.For(ctx, settleTime); err != nil {
 			return s, err
 		}
 	}
@@ -175,7 +176,7 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 	}
 	began, busy := clock(), busyTime(b.cpu)
 	if m.job == "" {
-		err = sleep(ctx, b.options.Time)
+		err = sleep.For(ctx, b.options.Time)
 	} else {
 		s, err = b.run(ctx, b.job(m))
 	}
@@ -234,7 +235,7 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 		if got.Hashes > 0 {
 			break
 		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := sleep.For(ctx, 10*time.Millisecond); err != nil {
 			p.end()
 			return nil, err
 		}
@@ -261,17 +262,6 @@ func (p *partner) end() {
 	p.stop()
 	endGroup(p.command)
 	_ = p.command.Wait() // killed, as it says
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }
 
 // parseBusy returns for how long a cpu was not idle, in USER_HZ, from /proc/stat; see

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/scheduler/artifact"
 	"lode/zookeeper"
 )
@@ -79,10 +80,8 @@ func Lead(ctx context.Context, config Config) error {
 			pause = leadFirst
 		}
 		config.Logger.Warn("the term is over; standing by", "term", term.Number(), "error", err)
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, pause) != nil {
 			return nil
-		case <-time.After(pause):
 		}
 		pause = min(2*pause, leadMost)
 	}
@@ -151,10 +150,8 @@ func serve(ctx context.Context, config Config, term *zookeeper.Term) error {
 			return err
 		}
 		config.Logger.Warn("another scheduler took the subscription, but this one leads; subscribing again", "error", err)
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, leadFirst<<steals) != nil {
 			return term.Err()
-		case <-time.After(leadFirst << steals):
 		}
 	}
 }

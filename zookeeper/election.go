@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"lode/internal/sleep"
 )
 
 // Below the path of an election is:
@@ -88,10 +90,8 @@ func (e *Election) Stand(ctx context.Context, self Member, seen func(Standing)) 
 		seen(Standing{Err: err})
 		wait := time.Duration(float64(pause) * (0.5 + 0.5*rand.Float64()))
 		e.log.Warn("cannot contend for the lead; trying again", "error", err, "in", wait.Round(time.Millisecond))
-		select {
-		case <-ctx.Done():
+		if sleep.For(ctx, wait) != nil {
 			return nil, ctx.Err()
-		case <-time.After(wait):
 		}
 		pause = min(2*pause, standMost)
 	}

@@ -25,6 +25,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/executor"
 
+	"lode/internal/sleep"
 	"lode/mesoswire"
 	"lode/seldom"
 )
@@ -215,7 +216,7 @@ func (d *Driver) receive(ctx context.Context) error {
 		// At once, unless the agent ends every stream as soon as it is open.
 		if time.Since(opened) >= stableStream {
 			flapping = newBackoff(d.cfg)
-		} else if !sleep(ctx, flapping.next(false)) {
+		} else if sleep.For(ctx, flapping.next(false)) != nil {
 			return ended(ctx, err)
 		}
 	}
@@ -257,7 +258,7 @@ func (d *Driver) subscribe(ctx context.Context, deadline time.Time) (*mesoswire.
 			return nil, fmt.Errorf("%w: no subscription within %v: %w", ErrRecoveryTimeout, time.Since(began).Round(time.Second), err)
 		}
 		d.log.Info("cannot subscribe yet", "error", err, "retry_in", pause)
-		if !sleep(ctx, pause) {
+		if sleep.For(ctx, pause) != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -379,16 +380,4 @@ func (d *Driver) dispatch(e *executor.Event) {
 func (d *Driver) launch(task mesos.TaskInfo) {
 	d.out.addTask(task)
 	d.handler.Launch(task)
-}
-
-// sleep waits for t and says whether ctx still lives.
-func sleep(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -7,6 +7,8 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/executor"
+
+	"lode/internal/sleep"
 )
 
 // sender is the state of the goroutine that makes all calls but SUBSCRIBE, one
@@ -40,7 +42,7 @@ func (d *Driver) send(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		case <-timer.C:
 		case <-d.out.wake:
-			if !s.failing.IsZero() && !sleep(ctx, s.pause) {
+			if !s.failing.IsZero() && sleep.For(ctx, s.pause) != nil {
 				return
 			}
 		case <-finish:

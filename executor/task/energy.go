@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/miner"
 )
 
@@ -31,7 +32,7 @@ type energyProbe struct {
 
 // run pauses the hashing now and then until ctx ends.
 func (p *energyProbe) run(ctx context.Context) {
-	for sleep(ctx, jittered(energyEvery, p.rand)) {
+	for sleep.For(ctx, jittered(energyEvery, p.rand)) == nil {
 		before, ok := p.stretch(ctx)
 		if !ok || before.Watts == 0 || before.Hashes == 0 {
 			continue // nothing can be read, or there is no work
@@ -50,12 +51,12 @@ func (p *energyProbe) run(ctx context.Context) {
 
 // stretch is what happens in a while; ok: ctx did not end.
 func (p *energyProbe) stretch(ctx context.Context) (s miner.Stretch, ok bool) {
-	if !sleep(ctx, energySettle) {
+	if sleep.For(ctx, energySettle) != nil {
 		return s, false
 	}
 	begin, hashes := time.Now(), p.hashes()
 	p.measure(begin)
-	if !sleep(ctx, energyStretch) {
+	if sleep.For(ctx, energyStretch) != nil {
 		return s, false
 	}
 	now := time.Now()
@@ -67,16 +68,4 @@ func (p *energyProbe) cost() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.costs.Median()
-}
-
-// sleep says whether ctx lasted.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

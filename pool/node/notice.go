@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"lode/internal/sleep"
 	"lode/pool/node/zmtp"
 )
 
@@ -41,7 +42,7 @@ func (n *Node) listen(ctx context.Context) {
 				pause = noticeRetryMin
 			}
 		}
-		sleep(ctx, pause)
+		_ = sleep.For(ctx, pause)
 		pause = min(2*pause, noticeRetryMax)
 	}
 }
@@ -95,7 +96,7 @@ func (n *Node) listenWebsocket(ctx context.Context) error {
 		defer close(done)
 		defer cancel()
 		for {
-			sleep(ctx, pingInterval)
+			_ = sleep.For(ctx, pingInterval)
 			pingCtx, cancelPing := context.WithTimeout(ctx, pingInterval)
 			err := conn.Ping(pingCtx)
 			cancelPing()

@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"golang.org/x/time/rate"
 
+	"lode/internal/sleep"
 	"lode/pool/template"
 )
 
@@ -225,7 +226,7 @@ func (w *watcher) longPoll(ctx context.Context) {
 			t, err := w.node.template(ctx, w.node.polls, id)
 			if err != nil {
 				w.node.log.Debug("longpoll failed", "error", err)
-				sleep(ctx, longPollPause)
+				_ = sleep.For(ctx, longPollPause)
 				break // go on from the next template
 			}
 			select {
@@ -241,14 +242,5 @@ func (w *watcher) longPoll(ctx context.Context) {
 				return
 			}
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

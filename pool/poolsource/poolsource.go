@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/pool/jobs"
 	"lode/pool/share"
 	"lode/pool/source"
@@ -130,7 +131,7 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 			}
 			s.take(&a)
 			s.sendAgain()
-			sleep(ctx, takeInterval)
+			_ = sleep.For(ctx, takeInterval)
 		case <-look.C:
 			s.expire()
 			if err := s.client.State().Err; !known && err != nil {
@@ -138,15 +139,6 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 				report.Lost(s.reason())
 			}
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
+	"lode/internal/sleep"
 	"lode/seldom"
 )
 
@@ -181,7 +182,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		wait := time.Duration(float64(pause) * (0.5 + 0.5*d.config.Rand()))
 		d.log.Warn("no subscription at a Mesos master; trying again", "error", err, "in", wait.Round(time.Millisecond))
 		pause = min(2*pause, d.config.BackoffMost)
-		if !sleep(ctx, wait) {
+		if sleep.For(ctx, wait) != nil {
 			return ctx.Err()
 		}
 	}
@@ -264,16 +265,4 @@ func (d *Driver) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.session = nil
-}
-
-// sleep waits for t and says whether ctx still lives.
-func sleep(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
+	"lode/internal/sleep"
 	"lode/mesoswire"
 )
 
@@ -79,7 +80,7 @@ func (c *sender) await(ctx context.Context) bool {
 	c.mu.Lock()
 	wait := time.Until(c.resume)
 	c.mu.Unlock()
-	if wait > 0 && !sleep(ctx, wait) {
+	if wait > 0 && sleep.For(ctx, wait) != nil {
 		return false
 	}
 	for c.queue.sendable() == 0 {

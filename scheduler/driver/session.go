@@ -14,6 +14,7 @@ import (
 
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
+	"lode/internal/sleep"
 	"lode/mesoswire"
 )
 
@@ -163,7 +164,7 @@ func (d *Driver) watchLeader(ctx context.Context, masters []string, at string, s
 	if len(masters) < 2 {
 		return nil
 	}
-	for sleep(ctx, d.config.LeaderCheck) {
+	for sleep.For(ctx, d.config.LeaderCheck) == nil {
 		if leader := d.elsewhere(ctx, masters, at, settled); leader != "" {
 			return fmt.Errorf("master %s is left: it does not answer, and %s leads", at, leader)
 		}
@@ -186,7 +187,7 @@ func (s *session) watchElection(ctx context.Context) error {
 		switch {
 		case err != nil:
 			s.d.log.Warn("cannot find out who leads; the subscription is kept", "error", err)
-			if !sleep(ctx, s.d.config.LeaderCheck) {
+			if sleep.For(ctx, s.d.config.LeaderCheck) != nil {
 				return nil
 			}
 			continue
