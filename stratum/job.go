@@ -70,6 +70,27 @@ func (j *Job) foldBranch(coinbase []byte) chainhash.Hash {
 	return merkle.Fold(merkle.Double(coinbase), j.MerkleBranch)
 }
 
+// Height is the height that the coinbase's script begins with (BIP 34); ok: it tells one
+// above 0.
+func (j *Job) Height() (height int64, ok bool) {
+	// A script of at most 100 bytes has a length of one byte.
+	const script = 4 + 1 + 36 + 1 // version, count of inputs, previous output, length
+	if len(j.Coinbase1) <= script {
+		return 0, false
+	}
+	push, rest := j.Coinbase1[script], j.Coinbase1[script+1:]
+	switch {
+	case push >= 0x51 && push <= 0x60: // OP_1 to OP_16
+		return int64(push) - 0x50, true
+	case push < 1 || push > 5 || len(rest) < int(push) || rest[push-1]&0x80 != 0: // the sign
+		return 0, false
+	}
+	for i := int(push) - 1; i >= 0; i-- {
+		height = height<<8 | int64(rest[i])
+	}
+	return height, height > 0
+}
+
 // ShareVersion is the header version of a share whose job may be rolled in mask
 // (BIP 310): the job's version with the bits of mask replaced. A share without
 // version bits is taken to have none set; bits outside of mask are a *Error.

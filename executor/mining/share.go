@@ -1,7 +1,6 @@
 package mining
 
 import (
-	"encoding/binary"
 	"errors"
 	"time"
 
@@ -60,9 +59,10 @@ func judged(a *stratum.Assignment, hit *miner.Hit, err error) Share {
 }
 
 func jobOf(pool string, a *stratum.Assignment) Job {
+	height, _ := a.Job.Height()
 	return Job{
 		Pool: pool, Difficulty: float64(a.Difficulty), Network: networkDifficulty(a.Job.Bits),
-		Height: coinbaseHeight(a.Job.Coinbase1), Clean: a.Job.Clean,
+		Height: height, Clean: a.Job.Clean,
 	}
 }
 
@@ -73,23 +73,4 @@ func networkDifficulty(bits uint32) float64 {
 		return 0
 	}
 	return float64(target.Difficulty())
-}
-
-// coinbaseHeight reads the height that a coinbase's script begins with (BIP 34); 0: there
-// is none. Before the script stand version, count of inputs and previous output.
-func coinbaseHeight(coinbase1 []byte) int64 {
-	const script = 4 + 1 + 36 + 1 // a script of at most 100 bytes has a length of one byte
-	if len(coinbase1) <= script {
-		return 0
-	}
-	push, rest := coinbase1[script], coinbase1[script+1:]
-	switch {
-	case push >= 0x51 && push <= 0x60: // OP_1 to OP_16
-		return int64(push - 0x50)
-	case push < 1 || push > 5 || len(rest) < int(push) || rest[push-1]&0x80 != 0: // negative
-		return 0
-	}
-	var number [8]byte
-	copy(number[:], rest[:push])
-	return int64(binary.LittleEndian.Uint64(number[:]))
 }

@@ -51,23 +51,3 @@ func payoutScript(address, name string) (script []byte, err error) {
 	}
 	return nil, err
 }
-
-// coinbaseHeight reads the height (BIP 34) from the first part of a coinbase.
-func coinbaseHeight(coinbase1 []byte) (int64, bool) {
-	const script = 4 + 1 + 36 + 1 // version, input count, previous output, script length
-	if len(coinbase1) <= script {
-		return 0, false
-	}
-	push := coinbase1[script]
-	if push >= 0x51 && push <= 0x60 {
-		return int64(push) - 0x50, true
-	}
-	if push < 1 || push > 5 || len(coinbase1) < script+1+int(push) {
-		return 0, false
-	}
-	var height int64
-	for i := int(push); i >= 1; i-- {
-		height = height<<8 | int64(coinbase1[script+i])
-	}
-	return height, height > 0
-}

@@ -184,7 +184,7 @@ func (s *Source) make(a *stratum.Assignment) (*jobs.Work, error) {
 		Time: a.Job.Time, MinTime: a.Job.Time, MaxTime: a.Job.Time + timeRoom, Since: s.o.Now(), Clean: a.Job.Clean,
 		Space: where, Origin: from, Taker: from,
 	}
-	if height, ok := coinbaseHeight(a.Job.Coinbase1); ok {
+	if height, ok := a.Job.Height(); ok {
 		w.Height = height
 	}
 	return w, nil
