@@ -11,6 +11,7 @@ import (
 	"lode/executor/mining"
 	"lode/miner"
 	"lode/scheduler/api"
+	"lode/web"
 )
 
 // mineLines prints what happens to a miner, a line each: for people, or as JSON.
@@ -29,38 +30,30 @@ type mineLines struct {
 
 // mineLine is a line of JSON; fields that say nothing about an event are left out.
 type mineLine struct {
-	Time       time.Time   `json:"time"`
-	Event      string      `json:"event"`
-	Threads    int         `json:"threads,omitempty"`
-	Kernel     string      `json:"kernel,omitempty"`
-	Page       string      `json:"page,omitempty"`
-	Pool       string      `json:"pool,omitempty"`
-	Height     int64       `json:"height,omitempty"`
-	Network    float64     `json:"network_difficulty,omitempty"`
-	Difficulty float64     `json:"difficulty,omitempty"`
-	Verdict    string      `json:"verdict,omitempty"`
-	Reached    float64     `json:"reached,omitempty"`
-	Block      bool        `json:"block,omitempty"`
-	Code       int         `json:"code,omitempty"`
-	Reason     string      `json:"reason,omitempty"`
-	Took       float64     `json:"seconds,omitempty"`
-	Hashrate   *float64    `json:"hashrate,omitempty"`
-	Shares     *mineShares `json:"shares,omitempty"`
-	Best       *float64    `json:"best_share,omitempty"`
-	Uptime     float64     `json:"uptime,omitempty"`
-	Error      string      `json:"error,omitempty"`
+	Time       time.Time        `json:"time"`
+	Event      string           `json:"event"`
+	Threads    int              `json:"threads,omitempty"`
+	Kernel     string           `json:"kernel,omitempty"`
+	Page       string           `json:"page,omitempty"`
+	Pool       string           `json:"pool,omitempty"`
+	Height     int64            `json:"height,omitempty"`
+	Network    float64          `json:"network_difficulty,omitempty"`
+	Difficulty float64          `json:"difficulty,omitempty"`
+	Verdict    string           `json:"verdict,omitempty"`
+	Reached    float64          `json:"reached,omitempty"`
+	Block      bool             `json:"block,omitempty"`
+	Code       int              `json:"code,omitempty"`
+	Reason     string           `json:"reason,omitempty"`
+	Took       float64          `json:"seconds,omitempty"`
+	Hashrate   *float64         `json:"hashrate,omitempty"`
+	Shares     *web.ProxyShares `json:"shares,omitempty"`
+	Best       *float64         `json:"best_share,omitempty"`
+	Uptime     float64          `json:"uptime,omitempty"`
+	Error      string           `json:"error,omitempty"`
 }
 
-// mineShares counts shares, as a pool-proxy's status does.
-type mineShares struct {
-	Accepted   uint64  `json:"accepted"`
-	Rejected   uint64  `json:"rejected"`
-	Stale      uint64  `json:"stale"`
-	Difficulty float64 `json:"difficulty"` // sum over accepted ones
-}
-
-func sharesOf(s *mining.Status) mineShares {
-	return mineShares{s.Accepted, s.Rejected, s.Stale, s.Accounted}
+func sharesOf(s *mining.Status) web.ProxyShares {
+	return web.ProxyShares{Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: s.Accounted}
 }
 
 // print prints a line; text is what people get. It is called with mu held.

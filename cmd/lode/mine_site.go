@@ -74,20 +74,20 @@ func (s *mineSite) record(ctx context.Context) {
 
 // mineStatus is the document of /api/v1/status; its names are those of a pool-proxy's.
 type mineStatus struct {
-	Ready      bool       `json:"ready"`
-	User       string     `json:"user"`
-	Upstream   string     `json:"upstream"`
-	Height     int64      `json:"height"`
-	Network    float64    `json:"network_difficulty"`
-	Difficulty float64    `json:"difficulty"` // of shares, as the pool asks
-	Threads    int        `json:"threads"`
-	Kernel     string     `json:"kernel"`
-	Hashes     uint64     `json:"hashes"`
-	Hashrate   float64    `json:"hashrate"`
-	Shares     mineShares `json:"shares"`
-	BestShare  float64    `json:"best_share"`
-	Uptime     float64    `json:"uptime"` // seconds
-	LastError  string     `json:"last_error,omitempty"`
+	Ready      bool            `json:"ready"`
+	User       string          `json:"user"`
+	Upstream   string          `json:"upstream"`
+	Height     int64           `json:"height"`
+	Network    float64         `json:"network_difficulty"`
+	Difficulty float64         `json:"difficulty"` // of shares, as the pool asks
+	Threads    int             `json:"threads"`
+	Kernel     string          `json:"kernel"`
+	Hashes     uint64          `json:"hashes"`
+	Hashrate   float64         `json:"hashrate"`
+	Shares     web.ProxyShares `json:"shares"`
+	BestShare  float64         `json:"best_share"`
+	Uptime     float64         `json:"uptime"` // seconds
+	LastError  string          `json:"last_error,omitempty"`
 }
 
 func (s *mineSite) status() mineStatus {
@@ -104,7 +104,7 @@ func (s *mineSite) document() web.ProxyDocument {
 	all := m.Shares.Accepted + m.Shares.Rejected + m.Shares.Stale
 	d := web.ProxyDocument{
 		Kind: web.KindMiner, Time: time.Now().UTC(), Uptime: m.Uptime, Ready: m.Ready, Upstream: m.Upstream, Height: m.Height, Difficulty: m.Network,
-		Stratum: []string{}, Threads: m.Threads, Kernel: m.Kernel, Hashrate: m.Hashrate, Shares: web.ProxyShares(m.Shares), BestShare: m.BestShare,
+		Stratum: []string{}, Threads: m.Threads, Kernel: m.Kernel, Hashrate: m.Hashrate, Shares: m.Shares, BestShare: m.BestShare,
 		LastError: m.LastError, Outcomes: []web.ProxyOutcome{}, Upstreams: []web.ProxyUpstream{}, Blocks: []web.ProxyBlock{}, WorkerCount: 1,
 		Workers: web.ProxyWorkers{
 			ID: []string{m.User}, Hashrate: []float64{m.Hashrate}, Accepted: []uint64{m.Shares.Accepted}, Rejected: []uint64{m.Shares.Rejected},
@@ -146,18 +146,18 @@ func mineMetric(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	mineHashes     = mineMetric("hashes_total", "Headers hashed.")
-	mineHashrate   = mineMetric("hashrate", "Hashes per second, of the last ten seconds.")
-	mineSharesDesc = mineMetric("shares_total", "Shares by outcome.", "outcome")
-	mineWork       = mineMetric("share_difficulty_total", "Summed difficulty (pdiff) of accepted shares.")
-	mineBest       = mineMetric("best_share_difficulty", "Greatest difficulty that an accepted share has reached.")
-	mineReady      = mineMetric("ready", "Whether there is work.")
-	mineThreads    = mineMetric("threads", "Threads that hash.")
+	mineHashes   = mineMetric("hashes_total", "Headers hashed.")
+	mineHashrate = mineMetric("hashrate", "Hashes per second, of the last ten seconds.")
+	mineShares   = mineMetric("shares_total", "Shares by outcome.", "outcome")
+	mineWork     = mineMetric("share_difficulty_total", "Summed difficulty (pdiff) of accepted shares.")
+	mineBest     = mineMetric("best_share_difficulty", "Greatest difficulty that an accepted share has reached.")
+	mineReady    = mineMetric("ready", "Whether there is work.")
+	mineThreads  = mineMetric("threads", "Threads that hash.")
 )
 
 // Describe implements prometheus.Collector.
 func (s *mineSite) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{mineHashes, mineHashrate, mineSharesDesc, mineWork, mineBest, mineReady, mineThreads} {
+	for _, d := range []*prometheus.Desc{mineHashes, mineHashrate, mineShares, mineWork, mineBest, mineReady, mineThreads} {
 		out <- d
 	}
 }
@@ -171,9 +171,9 @@ func (s *mineSite) Collect(out chan<- prometheus.Metric) {
 	m := s.status()
 	counter(mineHashes, float64(m.Hashes))
 	gauge(mineHashrate, m.Hashrate)
-	counter(mineSharesDesc, float64(m.Shares.Accepted), "accepted")
-	counter(mineSharesDesc, float64(m.Shares.Rejected), "rejected")
-	counter(mineSharesDesc, float64(m.Shares.Stale), "stale")
+	counter(mineShares, float64(m.Shares.Accepted), "accepted")
+	counter(mineShares, float64(m.Shares.Rejected), "rejected")
+	counter(mineShares, float64(m.Shares.Stale), "stale")
 	counter(mineWork, m.Shares.Difficulty)
 	gauge(mineBest, m.BestShare)
 	ready := 0.0

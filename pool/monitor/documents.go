@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"lode/pool/accounts"
+	"lode/web"
 )
 
 // The API's answers. Rates are in H/s, difficulties pdiff, times RFC 3339.
@@ -16,16 +17,10 @@ type (
 		Height      int64           `json:"height"`
 		Connections int             `json:"connections"`
 		Hashrate    float64         `json:"hashrate"`
-		Shares      shares          `json:"shares"`
+		Shares      web.ProxyShares `json:"shares"`
 		Totals      accounts.Report `json:"totals"`
 		Extranonces extranonces     `json:"extranonces"`
 		LastError   string          `json:"last_error,omitempty"`
-	}
-	shares struct {
-		Accepted   uint64  `json:"accepted"`
-		Rejected   uint64  `json:"rejected"`
-		Stale      uint64  `json:"stale"`
-		Difficulty float64 `json:"difficulty"`
 	}
 	extranonces struct {
 		Leased   int `json:"leased"`
@@ -53,9 +48,9 @@ func (m *Monitor) status() status {
 }
 
 // sharesOf sums up by what became of shares.
-func sharesOf(r accounts.Report) shares {
+func sharesOf(r accounts.Report) web.ProxyShares {
 	accepted, rejected, stale := r.Sums()
-	return shares{accepted.Shares, rejected.Shares, stale.Shares, accepted.Difficulty}
+	return web.ProxyShares{Accepted: accepted.Shares, Rejected: rejected.Shares, Stale: stale.Shares, Difficulty: accepted.Difficulty}
 }
 
 func (m *Monitor) blocks() []block {

@@ -27,7 +27,7 @@ func (m *Monitor) page(ranking api.List) web.ProxyDocument {
 	d := web.ProxyDocument{
 		Kind: web.KindProxy, Time: now.UTC(), Uptime: now.Sub(m.o.Began).Seconds(), Ready: s.Ready, Draining: s.Draining,
 		Network: s.Network, Upstream: s.Upstream, Height: s.Height, Difficulty: s.NetworkDifficulty, Stratum: s.Listen,
-		Connections: s.Connections, Hashrate: total.Hashrate5m, Shares: web.ProxyShares(sharesOf(total)),
+		Connections: s.Connections, Hashrate: total.Hashrate5m, Shares: sharesOf(total),
 		BestShare: total.BestShare, LastError: s.LastError, Broadcast: m.slowBroadcast().Seconds() * 1000,
 		Upstreams: []web.ProxyUpstream{}, Blocks: []web.ProxyBlock{}, WorkerCount: ranking.Len(), Outcomes: []web.ProxyOutcome{},
 	}
