@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"lode/internal/sleep"
 )
 
 // door bounds connections, and what single addresses have of the whole.
@@ -150,11 +152,7 @@ func (d *door) makeRoom() {
 func (d *door) paced(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.take(r, time.Now()) {
-			timer := time.NewTimer(delay)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-r.Context().Done():
+			if sleep.For(r.Context(), delay) != nil {
 				return
 			}
 			r = r.WithContext(context.WithValue(r.Context(), hastyKey{}, true))
