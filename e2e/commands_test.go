@@ -107,8 +107,8 @@ func TestDevEndsWithInterrupt(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatalf("lode dev did not end within %v of Ctrl-C", patience)
 	}
-	if dev.err != nil {
-		t.Errorf("lode dev after Ctrl-C: %v, want exit code 0", dev.err)
+	if code := dev.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("lode dev after Ctrl-C: exit code %d (%v), want 130", code, dev.err)
 	}
 	nothingLeft(t, tmp)
 }
