@@ -203,6 +203,10 @@ func measure(ctx context.Context, k *scan.Kernel, threads int, o BenchOptions) (
 		}
 		begin, before := time.Now(), e.Stats().Hashes
 		err = sleep.For(ctx, o.Time/benchSamples)
+		// A sample in which no batch ended would say that the kernel does nothing.
+		for err == nil && len(done) == 0 && e.Stats().Hashes == before {
+			err = sleep.For(ctx, time.Millisecond)
+		}
 		rates = append(rates, float64(e.Stats().Hashes-before)/time.Since(begin).Seconds())
 	}
 	cancel()
