@@ -20,6 +20,9 @@ const (
 	// crowdedPause is the least time between revivals because miners have gone from
 	// where others may now be.
 	crowdedPause = 15 * time.Second
+	// placePatience is how long constraints may keep everything from being launched
+	// before somebody has to look at it.
+	placePatience = time.Minute
 )
 
 // places knows where agents and miners are.
@@ -27,6 +30,9 @@ type places struct {
 	fields []string // of agents that constraints look at; nil: there are no constraints
 	miners *constraint.Tally
 	vacant uint64 // grows when a proxy leaves its place
+
+	refused string        // the last refusal since something was launched; "": none
+	served  time.Duration // when that was
 }
 
 func newPlaces(set *Settings) places {
@@ -60,19 +66,51 @@ func (c *Core) learnPlace(a *agent, o *mesos.Offer) {
 // setPlace notes where an agent is, and with it its tasks. A Place is never changed.
 func (c *Core) setPlace(a *agent, p constraint.Place) {
 	for _, t := range a.tasks {
-		c.countPlace(t, -1)
+		if t.run.placed {
+			c.places.miners.Add(a.place, -1)
+			c.places.miners.Add(p, 1)
+		}
 	}
 	a.place = p
-	for _, t := range a.tasks {
-		c.countPlace(t, 1)
+}
+
+// countPlace counts a miner where it is for as long as it is wanted and not away. Other
+// changes of its state must not look like one that came or went.
+func (c *Core) countPlace(t *Task, there bool) {
+	there = there && t.Kind == KindMiner && t.Kill == "" && !away(t.State)
+	if r := t.run; there != r.placed {
+		n := 1
+		if !there {
+			n = -1
+		}
+		r.placed = there
+		c.places.miners.Add(r.agent.place, n)
 	}
 }
 
-// countPlace is part of count.
-func (c *Core) countPlace(t *Task, n int) {
-	if len(c.places.fields) > 0 && t.Kind == KindMiner && t.Kill == "" && !away(t.State) {
-		c.places.miners.Add(t.run.agent.place, n)
+// refusedPlace notes that constraints keep something from an agent.
+func (c *Core) refusedPlace(r Reason) {
+	if r.Code == reasonCrowded && !c.revive.crowded {
+		c.revive.crowded, c.revive.freed = true, c.places.freed()
 	}
+	if r.Code == reasonCrowded || r.Code == reasonConstraint {
+		c.places.refused = r.Text
+	}
+}
+
+// watchPlaces complains when there is no proxy, or no miner at all, and constraints keep
+// them from agents: they may be mistyped.
+func (c *Core) watchPlaces() {
+	if len(c.places.fields) == 0 {
+		return
+	}
+	code, _ := c.minersWanted()
+	wanted := c.slotToFill() != nil || code == reasonNone && c.sums.live == 0
+	if wanted && c.connected && c.places.refused != "" && c.clock-max(c.places.served, c.recon.started) > placePatience {
+		c.troubled("placement", "nothing is launched on the agents that are offered: "+c.places.refused)
+		return
+	}
+	c.settle("placement")
 }
 
 // minerPlace says why a miner may not be launched on an agent, beside planned ones.

@@ -124,6 +124,12 @@ func TestFreedPlaceIsFilled(t *testing.T) {
 	if len(s.calls(scheduler.Call_DECLINE)) != 1 {
 		t.Fatal(s.why())
 	}
+	freed := s.c.places.freed()
+	s.update(m, mesos.TASK_RUNNING)
+	s.update(m, mesos.TASK_KILLING)
+	if s.c.places.freed() != freed {
+		t.Error("an update of a miner looks like one that has gone")
+	}
 	s.pass(time.Minute)
 	if n := len(s.calls(scheduler.Call_REVIVE)); n != 0 {
 		t.Fatalf("%d revivals while nothing changed", n)
@@ -287,6 +293,49 @@ func TestProxyTakesOverWhereItWas(t *testing.T) {
 	}
 	if r := refusal(s.c.proxyPlaces(first).Judge(constraint.Place{"rack": "b"}, 0)); r.Code != reasonCrowded {
 		t.Errorf("the rack of the other: %v", r)
+	}
+}
+
+// A constraint that no agent meets, as it is mistyped, stands on top of the status until
+// something is launched.
+func TestConstraintThatNobodyMeetsIsTold(t *testing.T) {
+	told := func(s *script) string {
+		for _, p := range s.c.Problems() {
+			if p.Kind == "placement" {
+				return p.Text
+			}
+		}
+		return ""
+	}
+	s := newScript(t)
+	s.constrain("rack:IS:B", "rack:IS:A")
+	s.racks("a/S1", "b/S2")
+	s.pass(placePatience / 2)
+	if told(s) != "" {
+		t.Errorf("%q is told at once", told(s))
+	}
+	s.pass(placePatience)
+	if want := "nothing is launched on the agents that are offered: constraint rack:IS:A: rack is b"; told(s) != want {
+		t.Errorf("%q, want %q", told(s), want)
+	}
+	s.racks("A/S3")
+	s.run()
+	s.step(Tick{})
+	if told(s) != "" {
+		t.Errorf("%q is told though the proxy has its place", told(s))
+	}
+	p := s.c.agents["S3"].tasks[0].ID
+	s.proxyReport(p, true)
+	s.racks("b/S2")
+	s.pass(2 * placePatience)
+	if want := "constraint rack:IS:B: rack is b"; !strings.HasSuffix(told(s), want) {
+		t.Errorf("%q, want %q", told(s), want)
+	}
+	s.racks("B/S4")
+	s.run()
+	s.step(Tick{})
+	if told(s) != "" {
+		t.Errorf("%q is told though there is a miner", told(s))
 	}
 }
 

@@ -249,6 +249,7 @@ func (c *Core) tick() {
 	c.graceOver()
 	c.watchMaintenance()
 	c.makeRoom()
+	c.watchPlaces()
 	c.roll()
 	c.sweep()
 	c.renewSecrets()

@@ -414,6 +414,7 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 		ids = append(ids, l.task.ID)
 	}
 	c.counters.OffersAccepted++
+	c.places.refused, c.places.served = "", c.clock
 	accept := calls.Accept(calls.OfferOperations{calls.OpLaunch(infos...)}.WithOffers(h.offer.ID))
 	c.call(accept.With(calls.RefuseSeconds(v.refuse)))
 	c.revive.filtered = true
@@ -422,9 +423,7 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 
 func (c *Core) decline(h *heldOffer, reason Reason, refuse time.Duration) {
 	c.counters.OffersDeclined[string(reason.Code)]++
-	if r := &c.revive; reason.Code == reasonCrowded && !r.crowded {
-		r.crowded, r.freed = true, c.places.freed()
-	}
+	c.refusedPlace(reason)
 	c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))
 	c.revive.filtered = true
 	c.decide(h, "declined", reason, refuse, nil)

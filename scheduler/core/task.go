@@ -85,6 +85,7 @@ type run struct {
 	heard   time.Duration // when Mesos last spoke of it
 	message string        // of its latest status
 
+	placed  bool // of miners: it is counted where it is, see countPlace
 	proved  bool // it does its work, or at least lives on
 	old     bool // the rollout is to replace it
 	fresh   bool // it was launched by this process
@@ -130,10 +131,12 @@ type tally struct {
 // count enters a task into the sums (n = 1) or takes it out (n = -1). Whoever changes
 // what it looks at takes the task out before and enters it after.
 func (c *Core) count(t *Task, n int) {
+	if n > 0 { // else it is about to be entered again
+		c.countPlace(t, true)
+	}
 	if t.Kind != KindMiner || t.Kill != "" {
 		return
 	}
-	c.countPlace(t, n)
 	a := t.run.agent
 	c.sums.miners += n
 	if !away(t.State) {
@@ -184,6 +187,7 @@ func (c *Core) remove(t *Task) {
 	r := t.run
 	c.retire(t)
 	c.count(t, -1)
+	c.countPlace(t, false)
 	c.heard(t)
 	c.endKill(r.killing)
 	last := c.tasks[len(c.tasks)-1]
