@@ -1,10 +1,12 @@
 package miner
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // cpuGroup is a folder with the files of a cpu controller.
@@ -42,7 +44,15 @@ func cpuGroups(root string) (groups []cpuGroup) {
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(list)) {
+	for _, g := range parseGroups(string(list)) {
+		groups = append(groups, cpuGroup{filepath.Join(root, "sys/fs/cgroup", g.folder), g.version})
+	}
+	return groups
+}
+
+// parseGroups reads /proc/self/cgroup; folders are below the mount of control groups.
+func parseGroups(list string) (groups []cpuGroup) {
+	for line := range strings.Lines(list) {
 		// hierarchy:controllers:path
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(fields) != 3 {
@@ -53,10 +63,10 @@ func cpuGroups(root string) (groups []cpuGroup) {
 		version := 1
 		switch {
 		case controllers == "":
-			mounts = []string{"sys/fs/cgroup", "sys/fs/cgroup/unified"}
+			mounts = []string{"", "unified"}
 			version = 2
 		case hasField(controllers, "cpu"):
-			mounts = []string{"sys/fs/cgroup/" + controllers, "sys/fs/cgroup/cpu"}
+			mounts = []string{filepath.Clean("/" + controllers), "cpu"}
 		default:
 			continue
 		}
@@ -64,7 +74,7 @@ func cpuGroups(root string) (groups []cpuGroup) {
 			// Inside a container the path may be that of the host, and the group's
 			// files are at the mount itself; walking up covers this too.
 			for p := filepath.Clean("/" + path); ; p = filepath.Dir(p) {
-				groups = append(groups, cpuGroup{filepath.Join(root, mount, p), version})
+				groups = append(groups, cpuGroup{filepath.Join(mount, p), version})
 				if p == "/" {
 					break
 				}
@@ -137,6 +147,49 @@ func cgroupThrottling(root string) (periods, throttled uint64, ok bool) {
 		}
 	}
 	return periods, throttled, ok
+}
+
+// cpuPressure reads for how long some task of the machine, and some task of the innermost
+// control group that tells, waited for a cpu since they began. ok: both are known. That is so
+// with version 2 only; see the kernel's Documentation/accounting/psi.rst.
+func cpuPressure(root string) (machine, own time.Duration, ok bool) {
+	read := func(path string) (time.Duration, bool) {
+		text, err := os.ReadFile(path) // which fails where the kernel was started with psi=0
+		if err != nil {
+			return 0, false
+		}
+		return parsePressure(string(text))
+	}
+	if machine, ok = read(filepath.Join(root, "proc/pressure/cpu")); !ok {
+		return 0, 0, false
+	}
+	for _, group := range cpuGroups(root) {
+		if own, ok = read(filepath.Join(group.folder, "cpu.pressure")); ok && group.version == 2 {
+			return machine, own, true
+		}
+	}
+	return 0, 0, false
+}
+
+// parsePressure returns the total of the line "some avg10=… avg60=… avg300=… total=…", which
+// is in microseconds.
+func parsePressure(text string) (total time.Duration, ok bool) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "some" {
+			continue
+		}
+		for _, f := range fields[1:] {
+			if number, found := strings.CutPrefix(f, "total="); found {
+				us, err := strconv.ParseInt(number, 10, 64)
+				if err != nil || us < 0 || us > math.MaxInt64/int64(time.Microsecond) {
+					return 0, false
+				}
+				return time.Duration(us) * time.Microsecond, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // field is the number after a name at the start of a line.

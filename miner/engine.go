@@ -227,11 +227,11 @@ func (e *Engine) Stats() Stats {
 	}
 	s.Kernel = strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), "+")
 	s.Idle = true
+	s.Yielded.Count = e.met()
 	for _, w := range e.workers {
 		s.Hashes += w.hashes.Load()
 		s.Hits += w.hitCount.Load()
 		s.Dropped += w.dropped.Load()
-		s.Yielded.Count += w.giving.count.Load()
 		s.Yielded.Away += time.Duration(w.giving.away.Load())
 		s.Yielded.Parked += time.Duration(w.giving.parked.Load())
 		s.Yielded.CPU += w.cpuTime()

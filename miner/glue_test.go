@@ -19,6 +19,7 @@ type machine struct {
 	// the other cpu of its core.
 	busy, beside func(thread int, now time.Duration) bool
 	throttle     func(now time.Duration) (periods, throttled uint64)
+	pressure     func(now time.Duration) (machine, own time.Duration)
 	cpus         func(now time.Duration) int
 	cycle        func(now time.Duration) float64
 	began        time.Time
@@ -95,6 +96,13 @@ func engineOn(m *machine, pair bool) (e *Engine, stop func()) {
 			}
 			periods, throttled = m.throttle(m.now())
 			return periods, throttled, true
+		},
+		pressure: func() (machine, own time.Duration, ok bool) {
+			if m.pressure == nil {
+				return 0, 0, false
+			}
+			machine, own = m.pressure(m.now())
+			return machine, own, true
 		},
 		cpuTime: func(i int) time.Duration {
 			m.mu.Lock()
@@ -304,6 +312,53 @@ func TestThrottledEngine(t *testing.T) {
 		time.Sleep(200 * time.Second)
 		within(t, "cpus without stops", 4*m.rate(e, 10*time.Second), 3.95, 4.01)
 	})
+}
+
+// Others who wait for a cpu while the threads have all of them get some, if that is what helps,
+// and for as long as they are there. The engine's own waiting counts for nothing.
+func TestEngineUnderPressure(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		others, own func(threads float64) float64 // share of the time that somebody waits
+		least, most float64                       // threads of four, while there is pressure
+	}{
+		{"fewer threads help", func(n float64) float64 { return max(0, n-2) / 2 }, func(float64) float64 { return 0.2 }, 1.5, 2.9},
+		{"others wait all the same", func(float64) float64 { return 0.8 }, func(float64) float64 { return 0.1 }, 3.3, 3.99},
+		{"only its own threads wait", func(float64) float64 { return 0 }, func(float64) float64 { return 1 }, 3.85, 4.01},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine(4, 40*time.Millisecond)
+				// Somebody wants a turn on the first cpu now and then.
+				m.busy = func(thread int, now time.Duration) bool {
+					return thread == 0 && now%(4*time.Second) < 100*time.Millisecond
+				}
+				var machine, own, last, used time.Duration
+				m.pressure = func(now time.Duration) (time.Duration, time.Duration) {
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					sum := time.Duration(0)
+					for _, d := range m.used {
+						sum += d
+					}
+					if passed := now - last; passed > 0 && now < 5*time.Minute {
+						threads := float64(sum-used) / float64(passed)
+						ours := time.Duration(c.own(threads) * float64(passed))
+						own += ours
+						machine += ours + time.Duration(c.others(threads)*float64(passed))
+					}
+					last, used = now, sum
+					return machine, own
+				}
+				e, stop := engineOn(m, false)
+				defer stop()
+				time.Sleep(time.Minute)
+				within(t, "threads", 4*m.rate(e, 4*time.Minute), c.least, c.most)
+				time.Sleep(2 * time.Minute)
+				within(t, "threads when nobody waits", 4*m.rate(e, 30*time.Second), 3.85, 4.01)
+			})
+		})
+	}
 }
 
 // A clock that falls slows batches down as somebody on the core does, but is no reason to

@@ -11,7 +11,7 @@ import (
 // room is what the system leaves of what an engine was asked for.
 type room struct {
 	cpus  float64 // share of the cpus that there were at the start
-	quota float64 // share of the time that the control group pays for
+	share float64 // of the time that the control group pays for, and that others can spare
 }
 
 var wholeRoom = room{1, 1}
@@ -26,7 +26,7 @@ func (e *Engine) fit() {
 		threads = e.options.Threads // while the engine is made
 	}
 	active := max(1, int(math.Ceil(float64(threads)*e.room.cpus-1e-9)))
-	active, share := yield.Spread(active, e.room.quota)
+	active, share := yield.Spread(active, e.room.share)
 	e.duty.Store(math.Float64bits(max(leastDuty, e.wanted*share)))
 	if e.active.Swap(int32(active)) != int32(active) {
 		e.wakeAll()
@@ -34,8 +34,8 @@ func (e *Engine) fit() {
 }
 
 // watch fits the threads to the room there is until ctx ends: cpus may be unplugged or
-// taken out of the process' set, and a control group may stop threads that use more
-// than its quota.
+// taken out of the process' set, a control group may stop threads that use more than its
+// quota, and others may wait for cpus that the threads have.
 func (e *Engine) watch(ctx context.Context) {
 	if !e.options.Sense {
 		<-ctx.Done()
@@ -46,6 +46,7 @@ func (e *Engine) watch(ctx context.Context) {
 	first := len(e.system.allowed())
 	threads := len(e.workers)
 	var quota yield.Quota
+	var pressure yield.Pressure
 	looks := 0
 	for {
 		select {
@@ -59,13 +60,25 @@ func (e *Engine) watch(ctx context.Context) {
 			next.cpus = min(1, float64(now)/float64(threads))
 		}
 		if periods, throttled, ok := e.system.throttling(); ok {
-			next.quota = quota.Sample(periods, throttled)
+			next.share = quota.Sample(periods, throttled)
+		}
+		if machine, own, ok := e.system.pressure(); ok {
+			waiting := yield.Waiting{At: e.clock(), Machine: machine, Own: own, Met: e.met()}
+			next.share = min(next.share, pressure.Sample(waiting))
 		}
 		e.setRoom(next)
 		if looks++; looks%beliefEvery == 0 {
 			e.doubt()
 		}
 	}
+}
+
+// met counts how often threads gave their cpus to others.
+func (e *Engine) met() (n uint64) {
+	for _, w := range e.workers {
+		n += w.giving.count.Load()
+	}
+	return n
 }
 
 func (e *Engine) setRoom(r room) {

@@ -13,6 +13,9 @@ type system struct {
 	// throttling is how often the control group was due to be stopped, and was; ok: it has
 	// a quota.
 	throttling func() (periods, throttled uint64, ok bool)
+	// pressure is for how long somebody on the machine waited for a cpu, and somebody in the
+	// control group; ok: both are known.
+	pressure func() (machine, own time.Duration, ok bool)
 
 	// Of the calling thread, the engine's i-th:
 	cpuTime func(i int) time.Duration
@@ -28,6 +31,7 @@ func thisSystem() system {
 		cores:      usableCores,
 		allowed:    allowedCPUs,
 		throttling: func() (periods, throttled uint64, ok bool) { return cgroupThrottling("/") },
+		pressure:   func() (machine, own time.Duration, ok bool) { return cpuPressure("/") },
 		cpuTime:    func(int) time.Duration { return threadTime() },
 		sleep:      func(_ int, d time.Duration) { sleepThread(d) },
 		cycle:      limits.Cycle,

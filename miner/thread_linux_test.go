@@ -1,6 +1,7 @@
 package miner
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,20 +98,93 @@ func TestDescribeGroup(t *testing.T) {
 	}
 }
 
-func TestThrottling(t *testing.T) {
-	files := map[string]string{
-		"proc/self/cgroup":          "0::/a/b\n",
-		"sys/fs/cgroup/a/cpu.max":   "150000 100000\n",
-		"sys/fs/cgroup/a/cpu.stat":  "usage_usec 5\nnr_periods 70\nnr_throttled 7\nthrottled_usec 1\n",
-		"sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+// What control groups and the kernel tell of a starved process, on the machines of testdata/hosts.
+func TestStarvation(t *testing.T) {
+	type throttling struct {
+		periods, throttled uint64
+		ok                 bool
 	}
-	if periods, throttled, ok := cgroupThrottling(rootWith(t, files)); periods != 70 || throttled != 7 || !ok {
-		t.Errorf("%d, %d, %v", periods, throttled, ok)
+	type pressure struct {
+		machine, own time.Duration
+		ok           bool
 	}
-	delete(files, "sys/fs/cgroup/a/cpu.max")
-	if _, _, ok := cgroupThrottling(rootWith(t, files)); ok {
-		t.Error("a group without a quota is throttled")
+	const us = time.Microsecond
+	for _, c := range []struct {
+		host       string
+		quota      float64
+		throttling throttling
+		pressure   pressure
+	}{
+		{"container-with-quota-v2", 1.5, throttling{1210, 1188, true}, pressure{88123456 * us, 61234567 * us, true}},
+		{"nested-on-busy-host-v2", 3, throttling{400, 12, true}, pressure{912345678 * us, 4321 * time.Millisecond, true}},
+		{"path-of-the-host-v2", 0, throttling{}, pressure{70 * time.Second, 20 * time.Second, true}},
+		{"no-pressure-v2", 0.5, throttling{9, 0, true}, pressure{}},
+		{"v1", 2, throttling{77, 33, true}, pressure{}},
+		{"v1-beside-v2", 0, throttling{}, pressure{912345678 * us, 4321 * time.Millisecond, true}},
+		{"rubbish", 0, throttling{}, pressure{}},
+		{"missing", 0, throttling{}, pressure{}},
+	} {
+		t.Run(c.host, func(t *testing.T) {
+			root := filepath.Join("testdata/hosts", c.host)
+			if got := cgroupQuota(root); got != c.quota {
+				t.Errorf("quota %v, want %v", got, c.quota)
+			}
+			var th throttling
+			if th.periods, th.throttled, th.ok = cgroupThrottling(root); th != c.throttling {
+				t.Errorf("%+v, want %+v", th, c.throttling)
+			}
+			var p pressure
+			if p.machine, p.own, p.ok = cpuPressure(root); p != c.pressure {
+				t.Errorf("%+v, want %+v", p, c.pressure)
+			}
+		})
 	}
+	folders, err := os.ReadDir("testdata/hosts")
+	if err != nil || len(folders) != 7 {
+		t.Errorf("%d machines, %v: each is to be in the table", len(folders), err)
+	}
+}
+
+func FuzzParsePressure(f *testing.F) {
+	for _, s := range []string{
+		"some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+		"some total=9223372036854775807\n", "some total=9223372036854775\n", "some total=-1\n", "full total=5\n", "some\n", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if total, ok := parsePressure(text); total < 0 || total%time.Microsecond != 0 || !ok && total != 0 {
+			t.Errorf("%v, %v", total, ok)
+		}
+	})
+}
+
+// Whatever the list of groups says, files are looked for below the mount only.
+func FuzzParseGroups(f *testing.F) {
+	for _, s := range []string{"0::/a/b\n", "4:cpu,cpuacct:/x\n0::/\n", "0::/../../../etc\n", "1:cpu,..:/\n", "1:../cpu,cpu:/\n", "1:cpu,/..:/..\n", "::\n:cpu:\n", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, list string) {
+		for _, g := range parseGroups(list) {
+			if g.version != 1 && g.version != 2 {
+				t.Errorf("version %d", g.version)
+			}
+			if path := filepath.Join("/mount", g.folder); path != "/mount" && !strings.HasPrefix(path, "/mount/") {
+				t.Errorf("%q leads to %s", list, path)
+			}
+		}
+	})
+}
+
+func FuzzStatField(f *testing.F) {
+	for _, s := range []string{"nr_periods 70\nnr_throttled 7\n", "nr_throttled 99999999999999999999\n", "nr_throttled -1\n", "nr_throttled", ""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if n := field(text, "nr_throttled"); n != 0 && !bytes.Contains(text, []byte("nr_throttled ")) {
+			t.Errorf("%d", n)
+		}
+	})
 }
 
 func TestCgroupQuota(t *testing.T) {

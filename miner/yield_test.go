@@ -47,10 +47,10 @@ func TestRoom(t *testing.T) {
 		duty   float64
 	}{
 		{wholeRoom, 4, 0.8},
-		{room{cpus: 0.5, quota: 1}, 2, 0.8},
-		{room{cpus: 1, quota: 0.5}, 2, 0.8},
-		{room{cpus: 1, quota: 0.375}, 2, 0.6},
-		{room{cpus: 0.01, quota: 0.01}, 1, 0.008},
+		{room{cpus: 0.5, share: 1}, 2, 0.8},
+		{room{cpus: 1, share: 0.5}, 2, 0.8},
+		{room{cpus: 1, share: 0.375}, 2, 0.6},
+		{room{cpus: 0.01, share: 0.01}, 1, 0.008},
 		{wholeRoom, 4, 0.8},
 	} {
 		e.SetDuty(0.8)
@@ -60,7 +60,7 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	e.SetDuty(1)
-	e.setRoom(room{cpus: 0.25, quota: 1})
+	e.setRoom(room{cpus: 0.25, share: 1})
 	e.SetWork(easyWork(32))
 	start(t, e)
 	eventually(t, "the first thread hashes", func() bool { return e.workers[0].hashes.Load() > 0 })

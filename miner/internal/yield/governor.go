@@ -6,7 +6,8 @@
 // host of a virtual machine gave the core away) or slowed down (somebody runs on the
 // other thread of the core). Governor turns this into parks, in which the thread
 // sleeps; the sleep is a probe itself, since a thread of SCHED_IDLE that wakes up on
-// a busy cpu has to wait. Quota fits the threads to a limit of a control group.
+// a busy cpu has to wait. Quota fits the threads to a limit of a control group, and
+// Pressure to what others wait for.
 //
 // All are pure: samples in, decisions out.
 package yield
