@@ -10,6 +10,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
 	"lode/history"
+	"lode/internal/sleep"
 	"lode/message"
 	"lode/scheduler/artifact"
 	"lode/scheduler/core"
@@ -281,6 +283,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.record(ctx) })
 	wg.Go(func() { s.watchChain(ctx) })
 	wg.Go(func() { s.watchRule(ctx) })
+	wg.Go(func() { s.watchRoles(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.binaries.info().URL, "state", s.config.StateDir)
 	ledgerCtx, closeLedger := context.WithCancel(context.Background())
 	storing := make(chan struct{})
@@ -456,6 +459,34 @@ func (s *Scheduler) watchChain(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// rolesInterval is how often the master is asked what other roles lack.
+const rolesInterval = 10 * time.Second
+
+// watchRoles tells the core, in idle mode, what other roles lack of their quotas.
+func (s *Scheduler) watchRoles(ctx context.Context) {
+	if !s.config.IdleMode {
+		return
+	}
+	for sleep.For(ctx, rolesInterval) == nil {
+		lacks, err := s.driver.Lacks(ctx, s.config.Roles)
+		switch {
+		case err == nil:
+			s.enqueue(queued{event: needOf(lacks)})
+		case ctx.Err() == nil && !errors.Is(err, driver.ErrNoSubscription):
+			s.log.Warn("not known what other roles lack, so no miner ends for them (--mode idle)", "error", err)
+		}
+	}
+}
+
+// needOf sums up what roles lack, those that lack the most first.
+func needOf(lacks []driver.Lack) (need core.RoleNeed) {
+	for _, l := range lacks {
+		need.Milli += l.Milli
+		need.Role = cmp.Or(need.Role, l.Role)
+	}
+	return need
 }
 
 // enqueue gives an event to the loop, unless that has ended.

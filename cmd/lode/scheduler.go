@@ -64,7 +64,7 @@ type schedulerCmd struct {
 	GPUAgents        bool              `name:"gpu-agents" help:"Take cpus of agents with GPUs too; the GPUs are left alone."`
 	RegionAware      bool              `help:"Take agents of other regions than the master's too."`
 	Revocable        bool              `help:"Take revocable resources too."`
-	Mode             string            `help:"steady: miners keep the ordinary cpus that they got; idle: they end while others keep their agent busy, so that Mesos can offer its cpus, and come back later." enum:"steady,idle" default:"steady"`
+	Mode             string            `help:"steady: miners keep the ordinary cpus that they got; idle: they end while others keep their agent busy, or while another role lacks cpus that its quota guarantees, so that Mesos can offer their cpus, and come back later." enum:"steady,idle" default:"steady"`
 	OnlyRevocable    bool              `help:"Take nothing but revocable resources for miners."`
 	Kernel           string            `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
 	PauseWhen        string            `help:"Rule: while it holds miners pause, connected and without ending. Comparisons (< <= > >= == !=) of signals, numbers and the time (17:00), joined by and, or, not and parentheses." placeholder:"RULE"`

@@ -79,6 +79,7 @@ type Core struct {
 	causes  causes
 	rollout rollout
 	proxies proxyBackoff
+	roles   roleNeed
 
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
@@ -202,6 +203,8 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.submitted(e)
 	case Pause:
 		c.obeyRule(e)
+	case RoleNeed:
+		c.heedRoles(e)
 	case KillTask:
 		c.operatorKill(e)
 	case Operate:

@@ -70,12 +70,19 @@ type (
 		On  bool
 		Why string
 	}
+	// RoleNeed says how many thousandths of a cpu other roles lack of what their quotas
+	// guarantee to them; Role is the one that lacks the most.
+	RoleNeed struct {
+		Milli int64
+		Role  string
+	}
 	// KillTask is an operator's wish.
 	KillTask struct{ ID, Why string }
 )
 
 func (Subscribed) event()    {}
 func (Pause) event()         {}
+func (RoleNeed) event()      {}
 func (Disconnected) event()  {}
 func (Offers) event()        {}
 func (Rescind) event()       {}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// In idle mode a miner on ordinary resources ends when others keep its agent busy, so that
-// Mesos can offer its cpus to them; it comes back later. What is revocable Mesos takes by
-// itself.
+// In idle mode a miner on ordinary resources ends when others keep its agent busy, or when
+// another role lacks cpus that its quota guarantees, so that Mesos can offer its cpus to them;
+// it comes back later. What is revocable Mesos takes by itself.
 const (
 	// busyShare of an agent's cpus, used by others in all reports of busyPatience, is an
 	// agent that needs its cpus.
@@ -18,6 +18,12 @@ const (
 	busyFirst  = 2 * time.Minute
 	busyMost   = time.Hour
 	busyForget = 2 * time.Hour
+	// A word about roles counts for roleAge: who has lacked cpus in words without a longer
+	// gap for busyPatience needs them.
+	roleAge = time.Minute
+	// What was given back and is not taken is lacked for another reason, such as nobody in the
+	// role who wants it; after roleRetry it is tried again.
+	roleRetry = busyMost
 )
 
 // busyness is what is remembered of the others on an agent.
@@ -42,12 +48,17 @@ func (b *busyness) see(now time.Time, share float64) bool {
 		return false
 	}
 	b.since = time.Time{}
+	b.leave(now)
+	return true
+}
+
+// leave notes that the agent is left to others now.
+func (b *busyness) leave(now time.Time) {
 	if now.Sub(b.left) > busyForget {
 		b.times = 0
 	}
 	b.left, b.until = now, now.Add(exponential(busyFirst, busyMost, float64(b.times)))
 	b.times++
-	return true
 }
 
 func (b *busyness) wait(now time.Time) time.Duration { return max(0, b.until.Sub(now)) }
@@ -61,4 +72,70 @@ func (c *Core) heedOthers(t *Task, r *run) {
 	if a := c.agent(t.AgentID, t.Hostname); a.busy.see(c.now, share) {
 		c.kill(t, Why(fmt.Sprintf("others use %.0f %% of its agent (--mode idle)", 100*share)))
 	}
+}
+
+// roleNeed is what is remembered of the cpus that other roles lack, in thousandths.
+type roleNeed struct {
+	since, last time.Time // of the words in a row in which some were lacked
+	least       int64     // that were lacked in all of these
+	given       int64     // that were given back for what is still lacked
+	gave        time.Time
+}
+
+// see takes in what other roles lack, and says how much is to be given back now.
+func (n *roleNeed) see(now time.Time, lacked int64) (give int64) {
+	if now.Sub(n.gave) >= roleRetry {
+		n.given = 0
+	}
+	n.given = min(n.given, lacked) // the rest of it was taken
+	open := lacked - n.given
+	if open < leastMinerCPU || now.Sub(n.last) > roleAge {
+		n.since, n.least = now, open
+	}
+	n.last, n.least = now, min(n.least, open)
+	if open < leastMinerCPU || now.Sub(n.since) < busyPatience {
+		return 0
+	}
+	n.given += n.least
+	n.gave = now
+	give, n.since, n.least = n.least, now, open
+	return give
+}
+
+// heedRoles ends as many miners as other roles need the cpus of.
+func (c *Core) heedRoles(e RoleNeed) {
+	if !c.set.IdleMode {
+		return
+	}
+	for left := c.roles.see(c.now, max(0, e.Milli)); left > 0; {
+		t := c.leastMiner(left)
+		if t == nil {
+			return
+		}
+		left -= t.CPUs
+		c.agent(t.AgentID, t.Hostname).busy.leave(c.now)
+		c.kill(t, Why(fmt.Sprintf("the role %s lacks cpus that its quota guarantees (--mode idle)", limit(e.Role, 255))))
+	}
+}
+
+// leastMiner is the smallest miner on ordinary resources that has so many thousandths of a cpu,
+// or else the largest of all. nil: there is none.
+func (c *Core) leastMiner(milli int64) (best *Task) {
+	better := func(t *Task) bool {
+		switch enough := t.CPUs >= milli; {
+		case best == nil:
+			return true
+		case enough != (best.CPUs >= milli):
+			return enough
+		case t.CPUs != best.CPUs:
+			return (t.CPUs < best.CPUs) == enough
+		}
+		return t.ID < best.ID
+	}
+	for _, t := range c.tasks {
+		if t.Kind == KindMiner && !t.Revocable && t.Kill == "" && !away(t.State) && better(t) {
+			best = t
+		}
+	}
+	return best
 }

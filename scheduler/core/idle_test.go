@@ -1,12 +1,14 @@
 package core
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"pgregory.net/rapid"
 
 	"lode/message"
 )
@@ -94,11 +96,138 @@ func TestIdleMode(t *testing.T) {
 				}}})
 			}
 			offer("O1")
-			if n := len(s.launched()); n != 0 || !strings.Contains(s.why(), "busy with other work") {
+			if n := len(s.launched()); n != 0 || !strings.Contains(s.why(), "left to other work") {
 				t.Errorf("%d launches on a busy agent, %q", n, s.why())
 			}
 			s.pass(busyFirst)
 			offer("O2")
+			if n := len(s.launched()); n != 1 {
+				t.Errorf("%d launches later: %q", n, s.why())
+			}
+		})
+	}
+}
+
+func TestRoleNeed(t *testing.T) {
+	type look struct {
+		after        time.Duration // of the one before
+		lacked, give int64
+	}
+	for name, looks := range map[string][]look{
+		"nobody lacks anything":           {{0, 0, 0}, {10 * time.Second, 0, 0}, {time.Minute, 99, 0}, {time.Minute, 99, 0}},
+		"a role that lacks cpus for long": {{0, 4000, 0}, {20 * time.Second, 4000, 0}, {10 * time.Second, 4000, 4000}, {10 * time.Second, 0, 0}},
+		"what it lacked all the while":    {{0, 8000, 0}, {20 * time.Second, 2000, 0}, {20 * time.Second, 4000, 2000}},
+		"a role that has them in time":    {{0, 4000, 0}, {20 * time.Second, 0, 0}, {10 * time.Second, 4000, 0}, {20 * time.Second, 4000, 0}},
+		"what was given counts":           {{0, 4000, 0}, {30 * time.Second, 4000, 4000}, {10 * time.Second, 3000, 0}, {time.Minute, 3000, 0}, {40 * time.Second, 3000, 0}},
+		"one that lacks still more": {
+			{0, 4000, 0},
+			{30 * time.Second, 4000, 4000},
+			{10 * time.Second, 6000, 0},
+			{30 * time.Second, 6000, 2000},
+			{30 * time.Second, 6000, 0},
+		},
+		"what is not taken is tried again": {
+			{0, 4000, 0},
+			{30 * time.Second, 4000, 4000},
+			{roleAge, 4000, 0},
+			{roleRetry - roleAge, 4000, 0}, // nothing was said for long
+			{30 * time.Second, 4000, 4000},
+		},
+		"a master that was silent for long": {{0, 4000, 0}, {time.Hour, 4000, 0}, {20 * time.Second, 4000, 0}, {10 * time.Second, 4000, 4000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n roleNeed
+			now := simEpoch
+			for i, l := range looks {
+				now = now.Add(l.after)
+				if got := n.see(now, l.lacked); got != l.give {
+					t.Fatalf("look %d: gives %d, want %d", i, got, l.give)
+				}
+			}
+		})
+	}
+}
+
+// Whatever is said, no more is given in an hour than the most that was lacked and what was
+// taken meanwhile, and nothing for a need that is not said for half a minute.
+func TestRoleNeedKeepsItsBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var n roleNeed
+		now, first := simEpoch, simEpoch // of the need
+		for range rapid.IntRange(1, 100).Draw(t, "looks") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
+			lacked := rapid.Int64Range(0, 8).Draw(t, "cpus") * 1000
+			if lacked == 0 {
+				first = now
+			}
+			give := n.see(now, lacked)
+			if give < 0 || give > lacked || n.given > lacked {
+				t.Fatalf("gives %d, and has given %d, for %d", give, n.given, lacked)
+			}
+			if give > 0 && now.Sub(first) < busyPatience {
+				t.Fatalf("gives after %v", now.Sub(first))
+			}
+		}
+	})
+}
+
+// Another role that lacks cpus gets a miner's, and no more miners end than that takes.
+func TestRoleThatLacksCPUs(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		mode      bool
+		revocable bool // all miners are
+		lacked    int64
+		ends      []int // indices of miners on 4, 8 and 2 cpus
+	}{
+		{"the smallest that has enough", true, false, 3000, []int{0}},
+		{"a little", true, false, 200, []int{2}},
+		{"several", true, false, 9000, []int{1, 2}},
+		{"more than there is", true, false, 99000, []int{0, 1, 2}},
+		{"nothing", true, false, 0, nil},
+		{"not in idle mode", false, false, 3000, nil},
+		{"revocable ones are Mesos' affair", true, true, 3000, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			s.mining()
+			var miners []string
+			for i, cpus := range []float64{4, 8, 2} {
+				m := s.launchOne([]string{"S1", "S2", "S3"}[i], scalar("cpus", cpus, ""), scalar("mem", 4096, ""))
+				s.update(m, mesos.TASK_RUNNING)
+				s.minerReport(m, s.c.state.Proxies.Epoch)
+				miners = append(miners, m)
+				s.c.state.Tasks[m].Revocable = test.revocable
+			}
+			s.c.set.IdleMode = test.mode
+			for range 7 {
+				s.step(RoleNeed{Milli: test.lacked, Role: "web"})
+				s.pass(10 * time.Second)
+			}
+			var ends []int
+			for i, m := range miners {
+				switch why := s.c.state.Tasks[m].Kill; {
+				case why == "":
+				case strings.Contains(string(why), "web"):
+					ends = append(ends, i)
+				default:
+					t.Errorf("miner %d ends: %s", i, why)
+				}
+			}
+			if !slices.Equal(ends, test.ends) {
+				t.Fatalf("miners %v end, want %v", ends, test.ends)
+			}
+			if len(ends) == 0 {
+				return
+			}
+			agent := []string{"S1", "S2", "S3"}[ends[0]]
+			s.update(miners[ends[0]], mesos.TASK_KILLED)
+			s.offer(agent)
+			if n := len(s.launched()); n != 0 || !strings.Contains(s.why(), "left to other work") {
+				t.Errorf("%d launches at once, %q", n, s.why())
+			}
+			s.pass(busyFirst)
+			s.offer(agent)
 			if n := len(s.launched()); n != 1 {
 				t.Errorf("%d launches later: %q", n, s.why())
 			}

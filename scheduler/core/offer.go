@@ -327,7 +327,7 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 	for _, revocable := range []bool{true, false} {
 		cpus := c.minerCPUs(inv, revocable)
 		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && c.agent(o.AgentID.Value, o.Hostname).busy.wait(c.now) > 0 {
-			reason = Reason{reasonBusy, "its agent is busy with other work (--mode idle)"}
+			reason = Reason{reasonBusy, "its agent is left to other work (--mode idle)"}
 			continue
 		}
 		if most := c.cpuRoom(o.AgentID.Value, o.Hostname, launches); most >= 0 && cpus > most {

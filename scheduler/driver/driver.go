@@ -37,10 +37,10 @@ var (
 	ErrRejected = errors.New("master rejects the subscription")
 )
 
-var (
-	errNoSubscription   = errors.New("there is no subscription")
-	errSubscriptionLost = errors.New("the subscription was lost")
-)
+// ErrNoSubscription: what was asked for goes to the master of a subscription, and there is none.
+var ErrNoSubscription = errors.New("there is no subscription")
+
+var errSubscriptionLost = errors.New("the subscription was lost")
 
 // Config is what a Driver needs.
 type Config struct {
@@ -222,7 +222,7 @@ func (d *Driver) Waiting() int {
 func (d *Driver) Flush(ctx context.Context) error {
 	s := d.current()
 	if s == nil {
-		return errNoSubscription
+		return ErrNoSubscription
 	}
 	return s.queue.flush(ctx)
 }
@@ -233,7 +233,7 @@ func (d *Driver) Flush(ctx context.Context) error {
 func (d *Driver) Finish(ctx context.Context, call *scheduler.Call) error {
 	s := d.current()
 	if s == nil {
-		return errNoSubscription
+		return ErrNoSubscription
 	}
 	d.finishing.Store(true)
 	s.queue.clear()

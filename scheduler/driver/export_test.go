@@ -10,3 +10,6 @@ func (f Finder) Close()                                                      {}
 
 // SetFinder puts f in the place of what the configuration says.
 func (d *Driver) SetFinder(f Finder) { d.find = f }
+
+// ParseLacks is for fuzzing.
+var ParseLacks = parseLacks

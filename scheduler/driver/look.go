@@ -79,28 +79,9 @@ func Look(ctx context.Context, config Config) (View, error) {
 // lookAt asks the leader. A call of no content type is refused by a master in any
 // case, after it has looked at who asks.
 func (d *Driver) lookAt(ctx context.Context, v *View) error {
-	transport := &http.Transport{TLSClientConfig: d.tls(), Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: d.config.AskTimeout}).DialContext}
-	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, Timeout: 2 * d.config.AskTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ask := func(method, path string, into any) (int, error) {
-		r, err := http.NewRequestWithContext(ctx, method, v.Leader+path, nil)
-		if err != nil {
-			return 0, err
-		}
-		if d.config.Principal != "" {
-			r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(d.config.Principal+":"+d.config.Secret)))
-		}
-		resp, err := client.Do(r)
-		if err != nil {
-			return 0, err
-		}
-		defer resp.Body.Close()
-		if into == nil || resp.StatusCode != http.StatusOK {
-			return resp.StatusCode, nil
-		}
-		const most = 4 << 20
-		return resp.StatusCode, json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(into)
-	}
+	r := d.reader(v.Leader)
+	defer r.close()
+	ask := func(method, path string, into any) (int, error) { return r.ask(ctx, method, path, into) }
 	code, err := ask(http.MethodPost, "/api/v1/scheduler", nil)
 	switch {
 	case err != nil:
@@ -137,3 +118,42 @@ func (d *Driver) lookAt(ctx context.Context, v *View) error {
 	slices.Sort(v.Roles)
 	return nil
 }
+
+// reader asks a master what it tells besides the scheduler API.
+type reader struct {
+	d         *Driver
+	master    string // URL
+	client    http.Client
+	transport *http.Transport
+}
+
+func (d *Driver) reader(master string) *reader {
+	transport := &http.Transport{TLSClientConfig: d.tls(), Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: d.config.AskTimeout}).DialContext}
+	return &reader{d, master, http.Client{
+		Transport: transport, Timeout: 2 * d.config.AskTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, transport}
+}
+
+// ask returns the status, and decodes the body of a 200 into what is not nil.
+func (r *reader) ask(ctx context.Context, method, path string, into any) (int, error) {
+	q, err := http.NewRequestWithContext(ctx, method, r.master+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	if c := r.d.config; c.Principal != "" {
+		q.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Principal+":"+c.Secret)))
+	}
+	resp, err := r.client.Do(q)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if into == nil || resp.StatusCode != http.StatusOK {
+		return resp.StatusCode, nil
+	}
+	const most = 4 << 20
+	return resp.StatusCode, json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(into)
+}
+
+func (r *reader) close() { r.transport.CloseIdleConnections() }
