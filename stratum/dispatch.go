@@ -227,8 +227,8 @@ func (c *Conn) judge() {
 // readSubmit takes a mining.submit apart, without allocation.
 func (c *Conn) readSubmit(m *message, s *Share) error {
 	params := arrayOf(m.params)
-	worker, okWorker := text(params.next())
-	job, okJob := text(params.next())
+	worker, okWorker := word(params.next())
+	job, okJob := word(params.next())
 	extranonce, okExtranonce := text(params.next())
 	ntime, nonce, bits := params.next(), params.next(), params.next()
 	if !okWorker || !okJob || !okExtranonce || ntime == nil || nonce == nil {
@@ -245,7 +245,7 @@ func (c *Conn) readSubmit(m *message, s *Share) error {
 		return errJobNotFound
 	}
 	s.JobID = c.server.jobIDs.intern(job)
-	if len(extranonce) > 2*maxExtranonce2 {
+	if extranonce = bareHex(extranonce); len(extranonce) > 2*maxExtranonce2 {
 		return errExtranonce2
 	}
 	n, err := hex.Decode(s.Extranonce2, extranonce)
@@ -329,7 +329,7 @@ func appendExtranonce(b, extranonce1 []byte, extranonce2Size int) []byte {
 
 func (c *Conn) authorize(m *message) {
 	params := arrayOf(m.params)
-	user, ok := text(params.next())
+	user, ok := word(params.next())
 	password, _ := text(params.next()) // it may be missing or null
 	name := string(user)
 	err := c.authorizeWorker(ok, name, string(password))

@@ -3,6 +3,8 @@ package stratum
 import (
 	"context"
 	"errors"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,8 +51,9 @@ func TestForeignPools(t *testing.T) {
 		answer                          string
 		verdict                         string // "": accepted
 		code                            int
-		difficulty                      Difficulty // 0: 8
-		bits                            string     // version bits of the share; "": 00004000
+		job                             func(line string) string // how it writes its job; nil: as usual
+		difficulty                      Difficulty               // 0: 8
+		bits                            string                   // version bits of the share; "": 00004000
 	}{
 		"difficulty and job before the subscribe reply":    {before: []string{diff, "JOB"}},
 		"job before the subscribe reply, difficulty after": {before: []string{"JOB"}, after: []string{diff}},
@@ -102,7 +105,58 @@ func TestForeignPools(t *testing.T) {
 		"difficulty in words":   {after: []string{diff, `{"id":null,"method":"mining.set_difficulty","params":["easy"]}`, "JOB"}},
 		"difficulty a text":     {after: []string{`{"id":null,"method":"mining.set_difficulty","params":["8"]}`, "JOB"}},
 		"no difficulty":         {after: []string{"JOB"}, difficulty: 1},
-		"deep nonsense":         {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
+		"all in a list":         {after: []string{"[" + diff + ", JOB]"}},
+		"no brackets":           {after: []string{`{"method":"mining.set_difficulty","params":8}`, "JOB"}},
+		"names for params":      {after: []string{`{"method":"mining.set_difficulty","params":{"difficulty":8}}`, "JOB"}},
+		"a fraction as a text":  {after: []string{`{"method":"mining.set_difficulty","params":[" 80.0e-1 ",null]}`, "JOB"}},
+		"an exponent":           {after: []string{`{"method":"mining.set_difficulty","params":[8E+0]}`, "JOB"}},
+		"a target":              {after: []string{`{"method":"mining.set_target","params":["000000001fffe000000000000000000000000000000000000000000000000000"]}`, "JOB"}},
+		"a target of nothing": {after: []string{
+			`{"method":"mining.set_target","params":["` + strings.Repeat("0", 64) + `"]}`, `{"method":"mining.set_target","params":["easy"]}`, diff, "JOB",
+		}},
+		"digits with 0x":     {after: []string{diff, "JOB"}, job: rewrite(`"([0-9a-f]{8,})"`, `"0x$1"`)},
+		"digits with spaces": {after: []string{diff, "JOB"}, job: rewrite(`"([0-9a-f]{8,})"`, `" $1 "`)},
+		"digits in upper case": {after: []string{diff, "JOB"}, job: func(line string) string {
+			return regexp.MustCompile(`"[0-9a-f]{8,}"`).ReplaceAllStringFunc(line, strings.ToUpper)
+		}},
+		"numbers without quotes":     {after: []string{diff, "JOB"}, job: decimal},
+		"clean in words":             {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `,"False"]`)},
+		"the same job twice":         {after: []string{diff, "JOB", "JOB"}},
+		"a job before the login":     {authorize: "JOB\n" + okAuthorize, after: []string{diff}},
+		"extranonce after the job":   {after: []string{diff, "JOB", `{"method":"mining.set_extranonce","params":["ffff",4]}`}},
+		"difficulty after the job":   {after: []string{diff, "JOB", `{"method":"mining.set_difficulty","params":[16]}`}},
+		"nonsense for an extranonce": {after: []string{`{"method":"mining.set_extranonce","params":["ffff"]}`, `{"method":"mining.set_extranonce","params":null}`, diff, "JOB"}},
+		"carriage returns and zero bytes": {
+			before: []string{"\r", "", " \r"}, configure: okConfigure + "\r", subscribe: okSubscribe + "\x00", authorize: okAuthorize + "\r", after: []string{"\r", diff + "\x00", "JOB\r"},
+		},
+		"byte order marks everywhere": {
+			configure: "\ufeff" + okConfigure, subscribe: "\ufeff" + okSubscribe, authorize: "\ufeff" + okAuthorize, after: []string{"\ufeff" + diff, "\ufeffJOB"}, answer: "\ufeff" + yes,
+		},
+		"JSON-RPC 2.0": {after: []string{`{"jsonrpc":"2.0","method":"mining.set_difficulty","params":[8]}`, "JOB"}, answer: `{"jsonrpc":"2.0","id":ID,"result":true}`},
+		"JSON-RPC 2.0, a refusal": {
+			after: []string{diff, "JOB"}, answer: `{"jsonrpc":"2.0","id":ID,"error":{"code":-32000,"message":"Stale share","data":{}}}`, verdict: "Stale", code: CodeStale,
+		},
+		"JSON-RPC 2.0, a refusal of its own": {
+			after: []string{diff, "JOB"}, answer: `{"jsonrpc":"2.0","id":ID,"error":{"code":-32603,"message":"Internal error"}}`, verdict: "Internal", code: -32603,
+		},
+		"a status":              {authorize: `{"id":3,"result":{"status":"OK"},"error":null}`, after: []string{diff, "JOB"}, answer: `{"result":{"status":"OK"},"error":null,"id":ID}`},
+		"a status that is a no": {after: []string{diff, "JOB"}, answer: `{"result":{"status":"rejected"},"error":null,"id":ID}`, verdict: "without a reason", code: CodeOther},
+		"a yes in words":        {authorize: `{"id":3,"result":"Welcome!","error":null}`, after: []string{diff, "JOB"}, answer: `{"result":"Accepted","error":"","id":ID}`},
+		"a number for an error": {after: []string{diff, "JOB"}, answer: `{"result":null,"error":22,"id":ID}`, verdict: "without a reason", code: CodeDuplicate},
+		"a text for a code":     {after: []string{diff, "JOB"}, answer: `{"result":false,"error":["23","",null],"id":ID}`, verdict: "without a reason", code: CodeLowDifficulty},
+		"an empty error":        {authorize: `{"id":3,"result":true,"error":{}}`, after: []string{diff, "JOB"}, answer: `{"result":true,"error":{},"id":ID}`},
+		"replies without ids":   {authorize: `{"result":true,"error":null}`, after: []string{diff, "JOB"}, answer: `{"id":null,"result":true,"error":null}`},
+		"a flat subscription":   {subscribe: `{"id":2,"result":["mining.notify","n1","a1b2c3d4",8],"error":null}`, after: []string{diff, "JOB"}},
+		"no subscriptions":      {subscribe: `{"id":2,"result":["a1b2c3d4",8],"error":null}`, after: []string{diff, "JOB"}},
+		"a named subscription":  {subscribe: `{"id":2,"result":{"subscriptions":[],"extranonce1":"a1b2c3d4","extranonce2_size":8},"error":null}`, after: []string{diff, "JOB"}},
+		"a long subscription":   {subscribe: `{"id":"2","result":[[],"0xA1B2C3D4"," 8 ",null,{}],"error":null}`, after: []string{diff, "JOB"}},
+		"a mask with 0x": {
+			configure: `{"id":1,"result":{"version-rolling":1,"version-rolling.mask":"0x1FFFE000","x":[]},"error":null}`, after: []string{diff, "JOB"},
+		},
+		"a mask as a number": {
+			configure: `{"id":1,"result":{"version-rolling":true,"version-rolling.mask":536862720},"error":null}`, after: []string{diff, "JOB"},
+		},
+		"deep nonsense": {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var shares []string
@@ -114,12 +168,16 @@ func TestForeignPools(t *testing.T) {
 			}
 			fill := func(lines []string) (filled []string) {
 				for _, l := range lines {
-					filled = append(filled, strings.Replace(l, "JOB", job(), 1))
+					line := job()
+					if c.job != nil {
+						line = c.job(line)
+					}
+					filled = append(filled, strings.Replace(l, "JOB", line, 1))
 				}
 				return filled
 			}
 			inPool(t, func(p *poolConn) {
-				poolOf(fill(c.before), use(c.configure, okConfigure), use(c.subscribe, okSubscribe), use(c.authorize, okAuthorize), fill(c.after), use(c.answer, yes), &shares)(p)
+				poolOf(fill(c.before), use(c.configure, okConfigure), use(c.subscribe, okSubscribe), fill([]string{use(c.authorize, okAuthorize)})[0], fill(c.after), use(c.answer, yes), &shares)(p)
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
 				s, err := Dial(t.Context(), o)
 				if err != nil {
@@ -129,6 +187,9 @@ func TestForeignPools(t *testing.T) {
 				time.Sleep(time.Second)
 				synctest.Wait()
 				a := <-s.Assignments()
+				if a.Job == nil {
+					t.Fatal("no work")
+				}
 				if want := max(c.difficulty, 0); a.Difficulty != want && (want != 0 || a.Difficulty != 8) {
 					t.Errorf("difficulty %v", a.Difficulty)
 				}
@@ -164,6 +225,50 @@ func TestForeignPools(t *testing.T) {
 			})
 		})
 	}
+}
+
+// rewrite replaces in a line what matches.
+func rewrite(pattern, replacement string) func(string) string {
+	return func(line string) string { return regexp.MustCompile(pattern).ReplaceAllString(line, replacement) }
+}
+
+// decimal has the fields of eight digits be numbers.
+func decimal(line string) string {
+	return regexp.MustCompile(`"[0-9a-f]{8}"`).ReplaceAllStringFunc(line, func(field string) string {
+		n, err := strconv.ParseUint(field[1:9], 16, 32)
+		if err != nil {
+			panic(err)
+		}
+		return strconv.FormatUint(n, 10)
+	})
+}
+
+// TestLoginUnanswered: a pool that gives work without a word to the login is mined at.
+func TestLoginUnanswered(t *testing.T) {
+	inPool(t, func(p *poolConn) {
+		p.expect(wantConfigure)
+		p.expect(wantSubscribe)
+		p.send(okConfigure, okSubscribe)
+		p.expect(wantAuthorize)
+		p.send(notifyLine("j", nil))
+		time.Sleep(45 * time.Second)
+		p.send(notifyLine("k", nil))
+		p.rest()
+	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+		s, err := Dial(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := <-s.Assignments(); a.Job.ID != "j" || !a.Job.Clean {
+			t.Errorf("assignment %+v", a)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if a := <-s.Assignments(); a.Job.ID != "k" || s.Err() != nil {
+			t.Errorf("assignment %+v, %v", a, s.Err())
+		}
+		s.Close()
+	})
 }
 
 // TestEndlessNonsense: a connection on which nothing makes sense is given up.

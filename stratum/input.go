@@ -272,12 +272,12 @@ func (c *Conn) handleLines() error {
 }
 
 // blank are what lines may begin and end with: some devices send the zero byte that ends a
-// text, too.
-const blank = " \t\r\n\x00"
+// text, too, and programs that took their line from a file a byte order mark.
+const blank = " \t\r\n\x00\ufeff"
 
 func trim(line []byte) []byte {
 	line = bytes.TrimSpace(line)
-	if len(line) > 0 && (line[0] == 0 || line[len(line)-1] == 0) {
+	if len(line) > 0 && (line[0] == 0 || line[0] == 0xef || line[len(line)-1] == 0) {
 		line = bytes.Trim(line, blank)
 	}
 	return line

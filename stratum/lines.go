@@ -58,25 +58,37 @@ func ParseNotify(params []byte) (*Job, error) { return parseJob(params) }
 
 // ParseSubscription reads the result of mining.subscribe.
 func ParseSubscription(result []byte) (Subscription, error) {
-	walk := arrayOf(result)
-	subscriptions, extranonce1, size := walk.next(), walk.next(), walk.next()
+	walk := paramsOf(result)
+	subscriptions := walk.next()
+	extranonce1 := walk.next()
+	size := walk.next()
 	e1, n2, err := parseExtranonce(extranonce1, size)
 	if err != nil {
-		return Subscription{}, fmt.Errorf("%w: %w", ErrProtocol, err)
+		// Some leave the subscriptions out, or do not put them into a list of their own.
+		var last [2][]byte
+		walk := paramsOf(result)
+		for value := walk.next(); value != nil; value = walk.next() {
+			last = [2][]byte{last[1], value}
+		}
+		var other error
+		if e1, n2, other = parseExtranonce(last[0], last[1]); other != nil {
+			return Subscription{}, fmt.Errorf("%w: %w", ErrProtocol, err)
+		}
+		subscriptions = result
 	}
 	return Subscription{SessionID: sessionID(subscriptions), Extranonce1: e1, Extranonce2Size: n2}, nil
 }
 
 // ParseExtranonce reads the params of mining.set_extranonce.
 func ParseExtranonce(params []byte) (extranonce1 []byte, extranonce2Size int, err error) {
-	walk := arrayOf(params)
+	walk := paramsOf(params)
 	e1, size := walk.next(), walk.next()
 	return parseExtranonce(e1, size)
 }
 
 // ParseDifficulty reads the params of mining.set_difficulty.
 func ParseDifficulty(params []byte) (Difficulty, error) {
-	walk := arrayOf(params)
+	walk := paramsOf(params)
 	value := walk.next()
 	f, ok := number(value)
 	if !ok || !Difficulty(f).Valid() {
@@ -87,7 +99,7 @@ func ParseDifficulty(params []byte) (Difficulty, error) {
 
 // ParseVersionMask reads the params of mining.set_version_mask.
 func ParseVersionMask(params []byte) (uint32, error) {
-	walk := arrayOf(params)
+	walk := paramsOf(params)
 	value := walk.next()
 	mask, ok := hex32(value)
 	if !ok {

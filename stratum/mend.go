@@ -16,7 +16,8 @@ const maxMissing = 2
 // many, numbers and words as other languages write them, brackets missing at the end.
 // rest is what follows the object. nil: there is nothing to be made of the line.
 func mend(line []byte) (object, rest []byte) {
-	line = bytes.TrimLeft(line, "\ufeff\x00 \t\r\n")
+	// A list of messages is read as several on one line.
+	line = bytes.TrimLeft(line, "\ufeff\x00 \t\r\n[")
 	m := mender{in: line} // out grows as needed: there may be a short object and much behind it
 	if len(line) == 0 || line[0] != '{' || !m.run() {
 		return nil, nil

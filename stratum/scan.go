@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"strconv"
@@ -61,37 +62,70 @@ func parseMessage(line []byte, m *message) error {
 
 // elements walks over the values of a JSON array that parseMessage has accepted.
 type elements struct {
-	s jsonscan.Scanner
-	n int
+	s    jsonscan.Scanner
+	n    int
+	end  byte   // that of what is walked over
+	only []byte // the one value, where there is no array
 }
 
 // arrayOf begins a walk; anything but an array has no elements.
 func arrayOf(raw []byte) elements {
-	e := elements{s: jsonscan.New(raw)}
+	e := elements{s: jsonscan.New(raw), end: ']'}
 	if !e.s.Begin('[') {
 		e.s = jsonscan.New(nil)
 	}
 	return e
 }
 
+// paramsOf begins a walk over params of a pool, which may lack their brackets, or be an
+// object with names for what stands in the usual order.
+func paramsOf(raw []byte) elements {
+	switch {
+	case len(raw) == 0 || raw[0] == '[':
+		return arrayOf(raw)
+	case raw[0] == '{':
+		e := elements{s: jsonscan.New(raw), end: '}'}
+		e.s.Begin('{')
+		return e
+	}
+	return elements{only: raw}
+}
+
 // next is the next value, raw; nil: there is none.
 func (e *elements) next() []byte {
-	if !e.s.More(e.n, ']') {
+	if e.end == 0 {
+		value := e.only
+		e.only = nil
+		return value
+	}
+	if !e.s.More(e.n, e.end) {
 		return nil
 	}
 	e.n++
+	if e.end == '}' {
+		e.s.Name()
+	}
 	return e.s.Value(1)
 }
 
 // text is the content of a raw JSON string: see jsonscan.Text.
 func text(raw []byte) (content []byte, ok bool) { return jsonscan.Text(raw) }
 
+// word is a text, or a number as it is written: some programs have no quotes around names
+// that are all digits.
+func word(raw []byte) (content []byte, ok bool) {
+	if len(raw) > 0 && raw[0] >= '0' && raw[0] <= '9' {
+		return raw, true
+	}
+	return text(raw)
+}
+
 func isNull(raw []byte) bool { return jsonscan.IsNull(raw) }
 
 // number reads a finite JSON number, or a string that holds one.
 func number(raw []byte) (float64, bool) {
 	if content, ok := text(raw); ok {
-		raw = content
+		raw = bytes.TrimSpace(content)
 	}
 	f, err := strconv.ParseFloat(string(raw), 64)
 	return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
@@ -110,10 +144,15 @@ func hexDigit(c byte) uint32 {
 }
 
 // hex32 reads a JSON string of one to eight hexadecimal digits: several miners
-// leave zeros on the left out.
+// leave zeros on the left out. A number without quotes is what it is.
 func hex32(raw []byte) (n uint32, ok bool) {
 	digits, ok := text(raw)
-	if !ok || len(digits) == 0 || len(digits) > 8 {
+	if !ok {
+		n, err := strconv.ParseUint(string(raw), 10, 32)
+		return uint32(n), err == nil
+	}
+	digits = bareHex(digits)
+	if len(digits) == 0 || len(digits) > 8 {
 		return 0, false
 	}
 	for _, c := range digits {
@@ -124,6 +163,18 @@ func hex32(raw []byte) (n uint32, ok bool) {
 		n = n<<4 | d
 	}
 	return n, true
+}
+
+// bareHex is what is left of hexadecimal digits without 0x before them and spaces around
+// them, as some programs write them.
+func bareHex(digits []byte) []byte {
+	if len(digits) > 0 && (digits[0] <= ' ' || digits[len(digits)-1] <= ' ') {
+		digits = bytes.TrimSpace(digits)
+	}
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
+		digits = digits[2:]
+	}
+	return digits
 }
 
 func appendHex32(b []byte, n uint32) []byte {

@@ -86,12 +86,13 @@ func TestParseMessageDoesNotAllocate(t *testing.T) {
 func TestHex32(t *testing.T) {
 	for raw, want := range map[string]uint32{
 		`"0"`: 0, `"1"`: 1, `"DEADBEEF"`: 0xdeadbeef, `"deadbeef"`: 0xdeadbeef, `"00000000"`: 0, `"6553f100"`: 0x6553f100, `"\u0031f"`: 0x1f,
+		`"0x12"`: 0x12, `"0XFFFFFFFF"`: 0xffffffff, `" 1\t"`: 1, `" 0x1 "`: 1, `12`: 12, `4294967295`: 0xffffffff, `0`: 0,
 	} {
 		if got, ok := hex32([]byte(raw)); !ok || got != want {
 			t.Errorf("%s: %x, %v", raw, got, ok)
 		}
 	}
-	for _, raw := range []string{`""`, `"123456789"`, `"0x12"`, `"-1"`, `" 1"`, `"g"`, `12`, `null`, ``, `[]`} {
+	for _, raw := range []string{`""`, `"123456789"`, `"0x"`, `"0x123456789"`, `"x1"`, `"-1"`, `" "`, `"1 2"`, `"g"`, `4294967296`, `-1`, `1.5`, `1e3`, `true`, `null`, ``, `[]`} {
 		if got, ok := hex32([]byte(raw)); ok {
 			t.Errorf("%s is taken as %x", raw, got)
 		}

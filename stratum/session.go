@@ -339,16 +339,23 @@ func (s *Session) checkReplies() {
 	s.mu.Lock()
 	s.waitOut()
 	var late string
-	for len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
-		if late = s.pending[0].method; late == "mining.configure" || late == "mining.suggest_difficulty" || late == "mining.extranonce.subscribe" {
+	var login *pending
+	for late == "" && len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
+		switch p := s.pending[0]; {
+		case p.method == "mining.configure", p.method == "mining.suggest_difficulty", p.method == "mining.extranonce.subscribe":
 			// Many pools ignore these.
 			s.pending = s.pending[1:]
-			late = ""
-			continue
+		case p.method == "mining.authorize" && s.current.Job != nil:
+			s.pending, login = s.pending[1:], p
+		default:
+			late = p.method
 		}
-		break
 	}
 	s.mu.Unlock()
+	if login != nil {
+		s.log.Warn("the pool gives work without a word to the login: it is taken for a yes")
+		login.done(nil, nil)
+	}
 	if late != "" {
 		s.end(fmt.Errorf("%w: no reply to %s within %v", ErrSilent, late, s.opts.Timeout))
 	}

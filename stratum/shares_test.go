@@ -26,6 +26,9 @@ func TestServerShareFields(t *testing.T) {
 		{`"me","x","","1","2","0"`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{}, Time: 1, Nonce: 2, HasVersionBits: true}},
 		{`"me","x","00","1","2",null`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{0}, Time: 1, Nonce: 2}},
 		{`"me","x","00","1","2","00000000","more",7`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{0}, Time: 1, Nonce: 2, HasVersionBits: true}},
+		{`"me","x","00","0x6553F100","0X02","0x0"`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{0}, Time: 0x6553f100, Nonce: 2, HasVersionBits: true}},
+		{`"me",4711,"00",1700000000,268523411,12640256`, Share{Worker: "me", JobID: "4711", Extranonce2: []byte{0}, Time: 1700000000, Nonce: 0x10015793, VersionBits: 0xc0e000, HasVersionBits: true}},
+		{`"me","x"," 0x0A ","1","2",null`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{10}, Time: 1, Nonce: 2}},
 		{`"\u006de","\u0078","\u0030\u0031","1","2"`, Share{Worker: "me", JobID: "x", Extranonce2: []byte{1}, Time: 1, Nonce: 2}},
 	} {
 		m.send(`{"id":4,"method":"mining.submit","params":[` + c.params + `]}` + "\n")
@@ -64,7 +67,7 @@ func TestServerAuthorize(t *testing.T) {
 	type login struct{ user, password string }
 	logins := make(chan login, 1)
 	suggested := make(chan Difficulty, 1)
-	_, addr := startServer(t, ServerOptions{Limits: Limits{GuessTime: -1, Names: 4}}, &testPool{
+	_, addr := startServer(t, ServerOptions{Limits: Limits{GuessTime: -1, Names: 6}}, &testPool{
 		authorize: func(_ *Conn, user, password string) error {
 			logins <- login{user, password}
 			switch user {
@@ -92,6 +95,8 @@ func TestServerAuthorize(t *testing.T) {
 		{`"bad","d=512"`, `false,[24,"no such user",null]`, login{"bad", "d=512"}, 0},
 		{`"worse",null`, `false,[20,"go away",null]`, login{"worse", ""}, 0},
 		{`"b"`, "true,null", login{"b", ""}, 0},
+		{`"a rig, in the cellar #1","x"`, "true,null", login{"a rig, in the cellar #1", "x"}, 0},
+		{`12345,12345`, "true,null", login{"12345", ""}, 0},
 		{`"\u00e9\/",7`, "true,null", login{"é/", ""}, 0},
 		{`"one more"`, `false,[20,"Too many workers on one connection",null]`, login{}, 0},
 		{`""`, `false,[20,"Worker name must be 1 to 255 bytes of printable text",null]`, login{}, 0},

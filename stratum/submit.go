@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bytes"
 	"context"
 )
 
@@ -62,13 +63,21 @@ func isTrue(result []byte) error {
 	if truthy(result) {
 		return nil
 	}
-	return &Error{CodeOther, "refused without a reason"}
+	return &Error{CodeOther, noReason}
 }
 
-// notFalse takes no result and no error for a yes, as p2pool answers to a login.
+const noReason = "refused without a reason"
+
+// notFalse is for a login: p2pool answers to it with no result and no error, others with
+// words of welcome. Whatever is no clear no is a yes.
 func notFalse(result []byte) error {
-	if isNull(result) {
-		return nil
+	word := result
+	if content, ok := text(result); ok {
+		word = bytes.ToLower(bytes.TrimSpace(content))
 	}
-	return isTrue(result)
+	switch string(word) {
+	case "false", "0", "no":
+		return isTrue(result)
+	}
+	return nil
 }

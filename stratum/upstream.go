@@ -103,12 +103,14 @@ func (s *Session) handleMessage(m *message) error {
 		err = s.takeJob(m.params)
 	case "mining.set_difficulty":
 		err = s.takeDifficulty(m.params)
+	case "mining.set_target":
+		err = s.takeTarget(m.params)
 	case "mining.set_extranonce":
 		err = s.takeExtranonce(m.params)
 	case "mining.set_version_mask":
 		err = s.takeMask(m.params)
 	case "client.show_message":
-		params := arrayOf(m.params)
+		params := paramsOf(m.params)
 		content, _ := text(params.next())
 		s.showMessage(printable(content, maxMessageText))
 	case "client.reconnect":
@@ -225,6 +227,9 @@ func replyError(raw []byte) error {
 		return codedError(e.Code, []byte(e.Message))
 	}
 	content, ok := text(raw)
+	if code, isNumber := number(raw); isNumber {
+		return codedError(code, nil)
+	}
 	if !ok {
 		content = raw
 	}
@@ -236,8 +241,13 @@ func codedError(code float64, reason []byte) error {
 		return nil
 	}
 	e := &Error{int(min(max(code, -1e6), 1e6)), printable(reason, maxMessageText)}
-	if e.Code == CodeOther || e.Code == 0 || e.Code == -1 {
-		e.Code = codeOf(reason)
+	if e.Text == "" {
+		e.Text = noReason
+	}
+	if e.Code < CodeStale || e.Code > CodeNotSubscribed { // a code that says nothing, or of its own
+		if code := codeOf(reason); code != CodeOther || e.Code == 0 || e.Code == -1 {
+			e.Code = code
+		}
 	}
 	return e
 }
@@ -279,10 +289,20 @@ func codeOf(reason []byte) int {
 
 // truthy reports whether a value means yes.
 func truthy(raw []byte) bool {
-	if content, ok := text(raw); ok {
-		raw = bytes.ToLower(content)
+	if len(raw) > 0 && raw[0] == '{' { // as JSON-RPC 2.0 is used by some
+		var reply struct {
+			Status json.RawMessage `json:"status"`
+		}
+		return json.Unmarshal(raw, &reply) == nil && reply.Status != nil && truthy(reply.Status)
 	}
-	return string(raw) == "true" || string(raw) == "1" || string(raw) == "ok"
+	if content, ok := text(raw); ok {
+		raw = bytes.ToLower(bytes.TrimSpace(content))
+	}
+	switch string(raw) {
+	case "true", "1", "ok", "yes", "accepted", "accept", "success":
+		return true
+	}
+	return false
 }
 
 // configured takes the reply to mining.configure, whenever it comes.
@@ -360,7 +380,7 @@ func sessionID(subscriptions []byte) string {
 
 func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
 	digits, ok := text(extranonce1)
-	if !ok || len(digits) > 2*maxExtranonce1 {
+	if digits = bareHex(digits); !ok || len(digits) > 2*maxExtranonce1 {
 		return nil, 0, fmt.Errorf("extranonce1 %.80q: want at most %d bytes in hexadecimal", extranonce1, maxExtranonce1)
 	}
 	e1, err := hex.DecodeString(string(digits))
@@ -378,15 +398,23 @@ func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
 // came before any difficulty, or with one that cannot be mined at, gets the first.
 func (s *Session) takeDifficulty(raw []byte) error {
 	d, err := ParseDifficulty(raw)
-	params := arrayOf(raw)
+	if err != nil {
+		err = fmt.Errorf("mining.set_difficulty: %w", err)
+	}
+	params := paramsOf(raw)
 	if _, isNumber := number(params.next()); err != nil && !isNumber {
 		return err // it says nothing
 	}
+	return s.setDifficulty(d, err)
+}
+
+// setDifficulty sets it, or has one that cannot be mined at be waited out.
+func (s *Session) setDifficulty(d Difficulty, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
 		s.difficulty, s.told = 0, true
-		s.trouble = fmt.Errorf("mining.set_difficulty: %w: waiting for another one", err)
+		s.trouble = fmt.Errorf("%w: waiting for another one", err)
 		return err
 	}
 	if s.current.Job != nil && (!s.told || !s.current.Difficulty.Valid()) {
@@ -395,6 +423,20 @@ func (s *Session) takeDifficulty(raw []byte) error {
 	}
 	s.difficulty, s.told = d, true
 	return nil
+}
+
+// takeTarget takes mining.set_target, which some pools send instead.
+func (s *Session) takeTarget(raw []byte) error {
+	params := paramsOf(raw)
+	hash, err := parseHash(params.next())
+	if err != nil {
+		return fmt.Errorf("mining.set_target: %w", err)
+	}
+	d := Target(hash).Difficulty()
+	if !d.Valid() {
+		err = fmt.Errorf("mining.set_target: %x cannot be met", hash[:])
+	}
+	return s.setDifficulty(d, err)
 }
 
 // takeExtranonce takes mining.set_extranonce, which holds from the next job on. A
@@ -427,7 +469,7 @@ func (s *Session) takeMask(raw []byte) error {
 // takeReconnect ends the session so that it is made again, to the same host: a pool's, or
 // a forger's, word is not enough to take the hash rate elsewhere.
 func (s *Session) takeReconnect(raw []byte) error {
-	params := arrayOf(raw)
+	params := paramsOf(raw)
 	name, _ := text(params.next())
 	port, _ := number(params.next())
 	wait, _ := number(params.next())
@@ -460,7 +502,7 @@ func (s *Session) takeJob(raw []byte) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.trouble = fmt.Errorf("mining.notify: %w: waiting for another job", err)
-		if s.unused.IsZero() && !emptyArray(raw) {
+		if s.unused.IsZero() && !emptyParams(raw) {
 			s.unused = time.Now()
 		}
 		return err
@@ -484,8 +526,8 @@ func (s *Session) takeJob(raw []byte) error {
 	return nil
 }
 
-func emptyArray(raw []byte) bool {
-	walk := arrayOf(raw)
+func emptyParams(raw []byte) bool {
+	walk := paramsOf(raw)
 	return walk.next() == nil
 }
 
@@ -522,17 +564,14 @@ func (s *Session) publish() {
 
 // parseJob reads the params of mining.notify and holds them against their bounds.
 func parseJob(raw []byte) (*Job, error) {
-	params := arrayOf(raw)
+	params := paramsOf(raw)
 	id, prev, coinbase1, coinbase2 := params.next(), params.next(), params.next(), params.next()
 	branch, version, nbits, ntime, clean := params.next(), params.next(), params.next(), params.next(), params.next()
 	if ntime == nil {
 		return nil, fmt.Errorf("fewer than 9 params")
 	}
 	j := &Job{Clean: clean == nil || truthy(clean)} // without a word it is the safe one
-	name, ok := text(id)
-	if !ok { // a number, from some pools
-		name = id
-	}
+	name, _ := word(id)
 	if len(name) == 0 || len(name) > maxJobID {
 		return nil, fmt.Errorf("job id %.80q: want 1 to %d bytes", id, maxJobID)
 	}
@@ -583,7 +622,7 @@ func parseJob(raw []byte) (*Job, error) {
 
 func parseHash(raw []byte) (h chainhash.Hash, err error) {
 	digits, ok := text(raw)
-	if !ok || len(digits) != 2*len(h) {
+	if digits = bareHex(digits); !ok || len(digits) != 2*len(h) {
 		return h, fmt.Errorf("%.80q: want 64 hexadecimal digits", raw)
 	}
 	if _, err = hex.Decode(h[:], digits); err != nil {
@@ -597,7 +636,7 @@ func parseHex(raw []byte) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%.80q: want a string", raw)
 	}
-	b, err := hex.DecodeString(strings.TrimSpace(string(digits)))
+	b, err := hex.DecodeString(string(bareHex(digits)))
 	if err != nil {
 		return nil, fmt.Errorf("%.80q: %w", raw, err)
 	}
