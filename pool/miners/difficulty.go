@@ -46,7 +46,11 @@ func (m *Server) SuggestDifficulty(c *stratum.Conn, d stratum.Difficulty, least 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.authorized {
-		s.wish = wish
+		if least {
+			s.bound = wish
+		} else {
+			s.wish = wish
+		}
 		return
 	}
 	if _, changed := s.vardiff.Suggest(m.o.Vardiff, m.o.Now(), wish); changed {

@@ -30,6 +30,8 @@ func TestFirstDifficulty(t *testing.T) {
 		full  = 0x1d00ffff // difficulty 1
 		easy  = 0x1e00ffff // 1/256
 		toy   = 0x207fffff // regtest's
+		wish  = `{"id":9,"method":"mining.suggest_difficulty","params":[0.125]}` + "\n"
+		bound = `{"id":8,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":0.5}]}` + "\n"
 		login = `{"id":1,"method":"mining.subscribe","params":["%s"]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["w","x"]}` + "\n"
 	)
 	for name, c := range map[string]struct {
@@ -46,8 +48,10 @@ func TestFirstDifficulty(t *testing.T) {
 		"the operator says":               {bits: full, start: 0.25, agent: "nerdminer/1", want: 0.25},
 		"the operator says too much":      {bits: full, start: 1e6, want: 1},
 		"an easy network":                 {bits: 0x1f00ffff, start: 0.25, want: 1. / 65536},
-		"a wish":                          {bits: full, before: `{"id":9,"method":"mining.suggest_difficulty","params":[0.125]}` + "\n", want: 0.125},
+		"a wish":                          {bits: full, before: wish, want: 0.125},
 		"a wish that is too much":         {bits: easy, before: `{"id":9,"method":"mining.suggest_difficulty","params":[5000]}` + "\n", want: 1. / 256},
+		"a bound, and a wish for less":    {bits: full, before: bound + wish, want: 0.5},
+		"a wish, and a bound above it":    {bits: full, before: wish + bound, want: 0.5},
 		"its worker was here":             {bits: full, last: 0.5, agent: "nerdminer/1", start: 0.25, want: 0.5},
 		"its worker was too good for now": {bits: easy, last: 0.5, want: 1. / 256},
 		"toys are not capped":             {bits: toy, start: 0.25, want: 0.25},

@@ -25,6 +25,7 @@ type session struct {
 	authorized bool
 	workers    map[string]*accounts.Worker
 	wish       vardiff.Wish // heard before authorize
+	bound      vardiff.Wish // the same, not to be below
 	vardiff    vardiff.Miner
 	book       vardiff.Book
 	told       float64  // difficulty that the miner was told last
@@ -193,7 +194,7 @@ func (m *Server) Authorized(c *stratum.Conn) {
 			s.vardiff, s.book = r.vardiff.Again(m.o.Now()), r.book
 		}
 		s.restored = nil
-		s.vardiff.Suggest(m.o.Vardiff, m.o.Now(), s.wish)
+		s.vardiff.Suggest(m.o.Vardiff, m.o.Now(), s.bound, s.wish)
 	}
 	j := m.o.Jobs.Latest()
 	if _, stays := m.moveIfNeeded(s, j); !stays {

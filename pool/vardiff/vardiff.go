@@ -79,9 +79,13 @@ type Miner struct {
 	changed    time.Time
 	idling     bool // the last change was for silence
 
-	wish, granted Wish // the last one heard, the last one granted
-	wished        time.Time
+	heard, granted wishes // the last ones
+	wished         time.Time
 }
+
+// wishes are difficulties that a miner asks for, 0: none: to begin anew with, and not to be
+// below.
+type wishes struct{ begin, least float64 }
 
 // Wish is a difficulty that a miner asks for. Least says that it cannot do with less.
 type Wish struct {
@@ -120,29 +124,36 @@ func (m *Miner) Rate(now time.Time) float64 {
 	return m.work / seconds
 }
 
-// Suggest notes the miner's wish, and grants it if the last one was granted long enough
-// ago; else that is left to Share and Tick.
-func (m *Miner) Suggest(c Config, now time.Time, wish Wish) (difficulty float64, changed bool) {
-	if !(wish.Difficulty > 0) { // NaN too
-		return m.difficulty, false
+// Suggest notes the miner's wishes, and grants them if the last ones were granted long
+// enough ago; else that is left to Share and Tick. A difficulty of 0 is none.
+func (m *Miner) Suggest(c Config, now time.Time, list ...Wish) (difficulty float64, changed bool) {
+	for _, wish := range list {
+		switch {
+		case !(wish.Difficulty > 0): // NaN too
+		case wish.Least:
+			m.heard.least = wish.Difficulty
+		default:
+			m.heard.begin = wish.Difficulty
+		}
 	}
-	m.wish = wish
 	return m.grant(c.withDefaults(), now)
 }
 
-// grant grants the wish that was heard last, if it is time.
+// grant grants the wishes that were heard last, if it is time.
 func (m *Miner) grant(c Config, now time.Time) (difficulty float64, changed bool) {
-	if m.wish == m.granted || !m.wished.IsZero() && now.Sub(m.wished) < wishInterval {
+	if m.heard == m.granted || !m.wished.IsZero() && now.Sub(m.wished) < wishInterval {
 		return m.difficulty, false
 	}
-	m.granted, m.wished = m.wish, now
-	d := m.wish.Difficulty
-	switch {
-	case m.wish.Least:
-		m.least = d
-		d = max(d, m.difficulty)
-	case d < m.least:
-		m.least = d // who asks for less takes less
+	before, d := m.granted, m.difficulty
+	m.granted, m.wished = m.heard, now
+	if least := m.granted.least; least != before.least {
+		m.least = least
+		d = max(d, least)
+	}
+	if begin := m.granted.begin; begin != before.begin {
+		d = begin
+		// Who asks for less than its kind of device takes less, but not than it said.
+		m.least = max(min(m.least, begin), m.granted.least)
 	}
 	return m.set(now, clamp(max(d, m.proven/wishRange), m.floor(c), c.Max))
 }

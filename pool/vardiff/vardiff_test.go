@@ -431,6 +431,32 @@ func TestWishes(t *testing.T) {
 			t.Errorf("a lower bound lowers the difficulty to %g", d)
 		}
 	})
+	for name, list := range map[string][]vardiff.Wish{
+		"a bound, then less":      {{Difficulty: 5000, Least: true}, {Difficulty: 100}},
+		"less, then a bound":      {{Difficulty: 100}, {Difficulty: 5000, Least: true}},
+		"a bound, then more":      {{Difficulty: 5000, Least: true}, {Difficulty: 7000}},
+		"a bound between wishes":  {{Difficulty: 7000}, {Difficulty: 5000, Least: true}, {Difficulty: 6000}},
+		"another bound, in time":  {{Difficulty: 9000, Least: true}, {Difficulty: 5000, Least: true}},
+		"a bound, then less than": {{Difficulty: 5000, Least: true}, {Difficulty: 4999}},
+	} {
+		for how, pause := range map[string]time.Duration{"at once": 0, "apart": time.Minute} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				now := start
+				m := vardiff.New(c, now, 1024, 64)
+				for _, w := range list {
+					m.Suggest(c, now, w)
+					now = now.Add(pause)
+				}
+				for range 24 * 60 * 12 {
+					now = now.Add(5 * time.Second)
+					m.Tick(c, now)
+				}
+				if d := m.Difficulty(); d != 5000 {
+					t.Errorf("after a day of silence %g: it cannot do with less than 5000", d)
+				}
+			})
+		}
+	}
 }
 
 // TestSilence: a silent miner's difficulty stops where its device or its past says.
