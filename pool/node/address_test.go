@@ -10,6 +10,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcutil/base58"
 	"github.com/btcsuite/btcd/btcutil/bech32"
+	"github.com/btcsuite/btcd/chaincfg"
 )
 
 // TestCashAddresses has the vectors of the specification of cashaddr: each is the same
@@ -120,6 +121,46 @@ func TestCousins(t *testing.T) {
 	}
 	if unknown.Name != "chain-1212121212121212" || unknown.steadyBits(500) || unknown.EasyWhenLate(500) || unknown.subsidy(1) != 0 {
 		t.Errorf("unknown chain: %+v", unknown)
+	}
+}
+
+// TestCousinsOfTestNetworks: the test networks of chains that came out of Bitcoin have its
+// first blocks, too, and prefixes of their own.
+func TestCousinsOfTestNetworks(t *testing.T) {
+	testnet, regtest := chaincfg.TestNet3Params.GenesisHash.String(), chaincfg.RegressionNetParams.GenesisHash.String()
+	for name, c := range map[string]struct{ genesis, software, prefix string }{
+		"bitcoincash-testnet3": {testnet, "/Bitcoin Cash Node:28.0.1/", "bchtest"},
+		"bitcoincash-testnet4": {"000000001dd410c49a788668ce26751718cc797474d3152a5fc073dd44fd9f7b", "/Bitcoin Cash Node:28.0.1(EB2.0; testnet4)/", "bchtest"},
+		"bitcoincash-regtest":  {regtest, "/Bitcoin Cash Node:28.0.1/", "bchreg"},
+		"ecash-testnet3":       {testnet, "/Bitcoin ABC:0.30.0(EB32.0)/", "ectest"},
+		"ecash-regtest":        {regtest, "/Bitcoin ABC:0.30.0(EB32.0)/", "ecregtest"},
+		"bitcoinsv-regtest":    {regtest, "/Bitcoin SV:1.0.16/", ""},
+		"testnet3":             {testnet, "/Satoshi:29.0.0/", ""},
+		"regtest":              {regtest, "/Satoshi:29.0.0/", ""},
+	} {
+		network := networkOf(c.genesis, c.software)
+		if network.Name != name {
+			t.Errorf("%s is taken for %s", name, network.Name)
+			continue
+		}
+		const hash = "d39b00b07e0ebc72fea383830264fd33e6dc16aa"
+		raw, err := hex.DecodeString(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "76a914" + hash + "88ac"
+		if script, err := network.PayoutScript(base58.CheckEncode(raw, 111)); err != nil || hex.EncodeToString(script) != want {
+			t.Errorf("%s: %x, %v", name, script, err)
+		}
+		for prefix, address := range map[string]string{ // of one key
+			"bchtest": "qrfekq9s0c8tcuh75wpcxqnyl5e7dhqk4gmw07xth0", "ectest": "qrfekq9s0c8tcuh75wpcxqnyl5e7dhqk4gq6pjct44",
+			"bchreg": "qrfekq9s0c8tcuh75wpcxqnyl5e7dhqk4gpjel9c5f", "ecregtest": "qrfekq9s0c8tcuh75wpcxqnyl5e7dhqk4gwvrm0xff",
+		} {
+			script, err := network.PayoutScript(prefix + ":" + address)
+			if (err == nil) != (prefix == c.prefix) || err == nil && hex.EncodeToString(script) != want {
+				t.Errorf("%s, %s: %x, %v", name, prefix, script, err)
+			}
+		}
 	}
 }
 

@@ -22,6 +22,8 @@ type Network struct {
 	// of testnet3. nil: it is a cousin.
 	params *chaincfg.Params
 	forms  *forms // of addresses of a cousin; nil: they are not known
+	// late says that a cousin's blocks may be easy at any height if they come late.
+	late bool
 	// software are words of the version by which nodes of a cousin that shares Bitcoin's
 	// first blocks are told apart.
 	software []string
@@ -49,25 +51,30 @@ func (n Network) steadyBits(height int64) bool {
 // EasyWhenLate reports whether a block at the height must be of the least difficulty if
 // it is 20 minutes later than the one before it.
 func (n Network) EasyWhenLate(height int64) bool {
-	return n.params != nil && n.params.ReduceMinDifficulty && n.Name != "regtest" && height%2016 != 0
+	return n.late || n.params != nil && n.params.ReduceMinDifficulty && n.Name != "regtest" && height%2016 != 0
 }
 
 // Networks are those whose addresses are known, Bitcoin's first.
 func Networks() []Network {
-	mainnet := chaincfg.MainNetParams.GenesisHash.String()
+	mainnet, testnet, regtest := chaincfg.MainNetParams.GenesisHash.String(), chaincfg.TestNet3Params.GenesisHash.String(), chaincfg.RegressionNetParams.GenesisHash.String()
+	cash, sv, abc := []string{"Bitcoin Cash Node", "BCH Unlimited", "BCHUnlimited", "Knuth", "bchd", "Flowee"}, []string{"Bitcoin SV"}, []string{"Bitcoin ABC"}
 	return []Network{
 		{Name: "mainnet", Genesis: mainnet, params: &chaincfg.MainNetParams},
-		{Name: "testnet3", Genesis: chaincfg.TestNet3Params.GenesisHash.String(), params: &chaincfg.TestNet3Params},
+		{Name: "testnet3", Genesis: testnet, params: &chaincfg.TestNet3Params},
 		{Name: "testnet4", Genesis: "00000000da84f2bafbbc53dee25a72ae507ff4914b867c565be350b0da8bf043", params: &chaincfg.TestNet3Params},
 		{Name: "signet", Genesis: chaincfg.SigNetParams.GenesisHash.String(), params: &chaincfg.SigNetParams},
 		{Name: "simnet", Genesis: chaincfg.SimNetParams.GenesisHash.String(), params: &chaincfg.SimNetParams},
-		{Name: "regtest", Genesis: chaincfg.RegressionNetParams.GenesisHash.String(), params: &chaincfg.RegressionNetParams},
-		{
-			Name: "bitcoincash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "bitcoincash"},
-			software: []string{"Bitcoin Cash Node", "BCH Unlimited", "BCHUnlimited", "Knuth", "bchd", "Flowee"},
-		},
-		{Name: "bitcoinsv", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5}, software: []string{"Bitcoin SV"}},
-		{Name: "ecash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "ecash"}, software: []string{"Bitcoin ABC"}},
+		{Name: "regtest", Genesis: regtest, params: &chaincfg.RegressionNetParams},
+		{Name: "bitcoincash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "bitcoincash"}, software: cash},
+		{Name: "bitcoincash-testnet3", Genesis: testnet, forms: &forms{keyHash: 111, scriptHash: 196, cash: "bchtest"}, late: true, software: cash},
+		// Chipnet has the first blocks of testnet4.
+		{Name: "bitcoincash-testnet4", Genesis: "000000001dd410c49a788668ce26751718cc797474d3152a5fc073dd44fd9f7b", forms: &forms{keyHash: 111, scriptHash: 196, cash: "bchtest"}, late: true},
+		{Name: "bitcoincash-regtest", Genesis: regtest, forms: &forms{keyHash: 111, scriptHash: 196, cash: "bchreg"}, software: cash},
+		{Name: "bitcoinsv", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5}, software: sv},
+		{Name: "bitcoinsv-regtest", Genesis: regtest, forms: &forms{keyHash: 111, scriptHash: 196}, software: sv},
+		{Name: "ecash", Genesis: mainnet, forms: &forms{keyHash: 0, scriptHash: 5, cash: "ecash"}, software: abc},
+		{Name: "ecash-testnet3", Genesis: testnet, forms: &forms{keyHash: 111, scriptHash: 196, cash: "ectest"}, late: true, software: abc},
+		{Name: "ecash-regtest", Genesis: regtest, forms: &forms{keyHash: 111, scriptHash: 196, cash: "ecregtest"}, software: abc},
 		{
 			Name: "namecoin", Genesis: "000000000062b72c5e2ceb45fbc8587e807c155b0da735e6483dfba2f0a9c770",
 			forms: &forms{keyHash: 52, scriptHash: 13, segwit: "nc"}, NoVersionRolling: true, // its version holds the id of the chain
