@@ -6,16 +6,19 @@ package message
 import (
 	encoding_binary "encoding/binary"
 	fmt "fmt"
-	proto "github.com/gogo/protobuf/proto"
 	io "io"
 	math "math"
 	math_bits "math/bits"
+
+	proto "github.com/gogo/protobuf/proto"
 )
 
 // Reference imports to suppress errors if they are not otherwise used.
-var _ = proto.Marshal
-var _ = fmt.Errorf
-var _ = math.Inf
+var (
+	_ = proto.Marshal
+	_ = fmt.Errorf
+	_ = math.Inf
+)
 
 // This is a compile-time assertion to ensure that this generated file
 // is compatible with the proto package it is being compiled against.
@@ -47,9 +50,11 @@ func (*Task) ProtoMessage()    {}
 func (*Task) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{0}
 }
+
 func (m *Task) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Task) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Task.Marshal(b, m, deterministic)
@@ -62,12 +67,15 @@ func (m *Task) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Task) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Task.Merge(m, src)
 }
+
 func (m *Task) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Task) XXX_DiscardUnknown() {
 	xxx_messageInfo_Task.DiscardUnknown(m)
 }
@@ -164,9 +172,11 @@ func (*Link) ProtoMessage()    {}
 func (*Link) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{1}
 }
+
 func (m *Link) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Link) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Link.Marshal(b, m, deterministic)
@@ -179,12 +189,15 @@ func (m *Link) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Link) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Link.Merge(m, src)
 }
+
 func (m *Link) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Link) XXX_DiscardUnknown() {
 	xxx_messageInfo_Link.DiscardUnknown(m)
 }
@@ -227,9 +240,11 @@ func (*Envelope) ProtoMessage()    {}
 func (*Envelope) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{2}
 }
+
 func (m *Envelope) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Envelope) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Envelope.Marshal(b, m, deterministic)
@@ -242,12 +257,15 @@ func (m *Envelope) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Envelope) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Envelope.Merge(m, src)
 }
+
 func (m *Envelope) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Envelope) XXX_DiscardUnknown() {
 	xxx_messageInfo_Envelope.DiscardUnknown(m)
 }
@@ -316,9 +334,11 @@ func (*MinerTask) ProtoMessage()    {}
 func (*MinerTask) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{3}
 }
+
 func (m *MinerTask) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *MinerTask) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_MinerTask.Marshal(b, m, deterministic)
@@ -331,12 +351,15 @@ func (m *MinerTask) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *MinerTask) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_MinerTask.Merge(m, src)
 }
+
 func (m *MinerTask) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *MinerTask) XXX_DiscardUnknown() {
 	xxx_messageInfo_MinerTask.DiscardUnknown(m)
 }
@@ -411,9 +434,11 @@ func (*Proxies) ProtoMessage()    {}
 func (*Proxies) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{4}
 }
+
 func (m *Proxies) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Proxies) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Proxies.Marshal(b, m, deterministic)
@@ -426,12 +451,15 @@ func (m *Proxies) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Proxies) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Proxies.Merge(m, src)
 }
+
 func (m *Proxies) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Proxies) XXX_DiscardUnknown() {
 	xxx_messageInfo_Proxies.DiscardUnknown(m)
 }
@@ -479,7 +507,8 @@ type ProxyTask struct {
 	// Host name or address under which agents' miners reach this proxy.
 	AdvertiseHost string `protobuf:"bytes,10,opt,name=advertise_host,json=advertiseHost,proto3" json:"advertise_host,omitempty"`
 	// What the proxy puts up with, by the names of lode proxy's --limit-NAME flags and
-	// as they are written there; absent: the defaults.
+	// (with api- before the name) its --api-NAME flags, as they are written there; absent: the
+	// defaults.
 	Limits               map[string]string `protobuf:"bytes,11,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key,proto3" protobuf_val:"bytes,2,opt,name=value,proto3"`
 	XXX_NoUnkeyedLiteral struct{}          `json:"-"`
 	XXX_unrecognized     []byte            `json:"-"`
@@ -492,9 +521,11 @@ func (*ProxyTask) ProtoMessage()    {}
 func (*ProxyTask) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{5}
 }
+
 func (m *ProxyTask) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *ProxyTask) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_ProxyTask.Marshal(b, m, deterministic)
@@ -507,12 +538,15 @@ func (m *ProxyTask) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *ProxyTask) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_ProxyTask.Merge(m, src)
 }
+
 func (m *ProxyTask) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *ProxyTask) XXX_DiscardUnknown() {
 	xxx_messageInfo_ProxyTask.DiscardUnknown(m)
 }
@@ -612,9 +646,11 @@ func (*ToExecutor) ProtoMessage()    {}
 func (*ToExecutor) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{6}
 }
+
 func (m *ToExecutor) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *ToExecutor) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_ToExecutor.Marshal(b, m, deterministic)
@@ -627,12 +663,15 @@ func (m *ToExecutor) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *ToExecutor) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_ToExecutor.Merge(m, src)
 }
+
 func (m *ToExecutor) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *ToExecutor) XXX_DiscardUnknown() {
 	xxx_messageInfo_ToExecutor.DiscardUnknown(m)
 }
@@ -751,9 +790,11 @@ func (*Welcome) ProtoMessage()    {}
 func (*Welcome) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{7}
 }
+
 func (m *Welcome) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Welcome) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Welcome.Marshal(b, m, deterministic)
@@ -766,12 +807,15 @@ func (m *Welcome) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Welcome) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Welcome.Merge(m, src)
 }
+
 func (m *Welcome) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Welcome) XXX_DiscardUnknown() {
 	xxx_messageInfo_Welcome.DiscardUnknown(m)
 }
@@ -792,9 +836,11 @@ func (*BlockStates) ProtoMessage()    {}
 func (*BlockStates) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{8}
 }
+
 func (m *BlockStates) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *BlockStates) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_BlockStates.Marshal(b, m, deterministic)
@@ -807,12 +853,15 @@ func (m *BlockStates) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) 
 		return b[:n], nil
 	}
 }
+
 func (m *BlockStates) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_BlockStates.Merge(m, src)
 }
+
 func (m *BlockStates) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *BlockStates) XXX_DiscardUnknown() {
 	xxx_messageInfo_BlockStates.DiscardUnknown(m)
 }
@@ -847,9 +896,11 @@ func (*Secrets) ProtoMessage()    {}
 func (*Secrets) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{9}
 }
+
 func (m *Secrets) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Secrets) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Secrets.Marshal(b, m, deterministic)
@@ -862,12 +913,15 @@ func (m *Secrets) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Secrets) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Secrets.Merge(m, src)
 }
+
 func (m *Secrets) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Secrets) XXX_DiscardUnknown() {
 	xxx_messageInfo_Secrets.DiscardUnknown(m)
 }
@@ -918,9 +972,11 @@ func (*Credentials) ProtoMessage()    {}
 func (*Credentials) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{10}
 }
+
 func (m *Credentials) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Credentials) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Credentials.Marshal(b, m, deterministic)
@@ -933,12 +989,15 @@ func (m *Credentials) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) 
 		return b[:n], nil
 	}
 }
+
 func (m *Credentials) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Credentials.Merge(m, src)
 }
+
 func (m *Credentials) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Credentials) XXX_DiscardUnknown() {
 	xxx_messageInfo_Credentials.DiscardUnknown(m)
 }
@@ -980,9 +1039,11 @@ func (*BlockReceived) ProtoMessage()    {}
 func (*BlockReceived) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{11}
 }
+
 func (m *BlockReceived) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *BlockReceived) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_BlockReceived.Marshal(b, m, deterministic)
@@ -995,12 +1056,15 @@ func (m *BlockReceived) XXX_Marshal(b []byte, deterministic bool) ([]byte, error
 		return b[:n], nil
 	}
 }
+
 func (m *BlockReceived) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_BlockReceived.Merge(m, src)
 }
+
 func (m *BlockReceived) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *BlockReceived) XXX_DiscardUnknown() {
 	xxx_messageInfo_BlockReceived.DiscardUnknown(m)
 }
@@ -1035,9 +1099,11 @@ func (*ToScheduler) ProtoMessage()    {}
 func (*ToScheduler) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{12}
 }
+
 func (m *ToScheduler) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *ToScheduler) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_ToScheduler.Marshal(b, m, deterministic)
@@ -1050,12 +1116,15 @@ func (m *ToScheduler) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) 
 		return b[:n], nil
 	}
 }
+
 func (m *ToScheduler) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_ToScheduler.Merge(m, src)
 }
+
 func (m *ToScheduler) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *ToScheduler) XXX_DiscardUnknown() {
 	xxx_messageInfo_ToScheduler.DiscardUnknown(m)
 }
@@ -1154,9 +1223,11 @@ func (*Hello) ProtoMessage()    {}
 func (*Hello) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{13}
 }
+
 func (m *Hello) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Hello) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Hello.Marshal(b, m, deterministic)
@@ -1169,12 +1240,15 @@ func (m *Hello) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Hello) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Hello.Merge(m, src)
 }
+
 func (m *Hello) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Hello) XXX_DiscardUnknown() {
 	xxx_messageInfo_Hello.DiscardUnknown(m)
 }
@@ -1227,9 +1301,11 @@ func (*Shares) ProtoMessage()    {}
 func (*Shares) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{14}
 }
+
 func (m *Shares) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Shares) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Shares.Marshal(b, m, deterministic)
@@ -1242,12 +1318,15 @@ func (m *Shares) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Shares) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Shares.Merge(m, src)
 }
+
 func (m *Shares) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Shares) XXX_DiscardUnknown() {
 	xxx_messageInfo_Shares.DiscardUnknown(m)
 }
@@ -1304,9 +1383,11 @@ func (*Report) ProtoMessage()    {}
 func (*Report) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{15}
 }
+
 func (m *Report) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Report) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Report.Marshal(b, m, deterministic)
@@ -1319,12 +1400,15 @@ func (m *Report) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Report) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Report.Merge(m, src)
 }
+
 func (m *Report) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Report) XXX_DiscardUnknown() {
 	xxx_messageInfo_Report.DiscardUnknown(m)
 }
@@ -1433,9 +1517,11 @@ func (*MinerReport) ProtoMessage()    {}
 func (*MinerReport) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{16}
 }
+
 func (m *MinerReport) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *MinerReport) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_MinerReport.Marshal(b, m, deterministic)
@@ -1448,12 +1534,15 @@ func (m *MinerReport) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) 
 		return b[:n], nil
 	}
 }
+
 func (m *MinerReport) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_MinerReport.Merge(m, src)
 }
+
 func (m *MinerReport) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *MinerReport) XXX_DiscardUnknown() {
 	xxx_messageInfo_MinerReport.DiscardUnknown(m)
 }
@@ -1560,9 +1649,11 @@ func (*Yielded) ProtoMessage()    {}
 func (*Yielded) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{17}
 }
+
 func (m *Yielded) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Yielded) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Yielded.Marshal(b, m, deterministic)
@@ -1575,12 +1666,15 @@ func (m *Yielded) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Yielded) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Yielded.Merge(m, src)
 }
+
 func (m *Yielded) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Yielded) XXX_DiscardUnknown() {
 	xxx_messageInfo_Yielded.DiscardUnknown(m)
 }
@@ -1663,9 +1757,11 @@ func (*Host) ProtoMessage()    {}
 func (*Host) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{18}
 }
+
 func (m *Host) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Host) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Host.Marshal(b, m, deterministic)
@@ -1678,12 +1774,15 @@ func (m *Host) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Host) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Host.Merge(m, src)
 }
+
 func (m *Host) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Host) XXX_DiscardUnknown() {
 	xxx_messageInfo_Host.DiscardUnknown(m)
 }
@@ -1788,9 +1887,11 @@ func (*ProxyReport) ProtoMessage()    {}
 func (*ProxyReport) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{19}
 }
+
 func (m *ProxyReport) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *ProxyReport) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_ProxyReport.Marshal(b, m, deterministic)
@@ -1803,12 +1904,15 @@ func (m *ProxyReport) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) 
 		return b[:n], nil
 	}
 }
+
 func (m *ProxyReport) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_ProxyReport.Merge(m, src)
 }
+
 func (m *ProxyReport) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *ProxyReport) XXX_DiscardUnknown() {
 	xxx_messageInfo_ProxyReport.DiscardUnknown(m)
 }
@@ -1905,9 +2009,11 @@ func (*BlockState) ProtoMessage()    {}
 func (*BlockState) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{20}
 }
+
 func (m *BlockState) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *BlockState) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_BlockState.Marshal(b, m, deterministic)
@@ -1920,12 +2026,15 @@ func (m *BlockState) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *BlockState) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_BlockState.Merge(m, src)
 }
+
 func (m *BlockState) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *BlockState) XXX_DiscardUnknown() {
 	xxx_messageInfo_BlockState.DiscardUnknown(m)
 }
@@ -1984,9 +2093,11 @@ func (*Block) ProtoMessage()    {}
 func (*Block) Descriptor() ([]byte, []int) {
 	return fileDescriptor_33c57e4bae7b9afd, []int{21}
 }
+
 func (m *Block) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
 }
+
 func (m *Block) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 	if deterministic {
 		return xxx_messageInfo_Block.Marshal(b, m, deterministic)
@@ -1999,12 +2110,15 @@ func (m *Block) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
 		return b[:n], nil
 	}
 }
+
 func (m *Block) XXX_Merge(src proto.Message) {
 	xxx_messageInfo_Block.Merge(m, src)
 }
+
 func (m *Block) XXX_Size() int {
 	return m.Size()
 }
+
 func (m *Block) XXX_DiscardUnknown() {
 	xxx_messageInfo_Block.DiscardUnknown(m)
 }
@@ -2272,6 +2386,7 @@ func (m *Task_Miner) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *Task_Proxy) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2293,6 +2408,7 @@ func (m *Task_Proxy) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *Link) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -2698,6 +2814,7 @@ func (m *ToExecutor_Secrets) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToExecutor_Proxies) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2719,6 +2836,7 @@ func (m *ToExecutor_Proxies) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToExecutor_BlockReceived) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2740,6 +2858,7 @@ func (m *ToExecutor_BlockReceived) MarshalToSizedBuffer(dAtA []byte) (int, error
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToExecutor_SealedSecrets) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2756,6 +2875,7 @@ func (m *ToExecutor_SealedSecrets) MarshalToSizedBuffer(dAtA []byte) (int, error
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToExecutor_BlockStates) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2777,6 +2897,7 @@ func (m *ToExecutor_BlockStates) MarshalToSizedBuffer(dAtA []byte) (int, error) 
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToExecutor_Welcome) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -2798,6 +2919,7 @@ func (m *ToExecutor_Welcome) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *Welcome) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -3091,6 +3213,7 @@ func (m *ToScheduler_Hello) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToScheduler_Report) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -3112,6 +3235,7 @@ func (m *ToScheduler_Report) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *ToScheduler_Block) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -3133,6 +3257,7 @@ func (m *ToScheduler_Block) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *Hello) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -3323,6 +3448,7 @@ func (m *Report_Miner) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *Report_Proxy) MarshalTo(dAtA []byte) (int, error) {
 	size := m.Size()
 	return m.MarshalToSizedBuffer(dAtA[:size])
@@ -3344,6 +3470,7 @@ func (m *Report_Proxy) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+
 func (m *MinerReport) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -3816,6 +3943,7 @@ func encodeVarintMessage(dAtA []byte, offset int, v uint64) int {
 	dAtA[offset] = uint8(v)
 	return base
 }
+
 func (m *Task) Size() (n int) {
 	if m == nil {
 		return 0
@@ -3857,6 +3985,7 @@ func (m *Task_Miner) Size() (n int) {
 	}
 	return n
 }
+
 func (m *Task_Proxy) Size() (n int) {
 	if m == nil {
 		return 0
@@ -3869,6 +3998,7 @@ func (m *Task_Proxy) Size() (n int) {
 	}
 	return n
 }
+
 func (m *Link) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4062,6 +4192,7 @@ func (m *ToExecutor_Secrets) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToExecutor_Proxies) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4074,6 +4205,7 @@ func (m *ToExecutor_Proxies) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToExecutor_BlockReceived) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4086,6 +4218,7 @@ func (m *ToExecutor_BlockReceived) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToExecutor_SealedSecrets) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4098,6 +4231,7 @@ func (m *ToExecutor_SealedSecrets) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToExecutor_BlockStates) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4110,6 +4244,7 @@ func (m *ToExecutor_BlockStates) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToExecutor_Welcome) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4122,6 +4257,7 @@ func (m *ToExecutor_Welcome) Size() (n int) {
 	}
 	return n
 }
+
 func (m *Welcome) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4264,6 +4400,7 @@ func (m *ToScheduler_Hello) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToScheduler_Report) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4276,6 +4413,7 @@ func (m *ToScheduler_Report) Size() (n int) {
 	}
 	return n
 }
+
 func (m *ToScheduler_Block) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4288,6 +4426,7 @@ func (m *ToScheduler_Block) Size() (n int) {
 	}
 	return n
 }
+
 func (m *Hello) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4379,6 +4518,7 @@ func (m *Report_Miner) Size() (n int) {
 	}
 	return n
 }
+
 func (m *Report_Proxy) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4391,6 +4531,7 @@ func (m *Report_Proxy) Size() (n int) {
 	}
 	return n
 }
+
 func (m *MinerReport) Size() (n int) {
 	if m == nil {
 		return 0
@@ -4623,9 +4764,11 @@ func (m *Block) Size() (n int) {
 func sovMessage(x uint64) (n int) {
 	return (math_bits.Len64(x|1) + 6) / 7
 }
+
 func sozMessage(x uint64) (n int) {
 	return sovMessage(uint64((x << 1) ^ uint64((int64(x) >> 63))))
 }
+
 func (m *Task) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -4853,6 +4996,7 @@ func (m *Task) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Link) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -4957,6 +5101,7 @@ func (m *Link) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Envelope) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -5133,6 +5278,7 @@ func (m *Envelope) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *MinerTask) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -5388,6 +5534,7 @@ func (m *MinerTask) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Proxies) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -5510,6 +5657,7 @@ func (m *Proxies) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *ProxyTask) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -5903,6 +6051,7 @@ func (m *ProxyTask) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *ToExecutor) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6181,6 +6330,7 @@ func (m *ToExecutor) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Welcome) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6232,6 +6382,7 @@ func (m *Welcome) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *BlockStates) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6317,6 +6468,7 @@ func (m *BlockStates) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Secrets) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6582,6 +6734,7 @@ func (m *Secrets) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Credentials) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6731,6 +6884,7 @@ func (m *Credentials) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *BlockReceived) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -6816,6 +6970,7 @@ func (m *BlockReceived) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *ToScheduler) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -7023,6 +7178,7 @@ func (m *ToScheduler) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Hello) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -7179,6 +7335,7 @@ func (m *Hello) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Shares) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -7298,6 +7455,7 @@ func (m *Shares) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Report) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -7525,6 +7683,7 @@ func (m *Report) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *MinerReport) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -7863,6 +8022,7 @@ func (m *MinerReport) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Yielded) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -8028,6 +8188,7 @@ func (m *Yielded) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Host) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -8275,6 +8436,7 @@ func (m *Host) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *ProxyReport) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -8576,6 +8738,7 @@ func (m *ProxyReport) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *BlockState) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -8763,6 +8926,7 @@ func (m *BlockState) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func (m *Block) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -8922,6 +9086,7 @@ func (m *Block) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+
 func skipMessage(dAtA []byte) (n int, err error) {
 	l := len(dAtA)
 	iNdEx := 0

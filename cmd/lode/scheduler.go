@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"lode/pool"
 	"lode/scheduler"
 	"lode/scheduler/constraint"
 	"lode/scheduler/rule"
-	"lode/stratum"
 	"lode/zookeeper"
 )
 
@@ -35,7 +35,7 @@ type schedulerCmd struct {
 	PayoutAddress string   `help:"Address that gets the reward of blocks." placeholder:"ADDRESS"`
 	CoinbaseTag   string   `help:"Text for the coinbase, at most 40 bytes." placeholder:"TEXT"`
 
-	ProxyLimit map[string]string `help:"What the proxy puts up with: NAME=VALUE for --limit-NAME of lode proxy, such as connections-per-address=5000. Repeatable." placeholder:"NAME=VALUE" mapsep:"none"`
+	ProxyLimit map[string]string `help:"What the proxy puts up with: NAME=VALUE for --limit-NAME of lode proxy, such as connections-per-address=5000, and api-NAME=VALUE for its --api-NAME. Repeatable." placeholder:"NAME=VALUE" mapsep:"none"`
 
 	State             string `help:"Where everything is that must survive: a folder, or zk://[user:password@]host:port,host:port/path (or file:// of a file with that), where several schedulers elect who of them leads." placeholder:"DIR|zk://…"`
 	StateDir          string `help:"Folder for everything that must survive; with --state=zk://…, for executors and curves only." placeholder:"DIR"`
@@ -107,7 +107,7 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	if config.StateDir, config.ZooKeeper, err = cmd.place(); err != nil {
 		return config, err
 	}
-	if _, err := stratum.ParseLimits(cmd.ProxyLimit); err != nil {
+	if _, _, err := pool.ParseLimits(cmd.ProxyLimit); err != nil {
 		return config, usagef("--proxy-limit: %w", err)
 	}
 	config.ProxyLimits = cmd.ProxyLimit

@@ -15,6 +15,7 @@ import (
 
 	"lode/message"
 	"lode/pool"
+	"lode/pool/api"
 	"lode/stratum"
 )
 
@@ -38,6 +39,7 @@ type Proxy struct {
 	advertise string // host
 	blocks    *blockSender
 	limits    stratum.Limits
+	api       api.Limits
 
 	once    sync.Once
 	secrets chan *message.Secrets // capacity 1
@@ -58,7 +60,7 @@ func NewProxy(spec *message.ProxyTask, env Env) (*Proxy, error) {
 	if spec.Shard > 255 {
 		return nil, fmt.Errorf("proxy shard %d: expected 0 to 255", spec.Shard)
 	}
-	if p.limits, err = stratum.ParseLimits(spec.Limits); err != nil {
+	if p.limits, p.api, err = pool.ParseLimits(spec.Limits); err != nil {
 		return nil, err
 	}
 	if len(spec.Upstreams) == 0 {
@@ -223,6 +225,7 @@ func (p *Proxy) config(secrets *message.Secrets) (pool.Config, error) {
 		MinBlockInterval: time.Duration(p.spec.MinBlockIntervalMs) * time.Millisecond,
 		SharesPerMinute:  p.spec.SharesPerMinute,
 		Limits:           p.limits,
+		API:              p.api,
 		Logger:           p.env.Log,
 	}
 	for _, url := range p.spec.Upstreams {

@@ -69,15 +69,15 @@ func TestPorts(t *testing.T) {
 }
 
 func TestProxyLimits(t *testing.T) {
-	spec := &message.ProxyTask{StratumPort: 31000, Upstreams: []string{"node:http://x"}, Limits: map[string]string{"connections-per-address": "5000"}}
+	spec := &message.ProxyTask{StratumPort: 31000, Upstreams: []string{"node:http://x"}, Limits: map[string]string{"connections-per-address": "5000", "api-page": "7"}}
 	env := testEnv(func(string, *message.ToScheduler) {})
 	p, err := NewProxy(spec, env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := p.config(&message.Secrets{WorkerKey: []byte("key")})
-	if err != nil || cfg.Limits.PerAddress != 5000 {
-		t.Errorf("limits %+v, %v", cfg.Limits, err)
+	if err != nil || cfg.Limits.PerAddress != 5000 || cfg.API.Page != 7 {
+		t.Errorf("limits %+v %+v, %v", cfg.Limits, cfg.API, err)
 	}
 	spec.Limits["connections"] = "some"
 	if _, err := NewProxy(spec, env); err == nil {

@@ -16,7 +16,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -68,6 +70,43 @@ func standard[T int | float64 | time.Duration](field *T, value T) {
 	if *field == 0 {
 		*field = value
 	}
+}
+
+// ParseLimits reads limits by their names, as users write them; what is not named has its
+// default.
+func ParseLimits(values map[string]string) (l Limits, err error) {
+	l.setDefaults()
+	v := reflect.ValueOf(&l).Elem()
+	var names []string
+	left := len(values)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("name")
+		names = append(names, name)
+		text, ok := values[name]
+		if !ok {
+			continue
+		}
+		left--
+		var want string
+		switch field := v.Field(i).Addr().Interface().(type) {
+		case *time.Duration:
+			want = "a duration such as 30s"
+			*field, err = time.ParseDuration(text)
+		case *float64:
+			want = "a number"
+			*field, err = strconv.ParseFloat(text, 64)
+		case *int:
+			want = "a whole number"
+			*field, err = strconv.Atoi(text)
+		}
+		if err != nil {
+			return l, fmt.Errorf("limit api-%s: %q: want %s", name, text, want)
+		}
+	}
+	if left > 0 {
+		return l, fmt.Errorf("unknown limit of the API: want api- and one of %s", strings.Join(names, ", "))
+	}
+	return l, l.Check()
 }
 
 // Check reports limits that nobody could live with.

@@ -330,6 +330,19 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s of 0: %v", v.Type().Field(i).Name, err)
 		}
 	}
+	got, err := ParseLimits(map[string]string{"connections": "500", "rate": "0.5", "time": "1m"})
+	want := l
+	want.Connections, want.Rate, want.AnswerTime = 500, 0.5, time.Minute
+	if err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []map[string]string{
+		{"connection": "5"}, {"": "5"}, {"connections": "many"}, {"connections": "0"}, {"page": "-1"}, {"time": "5"}, {"time": "0s"}, {"rate": "NaN"}, {"rate": "inf"},
+	} {
+		if l, err := ParseLimits(bad); err == nil {
+			t.Errorf("%v is taken: %+v", bad, l)
+		}
+	}
 	few := Limits{Connections: 5, Requests: 50, Page: 3}
 	few.setDefaults()
 	if few.Requests != 2 || few.Page != 3 {
