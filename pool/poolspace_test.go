@@ -128,29 +128,40 @@ func TestExhaustedSpace(t *testing.T) {
 	})
 }
 
-// TestAnonymousConnects: connections that stay and never have a share, of one address or
-// of several, keep no miner out of a space of 256 places, or of 65,536.
+// TestAnonymousConnects: 65,536 connections in a row that never have a share, of one address
+// or of several, some of which stay, keep no miner out of a space of 256 places, or of 65,536.
 func TestAnonymousConnects(t *testing.T) {
+	connects := 65_536
+	if testing.Short() {
+		connects = 2000
+	}
 	for _, size := range []int{4, 8} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			node, up := startFakeNode(t), startFakePool(t)
 			up.e2size = size
 			up.notify(poolJob("1", node, nil))
-			p := startProxy(t, easy(pool.Config{Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
+			// That strangers can make so many is not what is tried: see stratum.TestConnectRate.
+			limits := stratum.Limits{PerAddress: 100_000}
+			p := startProxy(t, easy(pool.Config{Limits: limits, Upstreams: []pool.Upstream{{URL: up.url(), User: "me"}}}))
 			p.eventually("mining for the pool", func() bool { return p.Status().Upstream == up.url() })
-			for i := range 600 {
-				from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%3))}}
+			for i := range connects {
+				from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(size), byte(2+i%100))}}
 				c, err := from.Dial("tcp", p.Status().Listen)
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() { _ = c.Close() })
+				if i < 600 {
+					t.Cleanup(func() { _ = c.Close() })
+				}
 				if _, err := fmt.Fprintln(c, `{"id":1,"method":"mining.subscribe","params":[]}`); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := bufio.NewReader(c).ReadString('\n'); err != nil && i < 256 {
-					t.Fatal(err)
+				if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, `"error":null`) {
+					t.Fatalf("connection %d: %s, %v", i+1, line, err)
+				}
+				if i >= 600 {
+					_ = c.Close()
 				}
 			}
 			for i := range 3 {
