@@ -62,8 +62,8 @@ func (c *Core) learnDigest(t *Task, digest string) {
 
 func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	r := t.run
-	if r.report != nil && m.Sequence < r.sequence && m.UptimeMs >= uint64(r.report.Uptime.Milliseconds()) {
-		return // overtaken by a newer one
+	if r.report != nil && m.Sequence < r.sequence {
+		return // overtaken by a newer one, whose word on a block was acknowledged perhaps
 	}
 	c.learnDigest(t, m.ExecutorDigest)
 	report := &Report{Uptime: time.Duration(m.UptimeMs) * time.Millisecond}

@@ -490,6 +490,31 @@ func TestRotationOfTheWorkerKey(t *testing.T) {
 	}
 }
 
+// A report that was overtaken changes nothing: what a newer one said of a block was
+// acknowledged, and is not said again.
+func TestOvertakenReport(t *testing.T) {
+	s := newScript(t)
+	proxy, _ := s.mining()
+	hash := hashOf(testBlock(1, 200, easyBits))
+	report := func(sequence uint64, state string) []byte {
+		return s.seal(proxy, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+			Sequence: sequence, UptimeMs: 1000 * sequence, Detail: &message.Report_Proxy{Proxy: &message.ProxyReport{
+				Ready: true, Blocks: []*message.BlockState{{Height: 5, Hash: hash, State: state}},
+			}},
+		}}})
+	}
+	first, second := report(7, "confirmed"), report(8, "orphaned")
+	agent := s.c.state.Tasks[proxy].AgentID
+	s.step(Message{AgentID: agent, ExecutorID: proxy, Data: second})
+	s.step(Message{AgentID: agent, ExecutorID: proxy, Data: first})
+	if blocks := s.c.Snapshot(s.now).Blocks; len(blocks) != 1 || blocks[0].State != "orphaned" {
+		t.Errorf("%+v", blocks)
+	}
+	if sent := s.calls(scheduler.Call_MESSAGE); len(sent) != 0 {
+		t.Errorf("it is acknowledged: %v", sent)
+	}
+}
+
 // However many blocks change their state, each is acknowledged once it is stored.
 func TestStatesOfBlocksAreAcknowledged(t *testing.T) {
 	s := newScript(t)
