@@ -1,14 +1,19 @@
 package scheduler
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// sickStore refuses everything while it is sick.
+// sickStore refuses everything while it is sick, and is slow.
 type sickStore struct {
 	stateStore
 	sick *atomic.Pointer[error]
+	slow time.Duration
 }
 
 func (s sickStore) Apply(changes map[string][]byte) error {
+	time.Sleep(s.slow)
 	if err := s.sick.Load(); err != nil {
 		return *err
 	}
@@ -17,7 +22,12 @@ func (s sickStore) Apply(changes map[string][]byte) error {
 
 // Sicken makes the store fail, before Run, while sick holds an error.
 func (s *Scheduler) Sicken(sick *atomic.Pointer[error]) {
-	s.ledger.store = sickStore{s.ledger.store, sick}
+	s.ledger.store = sickStore{stateStore: s.ledger.store, sick: sick}
+}
+
+// Slow makes each write to the store take that long.
+func (s *Scheduler) Slow(d time.Duration) {
+	s.ledger.store = sickStore{stateStore: s.ledger.store, sick: new(atomic.Pointer[error]), slow: d}
 }
 
 // Patterns are those of all handlers, as http.ServeMux reads them.

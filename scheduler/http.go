@@ -50,7 +50,7 @@ func (s *Scheduler) routes() http.Handler {
 	for _, h := range s.handlers() {
 		mux.Handle(h.pattern, h.handler)
 	}
-	return s.plainBounds(mux)
+	return timely(s.plainBounds(mux))
 }
 
 func (s *Scheduler) serveHealth(w http.ResponseWriter, _ *http.Request) {

@@ -43,9 +43,11 @@ type ledger struct {
 	mu       sync.Mutex
 	changes  map[string][]byte
 	blocks   []core.StoreBlock
-	unneeded []string // blocks to delete once changes are stored
-	number   uint64   // of the newest entry
-	problem  error    // why nothing can be stored; nil: it can
+	unneeded []string      // blocks to delete once changes are stored
+	number   uint64        // of the newest entry
+	onDisk   uint64        // number of the newest entry that is on disk
+	problem  error         // why nothing can be stored; nil: it can
+	moved    chan struct{} // closed when onDisk or problem has changed
 	since    time.Time
 }
 
@@ -56,7 +58,9 @@ const (
 )
 
 func newLedger(store stateStore, log *slog.Logger) *ledger {
-	return &ledger{store: store, log: log, wake: make(chan struct{}, 1), changes: make(map[string][]byte)}
+	return &ledger{
+		store: store, log: log, wake: make(chan struct{}, 1), changes: make(map[string][]byte), moved: make(chan struct{}),
+	}
 }
 
 // enter queues what is to be stored and returns its number. With nothing it returns
@@ -134,8 +138,39 @@ func (l *ledger) flush() bool {
 			l.log.Warn("cannot delete a block that is not needed any more", "error", err)
 		}
 	}
+	l.mu.Lock()
+	l.onDisk = number
+	l.move()
+	l.mu.Unlock()
 	l.stored(number)
 	return true
+}
+
+// move wakes up those who wait; mu is held.
+func (l *ledger) move() {
+	close(l.moved)
+	l.moved = make(chan struct{})
+}
+
+// await returns when everything up to a number is on disk, or else why it is not: the
+// disk does not take it, or ctx has ended.
+func (l *ledger) await(ctx context.Context, number uint64) error {
+	for {
+		l.mu.Lock()
+		done, problem, moved := l.onDisk >= number, l.problem, l.moved
+		l.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case problem != nil:
+			return problem
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // failed puts back what could not be stored. What came meanwhile is newer.
@@ -151,6 +186,7 @@ func (l *ledger) failed(err error, changes map[string][]byte, unneeded []string)
 		l.since = time.Now()
 	}
 	l.problem = err
+	l.move()
 	l.mu.Unlock()
 	l.log.Error("the state cannot be stored; nothing is launched or acknowledged until it can, the rest goes on", "error", err)
 }

@@ -115,7 +115,29 @@ func (s *Scheduler) Operate(ctx context.Context, c api.Command) (api.Outcome, er
 	case <-s.stopped:
 		return api.Outcome{}, errEnded
 	}
-	return api.Outcome{Done: e.Result.Done, Refused: e.Result.Refused, NotFound: e.Result.NotFound}, nil
+	outcome := api.Outcome{Done: e.Result.Done, Refused: e.Result.Refused, NotFound: e.Result.NotFound}
+	if outcome.Done != "" {
+		outcome.Done += s.unstored(ctx)
+	}
+	return outcome, nil
+}
+
+// storedTime is how long an operator waits for the disk.
+const storedTime = 5 * time.Second
+
+// unstored waits until what was done so far is stored. If the disk does not take it, no
+// executor or master has heard of it either, and the text says so.
+func (s *Scheduler) unstored(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, storedTime)
+	defer cancel()
+	err := s.ledger.await(ctx, s.ledger.enter(nil, nil, nil))
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("that takes longer than %v", storedTime)
+	}
+	if err != nil {
+		return fmt.Sprintf("; it takes effect when it can be stored, and is forgotten if the scheduler ends before: %v", err)
+	}
+	return ""
 }
 
 // upgradeTo returns the executor that an action makes the one of new tasks; nil: it
@@ -171,11 +193,26 @@ func (s *Scheduler) plainBounds(next http.Handler) http.Handler {
 			http.Error(w, "this address speaks TLS: use https://", http.StatusForbidden)
 			return
 		}
-		if !strings.HasPrefix(r.URL.Path, artifact.Prefix) && r.URL.Path != api.EventsPath {
+		next.ServeHTTP(w, r)
+	})
+}
+
+// timely bounds the time that a request may take. Who watches events has bounds of its
+// own, and agents may be far away.
+func timely(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != api.EventsPath {
+			answer := time.Minute
+			if strings.HasPrefix(r.URL.Path, artifact.Prefix) {
+				answer = fetchTime
+			}
 			c := http.NewResponseController(w)
 			_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
-			_ = c.SetWriteDeadline(time.Now().Add(time.Minute))
+			_ = c.SetWriteDeadline(time.Now().Add(answer))
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// fetchTime is how long an agent may take to fetch the executor: 15 MB at 25 kB/s.
+const fetchTime = 10 * time.Minute

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,7 +15,9 @@ import (
 	mesossched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"lode/message"
+	"lode/scheduler"
 	"lode/scheduler/api"
+	"lode/scheduler/internal/fakemaster"
 )
 
 // operate posts a command, and expects an HTTP status.
@@ -97,6 +101,36 @@ func TestCommandsAreStored(t *testing.T) {
 	again := run(t, i.master, i.config)
 	if c := again.controls(); !c.Paused || c.MaxMiners != 7 || c.MaxCPUs != 12 || len(c.Drained) != 1 || c.Drained[0].Reason != "its fan is loud" {
 		t.Errorf("after a restart: %+v", c)
+	}
+}
+
+// A command that is answered survives a crash; if the disk does not take it, the answer
+// says so.
+func TestCommandsAreStoredWhenTheyAreAnswered(t *testing.T) {
+	m := fakemaster.New(t)
+	i := run(t, m, config(t, m.URL()), func(s *scheduler.Scheduler) { s.Slow(300 * time.Millisecond) })
+	i.mines()
+	for range 3 {
+		if text := i.operate(api.PausePath, "", 200); text != "mining is paused" || !i.stored().Operator.Paused {
+			t.Errorf("%q, and it is not stored", text)
+		}
+		if text := i.operate(api.ResumePath, "", 200); text != "mining goes on" || i.stored().Operator.Paused {
+			t.Errorf("%q, and it is not stored", text)
+		}
+	}
+
+	var sick atomic.Pointer[error]
+	full := error(syscall.ENOSPC)
+	n := fakemaster.New(t)
+	i = run(t, n, config(t, n.URL()), func(s *scheduler.Scheduler) { s.Sicken(&sick) })
+	_, miner := i.mines()
+	sick.Store(&full)
+	if text := i.operate(api.PausePath, "", 200); !strings.HasPrefix(text, "mining is paused; it takes effect when") || !strings.Contains(text, full.Error()) {
+		t.Errorf("with a full disk: %q", text)
+	}
+	sick.Store(nil)
+	if list := i.heard(miner).GetProxies(); list == nil || !list.Paused || !i.stored().Operator.Paused {
+		t.Errorf("with room again the miner is told %v", list)
 	}
 }
 

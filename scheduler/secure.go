@@ -17,10 +17,11 @@ const tlsRecord = 0x16
 // secured is the listener as the HTTP server has it: where there is TLS, a connection
 // that begins with it is a *tls.Conn, and another one stays what it is.
 func (s *Scheduler) secured() net.Listener {
+	bounded := newCrowd(s.listener, min(mostConnections, openFiles()/2))
 	if s.config.TLS == nil {
-		return s.listener
+		return bounded
 	}
-	l := &splitListener{Listener: s.listener, config: s.config.TLS, conns: make(chan net.Conn), closed: make(chan struct{})}
+	l := &splitListener{Listener: bounded, config: s.config.TLS, conns: make(chan net.Conn), closed: make(chan struct{})}
 	go l.run()
 	return l
 }

@@ -6,6 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openFiles is how many files this process may have open.
+func openFiles() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return fewFiles
+	}
+	return int(min(limit.Cur, 1<<30))
+}
+
 // freeSpace is what a user may still write where a path is, or would be, in bytes.
 func freeSpace(path string) (uint64, error) {
 	var s unix.Statfs_t

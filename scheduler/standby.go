@@ -101,7 +101,7 @@ func (p *post) open() error {
 	}
 	p.at = &Scheduler{config: p.config, listener: l, log: p.config.Logger}
 	p.server = &http.Server{
-		Handler: p.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: timely(p.routes()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.config.Logger.Handler(), slog.LevelDebug),
 	}
 	p.served = make(chan struct{})

@@ -37,7 +37,7 @@ type Tokens struct {
 
 	mu      sync.Mutex // guards the rest
 	list    []token
-	stamp   stamp
+	info    os.FileInfo // of the file as it was read, or tried to be; nil: it was gone
 	checked time.Time
 }
 
@@ -45,11 +45,6 @@ type token struct {
 	sum  [sha256.Size]byte
 	role Role
 	name string
-}
-
-type stamp struct {
-	at   time.Time
-	size int64
 }
 
 const leastToken = 16
@@ -61,17 +56,17 @@ func OpenTokens(file string, fault func(error)) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", file, info.Mode().Perm())
-	}
-	if t.list, err = readTokens(file); err != nil {
+	if t.list, err = readTokens(file, info); err != nil {
 		return nil, err
 	}
-	t.stamp = stamp{info.ModTime(), info.Size()}
+	t.info = info
 	return t, nil
 }
 
-func readTokens(file string) ([]token, error) {
+func readTokens(file string, info os.FileInfo) ([]token, error) {
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", file, info.Mode().Perm())
+	}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -132,16 +127,30 @@ func (t *Tokens) reload() {
 	}
 	t.checked = time.Now()
 	info, err := os.Stat(t.file)
-	if err != nil || (stamp{info.ModTime(), info.Size()}) == t.stamp {
+	if err != nil {
+		info = nil
+	}
+	if sameFile(info, t.info) {
 		return
 	}
-	t.stamp = stamp{info.ModTime(), info.Size()}
-	list, err := readTokens(t.file)
+	t.info = info
+	var list []token
+	if err == nil {
+		list, err = readTokens(t.file, info)
+	}
 	if err != nil {
 		t.fault(fmt.Errorf("the former tokens stay in force: %w", err))
 		return
 	}
 	t.list = list
+}
+
+// sameFile says that nothing was done to a file; nil: there is none.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
 }
 
 // Auth decides who may do what.

@@ -29,7 +29,8 @@ import (
 type Scheduler interface {
 	Status() api.Status
 	Control() api.Control
-	// Operate carries out a command. When it returns, what it changed is stored.
+	// Operate carries out a command. When it returns, what it changed is stored, or the
+	// outcome says that it is not.
 	Operate(ctx context.Context, c api.Command) (api.Outcome, error)
 }
 
@@ -172,9 +173,18 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="lode"`)
 	}
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
-		h.Logger.Warn("audit: request refused", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "error", err)
+		h.Logger.Warn("audit: request refused", "method", short(r.Method), "path", short(r.URL.Path), "from", r.RemoteAddr, "error", err)
 	}
 	write(w, status, map[string]string{"error": err.Error()})
+}
+
+// short bounds what strangers can write into the log.
+func short(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // write sends a document. The client may be gone; there is nobody else to tell.

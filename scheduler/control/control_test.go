@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -192,6 +193,71 @@ func TestTokenFiles(t *testing.T) {
 	}
 	if role, name := list.lookup("another-token-0123456789"); role != Read || name != "b" {
 		t.Error(role, name)
+	}
+}
+
+// What becomes of the file later must not open the door, nor close it without a word.
+func TestTokenFileChanges(t *testing.T) {
+	const before, after = "operate alice the-token-of-before-01\n", "operate alice the-token-of-after-012\n"
+	for name, test := range map[string]struct {
+		change func(file string) error
+		token  string // that is good then
+		fault  string
+	}{
+		"another file in its place": {func(file string) error {
+			info, err := os.Stat(file)
+			if err != nil {
+				return err
+			}
+			// As large as the former one, and as old.
+			return errors.Join(os.WriteFile(file+".new", []byte(after), 0o600), os.Chtimes(file+".new", info.ModTime(), info.ModTime()), os.Rename(file+".new", file))
+		}, "the-token-of-after-012", ""},
+		"open to others": {func(file string) error {
+			return errors.Join(os.WriteFile(file, []byte(after), 0o600), os.Chmod(file, 0o644))
+		}, "the-token-of-before-01", "chmod 600"},
+		"opened to others": {func(file string) error { return os.Chmod(file, 0o604) }, "the-token-of-before-01", "chmod 600"},
+		"gone":             {os.Remove, "the-token-of-before-01", "no such file"},
+		"empty":            {func(file string) error { return os.WriteFile(file, nil, 0o600) }, "the-token-of-before-01", "no token"},
+		"half":             {func(file string) error { return os.WriteFile(file, []byte(after[:12]), 0o600) }, "the-token-of-before-01", "line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "tokens")
+			if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var faults []error
+			list, err := OpenTokens(file, func(err error) { faults = append(faults, err) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := test.change(file); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				list.checked = time.Time{}
+				for _, token := range []string{"the-token-of-before-01", "the-token-of-after-012"} {
+					if role, _ := list.lookup(token); (role == Operate) != (token == test.token) {
+						t.Errorf("%s is %s", token, role)
+					}
+				}
+			}
+			switch {
+			case test.fault == "" && len(faults) > 0, test.fault != "" && len(faults) != 1:
+				t.Errorf("told is %v", faults)
+			case test.fault != "" && !strings.Contains(faults[0].Error(), test.fault):
+				t.Errorf("told is %v, want %q", faults[0], test.fault)
+			}
+			if err := os.WriteFile(file+".new", []byte(after), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(file+".new", file); err != nil {
+				t.Fatal(err)
+			}
+			list.checked = time.Time{}
+			if role, _ := list.lookup("the-token-of-after-012"); role != Operate {
+				t.Error("a good file is not taken over after that")
+			}
+		})
 	}
 }
 

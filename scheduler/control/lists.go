@@ -286,7 +286,8 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, _ string) error
 		types = strings.Split(t, ",")
 	}
 	lines := strings.Contains(r.Header.Get("Accept"), "ndjson")
-	watcher, err := h.Events.Watch(after)
+	role, _, _ := h.Auth.identify(r) // he was admitted
+	watcher, err := h.Events.Watch(after, role == Operate)
 	if err != nil {
 		return &fault{http.StatusServiceUnavailable, err}
 	}

@@ -3,7 +3,7 @@
 //
 //	f := feed.New(time.Now())
 //	f.Add(event)
-//	w, err := f.Watch(lastID)
+//	w, err := f.Watch(lastID, false)
 //	defer w.Close()
 //	events := w.Next(ctx)
 package feed
@@ -23,8 +23,8 @@ import (
 const (
 	// size is how many events are kept.
 	size = 10_000
-	// mostWatchers bounds those who watch at once.
-	mostWatchers = 256
+	// mostWatchers bounds those who watch at once; the last places are for operators.
+	mostWatchers, forOperators = 256, 64
 	// TypeGap is the type of the event that says that events were missed: the watcher
 	// was away for too long, or the scheduler was restarted.
 	TypeGap = "gap"
@@ -74,10 +74,14 @@ type Watcher struct {
 
 // Watch begins behind the event with the id; "": with the next event, "0": with the
 // oldest that is kept.
-func (f *Feed) Watch(after string) (*Watcher, error) {
+func (f *Feed) Watch(after string, operator bool) (*Watcher, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.watchers >= mostWatchers {
+	most := mostWatchers
+	if !operator {
+		most -= forOperators
+	}
+	if f.watchers >= most {
 		return nil, ErrCrowded
 	}
 	w := &Watcher{feed: f, at: f.next}

@@ -17,7 +17,7 @@ func TestResumption(t *testing.T) {
 		f.Add(api.Event{Type: fmt.Sprint(i)})
 	}
 	read := func(after string) (types []string) {
-		w, err := f.Watch(after)
+		w, err := f.Watch(after, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestResumption(t *testing.T) {
 func TestWatchersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := New(time.Now())
-		w, err := f.Watch("")
+		w, err := f.Watch("", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,12 +74,20 @@ func TestWatchersWait(t *testing.T) {
 			t.Errorf("%v", e)
 		}
 		w.Close()
-		for range mostWatchers {
-			if _, err := f.Watch(""); err != nil {
+		for range mostWatchers - forOperators {
+			if _, err := f.Watch("", false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := f.Watch(""); !errors.Is(err, ErrCrowded) {
+		if _, err := f.Watch("", false); !errors.Is(err, ErrCrowded) {
+			t.Error(err)
+		}
+		for range forOperators { // however many others watch
+			if _, err := f.Watch("", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.Watch("", true); !errors.Is(err, ErrCrowded) {
 			t.Error(err)
 		}
 	})
