@@ -35,7 +35,7 @@ for arch in amd64 arm64; do
     $TOOL cyclonedx-gomod bin -json -noserial -version "$VERSION" "$stage/$program" 2>/dev/null |
       grep -v '"timestamp"' >"dist/$name-$program.cdx.json" # it tells the time of this run
   done
-  cp LICENSE README.md CHANGELOG.md deploy/lode.yaml deploy/lode-scheduler.service deploy/lode-proxy.service \
+  cp LICENSE README.md CHANGELOG.md docs/configuration.yaml deploy/lode.yaml deploy/lode-scheduler.service deploy/lode-proxy.service \
     deploy/lode.sysusers deploy/marathon.json "$stage"
   cp -r dist/shared/. "$stage"
   pack "dist/$name.tar.gz" dist "$name"

@@ -13,7 +13,7 @@ import (
 	"github.com/gogo/protobuf/proto"
 )
 
-//go:generate go -C _gen run . ../message.proto ../message.pb.go
+//go:generate go -C _gen run . ../message.proto ../message.pb.go ../../docs/messages.md
 
 // Version is the version of the contract that this program speaks.
 const Version = 2

@@ -23,6 +23,7 @@ func (s *Scheduler) Status() api.Status {
 	snapshot := s.core.Snapshot(time.Now())
 	s.mu.Unlock()
 	status := statusOf(&snapshot)
+	status.Name, status.Roles, status.Uptime = s.config.Name, slices.Clone(s.config.Roles), time.Since(s.started).Seconds()
 	status.Artifact = s.binaries.info()
 	if since, err := s.ledger.trouble(); err != nil {
 		status.Problems = append(status.Problems, api.Problem(storeProblem(since, err)))
@@ -123,12 +124,15 @@ func taskOf(t *core.TaskView) *api.Task {
 		if p := r.Proxy; p != nil {
 			d.Proxy = &api.ProxyDetail{
 				Ready: p.Ready && !t.Silent, Shard: t.Shard, Epoch: t.Epoch, Stratum: p.Stratum, HTTP: p.HTTP,
-				Upstream: p.Upstream, Connections: p.Connections, Height: p.Height, Error: p.Error,
+				Upstream: p.Upstream, Network: p.Network, Connections: p.Connections, Height: p.Height, Error: p.Error,
 			}
 		}
 	}
 	if d.Proxy == nil && t.Kind == core.KindProxy {
 		d.Proxy = &api.ProxyDetail{Shard: t.Shard, Epoch: t.Epoch, Stratum: t.Addresses[0]}
+	}
+	if d.Proxy != nil {
+		d.Proxy.Addresses = t.Addresses
 	}
 	return &d
 }

@@ -32,7 +32,7 @@ func (s *Scheduler) handlers() []served {
 	return []served{
 		{"/api/v1/", control.New(c)},
 		{"GET " + web.DocumentPath, control.Protect(c, web.Document(func() any {
-			return dashboard.Make(s.Status(), s.Control(), s.config.Name, strings.Join(s.config.Roles, ", "), time.Since(s.started))
+			return dashboard.Make(s.Status(), s.Control())
 		}))},
 		{"GET " + history.Path, control.Protect(c, s.history)},
 		{"GET /metrics", control.Protect(c, promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))},

@@ -6,7 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lode/internal/metricdoc"
 	"lode/scheduler/api"
+	"lode/scheduler/core"
 	"lode/version"
 )
 
@@ -19,8 +21,16 @@ type metrics struct {
 }
 
 func newMetrics(s *Scheduler) *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
+	m := newInstruments()
+	m.registry = prometheus.NewRegistry()
+	m.registry.MustRegister(m.persist, m.fetches, m.launch, &collector{look: s.measure})
+	version.Register(m.registry)
+	return m
+}
+
+// newInstruments are the metrics that somebody counts up.
+func newInstruments() *metrics {
+	return &metrics{
 		persist: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "lode_scheduler_persist_seconds",
 			Help:    "Time to put the state on disk.",
@@ -36,13 +46,45 @@ func newMetrics(s *Scheduler) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.1, 2, 12),
 		}),
 	}
-	m.registry.MustRegister(m.persist, m.fetches, m.launch, &collector{s: s})
-	version.Register(m.registry)
+}
+
+// DescribeMetrics tells which metrics a scheduler has, for the reference.
+func DescribeMetrics() ([]metricdoc.Metric, error) {
+	m := newInstruments()
+	example := measured{
+		status:   api.Status{Tasks: []api.Task{{Kind: core.KindMiner, State: "TASK_RUNNING"}}},
+		declined: map[string]uint64{}, ended: map[string]uint64{}, launched: map[string]uint64{core.KindMiner: 0},
+	}
+	return metricdoc.Of(m.persist, m.fetches, m.launch, &collector{look: func() measured { return example }})
+}
+
+// measured is what the collector reads, of one moment.
+type measured struct {
+	status                             api.Status
+	counters                           core.Counters
+	declined, launched, ended, refused map[string]uint64 // copies of those of the counters
+	sums                               counts
+	failing                            bool // the store
+	waiting                            int  // calls to the master
+}
+
+func (s *Scheduler) measure() measured {
+	s.mu.Lock()
+	snapshot := s.core.Snapshot(time.Now())
+	counters := s.core.Counters()
+	m := measured{
+		counters: counters, refused: maps.Clone(counters.Refused),
+		declined: maps.Clone(counters.OffersDeclined), launched: maps.Clone(counters.Launched), ended: maps.Clone(counters.Ended),
+	}
+	s.mu.Unlock()
+	m.status, m.sums, m.waiting = statusOf(&snapshot), s.tally.sums(), s.driver.Waiting()
+	_, err := s.ledger.trouble()
+	m.failing = err != nil
 	return m
 }
 
 // collector reads the core. Its labels are of bounded variety: no task or agent ids.
-type collector struct{ s *Scheduler }
+type collector struct{ look func() measured }
 
 // Describe sends nothing: the collector is unchecked, because which labels there are
 // depends on what happened.
@@ -50,14 +92,8 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	c.s.mu.Lock()
-	snapshot := c.s.core.Snapshot(time.Now())
-	counters := c.s.core.Counters()
-	declined, launched, ended := maps.Clone(counters.OffersDeclined), maps.Clone(counters.Launched), maps.Clone(counters.Ended)
-	refused := maps.Clone(counters.Refused)
-	c.s.mu.Unlock()
-	status := statusOf(&snapshot)
-
+	m := c.look()
+	status, counters, declined, launched, ended, refused := m.status, m.counters, m.declined, m.launched, m.ended, m.refused
 	gauge := func(name, help string, v float64, labels ...string) {
 		emit(ch, prometheus.GaugeValue, name, help, v, labels)
 	}
@@ -85,7 +121,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, t := range status.Tasks {
 		tasks[[2]string{t.Kind, t.State}]++
 	}
-	sums := c.s.tally.sums()
+	sums := m.sums
 	for outcome, n := range map[string]float64{"accepted": sums.accepted, "rejected": sums.rejected, "stale": sums.stale} {
 		emit(ch, prometheus.CounterValue, "lode_shares_total", "Shares of miners, by what became of them.", n, []string{"outcome", outcome})
 	}
@@ -125,11 +161,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter("lode_scheduler_ended_total", "Tasks ended.", n, "state", state)
 	}
 	failing := 0.0
-	if _, err := c.s.ledger.trouble(); err != nil {
+	if m.failing {
 		failing = 1
 	}
 	gauge("lode_scheduler_store_failing", "Whether the state cannot be stored.", failing)
-	gauge("lode_scheduler_calls_waiting", "Calls that wait to be sent to the master.", float64(c.s.driver.Waiting()))
+	gauge("lode_scheduler_calls_waiting", "Calls that wait to be sent to the master.", float64(m.waiting))
 	counter("lode_scheduler_updates_total", "Status updates received.", counters.Updates)
 	counter("lode_scheduler_acknowledged_total", "Status updates acknowledged.", counters.Acknowledged)
 	counter("lode_scheduler_orphans_total", "Unknown tasks killed.", counters.Orphans)

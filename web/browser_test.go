@@ -37,7 +37,8 @@ type cluster struct {
 	away    atomic.Bool // every call is refused
 	lost    atomic.Bool // the master is gone
 	paused  atomic.Bool
-	token   atomic.Pointer[string] // that is asked for, nil: none
+	token   atomic.Pointer[string]      // that is asked for, nil: none
+	upgrade atomic.Pointer[api.Upgrade] // nil: none is going on
 
 	commands chan string // path and body of what the page had done
 	closing  chan struct{}
@@ -50,12 +51,16 @@ func newCluster(t *testing.T, miners int) *cluster {
 	for at := now.Add(-2 * time.Hour); at.Before(now); at = at.Add(10 * time.Second) {
 		h := 5e7 * float64(miners) * (1 + 0.1*math.Sin(float64(at.Unix())/600))
 		recorder.Add(at, map[string]float64{
-			"hashrate": h, "kernel:shani-roll": h * 0.7, "kernel:avx512-roll": h * 0.3, "mining": float64(miners),
+			"hashrate": h, "kernel:shani-roll": h * 0.7, "shard:0": h * 0.6, "shard:1": h * 0.4, "kernel:avx512-roll": h * 0.3, "mining": float64(miners),
 		})
 	}
 	page := web.Handler(web.Cluster)
 	document := web.Document(func() any {
-		return dashboard.Make(c.status(), api.Control{Paused: c.paused.Load()}, "lode", "mining", 3*time.Hour)
+		control := api.Control{Paused: c.paused.Load(), Upgrade: api.Upgrade{State: "idle"}}
+		if u := c.upgrade.Load(); u != nil {
+			control.Upgrade = *u
+		}
+		return dashboard.Make(c.status(), control)
 	})
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", page)
@@ -108,7 +113,7 @@ func newCluster(t *testing.T, miners int) *cluster {
 func (c *cluster) status() api.Status {
 	v := c.version.Add(1)
 	s := api.Status{
-		FrameworkID: "c18ffe76-3c00-4f57-a5b6-87b53621502b-0000", Master: "10.0.0.5:5050", Connected: !c.lost.Load(),
+		FrameworkID: "c18ffe76-3c00-4f57-a5b6-87b53621502b-0000", Name: "lode", Roles: []string{"mining"}, Uptime: 3 * 3600, Master: "10.0.0.5:5050", Connected: !c.lost.Load(),
 		Time: time.Now(), Artifact: api.Artifact{Digest: strings.Repeat("74c1bcb0", 8)},
 		Proxies: api.Proxies{Addresses: []string{"10.0.1.7:31142"}},
 	}
@@ -117,7 +122,7 @@ func (c *cluster) status() api.Status {
 	}
 	s.Tasks = append(s.Tasks, api.Task{
 		ID: "proxy-0-1", Kind: "proxy", State: "TASK_RUNNING", Hostname: "agent-0001", AgentID: "S1", LaunchedAt: s.Time,
-		Proxy: &api.ProxyDetail{Ready: true, Stratum: "10.0.1.7:31142", Upstream: "node:http://10.0.0.9:8332", Connections: uint32(c.miners), Height: 921_344},
+		Proxy: &api.ProxyDetail{Ready: true, Stratum: "10.0.1.7:31142", Upstream: "node:http://10.0.0.9:8332", Network: "mainnet", Connections: uint32(c.miners), Height: 921_344},
 	})
 	kernels := []string{"shani-roll", "avx512-roll", "avx2-roll"}
 	for i := range c.miners {
@@ -300,14 +305,14 @@ func TestClusterPage(t *testing.T) {
 		run(t, ctx, chromedp.Click("#tab-events"))
 		eventually(t, ctx, `document.querySelector(".list li").textContent.includes("10.0.0.5:5050")`)
 	})
+	press := func(text string) { // the last button with that text: a dialog's comes last
+		t.Helper()
+		eventually(t, ctx, fmt.Sprintf(`[...document.querySelectorAll("button")].some(b => b.textContent === %q)`, text))
+		run(t, ctx, chromedp.Evaluate(fmt.Sprintf(`[...document.querySelectorAll("button")].filter(b => b.textContent === %q).at(-1).click()`, text), nil))
+	}
 	t.Run("commands", func(t *testing.T) {
 		run(t, ctx, chromedp.Click("#tab-tasks"))
 		eventually(t, ctx, `[...document.querySelectorAll(".tools .act")].some(b => b.textContent === "Pause mining")`)
-		press := func(text string) {
-			t.Helper()
-			eventually(t, ctx, fmt.Sprintf(`[...document.querySelectorAll("button")].some(b => b.textContent === %q)`, text))
-			run(t, ctx, chromedp.Evaluate(fmt.Sprintf(`[...document.querySelectorAll("button")].filter(b => b.textContent === %q).at(-1).click()`, text), nil))
-		}
 		press("Pause mining")
 		checkAccessibility(t, ctx)
 		press("Pause")
@@ -327,6 +332,43 @@ func TestClusterPage(t *testing.T) {
 		eventually(t, ctx, `document.querySelector("dialog [role=alert]").textContent === "ada may only read"`)
 		press("Cancel")
 		eventually(t, ctx, `!document.querySelector("dialog")`)
+	})
+	t.Run("upgrade", func(t *testing.T) {
+		c.upgrade.Store(&api.Upgrade{State: "running", Digest: strings.Repeat("ab", 32), Old: 20, New: 11, Previous: strings.Repeat("cd", 32)})
+		eventually(t, ctx, `!document.querySelector("#upgrade").hidden && document.querySelector("#upgrade-text").textContent.includes("11 of 31 tasks") && document.querySelector("#upgrade-bar").value === 11`)
+		checkAccessibility(t, ctx)
+		screenshot(t, ctx, "cluster-upgrade")
+		press("Pause the upgrade")
+		eventually(t, ctx, `document.querySelector("dialog")`)
+		press("Pause the upgrade")
+		if got := <-c.commands; got != api.UpgradePath+` {"action":"pause"}` {
+			t.Errorf("the page had done %s", got)
+		}
+		press("Cancel")
+		c.upgrade.Store(&api.Upgrade{State: "stopped", Old: 20, New: 11, Why: "three of the new ones failed"})
+		eventually(t, ctx, `document.querySelector("#upgrade-text").textContent.includes("three of the new ones failed")`)
+		c.upgrade.Store(nil)
+		eventually(t, ctx, `document.querySelector("#upgrade").hidden`)
+	})
+	t.Run("agents are drained", func(t *testing.T) {
+		run(t, ctx, chromedp.Click("#tab-agents"))
+		press("Drain")
+		eventually(t, ctx, `document.querySelector("dialog h2")?.textContent.startsWith("Drain agent-")`)
+		press("Drain")
+		if got := <-c.commands; !strings.HasPrefix(got, api.AgentsPath+"/S") || !strings.Contains(got, "/drain") {
+			t.Errorf("the page had done %s", got)
+		}
+		press("Cancel")
+		run(t, ctx, chromedp.Click("#tab-tasks"))
+	})
+	t.Run("the curve is split and has a table", func(t *testing.T) {
+		press("By shard")
+		eventually(t, ctx, `document.querySelectorAll("lode-chart .curve").length === 2 && document.querySelector("lode-chart .legend").textContent === "01"`)
+		press("Table")
+		eventually(t, ctx, `document.querySelectorAll("lode-chart .twin thead th").length === 3 && document.querySelectorAll("lode-chart .twin tbody tr").length > 10`)
+		checkAccessibility(t, ctx)
+		press("Table")
+		press("Total")
 	})
 	t.Run("a token", func(t *testing.T) {
 		token := "s3cret-s3cret-s3cret"

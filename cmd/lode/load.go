@@ -12,6 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"lode/internal/terminal"
 	"lode/load"
 	"lode/plot"
 	"lode/stratum"
@@ -195,7 +196,7 @@ const lineInterval = 5 * time.Second
 
 func newLoadProgress(w io.Writer) *loadProgress {
 	p := &loadProgress{w: w}
-	if isTerminal(w) {
+	if terminal.Is(w) {
 		p.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
 	}

@@ -16,7 +16,7 @@ import (
 // logsCmd is `lode logs`.
 type logsCmd struct {
 	remoteFlags `embed:""`
-	Task        string `arg:"" help:"Task, as lode tasks names it."`
+	Task        string `arg:"" help:"Task, as lode status or lode tasks names it."`
 	Follow      bool   `short:"f" help:"Go on with what is written until Ctrl-C."`
 	File        string `help:"File of the sandbox." default:"stderr" placeholder:"NAME"`
 }
@@ -32,8 +32,12 @@ func (cmd *logsCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
+	id, err := wholeID(env, c, cmd.Task)
+	if err != nil {
+		return err
+	}
 	var task api.Task
-	if err := c.Get(env.ctx, api.TasksPath+"/"+url.PathEscape(cmd.Task), &task); err != nil {
+	if err := c.Get(env.ctx, api.TasksPath+"/"+url.PathEscape(id), &task); err != nil {
 		return err
 	}
 	var status api.Status

@@ -38,6 +38,21 @@ const (
 	exitNobodyReads = 141 // whoever read its output is gone
 )
 
+// exitCodes are all of them, for the reference and the man pages. Of only is the command
+// that has it, "" for every one.
+var exitCodes = []struct {
+	code          int
+	only, meaning string
+}{
+	{0, "", "done"},
+	{exitFailed, "", "it failed; the last line on standard error says why"},
+	{exitUsage, "", "the command line, the environment or the configuration is wrong; the line on standard error names what"},
+	{int(exitRemoved), "lode scheduler", "the framework was removed at the master"},
+	{int(exitFailedOver), "lode scheduler", "another scheduler took over the framework"},
+	{exitInterrupted, "", "ended by Ctrl-C or SIGTERM before it was done; a second one ends it at once"},
+	{exitNobodyReads, "", "whoever read its output is gone, as after | head; it ends in order, without a word"},
+}
+
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return runWith(ctx, new(folders), args, stdout, stderr)

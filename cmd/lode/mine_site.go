@@ -13,6 +13,7 @@ import (
 
 	"lode/executor/mining"
 	"lode/history"
+	"lode/internal/metricdoc"
 	"lode/pool/api"
 	"lode/version"
 	"lode/web"
@@ -38,7 +39,7 @@ const recordInterval = 10 * time.Second
 // serve answers until ctx ends.
 func (s *mineSite) serve(ctx context.Context, l net.Listener) error {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s)
+	registry.MustRegister(mineMetrics{s.status})
 	version.Register(registry)
 	server := api.New(api.Limits{})
 	page := web.Handler(web.Proxy)
@@ -155,15 +156,22 @@ var (
 	mineThreads  = mineMetric("threads", "Threads that hash.")
 )
 
+// mineMetrics collects the metrics of a status.
+type mineMetrics struct{ status func() mineStatus }
+
+func describeMineMetrics() ([]metricdoc.Metric, error) {
+	return metricdoc.Of(mineMetrics{func() mineStatus { return mineStatus{} }})
+}
+
 // Describe implements prometheus.Collector.
-func (s *mineSite) Describe(out chan<- *prometheus.Desc) {
+func (mineMetrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{mineHashes, mineHashrate, mineShares, mineWork, mineBest, mineReady, mineThreads} {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (s *mineSite) Collect(out chan<- prometheus.Metric) {
+func (s mineMetrics) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}

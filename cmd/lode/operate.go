@@ -94,23 +94,23 @@ func (cmd *undrainCmd) Run(env *environment) error {
 // restartCmd is `lode restart`.
 type restartCmd struct {
 	remoteFlags `embed:""`
-	Task        string `arg:"" help:"Task, as lode tasks names it."`
+	Task        string `arg:"" help:"Task, as lode status or lode tasks names it."`
 }
 
 // Run is called by kong.
 func (cmd *restartCmd) Run(env *environment) error {
-	return cmd.order(env, api.TasksPath+"/"+url.PathEscape(cmd.Task)+"/restart", api.Command{})
+	return cmd.orderTask(env, cmd.Task, "restart")
 }
 
 // killCmd is `lode kill`.
 type killCmd struct {
 	remoteFlags `embed:""`
-	Task        string `arg:"" help:"Task, as lode tasks names it."`
+	Task        string `arg:"" help:"Task, as lode status or lode tasks names it."`
 }
 
 // Run is called by kong.
 func (cmd *killCmd) Run(env *environment) error {
-	return cmd.order(env, api.TasksPath+"/"+url.PathEscape(cmd.Task)+"/kill", api.Command{})
+	return cmd.orderTask(env, cmd.Task, "kill")
 }
 
 // upgradeCmd is `lode upgrade`.

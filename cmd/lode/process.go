@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/term"
 )
 
 var (
@@ -67,12 +64,6 @@ func (o *output) Write(b []byte) (int, error) {
 
 // Fd is the file's descriptor: is it a terminal?
 func (o *output) Fd() uintptr { return o.file.Fd() }
-
-// isTerminal says whether what is written is seen by somebody.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(interface{ Fd() uintptr })
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 // failure is the error of the first write that failed.
 func (o *output) failure() error {

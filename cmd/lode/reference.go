@@ -6,31 +6,53 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"lode/internal/metricdoc"
+	"lode/pool/monitor"
+	"lode/scheduler"
 )
 
-//go:generate go run . reference --markdown ../../docs/reference.md
+//go:generate go run . reference --markdown ../../docs/reference.md --sample ../../docs/configuration.yaml --metrics ../../docs/metrics.md
 
 // referenceCmd is `lode reference`: it writes what the flags say of themselves, as
-// the page of the documents and as man pages.
+// the page of the documents, as man pages and as a configuration file, and what the
+// metrics are.
 type referenceCmd struct {
 	Markdown string `help:"File for the page of all commands." placeholder:"FILE.md"`
+	Sample   string `help:"File for a configuration with all names, in comments." placeholder:"FILE.yaml"`
+	Metrics  string `help:"File for the page of all metrics." placeholder:"FILE.md"`
 	Man      string `help:"Folder for the man pages." placeholder:"DIR"`
 }
 
 // Run is called by kong.
 func (cmd *referenceCmd) Run(env *environment, app *kong.Kong) error {
-	if cmd.Markdown == "" && cmd.Man == "" {
-		return usagef("name a file or a folder (--markdown, --man)")
-	}
-	if cmd.Markdown != "" {
+	pages := 0
+	for _, p := range []struct {
+		file  string
+		write func(io.Writer) error
+	}{
+		{cmd.Markdown, func(w io.Writer) error { writeMarkdown(w, app.Model.Node); return nil }},
+		{cmd.Sample, func(w io.Writer) error { writeSample(w, app.Model.Node); return nil }},
+		{cmd.Metrics, writeMetrics},
+	} {
+		if p.file == "" {
+			continue
+		}
+		pages++
 		var page bytes.Buffer
-		writeMarkdown(&page, app.Model.Node)
-		if err := os.WriteFile(cmd.Markdown, page.Bytes(), 0o644); err != nil {
+		if err := p.write(&page); err != nil {
 			return err
 		}
+		if err := os.WriteFile(p.file, page.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if cmd.Man == "" && pages == 0 {
+		return usagef("name a file or a folder (--markdown, --sample, --metrics, --man)")
 	}
 	if cmd.Man == "" {
 		return nil
@@ -107,9 +129,15 @@ func writeMarkdown(w io.Writer, root *kong.Node) {
 		"<!-- Written by `lode reference` (make generate); what it says stands in cmd/lode. -->\n\n",
 		"A flag's value is taken from the command line, else from the environment variable beside it, else from the file that\n",
 		"`--config` names (YAML or TOML; a flag's name without `--`, in a section named as its command), else it is the default.\n\n",
-		"| exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | it failed; the last line on standard error says why |\n",
-		"| 2 | the command line or the configuration is wrong |\n| 3 | `scheduler`: the framework was removed |\n",
-		"| 4 | `scheduler`: another scheduler took over |\n| 130 | interrupted by Ctrl-C |\n")
+		"[configuration.yaml](configuration.yaml) is such a file, with every name in it.\n\n",
+		"| exit code | meaning |\n|---|---|\n")
+	for _, e := range exitCodes {
+		only := ""
+		if e.only != "" {
+			only = "`" + e.only + "`: "
+		}
+		fmt.Fprintf(w, "| %d | %s%s |\n", e.code, only, e.meaning)
+	}
 	for _, node := range commands(root) {
 		fmt.Fprintf(w, "\n## %s\n\n%s\n", node.FullPath(), sentence(node.Help))
 		if node.Detail != "" {
@@ -183,6 +211,88 @@ func writeMan(w io.Writer, node, root *kong.Node) {
 			fmt.Fprintln(w, roff(strings.Join(notes, " ")))
 		}
 	}
+	fmt.Fprint(w, ".SH EXIT STATUS\n")
+	for _, e := range exitCodes {
+		if e.only == "" || e.only == node.FullPath() {
+			fmt.Fprintf(w, ".TP\n.B %d\n%s\n", e.code, roff(e.meaning))
+		}
+	}
+}
+
+// writeSample writes a configuration file that says nothing yet: every name that a file may
+// hold stands in it, in a comment, with what it means and its default.
+func writeSample(w io.Writer, root *kong.Node) {
+	fmt.Fprint(w, "## All that a configuration file of lode may hold (--config FILE), written by `lode reference` (make generate).\n",
+		"## Take the # away from a line, and from that of its section. What is set for several commands alike may stand\n",
+		"## at the top, without a section. The command line and variables go before the file. Secrets have files of their own.\n\n")
+	for _, node := range commands(root) {
+		depth := len(commandPath(node))
+		if !slices.ContainsFunc(commands(node), func(n *kong.Node) bool { return len(shownFlags(n)) > 0 }) {
+			continue // there is nothing to set
+		}
+		if depth > 0 {
+			fmt.Fprintf(w, "\n## %s\n#%s%s:\n", sentence(node.Help), strings.Repeat("  ", depth-1), node.Name)
+		}
+		for _, f := range shownFlags(node) {
+			if f.Name == "config" || f.Name == "version" {
+				continue // do not belong into a file
+			}
+			indent := strings.Repeat("  ", depth)
+			fmt.Fprintf(w, "##%s %s\n#%s%s: %s\n", indent, sentence(f.Help), indent, f.Name, sampleValue(f))
+		}
+	}
+}
+
+// sampleValue is the default as YAML writes it, or else what kind of value is wanted.
+func sampleValue(f *kong.Flag) string {
+	switch {
+	case f.IsBool():
+		return "false"
+	case f.PlaceHolder == "LEVEL":
+		return "info"
+	case f.HasDefault && f.Default != "":
+		if f.IsSlice() || f.IsMap() {
+			return "[" + quoted(f.Default) + "]"
+		}
+		return quoted(f.Default)
+	case f.IsSlice():
+		return "[" + quoted(flagValueName(f)) + "]"
+	case f.IsMap():
+		return "{NAME: " + quoted(afterLast(flagValueName(f), "=")) + "}"
+	}
+	return quoted(flagValueName(f))
+}
+
+// quoted is a text that YAML takes for a text.
+func quoted(s string) string {
+	if strings.ContainsAny(s, ":#[]{},&*!|>'\"%@`= ") {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return s
+}
+
+// writeMetrics writes what can be scraped, from where.
+func writeMetrics(w io.Writer) error {
+	fmt.Fprint(w, "# Reference of the metrics\n\n",
+		"<!-- Written by `lode reference` (make generate) from the collectors themselves. -->\n\n",
+		"All are at `/metrics`, for Prometheus. Every process also has `lode_build_info` (labels `version`, `goversion`) and the usual\n",
+		"`process_…` and `go_…`. `deploy/alerts.yml` and `deploy/grafana/lode.json` use them. No label comes from a miner or names a task.\n")
+	for _, part := range []struct {
+		title    string
+		describe func() ([]metricdoc.Metric, error)
+	}{
+		{"The scheduler", scheduler.DescribeMetrics},
+		{"A pool-proxy", monitor.DescribeMetrics},
+		{"lode mine --http", describeMineMetrics},
+	} {
+		metrics, err := part.describe()
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.title, err)
+		}
+		fmt.Fprintf(w, "\n## %s\n\n", part.title)
+		metricdoc.Write(w, metrics)
+	}
+	return nil
 }
 
 // roff escapes text for a man page.

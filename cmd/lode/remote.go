@@ -8,12 +8,15 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"lode/internal/terminal"
 	"lode/scheduler/api"
+	"lode/scheduler/summary"
 )
 
 // remoteFlags are those of commands that talk to a scheduler and print what it says.
@@ -67,12 +70,28 @@ func printJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
+// orderTask sends a command about a task.
+func (f *remoteFlags) orderTask(env *environment, task, do string) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	if task, err = wholeID(env, c, task); err != nil {
+		return err
+	}
+	return f.orderBy(env, c, api.TasksPath+"/"+url.PathEscape(task)+"/"+do, api.Command{})
+}
+
 // order sends a command and prints what was done.
 func (f *remoteFlags) order(env *environment, path string, command api.Command) error {
 	c, err := f.client()
 	if err != nil {
 		return err
 	}
+	return f.orderBy(env, c, path, command)
+}
+
+func (f *remoteFlags) orderBy(env *environment, c *api.Client, path string, command api.Command) error {
 	outcome, err := c.Post(env.ctx, path, command)
 	var refusal *api.Error
 	switch {
@@ -83,7 +102,7 @@ func (f *remoteFlags) order(env *environment, path string, command api.Command) 
 	case f.JSON:
 		return printJSON(env.stdout, outcome)
 	}
-	_, err = fmt.Fprintln(env.stdout, outcome.Done)
+	_, err = fmt.Fprintln(env.stdout, terminal.Clean(outcome.Done))
 	return err
 }
 
@@ -103,6 +122,32 @@ func all[T any](env *environment, c *api.Client, path string, q url.Values) ([]T
 	}
 }
 
+// wholeID is the id of the task that is named as lode status shows it: with … (or ...) for
+// the part that it leaves out.
+func wholeID(env *environment, c *api.Client, name string) (string, error) {
+	begin, end, short := strings.Cut(strings.Replace(name, "...", "…", 1), "…")
+	if !short {
+		return name, nil
+	}
+	tasks, err := all[api.Task](env, c, api.TasksPath, filters())
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, t := range tasks {
+		if len(t.ID) >= len(begin)+len(end) && strings.HasPrefix(t.ID, begin) && strings.HasSuffix(t.ID, end) {
+			found = append(found, t.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("there is no task %q", name)
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("%q may be %s or %s: name one of them", name, found[0], found[1])
+}
+
 // filters are query parameters of the flags that are set.
 func filters(pairs ...string) url.Values {
 	q := url.Values{}
@@ -120,7 +165,7 @@ func table(w io.Writer, head string, rows func(line func(cells ...any))) error {
 	rows(func(cells ...any) {
 		texts := make([]string, len(cells))
 		for i, c := range cells {
-			if texts[i] = fmt.Sprint(c); texts[i] == "" {
+			if texts[i] = terminal.Clean(fmt.Sprint(c)); texts[i] == "" {
 				texts[i] = "-"
 			}
 		}
@@ -222,7 +267,7 @@ func (cmd *eventsCmd) Run(env *environment) error {
 			if cmd.JSON {
 				return lines.Encode(e)
 			}
-			_, err := fmt.Fprintf(env.stdout, "%s  %-10s  %s\n", e.Time.Local().Format(time.TimeOnly), e.Type, eventText(e))
+			_, err := fmt.Fprintf(env.stdout, "%s  %-10s  %s\n", e.Time.Local().Format(time.TimeOnly), e.Type, terminal.Clean(eventText(e)))
 			return err
 		})
 		var refusal *api.Error
@@ -274,17 +319,13 @@ func (cmd *whyCmd) Run(env *environment) error {
 	if cmd.JSON {
 		return printJSON(env.stdout, why)
 	}
-	fmt.Fprintln(env.stdout, why.Answer)
+	fmt.Fprintln(env.stdout, terminal.Clean(why.Answer))
 	for _, p := range why.Promises {
-		fmt.Fprintf(env.stdout, "%s, %s among them: %s\n", counted(p.Miners, "miner"), p.Example, p.Promise)
+		fmt.Fprintln(env.stdout, terminal.Clean(fmt.Sprintf("%s, %s among them: %s", counted(p.Miners, "miner"), p.Example, p.Promise)))
 	}
 	if len(why.Groups) == 0 {
 		return nil
 	}
 	fmt.Fprintln(env.stdout)
-	return table(env.stdout, "LAST\tTIMES\tAGENTS\tOFFERS WERE", func(line func(...any)) {
-		for _, g := range why.Groups {
-			line(g.Last.Local().Format(time.TimeOnly), g.Count, g.Agents, g.Reason)
-		}
-	})
+	return summary.Reasons(why.Groups).Write(env.stdout, terminal.LookOf(env.stdout, os.Getenv))
 }

@@ -3,24 +3,25 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"time"
 
+	"lode/internal/terminal"
 	"lode/scheduler/api"
+	"lode/scheduler/summary"
 )
 
 // statusCmd is `lode status`.
 type statusCmd struct {
 	remoteFlags `embed:""`
 	Watch       bool `help:"Show it again every two seconds, until Ctrl-C."`
-	Wide        bool `help:"Show every task, not only the first 50."`
+	Wide        bool `help:"Show every task, block and reason, with whole ids, however wide that is."`
 }
-
-// mostRows is how many tasks are shown without --wide.
-const mostRows = 50
 
 // Help is shown by lode status --help.
 func (statusCmd) Help() string {
-	return `Shows what a running scheduler knows: tasks, hashrate, blocks, and what became of the last offers.`
+	return `Shows what a running scheduler knows: hashrate, shares, tasks, blocks, and what became of the last offers. It fits the terminal;
+ids are short, and every command takes them as they are shown here. Colours are for terminals only, and NO_COLOR is respected.`
 }
 
 // Run is called by kong.
@@ -34,8 +35,9 @@ func (cmd *statusCmd) Run(env *environment) error {
 		if err != nil {
 			return err
 		}
+		look := terminal.LookOf(env.stdout, os.Getenv) // it may have another size by now
 		var text bytes.Buffer
-		if err := cmd.show(&text, status); err != nil {
+		if err := cmd.show(&text, status, look); err != nil {
 			return err
 		}
 		if cmd.Watch && !cmd.JSON {
@@ -52,20 +54,9 @@ func (cmd *statusCmd) Run(env *environment) error {
 	}
 }
 
-func (cmd *statusCmd) show(w *bytes.Buffer, status *api.Status) error {
+func (cmd *statusCmd) show(w *bytes.Buffer, status *api.Status, look terminal.Look) error {
 	if cmd.JSON {
 		return printJSON(w, status)
 	}
-	hidden := 0
-	if !cmd.Wide && len(status.Tasks) > mostRows {
-		hidden = len(status.Tasks) - mostRows
-		status.Tasks = status.Tasks[:mostRows]
-	}
-	if err := api.WriteTable(w, status); err != nil {
-		return err
-	}
-	if hidden > 0 {
-		fmt.Fprintf(w, "\nand %d tasks more (--wide)\n", hidden)
-	}
-	return nil
+	return summary.Write(w, status, summary.Options{Look: look, Wide: cmd.Wide})
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"lode/internal/terminal"
 	"lode/scheduler/top"
 )
 
@@ -29,7 +30,7 @@ func (cmd *topCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	if !isTerminal(env.stdout) {
+	if !terminal.Is(env.stdout) {
 		return errors.New("standard output is no terminal: lode status prints the same once")
 	}
 	err = top.Run(env.ctx, top.Options{
@@ -37,7 +38,7 @@ func (cmd *topCmd) Run(env *environment) error {
 		Interval: cmd.Interval, Mono: os.Getenv("NO_COLOR") != "",
 	})
 	if errors.Is(err, top.ErrInterrupted) {
-		return exitStatus(130)
+		return exitStatus(exitInterrupted)
 	}
 	return err
 }

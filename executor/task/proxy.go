@@ -258,7 +258,7 @@ func (p *Proxy) Report(r *message.Report) {
 	if status.HTTP != "" {
 		report.Http = p.advertised(status.HTTP, p.http)
 	}
-	report.Upstream = status.Upstream
+	report.Upstream, report.Network = status.Upstream, status.Network
 	report.Connections = uint32(max(0, status.Connections))
 	report.Hashrate = status.Hashrate
 	report.Height = status.Height

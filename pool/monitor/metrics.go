@@ -2,11 +2,14 @@ package monitor
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lode/internal/metricdoc"
 	"lode/pool/accounts"
 	"lode/pool/blocks"
+	"lode/stratum"
 )
 
 // collector makes metrics out of the counters that are there anyway, at each scrape.
@@ -15,6 +18,15 @@ type collector struct{ m *Monitor }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("lode_proxy_"+name, help, labels, nil)
+}
+
+// DescribeMetrics tells which metrics a proxy has, for the reference.
+func DescribeMetrics() ([]metricdoc.Metric, error) {
+	return metricdoc.Of(collector{&Monitor{Options{
+		State:    func() State { return State{Upstreams: []Upstream{{Shares: map[string]uint64{"accepted": 0}}}} },
+		Blocks:   func() []blocks.Block { return nil },
+		Accounts: accounts.New(time.Now), Stratum: new(stratum.ServerStats),
+	}}})
 }
 
 // Describe implements prometheus.Collector: the collector is an unchecked one.

@@ -1,12 +1,10 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -89,37 +87,62 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
-	var got bytes.Buffer
-	if err := WriteTable(&got, example()); err != nil {
-		t.Fatal(err)
+func TestReasons(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 3, 4, 5, minute, 0, 0, time.UTC) }
+	got := Reasons([]Decision{
+		{At: at(1), AgentID: "S1", Hostname: "a", Outcome: "declined", Reason: "no cpus are left"},
+		{At: at(3), AgentID: "S2", Hostname: "b", Outcome: "declined", Reason: "no cpus are left"},
+		{At: at(2), AgentID: "S1", Hostname: "a", Outcome: "declined", Reason: "no cpus are left"},
+		{At: at(2), AgentID: "S1", Hostname: "a", Outcome: "accepted", Reason: "it is all used", Tasks: []string{"miner-1"}},
+		{At: at(4), AgentID: "S3", Hostname: "c", Outcome: "rescinded"},
+	})
+	want := []WhyReason{
+		{Outcome: "rescinded", Reason: "rescinded", Count: 1, Last: at(4), Agents: 1, Example: "c", Hosts: []string{"c"}},
+		{Outcome: "declined", Reason: "no cpus are left", Count: 3, Last: at(3), Agents: 2, Example: "b", Hosts: []string{"b", "a"}},
+		{Outcome: "accepted", Reason: "tasks were launched", Count: 1, Last: at(2), Agents: 1, Example: "a", Hosts: []string{"a"}},
 	}
-	path := filepath.Join("testdata", "status.txt")
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	var many []Decision
+	for i := range 100 {
+		many = append(many, Decision{Hostname: fmt.Sprint(i), Outcome: "declined", Reason: "x"})
 	}
-	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("UPDATE=1 rewrites testdata; got\n%s", got.String())
+	if got := Reasons(many); len(got) != 1 || got[0].Agents != 100 || len(got[0].Hosts) != mostHosts {
+		t.Errorf("100 agents: %+v", got)
+	}
+	if got := Reasons(nil); got == nil || len(got) != 0 {
+		t.Errorf("of nothing: %#v, want an empty list", got)
 	}
 }
 
-func TestTableOfNothing(t *testing.T) {
-	var got bytes.Buffer
-	if err := WriteTable(&got, &Status{Error: "connection refused"}); err != nil {
-		t.Fatal(err)
+func TestShortID(t *testing.T) {
+	for in, want := range map[string]string{
+		"miner-c18ffe76-3c00-4f57-a5b6-87b53621502b-S1-7": "miner-…-S1-7",
+		"c18ffe76-3c00-4f57-a5b6-87b53621502b-0000":       "…-0000",
+		"proxy-0-1": "proxy-0-1",
+		"":          "",
+	} {
+		if got := ShortID(in); got != want {
+			t.Errorf("ShortID(%q) = %q, want %q", in, got, want)
+		}
 	}
-	for _, want := range []string{"none: connection refused", "no tasks"} {
-		if !strings.Contains(got.String(), want) {
-			t.Errorf("no %q in\n%s", want, got.String())
+}
+
+func TestSpan(t *testing.T) {
+	for in, want := range map[time.Duration]string{
+		0: "0 s", 900 * time.Millisecond: "0 s", 59 * time.Second: "59 s", time.Minute: "1 min", 3725 * time.Second: "1 h 2 min", 50 * time.Hour: "2 d 2 h",
+	} {
+		if got := Span(in); got != want {
+			t.Errorf("Span(%v) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestDifficulty(t *testing.T) {
+	for in, want := range map[float64]string{0: "0", 0.00012: "0.00012", 1: "1", 999: "999", 999.7: "1 k", 1.5e6: "1.5 M"} {
+		if got := Difficulty(in); got != want {
+			t.Errorf("Difficulty(%v) = %q, want %q", in, got, want)
 		}
 	}
 }

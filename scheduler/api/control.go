@@ -130,15 +130,6 @@ type WhyPromise struct {
 	Example string `json:"example"` // an agent's hostname
 }
 
-// WhyReason is one reason with how often it was given lately.
-type WhyReason struct {
-	Reason  string    `json:"reason"`
-	Count   int       `json:"count"`
-	Last    time.Time `json:"last"`
-	Agents  int       `json:"agents"`
-	Example string    `json:"example"` // an agent's hostname
-}
-
 // Event is one line of lode events.
 type Event struct {
 	ID       string    `json:"id"`

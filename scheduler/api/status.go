@@ -1,6 +1,6 @@
 // Package api is what a running scheduler tells over HTTP, and the client that
 // `lode status` reads it with. Status is the document of /api/v1/status; Fetch gets
-// it from a scheduler, WriteTable prints it for people.
+// it from a scheduler, package summary prints it for people.
 //
 // Names and shapes here are relied on by other programs: fields are only added.
 package api
@@ -13,6 +13,11 @@ import (
 // Status is a snapshot of a scheduler.
 type Status struct {
 	FrameworkID string `json:"framework_id"`
+	// Name and Roles are those that the framework has at Mesos.
+	Name  string   `json:"name"`
+	Roles []string `json:"roles"`
+	// Uptime is the time since the scheduler's start, seconds.
+	Uptime float64 `json:"uptime_seconds"`
 	// Master is host:port of the leading master, "" while there is none.
 	Master    string `json:"master"`
 	Connected bool   `json:"connected"`
@@ -93,12 +98,16 @@ type MinerDetail struct {
 
 // ProxyDetail is what only proxies report.
 type ProxyDetail struct {
-	Ready       bool   `json:"ready"`
-	Shard       uint32 `json:"shard"`
-	Epoch       uint64 `json:"epoch"`
-	Stratum     string `json:"stratum"` // host:port
-	HTTP        string `json:"http"`    // host:port
-	Upstream    string `json:"upstream"`
+	Ready   bool   `json:"ready"`
+	Shard   uint32 `json:"shard"`
+	Epoch   uint64 `json:"epoch"`
+	Stratum string `json:"stratum"` // host:port
+	// Addresses are all under which miners reach it, best first.
+	Addresses []string `json:"addresses,omitempty"`
+	HTTP      string   `json:"http"` // host:port
+	Upstream  string   `json:"upstream"`
+	// Network is the node's: mainnet, testnet4 …; "": not known, as at a pool.
+	Network     string `json:"network,omitempty"`
 	Connections uint32 `json:"connections"`
 	Height      int64  `json:"height"`
 	Error       string `json:"error,omitempty"`

@@ -52,6 +52,8 @@ const (
 	snapshotLife = 500 * time.Millisecond
 )
 
+//go:generate env UPDATE=1 go test -count=1 -run ^TestOpenAPI$ .
+
 //go:embed openapi.json
 var openAPI []byte
 

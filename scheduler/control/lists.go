@@ -183,7 +183,7 @@ func (h *handler) why(w http.ResponseWriter, r *http.Request, _ string) error {
 
 // explain answers why nothing is mining on an agent, or "": anywhere.
 func explain(s *api.Status, c api.Control, agent string) (api.Why, error) {
-	why := api.Why{Agent: agent, Groups: []api.WhyReason{}, Promises: []api.WhyPromise{}}
+	why := api.Why{Agent: agent, Promises: []api.WhyPromise{}}
 	known, miners := agent == "", 0
 	mine := func(id, hostname string) bool { return agent == "" || id == agent || hostname == agent }
 	for _, a := range s.Agents {
@@ -200,37 +200,17 @@ func explain(s *api.Status, c api.Control, agent string) (api.Why, error) {
 			}
 		}
 	}
-	groups, agents := map[string]*api.WhyReason{}, map[string]map[string]bool{}
+	var decisions []api.Decision
 	for _, d := range s.Decisions {
-		if !mine(d.AgentID, d.Hostname) {
-			continue
-		}
-		known = true
-		reason := d.Reason
-		if d.Outcome == "accepted" {
-			reason = "accepted"
-		}
-		g := groups[reason]
-		if g == nil {
-			g = &api.WhyReason{Reason: reason, Last: d.At, Example: d.Hostname}
-			groups[reason], agents[reason] = g, map[string]bool{}
-		}
-		g.Count++
-		agents[reason][d.AgentID] = true
-		if d.At.After(g.Last) {
-			g.Last, g.Example = d.At, d.Hostname
+		if mine(d.AgentID, d.Hostname) {
+			known = true
+			decisions = append(decisions, d)
 		}
 	}
 	if !known {
 		return why, faultf(http.StatusNotFound, "no agent %.80q is known: no offer of it came lately, and no task is on it", agent)
 	}
-	for reason, g := range groups {
-		g.Agents = len(agents[reason])
-		why.Groups = append(why.Groups, *g)
-	}
-	slices.SortFunc(why.Groups, func(a, b api.WhyReason) int {
-		return cmp.Or(b.Last.Compare(a.Last), strings.Compare(a.Reason, b.Reason))
-	})
+	why.Groups = api.Reasons(decisions)
 	slices.SortStableFunc(why.Promises, func(a, b api.WhyPromise) int { return b.Miners - a.Miners })
 	why.Answer = answer(s, c, agent, miners, why.Groups)
 	return why, nil
@@ -266,7 +246,7 @@ func answer(s *api.Status, c api.Control, agent string, miners int, groups []api
 		return fmt.Sprintf("%d miners run", miners)
 	case s.Need.Suppressed:
 		return "no offers are asked for: " + s.Need.Why
-	case len(groups) > 0 && groups[0].Reason != "accepted":
+	case len(groups) > 0 && groups[0].Outcome != "accepted":
 		return groups[0].Reason
 	case len(groups) > 0:
 		return "its last offer was accepted"

@@ -2,7 +2,9 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -209,17 +211,53 @@ func document(t *testing.T) []byte {
 	return append(b, '\n')
 }
 
+// withPaths is docs/api.md with the table of all paths anew.
+func withPaths(t *testing.T, page string) string {
+	const begin, end = "<!-- Paths: make generate writes them. -->\n", "<!-- End of the paths. -->\n"
+	before, rest, ok := strings.Cut(page, begin)
+	_, after, found := strings.Cut(rest, end)
+	if !ok || !found {
+		t.Fatalf("docs/api.md has no place for the paths: %q and %q", begin, end)
+	}
+	var b strings.Builder
+	b.WriteString("\n| path | parameters | role | what |\n|---|---|---|---|\n")
+	row := func(method, path string, params []string, role, summary string) {
+		names := ""
+		if len(params) > 0 {
+			names = "`" + strings.Join(params, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s %s` | %s | %s | %s |\n", method, path, names, cmp.Or(role, "–"), summary)
+	}
+	for _, r := range routes {
+		o := operations[r.method+" "+r.path]
+		row(r.method, r.path, o.params, r.role.String(), o.summary)
+	}
+	for _, e := range elsewhere {
+		row("GET", e.path, e.params, e.role, e.summary)
+	}
+	return before + begin + b.String() + "\n" + end + after
+}
+
 // The document tells of every route, with the fields that its answers have.
 func TestOpenAPI(t *testing.T) {
 	want := document(t)
+	const pagePath = "../../docs/api.md"
+	text, err := os.ReadFile(pagePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := withPaths(t, string(text))
 	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("openapi.json", want, 0o644); err != nil {
+		if err := errors.Join(os.WriteFile("openapi.json", want, 0o644), os.WriteFile(pagePath, []byte(page), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
+	if string(text) != page {
+		t.Error("docs/api.md does not list the paths as they are; make generate rewrites it")
+	}
 	if !bytes.Equal(openAPI, want) {
-		t.Error("openapi.json is not what the handlers do; UPDATE=1 rewrites it")
+		t.Error("openapi.json is not what the handlers do; make generate rewrites it")
 	}
 	if len(operations) != len(routes) {
 		t.Errorf("%d operations, %d routes", len(operations), len(routes))

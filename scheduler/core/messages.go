@@ -91,7 +91,7 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 		report.Hashrate = finite(d.Hashrate)
 		report.Proxy = &ProxyReport{
 			Ready: d.Ready, Stratum: limit(d.Stratum, 260), HTTP: limit(d.Http, 260), Upstream: limit(d.Upstream, 300),
-			Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
+			Network: limit(d.Network, 40), Connections: d.Connections, Height: d.Height, Error: limit(d.Error, 300),
 		}
 		switch {
 		case d.Ready:

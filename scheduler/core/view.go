@@ -51,10 +51,10 @@ type MinerReport struct {
 
 // ProxyReport is what only proxies report.
 type ProxyReport struct {
-	Ready                          bool
-	Stratum, HTTP, Upstream, Error string
-	Connections                    uint32
-	Height                         int64
+	Ready                                   bool
+	Stratum, HTTP, Upstream, Network, Error string
+	Connections                             uint32
+	Height                                  int64
 }
 
 // Ended is a task that ended. Cause is a short name of what was wrong, "" if nothing

@@ -3,6 +3,9 @@
 package dashboard
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
 	"time"
 
 	"lode/scheduler/api"
@@ -11,59 +14,30 @@ import (
 // Document is what the page of the scheduler asks for. Tasks come by columns: with ten
 // thousand of them that is a third of the bytes.
 type Document struct {
-	Time        time.Time      `json:"time"`
-	Uptime      float64        `json:"uptime"` // seconds
-	Name        string         `json:"name"`
-	Role        string         `json:"role"`
-	FrameworkID string         `json:"framework_id"`
-	Master      string         `json:"master"`
-	Connected   bool           `json:"connected"`
-	Error       string         `json:"error"`
-	Paused      string         `json:"paused"` // why miners do not hash; "": they do
-	Operator    bool           `json:"paused_by_operator"`
-	Problems    []string       `json:"problems"` // what does not mend itself
-	Hashrate    float64        `json:"hashrate"` // H/s
-	Totals      Totals         `json:"totals"`
-	Proxy       Proxy          `json:"proxy"`
-	Need        api.Need       `json:"need"`
-	Artifact    api.Artifact   `json:"artifact"`
-	Tasks       Tasks          `json:"tasks"`
-	Agents      []Agent        `json:"agents"`
-	Blocks      []api.Block    `json:"blocks"`
-	Ended       []api.Ended    `json:"ended"`
-	Decisions   []api.Decision `json:"offer_decisions"`
-}
-
-// Totals are sums over the tasks.
-type Totals struct {
-	Tasks      int     `json:"tasks"`
-	Miners     int     `json:"miners"`
-	Mining     int     `json:"mining"`
-	Idle       int     `json:"idle"` // miners that run and do not mine
-	Threads    int     `json:"threads"`
-	CPUs       float64 `json:"cpus"` // of miners
-	Accepted   uint64  `json:"accepted"`
-	Rejected   uint64  `json:"rejected"`
-	Stale      uint64  `json:"stale"`
-	Difficulty float64 `json:"difficulty"` // of accepted shares, pdiff
-	// Harvested, Away and Parked are seconds of the running miners' threads: hashing,
-	// with the core taken by others, and asleep so that others have it. Given counts how
-	// often they gave a core back.
-	Harvested float64 `json:"harvested"`
-	Away      float64 `json:"away"`
-	Parked    float64 `json:"parked"`
-	Given     uint64  `json:"given"`
-}
-
-// Proxy is the proxy that serves, or else what is known of the one that should.
-type Proxy struct {
-	Ready       bool   `json:"ready"`
-	Address     string `json:"address"`
-	Upstream    string `json:"upstream"`
-	Network     string `json:"network"`
-	Height      int64  `json:"height"`
-	Connections uint32 `json:"connections"`
-	Error       string `json:"error"`
+	Time        time.Time    `json:"time"`
+	Uptime      float64      `json:"uptime"` // seconds
+	Name        string       `json:"name"`
+	Role        string       `json:"role"`
+	FrameworkID string       `json:"framework_id"`
+	Master      string       `json:"master"`
+	Connected   bool         `json:"connected"`
+	Error       string       `json:"error"`
+	Paused      string       `json:"paused"` // why miners do not hash; "": they do
+	Operator    bool         `json:"paused_by_operator"`
+	Problems    []string     `json:"problems"` // what does not mend itself
+	Hashrate    float64      `json:"hashrate"` // H/s
+	Totals      api.Totals   `json:"totals"`
+	Proxy       api.Serving  `json:"proxy"`
+	Upgrade     api.Upgrade  `json:"upgrade"`
+	Need        api.Need     `json:"need"`
+	Artifact    api.Artifact `json:"artifact"`
+	Tasks       Tasks        `json:"tasks"`
+	Agents      []Agent      `json:"agents"`
+	Blocks      []api.Block  `json:"blocks"`
+	Ended       []api.Ended  `json:"ended"`
+	// Reasons say what became of the last Offers.
+	Reasons []api.WhyReason `json:"reasons"`
+	Offers  int             `json:"offers"`
 }
 
 // Tasks are the tasks that have not ended, by columns of one length.
@@ -89,20 +63,22 @@ type Agent struct {
 	Tasks    int     `json:"tasks"`
 	Threads  int     `json:"threads"`
 	Hashrate float64 `json:"hashrate"`
+	// Drained is how an operator named it who drained it; "": nobody did.
+	Drained string `json:"drained"`
 }
 
 // maxRows bounds the lists that only grow.
 const maxRows = 1000
 
 // Make makes the document of a status.
-func Make(s api.Status, c api.Control, name, role string, uptime time.Duration) Document {
+func Make(s api.Status, c api.Control) Document {
 	d := Document{
-		Time: s.Time, Uptime: uptime.Seconds(), Name: name, Role: role,
+		Time: s.Time, Uptime: s.Uptime, Name: s.Name, Role: strings.Join(s.Roles, ", "),
 		FrameworkID: s.FrameworkID, Master: s.Master, Connected: s.Connected, Error: s.Error, Hashrate: s.Hashrate,
 		Paused: s.Paused, Operator: c.Paused, Problems: []string{},
 		Need: s.Need, Artifact: s.Artifact,
-		Blocks: list(s.Blocks), Ended: list(s.Ended), Decisions: list(s.Decisions),
-		Tasks: makeTasks(s.Tasks), Agents: makeAgents(s), Totals: total(s.Tasks), Proxy: proxyOf(s),
+		Blocks: list(s.Blocks), Ended: list(s.Ended), Reasons: list(api.Reasons(s.Decisions)), Offers: len(s.Decisions),
+		Tasks: makeTasks(s.Tasks), Agents: makeAgents(s, c.Drained), Totals: api.Total(s.Tasks), Proxy: api.ServingProxy(s.Tasks), Upgrade: c.Upgrade,
 	}
 	for _, p := range s.Problems {
 		d.Problems = append(d.Problems, p.Text)
@@ -116,56 +92,6 @@ func list[T any](l []T) []T {
 		return []T{}
 	}
 	return l[:min(len(l), maxRows)]
-}
-
-func total(tasks []api.Task) Totals {
-	t := Totals{Tasks: len(tasks)}
-	for i := range tasks {
-		task := &tasks[i]
-		if task.Miner == nil && task.Kind != "miner" {
-			continue
-		}
-		t.Miners++
-		t.Threads += task.Threads
-		t.CPUs += task.CPUs
-		t.Accepted += task.Shares.Accepted
-		t.Rejected += task.Shares.Rejected
-		t.Stale += task.Shares.Stale
-		t.Difficulty += task.Shares.Difficulty
-		if task.Miner != nil && task.Miner.Yielded != nil {
-			y := task.Miner.Yielded
-			t.Harvested += y.CPU
-			t.Away += y.Away
-			t.Parked += y.Parked
-			t.Given += uint64(y.Count)
-		}
-		switch {
-		case task.Miner == nil:
-		case task.Miner.State == "mining":
-			t.Mining++
-		default:
-			t.Idle++
-		}
-	}
-	return t
-}
-
-func proxyOf(s api.Status) Proxy {
-	var p Proxy
-	for i := range s.Tasks {
-		detail := s.Tasks[i].Proxy
-		if detail == nil || (p.Address != "" && !detail.Ready) {
-			continue
-		}
-		p = Proxy{
-			Ready: detail.Ready, Address: detail.Stratum, Upstream: detail.Upstream,
-			Height: detail.Height, Connections: detail.Connections, Error: detail.Error,
-		}
-		if p.Ready {
-			break
-		}
-	}
-	return p
 }
 
 func makeTasks(tasks []api.Task) Tasks {
@@ -186,7 +112,7 @@ func makeTasks(tasks []api.Task) Tasks {
 	return t
 }
 
-func makeAgents(s api.Status) []Agent {
+func makeAgents(s api.Status, drained []api.Drain) []Agent {
 	agents := make([]Agent, 0, len(s.Agents))
 	at := make(map[string]int, len(s.Agents))
 	for _, a := range s.Agents {
@@ -207,19 +133,35 @@ func makeAgents(s api.Status) []Agent {
 			agents[n].Hashrate += task.Hashrate
 		}
 	}
+	by := make(map[string]string, len(drained))
+	for _, d := range drained {
+		by[d.Agent] = d.Agent
+	}
+	for i := range agents {
+		agents[i].Drained = cmp.Or(by[agents[i].ID], by[agents[i].Hostname])
+	}
 	return agents
 }
 
-// maxSplit bounds the number of kernels, and that of proxies, that have a series each.
+// maxSplit bounds the number of kernels, and that of shards, that have a series each.
 const maxSplit = 16
 
 // Series are the values that the history records: the hashrate in all, by kernel
-// ("kernel:NAME") and by proxy ("proxy:ADDRESS"), the number of miners that mine, and
-// the cores that they have.
+// ("kernel:NAME") and by shard ("shard:N", of the proxy that a miner is connected to),
+// the number of miners that mine, and the cores that they have.
 func Series(s api.Status) map[string]float64 {
-	t := total(s.Tasks)
+	t := api.Total(s.Tasks)
 	values := map[string]float64{"hashrate": s.Hashrate, "mining": float64(t.Mining), "cpus": t.CPUs}
-	kernels, proxies := 0, 0
+	shards := make(map[string]string) // by address of a proxy
+	for i := range s.Tasks {
+		if p := s.Tasks[i].Proxy; p != nil {
+			for _, address := range p.Addresses {
+				shards[address] = fmt.Sprintf("shard:%d", p.Shard)
+			}
+			shards[p.Stratum] = fmt.Sprintf("shard:%d", p.Shard)
+		}
+	}
+	kernels, parts := 0, 0
 	add := func(name string, n *int, v float64) {
 		if _, known := values[name]; !known {
 			if *n >= maxSplit {
@@ -234,8 +176,8 @@ func Series(s api.Status) map[string]float64 {
 		if task.Kernel != "" {
 			add("kernel:"+task.Kernel, &kernels, task.Hashrate)
 		}
-		if task.Miner != nil && task.Miner.Proxy != "" {
-			add("proxy:"+task.Miner.Proxy, &proxies, task.Hashrate)
+		if task.Miner != nil && shards[task.Miner.Proxy] != "" {
+			add(shards[task.Miner.Proxy], &parts, task.Hashrate)
 		}
 	}
 	return values

@@ -30,7 +30,7 @@ var tabs = []tab{
 		"no tasks yet; Why not says what became of the last offers", taskRows,
 	},
 	{"Agents", []string{"AGENT", "TASKS", "HASHRATE", "FAILURES", "STATE"}, "no agents known", agentRows},
-	{"Why not", []string{"OFFERS", "OUTCOME", "WHY", "LAST AGENT"}, "no offers yet", whyRows},
+	{"Why not", []string{"OFFERS", "AGENTS", "OUTCOME", "WHY", "LAST AGENT"}, "no offers yet", whyRows},
 	{"Blocks", []string{"HEIGHT", "STATE", "DEEP", "FOUND", "HASH"}, "no block yet", blockRows},
 	{"Ended", []string{"AT", "STATE", "AGENT", "WHY"}, "nothing has ended", endedRows},
 }
@@ -52,20 +52,12 @@ func taskRows(s *api.Status) [][]cell {
 			rejected.tone = bad
 		}
 		rows[i] = []cell{
-			text(short(t.ID, s.FrameworkID)), state, text(t.Hostname),
+			text(api.ShortID(t.ID)), state, text(t.Hostname),
 			{text: api.Hashrate(t.Hashrate), number: t.Hashrate},
 			number(float64(t.Threads), "%.0f"), text(t.Kernel), number(float64(t.Shares.Accepted), "%.0f"), rejected, text(t.Doing()),
 		}
 	}
 	return rows
-}
-
-// short leaves the framework's id out of a task's.
-func short(id, framework string) string {
-	if base, _, ok := strings.Cut(framework, "-0"); ok && len(base) > 8 {
-		id = strings.Replace(id, base, "…", 1)
-	}
-	return id
 }
 
 func agentRows(s *api.Status) [][]cell {
@@ -103,20 +95,8 @@ func agentRows(s *api.Status) [][]cell {
 
 func whyRows(s *api.Status) [][]cell {
 	var rows [][]cell
-	at := make(map[string]int)
-	for _, d := range s.Decisions {
-		why := d.Reason
-		if len(d.Tasks) > 0 {
-			why = "tasks were launched"
-		}
-		key := d.Outcome + "\n" + why
-		i, known := at[key]
-		if !known {
-			i = len(rows)
-			at[key] = i
-			rows = append(rows, []cell{{}, text(d.Outcome), text(why), text(d.Hostname)})
-		}
-		rows[i][0] = number(rows[i][0].number+1, "%.0f")
+	for _, r := range api.Reasons(s.Decisions) {
+		rows = append(rows, []cell{number(float64(r.Count), "%.0f"), number(float64(r.Agents), "%.0f"), text(r.Outcome), text(r.Reason), text(r.Example)})
 	}
 	return rows
 }
@@ -146,7 +126,7 @@ func endedRows(s *api.Status) [][]cell {
 		if !e.Wanted {
 			state.tone = bad
 		}
-		rows[i] = []cell{text(e.At.Local().Format(time.TimeOnly)), state, text(e.Hostname), text(e.Message)}
+		rows[i] = []cell{text(e.At.Local().Format(time.TimeOnly)), state, text(e.Hostname), text(e.Why())}
 	}
 	return rows
 }

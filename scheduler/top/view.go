@@ -9,6 +9,7 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 
+	"lode/internal/terminal"
 	"lode/scheduler/api"
 )
 
@@ -128,7 +129,7 @@ func (v *view) turn(by int) {
 // lines is the whole screen.
 func (v *view) lines(width, height int) []line {
 	if width < 20 || height < 8 {
-		return []line{{{cut("too small", width), plain}}}
+		return []line{{{terminal.Cut("too small", width), plain}}}
 	}
 	var lines []line
 	add := func(parts ...part) { lines = append(lines, clip(parts, width)) }
@@ -220,18 +221,18 @@ func (v *view) table(width, height int) []line {
 		if v.order == i+1 {
 			name += map[bool]string{true: "↑", false: "↓"}[v.ascending]
 		}
-		header.WriteString(pad(name, widths[i]) + "  ")
+		header.WriteString(terminal.Pad(name, widths[i]) + "  ")
 	}
-	lines := []line{{{pad(cut(header.String(), width), width), head}}}
+	lines := []line{{{terminal.Pad(terminal.Cut(header.String(), width), width), head}}}
 	for _, r := range shown {
 		var parts []part
 		for i, c := range r {
-			parts = append(parts, part{pad(c.text, widths[i]) + "  ", c.tone})
+			parts = append(parts, part{terminal.Pad(c.text, widths[i]) + "  ", c.tone})
 		}
 		lines = append(lines, clip(parts, width))
 	}
 	if len(rows) == 0 {
-		lines = append(lines, line{{cut(t.nothing, width), soft}})
+		lines = append(lines, line{{terminal.Cut(t.nothing, width), soft}})
 	}
 	for len(lines) < height-1 {
 		lines = append(lines, nil)
@@ -240,7 +241,7 @@ func (v *view) table(width, height int) []line {
 	if v.typing || v.filter != "" {
 		foot = fmt.Sprintf("%d of %d   search: ", len(rows), all) + v.filter + map[bool]string{true: "▏", false: "   (/ changes it)"}[v.typing]
 	}
-	return append(lines, line{{cut(foot, width), soft}})
+	return append(lines, line{{terminal.Cut(foot, width), soft}})
 }
 
 // tones takes the colours out where none are wanted.
@@ -265,35 +266,11 @@ func (v *view) tones(lines []line) []line {
 func clip(parts []part, width int) line {
 	var l line
 	for _, p := range parts {
-		p.text = cut(clean(p.text), width)
+		p.text = terminal.Cut(terminal.Clean(p.text), width)
 		width -= utf8.RuneCountInString(p.text)
 		l = append(l, p)
 	}
 	return l
-}
-
-// clean takes out what would move the cursor: texts come from far away.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-func cut(s string, width int) string {
-	if utf8.RuneCountInString(s) <= width {
-		return s
-	}
-	if width < 1 {
-		return ""
-	}
-	return string([]rune(s)[:width-1]) + "…"
-}
-
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(width-utf8.RuneCountInString(s), 0))
 }
 
 func orNone(hashrate string) string {

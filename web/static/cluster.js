@@ -9,7 +9,7 @@ import { listTable, modelTable, rate, start, tiles } from "./page.js";
 import { command, dialog } from "./token.js";
 
 const chart = /** @type {import("./chart.js").Chart} */ (byId("chart"));
-chart.splits = { "kernel:": "By kernel", "proxy:": "By proxy" };
+chart.splits = { "kernel:": "By kernel", "shard:": "By shard" };
 
 const plain = (/** @type {string} */ state) => state.replace("TASK_", "").toLowerCase();
 
@@ -55,23 +55,42 @@ function scale() {
     () => command("/api/v1/scale", { max_miners: Number(input.value) }));
 }
 
+/** @param {any} agent */
+function drain(agent) {
+  if (agent.drained) {
+    dialog(`Use ${agent.hostname} again?`, [h("p", {}, "Tasks are launched there again.")], "Undrain", () => command(`/api/v1/agents/${encodeURIComponent(agent.drained)}/undrain`));
+    return;
+  }
+  dialog(`Drain ${agent.hostname}?`, [h("p", {}, "Its tasks end, and nothing is launched there until it is undrained.")], "Drain",
+    () => command(`/api/v1/agents/${encodeURIComponent(agent.id)}/drain`, { reason: "drained on the page" }));
+}
+
+/** upgrade shows how far the replacement of executors is, while there is one. @param {any} u */
+function upgrade(u) {
+  const shown = ["running", "paused", "stopped"].includes(u.state), all = u.old + u.new;
+  byId("upgrade").hidden = !shown;
+  if (!shown) return;
+  setText(byId("upgrade-text"), `Upgrade ${u.state}: ${count(u.new)} of ${count(all)} tasks have executor ${u.digest.slice(0, 12)}${u.why ? `. ${u.why}` : ""}`);
+  const bar = /** @type {HTMLProgressElement} */ (byId("upgrade-bar"));
+  bar.max = Math.max(all, 1);
+  bar.value = u.new;
+  setText(upgradeButton, u.state === "running" ? "Pause the upgrade" : "Go on");
+  upgradeButton.dataset.action = u.state === "running" ? "pause" : "start";
+  rollbackButton.hidden = !u.previous;
+}
+
+/** @param {string} title @param {string} text @param {string} action */
+const turn = (title, text, action) => dialog(title, [h("p", {}, text)], title.replace("?", ""), () => command("/api/v1/upgrade", { action }));
+const upgradeButton = h("button", {
+  type: "button", class: "act", onclick: () => (upgradeButton.dataset.action === "pause" ?
+    turn("Pause the upgrade?", "No further tasks are replaced; those that were stay.", "pause") :
+    turn("Go on with the upgrade?", "The tasks with other executors are replaced, a few at a time.", "start")),
+}, "Pause the upgrade");
+const rollbackButton = h("button", { type: "button", class: "act", onclick: () => turn("Roll back?", "All tasks get the executor of before.", "rollback") }, "Roll back");
+byId("upgrade-acts").append(upgradeButton, rollbackButton);
+
 /** @type {ReturnType<typeof start>} */
 let page;
-
-/** why groups the last decisions by outcome and reason. @param {any} d */
-function why(d) {
-  /** @type {Map<string, {outcome: string, reason: string, n: number, hosts: Set<string>}>} */
-  const groups = new Map();
-  for (const o of d.offer_decisions) {
-    const reason = o.tasks?.length ? "launched tasks" : o.reason || o.outcome;
-    const key = `${o.outcome} ${reason}`;
-    const g = groups.get(key) ?? { outcome: o.outcome, reason, n: 0, hosts: new Set() };
-    g.n++;
-    g.hosts.add(o.hostname);
-    groups.set(key, g);
-  }
-  return [...groups.values()].sort((a, b) => b.n - a.n);
-}
 
 const mostEvents = 300;
 const events = /** @type {any[]} */ ([]);
@@ -105,7 +124,8 @@ page = start("cluster", {
     { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
     { key: "threads", label: "Threads", width: "w6", number: true },
     { key: "failures", label: "Failures", width: "w6", number: true, text: (r) => (r.failures ? r.failures.toPrecision(2) : "0"), tone: (r) => (r.failures >= 1 ? "warn" : "") },
-    { key: "backoff_until", label: "State", width: "w20 wide", text: (r) => (r.backoff_until ? `backs off until ${clock(r.backoff_until)}` : r.unavailable ? `maintenance from ${clock(r.unavailable)}` : "in use") },
+    { key: "backoff_until", label: "State", width: "w20 wide", text: (r) => (r.backoff_until ? `backs off until ${clock(r.backoff_until)}` : r.unavailable ? `maintenance from ${clock(r.unavailable)}` : r.drained ? "drained" : "in use") },
+    { key: "act", label: "Action", width: "w8", sort: false, text: (r) => (r.drained ? "Undrain" : "Drain"), act: drain },
   ], "-hashrate", ["No agents known", "An agent is known once it has made an offer."], (d) => d.agents),
   why: {
     label: "Why not",
@@ -114,13 +134,13 @@ page = start("cluster", {
       panel.append(bars);
     },
     update(d) {
-      const groups = why(d), all = d.offer_decisions.length;
+      const all = d.offers;
       bars?.replaceChildren(
         h("li", { class: "who" }, d.need.why ? `Now: ${d.need.why}.` : `What became of the last ${all} offers.`),
-        ...groups.map((g) => h("li", {},
-          h("div", { class: "top" }, h("span", {}, `${g.outcome}: ${g.reason}`), h("span", {}, `${g.n} of ${all}`)),
-          h("progress", { max: all, value: g.n, "aria-label": g.reason }),
-          h("div", { class: "who" }, [...g.hosts].slice(0, 8).join(", ") + (g.hosts.size > 8 ? ` and ${g.hosts.size - 8} more` : "")))));
+        ...d.reasons.map((/** @type {any} */ g) => h("li", {},
+          h("div", { class: "top" }, h("span", {}, `${g.outcome}: ${g.reason}`), h("span", {}, `${g.count} of ${all}`)),
+          h("progress", { max: all, value: g.count, "aria-label": g.reason }),
+          h("div", { class: "who" }, g.hosts.join(", ") + (g.agents > g.hosts.length ? ` and ${g.agents - g.hosts.length} more` : ""), ` · last ${clock(g.last)}`))));
       if (!all) bars?.append(h("li", { class: "empty" }, h("b", {}, "No offers yet"), "The master has made none; does the role get resources?"));
     },
   },
@@ -160,6 +180,7 @@ page = start("cluster", {
 }, (d) => {
   paused = d.paused_by_operator;
   setText(pauseButton, paused ? "Resume mining" : "Pause mining");
+  upgrade(d.upgrade);
   const t = d.totals, shares = t.accepted + t.rejected + t.stale;
   rate(d.hashrate, t.miners ? `${count(t.mining)} of ${count(t.miners)} miners at work · ${count(t.threads)} threads` : "no miners yet");
   setText(byId("what"), [d.name, d.role && d.role !== "*" ? `role ${d.role}` : ""].filter(Boolean).join(" · "));
@@ -167,7 +188,7 @@ page = start("cluster", {
   const proxy = d.proxy;
   tiles([
     [d.paused ? "Cores (paused)" : "Cores", count(Math.round(t.cpus * 10) / 10), d.paused || `${count(t.idle)} miners idle`],
-    ["Agents", count(d.agents.length), `${count(d.agents.filter((/** @type {any} */ a) => a.backoff_until || a.unavailable).length)} not in use`],
+    ["Agents", count(d.agents.length), `${count(d.agents.filter((/** @type {any} */ a) => a.backoff_until || a.unavailable || a.drained).length)} not in use`],
     ["Shares", count(t.accepted), `${percent(t.rejected, shares)} rejected, ${percent(t.stale, shares)} stale`],
     ["Work done", difficulty(t.difficulty), "difficulty of shares"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
