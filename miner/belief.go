@@ -81,9 +81,11 @@ func (e *Engine) prefer(kind int, pair kernelPair) {
 }
 
 // look compares what a kernel reaches, in cycles a hash, with its calibration. After
-// some contradictions it measures again; changed: it did, and is sure of what it found.
+// some contradictions it measures again, and so it does after as many looks if it was never sure
+// of what it measured; changed: it did, and is sure of what it found.
 func (b *belief) look(kernel *scan.Kernel, cycles float64, ended func() bool) (pair kernelPair, changed bool) {
-	if cycles == 0 || !b.calibration.contradicted(kernel, cycles, b.all) {
+	contradicted := cycles > 0 && b.calibration.contradicted(kernel, cycles, b.all)
+	if b.calibration.Runs > 0 && !contradicted {
 		b.against = 0
 		return pair, false
 	}
@@ -91,11 +93,15 @@ func (b *belief) look(kernel *scan.Kernel, cycles float64, ended func() bool) (p
 		return pair, false
 	}
 	b.against = 0
-	pair, found, err := b.measure(calibration{}, ended)
+	known, why := b.calibration, "they could not be told apart before"
+	if contradicted {
+		known, why = calibration{}, "one is not as fast as it was"
+	}
+	pair, found, err := b.measure(known, ended)
 	if err != nil {
 		return pair, false // later
 	}
-	b.log.Info("kernels measured again, since one is not as fast as it was", "kernel", kernel.Name, "cycles_per_hash", cycles,
+	b.log.Info("kernels measured again", "why", why, "kernel", kernel.Name, "cycles_per_hash", cycles,
 		"was", b.calibration.CyclesPerHash[kernel.Name], "best", found.Roll)
 	b.calibration = found
 	return pair, found.Runs > 0

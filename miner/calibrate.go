@@ -84,8 +84,8 @@ func (c calibration) merge(found calibration, all []scan.Kernel) (kernelPair, ca
 }
 
 // The search for the best kernel of those that roll versions, and of those that do not,
-// ends after so much time of the cpu or of the clock.
-const calibrationCPU, calibrationTime = 50 * time.Millisecond, 250 * time.Millisecond
+// ends after so much time of the cpu or of the clock. Nobody waits for it.
+const calibrationCPU, calibrationTime = 50 * time.Millisecond, 10 * time.Second
 
 func (g *ground) over() bool { return g.ended != nil && g.ended() }
 
@@ -138,22 +138,32 @@ func calibrate(all []scan.Kernel, on ground, log *slog.Logger) (kernelPair, cali
 			}, func() bool {
 				return cpuClock()-cpu < calibrationCPU && time.Since(begin) < calibrationTime && !on.over()
 			})
-			*best = group[c.best].kernel
-			if !c.sure {
-				found.Runs = 0
-			}
-			for i, t := range group {
-				if c.agreed(i) {
-					found.CyclesPerHash[t.kernel.Name] = c.costs[i]
-				} else {
-					found.guesses[t.kernel.Name] = c.costs[i]
-				}
-			}
+			*best = found.conclude(group, c)
 		}
 	}()
 	<-done
 	found.Plain, found.Roll = pair.plain.Name, pair.roll.Name
 	return pair, found, nil
+}
+
+// conclude takes in what a choice between kernels of a sort gave, and says which one is to be
+// used. A machine that is too busy for samples enough tells nothing: one sample may be twice
+// what it should be, so the first kernel, which is likely to be the best, stays.
+func (c *calibration) conclude(group []*trial, made choice) *scan.Kernel {
+	if !made.sure {
+		c.Runs = 0
+	}
+	if made.samples < choiceLeast {
+		return group[0].kernel
+	}
+	for i, t := range group {
+		if made.agreed(i) {
+			c.CyclesPerHash[t.kernel.Name] = made.costs[i]
+		} else {
+			c.guesses[t.kernel.Name] = made.costs[i]
+		}
+	}
+	return group[made.best].kernel
 }
 
 // trial is the measurement of one kernel.

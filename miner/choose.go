@@ -38,14 +38,14 @@ func choose(n int, sample func(i int) float64, more func() bool) (c choice) {
 		best, sure := least(costs), false
 		if len(samples[best]) >= choiceLeast {
 			if best, sure = decide(costs, spreads); sure {
-				return choice{best, true, costs, spreads}
+				return choice{best, true, len(samples[best]), costs, spreads}
 			}
 			for i := range n {
 				out[i] = out[i] || spreads[i] <= agree*costs[i] && costs[i] > hopeless*costs[best]
 			}
 		}
 		if !more() {
-			return choice{best, false, costs, spreads}
+			return choice{best, false, len(samples[best]), costs, spreads}
 		}
 	}
 }
@@ -54,6 +54,7 @@ func choose(n int, sample func(i int) float64, more func() bool) (c choice) {
 type choice struct {
 	best           int
 	sure           bool // that it is, and not that there was no more time
+	samples        int  // of it
 	costs, spreads []float64
 }
 

@@ -3,6 +3,8 @@ package miner
 import (
 	"math/rand/v2"
 	"testing"
+
+	"lode/miner/internal/scan"
 )
 
 // noise is what a busy machine does to samples of kernels.
@@ -89,5 +91,22 @@ func TestPreferredOfEqual(t *testing.T) {
 func TestChoiceOfOne(t *testing.T) {
 	if got := choose(1, func(int) float64 { return 5 }, func() bool { return true }); got.best != 0 || !got.sure || got.costs[0] != 5 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A machine on which there was time for a few samples only tells nothing: the kernel that is
+// likely to be the best stays, and nothing is remembered.
+func TestTooFewSamples(t *testing.T) {
+	group := []*trial{{kernel: &scan.Kernel{Name: "likely"}}, {kernel: &scan.Kernel{Name: "other"}}}
+	for rounds, want := range map[int]string{1: "likely", 2: "likely", choiceLeast - 1: "likely", choiceLeast: "other"} {
+		left := rounds
+		made := choose(2, func(i int) float64 { return []float64{90, 80}[i] }, func() bool { left--; return left > 0 })
+		c := calibration{CyclesPerHash: make(map[string]float64), guesses: make(map[string]float64), Runs: 1}
+		if got := c.conclude(group, made); got.Name != want {
+			t.Errorf("%d rounds: %s", rounds, got.Name)
+		}
+		if known := want == "other"; (len(c.CyclesPerHash) == 2) != known || len(c.guesses) > 0 || (c.Runs == 1) != known {
+			t.Errorf("%d rounds: %+v", rounds, c)
+		}
 	}
 }

@@ -245,6 +245,41 @@ func TestContradictedCalibration(t *testing.T) {
 	}
 }
 
+// What could not be told at the start is measured again while the engine runs, beside what is known.
+func TestUnsureCalibrationIsRepeated(t *testing.T) {
+	pair := portablePair(t)
+	b := &belief{all: scan.Kernels(), log: slog.New(slog.DiscardHandler), calibration: calibration{Roll: "portable-roll", CyclesPerHash: map[string]float64{"portable-roll": 100}}}
+	sure, measured := 0, 0
+	b.measure = func(known calibration, _ func() bool) (kernelPair, calibration, error) {
+		measured++
+		if known.CyclesPerHash["portable-roll"] != 100 {
+			t.Errorf("forgotten: %+v", known)
+		}
+		known.Runs += sure
+		return pair, known, nil
+	}
+	looks := func(n int) (changed bool) {
+		for range n {
+			_, now := b.look(pair.roll, 0, func() bool { return false })
+			changed = changed || now
+		}
+		return changed
+	}
+	if looks(contradictions-1) || measured != 0 {
+		t.Errorf("measured %d times too early", measured)
+	}
+	if looks(1+contradictions) || measured != 2 {
+		t.Errorf("measured %d times, want 2", measured)
+	}
+	sure = 1
+	if !looks(contradictions) || measured != 3 {
+		t.Errorf("measured %d times, want 3", measured)
+	}
+	if looks(2*contradictions) || measured != 3 {
+		t.Error("measured again though it was sure")
+	}
+}
+
 // What a running engine believes changes with its next work, and not before.
 func TestContradictionChangesTheNextWork(t *testing.T) {
 	all := scan.Kernels()
