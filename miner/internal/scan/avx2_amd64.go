@@ -77,7 +77,6 @@ func newAVX2(f avx2Functions, rolling bool) Scanner {
 		functions: f,
 		rolling:   rolling,
 		memory:    &aligned[avx2Memory](1)[0],
-		found:     make([]Candidate, 0, avx2Batch),
 	}
 }
 

@@ -74,7 +74,6 @@ func newAVX512Plain(f avx512Functions) Scanner {
 	return &avx512Plainer{
 		functions: f,
 		memory:    &aligned[avx512PlainMemory](1)[0],
-		found:     make([]Candidate, 0, avx512Batch),
 	}
 }
 
@@ -121,7 +120,6 @@ func newAVX512Roll(f avx512Functions) Scanner {
 	return &avx512Roller{
 		functions: f,
 		memory:    &aligned[avx512RollMemory](1)[0],
-		found:     make([]Candidate, 0, avx512Batch),
 	}
 }
 

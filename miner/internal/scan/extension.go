@@ -82,7 +82,6 @@ func newExtensionScanner(x extension) Scanner {
 	return &extensionScanner{
 		extension: x,
 		memory:    &aligned[extensionMemory](1)[0],
-		found:     make([]Candidate, 0, extensionBatch),
 	}
 }
 

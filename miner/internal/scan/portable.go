@@ -37,7 +37,6 @@ type portableRecord struct {
 func newPortable() Scanner {
 	return &portable{
 		records: make([]portableRecord, 0, portableStates),
-		found:   make([]Candidate, 0, portableBatch),
 	}
 }
 
