@@ -120,23 +120,23 @@ func plainKernel() {
 
 	data.Align()
 	Label("group")
-	weave.Write(x.head(swapBytes), y.head(swapBytes))
+	weave.Apart(ahead, x.head(swapBytes), y.head(swapBytes))
 	enterLoop(32, 4, afterFirst)
 	JMP(LabelRef("loop"))
 
 	Label("digest")
-	weave.Write(x.end(), y.end())
-	weave.Write(x.second.head(), y.second.head())
+	weave.Apart(ahead, x.end(), y.end())
+	weave.Apart(ahead, x.second.head(), y.second.head())
 	enterLoop(16, 1, after24)
 	JMP(LabelRef("loop"))
 
 	Label("special")
-	weave.Write(x.straight(24, 32), y.straight(24, 32))
+	weave.Apart(ahead, x.straight(24, 32), y.straight(24, 32))
 	enterLoop(32, 3, after56)
 
 	data.Align()
 	Label("loop")
-	weave.Write(x.loop(16), y.loop(16))
+	weave.Apart(ahead, x.loop(16), y.loop(16))
 	XCHGQ(pHalf, pOther)
 	ADDQ(Imm(4*8), pK)
 	DECB(count.As8())
@@ -145,7 +145,7 @@ func plainKernel() {
 	JB(LabelRef("digest"))
 	JE(LabelRef("special"))
 
-	weave.Write(
+	weave.Apart(ahead,
 		append(x.straight(56, 61), x.verdict()...),
 		append(y.straight(56, 61), y.verdict()...))
 	VPADDD_BCST(pooled(32), x.nonces, x.nonces)

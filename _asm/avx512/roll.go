@@ -57,7 +57,7 @@ func rollKernel() {
 	Load(Param("next"), pTable)
 
 	Label("head")
-	weave.Write(now[0].head(), now[1].head(),
+	weave.Apart(ahead, now[0].head(), now[1].head(),
 		append(next[0].begin(), next[0].rounds(4, 20, 0)...),
 		append(next[1].begin(), next[1].rounds(4, 20, 0)...))
 	MOVQ(pBuffer, pHalf)
@@ -69,7 +69,7 @@ func rollKernel() {
 	// The body of the loop runs once for the rounds 16 to 23, then for 32 to 55:
 	// the counter's second byte says which it is.
 	Label("special")
-	weave.Write(
+	weave.Apart(ahead,
 		now[0].straight(24, 32), now[1].straight(24, 32),
 		next[0].rounds(28, 36, 8), next[1].rounds(28, 36, 8))
 	MOVQ(pBuffer, pHalf)
@@ -80,7 +80,7 @@ func rollKernel() {
 
 	data.Align()
 	Label("loop")
-	weave.Write(
+	weave.Apart(ahead,
 		now[0].loop(16), now[1].loop(16),
 		next[0].rounds(20, 28, 0), next[1].rounds(20, 28, 0))
 	XCHGQ(pHalf, pOther)
@@ -91,7 +91,7 @@ func rollKernel() {
 	TESTL(count.As32(), count.As32())
 	JZ(LabelRef("special"))
 
-	weave.Write(
+	weave.Apart(ahead,
 		append(now[0].straight(56, 61), now[0].verdict()...),
 		append(now[1].straight(56, 61), now[1].verdict()...),
 		next[0].rounds(60, 64, 40), next[1].rounds(60, 64, 40))

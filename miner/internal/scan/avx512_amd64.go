@@ -38,12 +38,12 @@ func avx512Kernels() []Kernel {
 func avx512KernelsOf(f avx512Functions, lacks string) []Kernel {
 	return []Kernel{
 		{
-			Name: "avx512-roll", Revision: 1, Rolling: true,
+			Name: "avx512-roll", Revision: 2, Rolling: true,
 			Nonces: avx512Lanes, States: avx512States, Batch: avx512Batch, Missing: lacks,
 			New: func() Scanner { return newAVX512Roll(f) },
 		},
 		{
-			Name: "avx512", Revision: 1,
+			Name: "avx512", Revision: 2,
 			Nonces: 2 * avx512Lanes, States: 1, Batch: avx512Batch, Missing: lacks,
 			New: func() Scanner { return newAVX512Plain(f) },
 		},

@@ -144,26 +144,12 @@ block:
 
 head:
 	VPBROADCASTD    (R11), Z28
-	VMOVDQA32       Z28, 512(R9)
-	VPBROADCASTD    (R11), Z28
 	VMOVDQA32       Z28, 1536(R9)
-	VMOVDQA32       192(SI), Z28
-	VPADDD.BCST     16(R13), Z28, Z19
-	VPADDD.BCST     (R13), Z28, Z17
-	VMOVDQA32       Z19, 2496(R9)
-	VMOVDQA32       Z17, 2240(R9)
 	VMOVDQA32       192(SI), Z28
 	VPADDD.BCST     144(R13), Z28, Z23
 	VPADDD.BCST     128(R13), Z28, Z21
 	VMOVDQA32       Z23, 3008(R9)
 	VMOVDQA32       Z21, 2752(R9)
-	VPBROADCASTD    4(R11), Z28
-	VMOVDQA32       Z28, 576(R9)
-	VMOVDQA32       Z28, 640(R9)
-	VMOVDQA32       Z28, 704(R9)
-	VMOVDQA32       Z28, 768(R9)
-	VMOVDQA32       Z28, 832(R9)
-	VMOVDQA32       Z28, 896(R9)
 	VPBROADCASTD    4(R11), Z28
 	VMOVDQA32       Z28, 1600(R9)
 	VMOVDQA32       Z28, 1664(R9)
@@ -171,122 +157,111 @@ head:
 	VMOVDQA32       Z28, 1792(R9)
 	VMOVDQA32       Z28, 1856(R9)
 	VMOVDQA32       Z28, 1920(R9)
-	VPBROADCASTD    20(R13), Z18
-	VPBROADCASTD    4(R13), Z16
 	VPBROADCASTD    148(R13), Z22
 	VPBROADCASTD    132(R13), Z20
 	VPBROADCASTD    8(R11), Z28
-	VMOVDQA32       Z28, 960(R9)
-	VPBROADCASTD    8(R11), Z28
 	VMOVDQA32       Z28, 1984(R9)
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD.BCST $0xca, 24(R13), Z18, Z28
-	VPADDD.BCST     28(R13), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD.BCST $0xca, 152(R13), Z22, Z28
 	VPADDD.BCST     156(R13), Z28, Z22
-	VMOVDQA32       3072(R9), Z28
-	VPADDD.BCST     40(DX), Z28, Z28
-	VMOVDQA32       Z28, (R9)
-	VPADDD.BCST     12(R11), Z28, Z7
-	VPADDD.BCST     16(R11), Z28, Z3
+	VPBROADCASTD    (R11), Z28
+	VMOVDQA32       Z28, 512(R9)
+	VMOVDQA32       192(SI), Z28
+	VPADDD.BCST     16(R13), Z28, Z19
+	VPADDD.BCST     (R13), Z28, Z17
+	VMOVDQA32       Z19, 2496(R9)
+	VMOVDQA32       Z17, 2240(R9)
 	VMOVDQA32       3584(R9), Z28
 	VPADDD.BCST     168(DX), Z28, Z28
 	VMOVDQA32       Z28, 1024(R9)
 	VPADDD.BCST     12(R11), Z28, Z15
 	VPADDD.BCST     16(R11), Z28, Z11
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VPBROADCASTD    20(R11), Z0
-	VPBROADCASTD    24(R11), Z1
-	VPBROADCASTD    28(R11), Z2
-	VPBROADCASTD    32(R11), Z4
-	VPBROADCASTD    36(R11), Z5
+	VPBROADCASTD    4(R11), Z28
+	VMOVDQA32       Z28, 576(R9)
+	VMOVDQA32       Z28, 640(R9)
+	VMOVDQA32       Z28, 704(R9)
+	VMOVDQA32       Z28, 768(R9)
+	VMOVDQA32       Z28, 832(R9)
+	VMOVDQA32       Z28, 896(R9)
+	VPBROADCASTD    20(R13), Z18
+	VPBROADCASTD    4(R13), Z16
 	VPBROADCASTD    20(R11), Z8
 	VPBROADCASTD    24(R11), Z9
 	VPBROADCASTD    28(R11), Z10
 	VPBROADCASTD    32(R11), Z12
 	VPBROADCASTD    36(R11), Z13
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD.BCST $0xe8, 8(R13), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD.BCST     12(R13), Z18, Z18
-	VMOVDQA32       Z18, 2304(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD.BCST $0xe8, 136(R13), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD.BCST     140(R13), Z22, Z22
 	VMOVDQA32       Z22, 2816(R9)
-	VMOVDQA32       3136(R9), Z28
-	VPADDD.BCST     72(DX), Z28, Z6
-	VPADDD.BCST     44(DX), Z28, Z28
-	VMOVDQA32       Z28, 64(R9)
+	VPBROADCASTD    8(R11), Z28
+	VMOVDQA32       Z28, 960(R9)
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD.BCST $0xca, 24(R13), Z18, Z28
+	VPADDD.BCST     28(R13), Z28, Z18
 	VMOVDQA32       3648(R9), Z28
 	VPADDD.BCST     200(DX), Z28, Z14
 	VPADDD.BCST     172(DX), Z28, Z28
 	VMOVDQA32       Z28, 1088(R9)
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2048(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2560(R9)
-	VMOVDQA32       Z3, Z28
-	VPTERNLOGD      $0xca, Z5, Z4, Z28
-	VPADDD          Z28, Z6, Z6
+	VMOVDQA32       3072(R9), Z28
+	VPADDD.BCST     40(DX), Z28, Z28
+	VMOVDQA32       Z28, (R9)
+	VPADDD.BCST     12(R11), Z28, Z7
+	VPADDD.BCST     16(R11), Z28, Z3
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z11, Z28
 	VPTERNLOGD      $0xca, Z13, Z12, Z28
 	VPADDD          Z28, Z14, Z14
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD.BCST $0xca, 20(R13), Z19, Z28
-	VPADDD.BCST     32(R13), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD.BCST $0xca, 148(R13), Z23, Z28
 	VPADDD.BCST     160(R13), Z28, Z23
-	VPRORD          $0x06, Z3, Z28
-	VPRORD          $0x0b, Z3, Z29
-	VPRORD          $0x19, Z3, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z6, Z6
-	VPADDD          Z6, Z2, Z2
+	VPBROADCASTD    20(R11), Z0
+	VPBROADCASTD    24(R11), Z1
+	VPBROADCASTD    28(R11), Z2
+	VPBROADCASTD    32(R11), Z4
+	VPBROADCASTD    36(R11), Z5
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD.BCST $0xe8, 8(R13), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD.BCST     12(R13), Z18, Z18
+	VMOVDQA32       Z18, 2304(R9)
 	VPRORD          $0x06, Z11, Z28
 	VPRORD          $0x0b, Z11, Z29
 	VPRORD          $0x19, Z11, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z14, Z14
 	VPADDD          Z14, Z10, Z10
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z7, Z31
-	VPTERNLOGD      $0xe8, Z1, Z0, Z31
-	VPRORD          $0x02, Z7, Z28
-	VPRORD          $0x0d, Z7, Z29
-	VPRORD          $0x16, Z7, Z30
+	VMOVDQA32       3136(R9), Z28
+	VPADDD.BCST     72(DX), Z28, Z6
+	VPADDD.BCST     44(DX), Z28, Z28
+	VMOVDQA32       Z28, 64(R9)
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z6, Z6
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2048(R9)
 	VMOVDQA32       Z15, Z31
 	VPTERNLOGD      $0xe8, Z9, Z8, Z31
 	VPRORD          $0x02, Z15, Z28
@@ -295,78 +270,78 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z14, Z14
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD.BCST $0xe8, 4(R13), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD.BCST     8(R13), Z19, Z19
-	VMOVDQA32       Z19, 2368(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD.BCST $0xe8, 132(R13), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD.BCST     136(R13), Z23, Z23
 	VMOVDQA32       Z23, 2880(R9)
-	VMOVDQA32       3200(R9), Z28
-	VPADDD.BCST     76(DX), Z28, Z5
-	VPADDD.BCST     48(DX), Z28, Z28
-	VMOVDQA32       Z28, 128(R9)
+	VMOVDQA32       Z3, Z28
+	VPTERNLOGD      $0xca, Z5, Z4, Z28
+	VPADDD          Z28, Z6, Z6
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD.BCST $0xca, 20(R13), Z19, Z28
+	VPADDD.BCST     32(R13), Z28, Z19
 	VMOVDQA32       3712(R9), Z28
 	VPADDD.BCST     204(DX), Z28, Z13
 	VPADDD.BCST     176(DX), Z28, Z28
 	VMOVDQA32       Z28, 1152(R9)
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2112(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2624(R9)
-	VMOVDQA32       Z2, Z28
-	VPTERNLOGD      $0xca, Z4, Z3, Z28
-	VPADDD          Z28, Z5, Z5
+	VPRORD          $0x06, Z3, Z28
+	VPRORD          $0x0b, Z3, Z29
+	VPRORD          $0x19, Z3, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z10, Z28
 	VPTERNLOGD      $0xca, Z12, Z11, Z28
 	VPADDD          Z28, Z13, Z13
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
-	VPADDD.BCST     36(R13), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 3008(R9), Z22, Z28
 	VPADDD.BCST     164(R13), Z28, Z22
-	VPRORD          $0x06, Z2, Z28
-	VPRORD          $0x0b, Z2, Z29
-	VPRORD          $0x19, Z2, Z30
+	VMOVDQA32       Z7, Z31
+	VPTERNLOGD      $0xe8, Z1, Z0, Z31
+	VPRORD          $0x02, Z7, Z28
+	VPRORD          $0x0d, Z7, Z29
+	VPRORD          $0x16, Z7, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z5, Z5
-	VPADDD          Z5, Z1, Z1
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z6, Z6
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD.BCST $0xe8, 4(R13), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD.BCST     8(R13), Z19, Z19
+	VMOVDQA32       Z19, 2368(R9)
 	VPRORD          $0x06, Z10, Z28
 	VPRORD          $0x0b, Z10, Z29
 	VPRORD          $0x19, Z10, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z13, Z13
 	VPADDD          Z13, Z9, Z9
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z6, Z31
-	VPTERNLOGD      $0xe8, Z0, Z7, Z31
-	VPRORD          $0x02, Z6, Z28
-	VPRORD          $0x0d, Z6, Z29
-	VPRORD          $0x16, Z6, Z30
+	VMOVDQA32       3200(R9), Z28
+	VPADDD.BCST     76(DX), Z28, Z5
+	VPADDD.BCST     48(DX), Z28, Z28
+	VMOVDQA32       Z28, 128(R9)
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z5, Z5
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2112(R9)
 	VMOVDQA32       Z14, Z31
 	VPTERNLOGD      $0xe8, Z8, Z15, Z31
 	VPRORD          $0x02, Z14, Z28
@@ -375,80 +350,79 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z13, Z13
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD.BCST     4(R13), Z18, Z18
-	VMOVDQA32       Z18, 2432(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2752(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD.BCST     132(R13), Z22, Z22
 	VMOVDQA32       Z22, 2944(R9)
-	VMOVDQA32       3264(R9), Z28
-	VPADDD.BCST     80(DX), Z28, Z4
-	VPADDD.BCST     52(DX), Z28, Z28
-	VMOVDQA32       Z28, 192(R9)
+	VMOVDQA32       Z2, Z28
+	VPTERNLOGD      $0xca, Z4, Z3, Z28
+	VPADDD          Z28, Z5, Z5
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
+	VPADDD.BCST     36(R13), Z28, Z18
 	VMOVDQA32       3776(R9), Z28
 	VPADDD.BCST     208(DX), Z28, Z12
 	VPADDD.BCST     180(DX), Z28, Z28
 	VMOVDQA32       Z28, 1216(R9)
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2176(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2688(R9)
-	VMOVDQA32       Z1, Z28
-	VPTERNLOGD      $0xca, Z3, Z2, Z28
-	VPADDD          Z28, Z4, Z4
+	VPRORD          $0x06, Z2, Z28
+	VPRORD          $0x0b, Z2, Z29
+	VPRORD          $0x19, Z2, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z9, Z28
 	VPTERNLOGD      $0xca, Z11, Z10, Z28
 	VPADDD          Z28, Z12, Z12
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
-	VPADDD.BCST     40(R11), Z28, Z28
-	VPADDD          2496(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2816(R9), Z23, Z28
 	VPADDD.BCST     40(R11), Z28, Z28
 	VPADDD          3008(R9), Z28, Z23
-	VPRORD          $0x06, Z1, Z28
-	VPRORD          $0x0b, Z1, Z29
-	VPRORD          $0x19, Z1, Z30
+	VMOVDQA32       Z6, Z31
+	VPTERNLOGD      $0xe8, Z0, Z7, Z31
+	VPRORD          $0x02, Z6, Z28
+	VPRORD          $0x0d, Z6, Z29
+	VPRORD          $0x16, Z6, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z4, Z4
-	VPADDD          Z4, Z0, Z0
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z5, Z5
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD.BCST     4(R13), Z18, Z18
+	VMOVDQA32       Z18, 2432(R9)
 	VPRORD          $0x06, Z9, Z28
 	VPRORD          $0x0b, Z9, Z29
 	VPRORD          $0x19, Z9, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z12, Z12
 	VPADDD          Z12, Z8, Z8
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z5, Z31
-	VPTERNLOGD      $0xe8, Z7, Z6, Z31
-	VPRORD          $0x02, Z5, Z28
-	VPRORD          $0x0d, Z5, Z29
-	VPRORD          $0x16, Z5, Z30
+	VMOVDQA32       3264(R9), Z28
+	VPADDD.BCST     80(DX), Z28, Z4
+	VPADDD.BCST     52(DX), Z28, Z28
+	VMOVDQA32       Z28, 192(R9)
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z4, Z4
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2176(R9)
 	VMOVDQA32       Z13, Z31
 	VPTERNLOGD      $0xe8, Z15, Z14, Z31
 	VPRORD          $0x02, Z13, Z28
@@ -457,82 +431,82 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z12, Z12
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2240(R9), Z19, Z19
-	VMOVDQA32       Z19, 2496(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2560(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2752(R9), Z23, Z23
 	VMOVDQA32       Z23, 3008(R9)
-	VMOVDQA32       3328(R9), Z28
-	VPADDD.BCST     56(DX), Z28, Z28
-	VMOVDQA32       Z28, 256(R9)
-	VPADDD.BCST     44(R11), Z3, Z3
-	VPADDD          Z28, Z3, Z3
+	VMOVDQA32       Z1, Z28
+	VPTERNLOGD      $0xca, Z3, Z2, Z28
+	VPADDD          Z28, Z4, Z4
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
+	VPADDD.BCST     40(R11), Z28, Z28
+	VPADDD          2496(R9), Z28, Z19
 	VMOVDQA32       3840(R9), Z28
 	VPADDD.BCST     184(DX), Z28, Z28
 	VMOVDQA32       Z28, 1280(R9)
 	VPADDD.BCST     44(R11), Z11, Z11
 	VPADDD          Z28, Z11, Z11
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2240(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2752(R9)
-	VMOVDQA32       Z0, Z28
-	VPTERNLOGD      $0xca, Z2, Z1, Z28
-	VPADDD          Z28, Z3, Z3
+	VPRORD          $0x06, Z1, Z28
+	VPRORD          $0x0b, Z1, Z29
+	VPRORD          $0x19, Z1, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z8, Z28
 	VPTERNLOGD      $0xca, Z10, Z9, Z28
 	VPADDD          Z28, Z11, Z11
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
-	VPADDD          512(SI), Z28, Z28
-	VPADDD          2304(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 2880(R9), Z22, Z28
 	VPADDD          512(SI), Z28, Z28
 	VPADDD          2816(R9), Z28, Z22
-	VPRORD          $0x06, Z0, Z28
-	VPRORD          $0x0b, Z0, Z29
-	VPRORD          $0x19, Z0, Z30
+	VMOVDQA32       Z5, Z31
+	VPTERNLOGD      $0xe8, Z7, Z6, Z31
+	VPRORD          $0x02, Z5, Z28
+	VPRORD          $0x0d, Z5, Z29
+	VPRORD          $0x16, Z5, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z3, Z3
-	VPADDD          Z3, Z7, Z7
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z4, Z4
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2240(R9), Z19, Z19
+	VMOVDQA32       Z19, 2496(R9)
 	VPRORD          $0x06, Z8, Z28
 	VPRORD          $0x0b, Z8, Z29
 	VPRORD          $0x19, Z8, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z11, Z11
 	VPADDD          Z11, Z15, Z15
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z4, Z31
-	VPTERNLOGD      $0xe8, Z6, Z5, Z31
-	VPRORD          $0x02, Z4, Z28
-	VPRORD          $0x0d, Z4, Z29
-	VPRORD          $0x16, Z4, Z30
+	VMOVDQA32       3328(R9), Z28
+	VPADDD.BCST     56(DX), Z28, Z28
+	VMOVDQA32       Z28, 256(R9)
+	VPADDD.BCST     44(R11), Z3, Z3
+	VPADDD          Z28, Z3, Z3
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z3, Z3
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2240(R9)
 	VMOVDQA32       Z12, Z31
 	VPTERNLOGD      $0xe8, Z14, Z13, Z31
 	VPRORD          $0x02, Z12, Z28
@@ -541,82 +515,82 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z11, Z11
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2048(R9), Z18, Z18
-	VMOVDQA32       Z18, 2304(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2624(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2560(R9), Z22, Z22
 	VMOVDQA32       Z22, 2816(R9)
-	VMOVDQA32       3392(R9), Z28
-	VPADDD.BCST     60(DX), Z28, Z28
-	VMOVDQA32       Z28, 320(R9)
-	VPADDD.BCST     48(R11), Z2, Z2
-	VPADDD          Z28, Z2, Z2
+	VMOVDQA32       Z0, Z28
+	VPTERNLOGD      $0xca, Z2, Z1, Z28
+	VPADDD          Z28, Z3, Z3
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
+	VPADDD          512(SI), Z28, Z28
+	VPADDD          2304(R9), Z28, Z18
 	VMOVDQA32       3904(R9), Z28
 	VPADDD.BCST     188(DX), Z28, Z28
 	VMOVDQA32       Z28, 1344(R9)
 	VPADDD.BCST     48(R11), Z10, Z10
 	VPADDD          Z28, Z10, Z10
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2048(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2560(R9)
-	VMOVDQA32       Z7, Z28
-	VPTERNLOGD      $0xca, Z1, Z0, Z28
-	VPADDD          Z28, Z2, Z2
+	VPRORD          $0x06, Z0, Z28
+	VPRORD          $0x0b, Z0, Z29
+	VPRORD          $0x19, Z0, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z15, Z28
 	VPTERNLOGD      $0xca, Z9, Z8, Z28
 	VPADDD          Z28, Z10, Z10
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
-	VPADDD          576(SI), Z28, Z28
-	VPADDD          2368(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2944(R9), Z23, Z28
 	VPADDD          576(SI), Z28, Z28
 	VPADDD          2880(R9), Z28, Z23
-	VPRORD          $0x06, Z7, Z28
-	VPRORD          $0x0b, Z7, Z29
-	VPRORD          $0x19, Z7, Z30
+	VMOVDQA32       Z4, Z31
+	VPTERNLOGD      $0xe8, Z6, Z5, Z31
+	VPRORD          $0x02, Z4, Z28
+	VPRORD          $0x0d, Z4, Z29
+	VPRORD          $0x16, Z4, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z2, Z2
-	VPADDD          Z2, Z6, Z6
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z3, Z3
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2048(R9), Z18, Z18
+	VMOVDQA32       Z18, 2304(R9)
 	VPRORD          $0x06, Z15, Z28
 	VPRORD          $0x0b, Z15, Z29
 	VPRORD          $0x19, Z15, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z10, Z10
 	VPADDD          Z10, Z14, Z14
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z3, Z31
-	VPTERNLOGD      $0xe8, Z5, Z4, Z31
-	VPRORD          $0x02, Z3, Z28
-	VPRORD          $0x0d, Z3, Z29
-	VPRORD          $0x16, Z3, Z30
+	VMOVDQA32       3392(R9), Z28
+	VPADDD.BCST     60(DX), Z28, Z28
+	VMOVDQA32       Z28, 320(R9)
+	VPADDD.BCST     48(R11), Z2, Z2
+	VPADDD          Z28, Z2, Z2
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z2, Z2
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2048(R9)
 	VMOVDQA32       Z11, Z31
 	VPTERNLOGD      $0xe8, Z13, Z12, Z31
 	VPRORD          $0x02, Z11, Z28
@@ -625,82 +599,82 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z10, Z10
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2112(R9), Z19, Z19
-	VMOVDQA32       Z19, 2368(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2688(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2624(R9), Z23, Z23
 	VMOVDQA32       Z23, 2880(R9)
-	VMOVDQA32       3456(R9), Z28
-	VPADDD.BCST     64(DX), Z28, Z28
-	VMOVDQA32       Z28, 384(R9)
-	VPADDD.BCST     52(R11), Z1, Z1
-	VPADDD          Z28, Z1, Z1
+	VMOVDQA32       Z7, Z28
+	VPTERNLOGD      $0xca, Z1, Z0, Z28
+	VPADDD          Z28, Z2, Z2
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
+	VPADDD          576(SI), Z28, Z28
+	VPADDD          2368(R9), Z28, Z19
 	VMOVDQA32       3968(R9), Z28
 	VPADDD.BCST     192(DX), Z28, Z28
 	VMOVDQA32       Z28, 1408(R9)
 	VPADDD.BCST     52(R11), Z9, Z9
 	VPADDD          Z28, Z9, Z9
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2112(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2624(R9)
-	VMOVDQA32       Z6, Z28
-	VPTERNLOGD      $0xca, Z0, Z7, Z28
-	VPADDD          Z28, Z1, Z1
+	VPRORD          $0x06, Z7, Z28
+	VPRORD          $0x0b, Z7, Z29
+	VPRORD          $0x19, Z7, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z14, Z28
 	VPTERNLOGD      $0xca, Z8, Z15, Z28
 	VPADDD          Z28, Z9, Z9
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
-	VPADDD          640(SI), Z28, Z28
-	VPADDD          2432(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 3008(R9), Z22, Z28
 	VPADDD          640(SI), Z28, Z28
 	VPADDD          2944(R9), Z28, Z22
-	VPRORD          $0x06, Z6, Z28
-	VPRORD          $0x0b, Z6, Z29
-	VPRORD          $0x19, Z6, Z30
+	VMOVDQA32       Z3, Z31
+	VPTERNLOGD      $0xe8, Z5, Z4, Z31
+	VPRORD          $0x02, Z3, Z28
+	VPRORD          $0x0d, Z3, Z29
+	VPRORD          $0x16, Z3, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z1, Z1
-	VPADDD          Z1, Z5, Z5
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z2, Z2
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2112(R9), Z19, Z19
+	VMOVDQA32       Z19, 2368(R9)
 	VPRORD          $0x06, Z14, Z28
 	VPRORD          $0x0b, Z14, Z29
 	VPRORD          $0x19, Z14, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z9, Z9
 	VPADDD          Z9, Z13, Z13
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z2, Z31
-	VPTERNLOGD      $0xe8, Z4, Z3, Z31
-	VPRORD          $0x02, Z2, Z28
-	VPRORD          $0x0d, Z2, Z29
-	VPRORD          $0x16, Z2, Z30
+	VMOVDQA32       3456(R9), Z28
+	VPADDD.BCST     64(DX), Z28, Z28
+	VMOVDQA32       Z28, 384(R9)
+	VPADDD.BCST     52(R11), Z1, Z1
+	VPADDD          Z28, Z1, Z1
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z1, Z1
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2112(R9)
 	VMOVDQA32       Z10, Z31
 	VPTERNLOGD      $0xe8, Z12, Z11, Z31
 	VPRORD          $0x02, Z10, Z28
@@ -709,82 +683,82 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z9, Z9
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2176(R9), Z18, Z18
-	VMOVDQA32       Z18, 2432(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2752(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2688(R9), Z22, Z22
 	VMOVDQA32       Z22, 2944(R9)
-	VMOVDQA32       3520(R9), Z28
-	VPADDD.BCST     68(DX), Z28, Z28
-	VMOVDQA32       Z28, 448(R9)
-	VPADDD.BCST     40(R11), Z0, Z0
-	VPADDD          Z28, Z0, Z0
+	VMOVDQA32       Z6, Z28
+	VPTERNLOGD      $0xca, Z0, Z7, Z28
+	VPADDD          Z28, Z1, Z1
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
+	VPADDD          640(SI), Z28, Z28
+	VPADDD          2432(R9), Z28, Z18
 	VMOVDQA32       4032(R9), Z28
 	VPADDD.BCST     196(DX), Z28, Z28
 	VMOVDQA32       Z28, 1472(R9)
 	VPADDD.BCST     40(R11), Z8, Z8
 	VPADDD          Z28, Z8, Z8
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2176(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2688(R9)
-	VMOVDQA32       Z5, Z28
-	VPTERNLOGD      $0xca, Z7, Z6, Z28
-	VPADDD          Z28, Z0, Z0
+	VPRORD          $0x06, Z6, Z28
+	VPRORD          $0x0b, Z6, Z29
+	VPRORD          $0x19, Z6, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z13, Z28
 	VPTERNLOGD      $0xca, Z15, Z14, Z28
 	VPADDD          Z28, Z8, Z8
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
-	VPADDD          704(SI), Z28, Z28
-	VPADDD          2496(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2816(R9), Z23, Z28
 	VPADDD          704(SI), Z28, Z28
 	VPADDD          3008(R9), Z28, Z23
-	VPRORD          $0x06, Z5, Z28
-	VPRORD          $0x0b, Z5, Z29
-	VPRORD          $0x19, Z5, Z30
+	VMOVDQA32       Z2, Z31
+	VPTERNLOGD      $0xe8, Z4, Z3, Z31
+	VPRORD          $0x02, Z2, Z28
+	VPRORD          $0x0d, Z2, Z29
+	VPRORD          $0x16, Z2, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z0, Z0
-	VPADDD          Z0, Z4, Z4
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z1, Z1
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2176(R9), Z18, Z18
+	VMOVDQA32       Z18, 2432(R9)
 	VPRORD          $0x06, Z13, Z28
 	VPRORD          $0x0b, Z13, Z29
 	VPRORD          $0x19, Z13, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z8, Z8
 	VPADDD          Z8, Z12, Z12
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z1, Z31
-	VPTERNLOGD      $0xe8, Z3, Z2, Z31
-	VPRORD          $0x02, Z1, Z28
-	VPRORD          $0x0d, Z1, Z29
-	VPRORD          $0x16, Z1, Z30
+	VMOVDQA32       3520(R9), Z28
+	VPADDD.BCST     68(DX), Z28, Z28
+	VMOVDQA32       Z28, 448(R9)
+	VPADDD.BCST     40(R11), Z0, Z0
+	VPADDD          Z28, Z0, Z0
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z0, Z0
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2176(R9)
 	VMOVDQA32       Z9, Z31
 	VPTERNLOGD      $0xe8, Z11, Z10, Z31
 	VPRORD          $0x02, Z9, Z28
@@ -793,74 +767,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z8, Z8
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2240(R9), Z19, Z19
-	VMOVDQA32       Z19, 2496(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2560(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2752(R9), Z23, Z23
 	VMOVDQA32       Z23, 3008(R9)
-	VPADDD.BCST     56(R11), Z7, Z7
+	VMOVDQA32       Z5, Z28
+	VPTERNLOGD      $0xca, Z7, Z6, Z28
+	VPADDD          Z28, Z0, Z0
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
+	VPADDD          704(SI), Z28, Z28
+	VPADDD          2496(R9), Z28, Z19
 	VPADDD.BCST     56(R11), Z15, Z15
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2240(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2752(R9)
-	VMOVDQA32       Z4, Z28
-	VPTERNLOGD      $0xca, Z6, Z5, Z28
-	VPADDD          Z28, Z7, Z7
+	VPRORD          $0x06, Z5, Z28
+	VPRORD          $0x0b, Z5, Z29
+	VPRORD          $0x19, Z5, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z12, Z28
 	VPTERNLOGD      $0xca, Z14, Z13, Z28
 	VPADDD          Z28, Z15, Z15
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
-	VPADDD          768(SI), Z28, Z28
-	VPADDD          2304(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 2880(R9), Z22, Z28
 	VPADDD          768(SI), Z28, Z28
 	VPADDD          2816(R9), Z28, Z22
-	VPRORD          $0x06, Z4, Z28
-	VPRORD          $0x0b, Z4, Z29
-	VPRORD          $0x19, Z4, Z30
+	VMOVDQA32       Z1, Z31
+	VPTERNLOGD      $0xe8, Z3, Z2, Z31
+	VPRORD          $0x02, Z1, Z28
+	VPRORD          $0x0d, Z1, Z29
+	VPRORD          $0x16, Z1, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z7, Z7
-	VPADDD          Z7, Z3, Z3
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z0, Z0
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2240(R9), Z19, Z19
+	VMOVDQA32       Z19, 2496(R9)
 	VPRORD          $0x06, Z12, Z28
 	VPRORD          $0x0b, Z12, Z29
 	VPRORD          $0x19, Z12, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z15, Z15
 	VPADDD          Z15, Z11, Z11
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z0, Z31
-	VPTERNLOGD      $0xe8, Z2, Z1, Z31
-	VPRORD          $0x02, Z0, Z28
-	VPRORD          $0x0d, Z0, Z29
-	VPRORD          $0x16, Z0, Z30
+	VPADDD.BCST     56(R11), Z7, Z7
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z7, Z7
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2240(R9)
 	VMOVDQA32       Z8, Z31
 	VPTERNLOGD      $0xe8, Z10, Z9, Z31
 	VPRORD          $0x02, Z8, Z28
@@ -869,74 +843,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z15, Z15
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2048(R9), Z18, Z18
-	VMOVDQA32       Z18, 2304(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2624(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2560(R9), Z22, Z22
 	VMOVDQA32       Z22, 2816(R9)
-	VPADDD.BCST     60(R11), Z6, Z6
+	VMOVDQA32       Z4, Z28
+	VPTERNLOGD      $0xca, Z6, Z5, Z28
+	VPADDD          Z28, Z7, Z7
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
+	VPADDD          768(SI), Z28, Z28
+	VPADDD          2304(R9), Z28, Z18
 	VPADDD.BCST     60(R11), Z14, Z14
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2048(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2560(R9)
-	VMOVDQA32       Z3, Z28
-	VPTERNLOGD      $0xca, Z5, Z4, Z28
-	VPADDD          Z28, Z6, Z6
+	VPRORD          $0x06, Z4, Z28
+	VPRORD          $0x0b, Z4, Z29
+	VPRORD          $0x19, Z4, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z11, Z28
 	VPTERNLOGD      $0xca, Z13, Z12, Z28
 	VPADDD          Z28, Z14, Z14
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
-	VPADDD          832(SI), Z28, Z28
-	VPADDD          2368(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2944(R9), Z23, Z28
 	VPADDD          832(SI), Z28, Z28
 	VPADDD          2880(R9), Z28, Z23
-	VPRORD          $0x06, Z3, Z28
-	VPRORD          $0x0b, Z3, Z29
-	VPRORD          $0x19, Z3, Z30
+	VMOVDQA32       Z0, Z31
+	VPTERNLOGD      $0xe8, Z2, Z1, Z31
+	VPRORD          $0x02, Z0, Z28
+	VPRORD          $0x0d, Z0, Z29
+	VPRORD          $0x16, Z0, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z6, Z6
-	VPADDD          Z6, Z2, Z2
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z7, Z7
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2048(R9), Z18, Z18
+	VMOVDQA32       Z18, 2304(R9)
 	VPRORD          $0x06, Z11, Z28
 	VPRORD          $0x0b, Z11, Z29
 	VPRORD          $0x19, Z11, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z14, Z14
 	VPADDD          Z14, Z10, Z10
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z7, Z31
-	VPTERNLOGD      $0xe8, Z1, Z0, Z31
-	VPRORD          $0x02, Z7, Z28
-	VPRORD          $0x0d, Z7, Z29
-	VPRORD          $0x16, Z7, Z30
+	VPADDD.BCST     60(R11), Z6, Z6
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z6, Z6
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2048(R9)
 	VMOVDQA32       Z15, Z31
 	VPTERNLOGD      $0xe8, Z9, Z8, Z31
 	VPRORD          $0x02, Z15, Z28
@@ -945,74 +919,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z14, Z14
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2112(R9), Z19, Z19
-	VMOVDQA32       Z19, 2368(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2688(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2624(R9), Z23, Z23
 	VMOVDQA32       Z23, 2880(R9)
-	VPADDD.BCST     64(R11), Z5, Z5
+	VMOVDQA32       Z3, Z28
+	VPTERNLOGD      $0xca, Z5, Z4, Z28
+	VPADDD          Z28, Z6, Z6
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
+	VPADDD          832(SI), Z28, Z28
+	VPADDD          2368(R9), Z28, Z19
 	VPADDD.BCST     64(R11), Z13, Z13
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2112(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2624(R9)
-	VMOVDQA32       Z2, Z28
-	VPTERNLOGD      $0xca, Z4, Z3, Z28
-	VPADDD          Z28, Z5, Z5
+	VPRORD          $0x06, Z3, Z28
+	VPRORD          $0x0b, Z3, Z29
+	VPRORD          $0x19, Z3, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z10, Z28
 	VPTERNLOGD      $0xca, Z12, Z11, Z28
 	VPADDD          Z28, Z13, Z13
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
-	VPADDD          896(SI), Z28, Z28
-	VPADDD          2432(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 3008(R9), Z22, Z28
 	VPADDD          896(SI), Z28, Z28
 	VPADDD          2944(R9), Z28, Z22
-	VPRORD          $0x06, Z2, Z28
-	VPRORD          $0x0b, Z2, Z29
-	VPRORD          $0x19, Z2, Z30
+	VMOVDQA32       Z7, Z31
+	VPTERNLOGD      $0xe8, Z1, Z0, Z31
+	VPRORD          $0x02, Z7, Z28
+	VPRORD          $0x0d, Z7, Z29
+	VPRORD          $0x16, Z7, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z5, Z5
-	VPADDD          Z5, Z1, Z1
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z6, Z6
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2112(R9), Z19, Z19
+	VMOVDQA32       Z19, 2368(R9)
 	VPRORD          $0x06, Z10, Z28
 	VPRORD          $0x0b, Z10, Z29
 	VPRORD          $0x19, Z10, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z13, Z13
 	VPADDD          Z13, Z9, Z9
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z6, Z31
-	VPTERNLOGD      $0xe8, Z0, Z7, Z31
-	VPRORD          $0x02, Z6, Z28
-	VPRORD          $0x0d, Z6, Z29
-	VPRORD          $0x16, Z6, Z30
+	VPADDD.BCST     64(R11), Z5, Z5
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z5, Z5
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2112(R9)
 	VMOVDQA32       Z14, Z31
 	VPTERNLOGD      $0xe8, Z8, Z15, Z31
 	VPRORD          $0x02, Z14, Z28
@@ -1021,74 +995,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z13, Z13
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2176(R9), Z18, Z18
-	VMOVDQA32       Z18, 2432(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2752(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2688(R9), Z22, Z22
 	VMOVDQA32       Z22, 2944(R9)
-	VPADDD.BCST     68(R11), Z4, Z4
+	VMOVDQA32       Z2, Z28
+	VPTERNLOGD      $0xca, Z4, Z3, Z28
+	VPADDD          Z28, Z5, Z5
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
+	VPADDD          896(SI), Z28, Z28
+	VPADDD          2432(R9), Z28, Z18
 	VPADDD.BCST     68(R11), Z12, Z12
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2176(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2688(R9)
-	VMOVDQA32       Z1, Z28
-	VPTERNLOGD      $0xca, Z3, Z2, Z28
-	VPADDD          Z28, Z4, Z4
+	VPRORD          $0x06, Z2, Z28
+	VPRORD          $0x0b, Z2, Z29
+	VPRORD          $0x19, Z2, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z9, Z28
 	VPTERNLOGD      $0xca, Z11, Z10, Z28
 	VPADDD          Z28, Z12, Z12
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
-	VPADDD          960(SI), Z28, Z28
-	VPADDD          2496(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2816(R9), Z23, Z28
 	VPADDD          960(SI), Z28, Z28
 	VPADDD          3008(R9), Z28, Z23
-	VPRORD          $0x06, Z1, Z28
-	VPRORD          $0x0b, Z1, Z29
-	VPRORD          $0x19, Z1, Z30
+	VMOVDQA32       Z6, Z31
+	VPTERNLOGD      $0xe8, Z0, Z7, Z31
+	VPRORD          $0x02, Z6, Z28
+	VPRORD          $0x0d, Z6, Z29
+	VPRORD          $0x16, Z6, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z4, Z4
-	VPADDD          Z4, Z0, Z0
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z5, Z5
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2176(R9), Z18, Z18
+	VMOVDQA32       Z18, 2432(R9)
 	VPRORD          $0x06, Z9, Z28
 	VPRORD          $0x0b, Z9, Z29
 	VPRORD          $0x19, Z9, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z12, Z12
 	VPADDD          Z12, Z8, Z8
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z5, Z31
-	VPTERNLOGD      $0xe8, Z7, Z6, Z31
-	VPRORD          $0x02, Z5, Z28
-	VPRORD          $0x0d, Z5, Z29
-	VPRORD          $0x16, Z5, Z30
+	VPADDD.BCST     68(R11), Z4, Z4
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z4, Z4
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2176(R9)
 	VMOVDQA32       Z13, Z31
 	VPTERNLOGD      $0xe8, Z15, Z14, Z31
 	VPRORD          $0x02, Z13, Z28
@@ -1097,74 +1071,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z12, Z12
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2240(R9), Z19, Z19
-	VMOVDQA32       Z19, 2496(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2560(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2752(R9), Z23, Z23
 	VMOVDQA32       Z23, 3008(R9)
-	VPADDD.BCST     72(R11), Z3, Z3
+	VMOVDQA32       Z1, Z28
+	VPTERNLOGD      $0xca, Z3, Z2, Z28
+	VPADDD          Z28, Z4, Z4
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
+	VPADDD          960(SI), Z28, Z28
+	VPADDD          2496(R9), Z28, Z19
 	VPADDD.BCST     72(R11), Z11, Z11
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2240(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2752(R9)
-	VMOVDQA32       Z0, Z28
-	VPTERNLOGD      $0xca, Z2, Z1, Z28
-	VPADDD          Z28, Z3, Z3
+	VPRORD          $0x06, Z1, Z28
+	VPRORD          $0x0b, Z1, Z29
+	VPRORD          $0x19, Z1, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z8, Z28
 	VPTERNLOGD      $0xca, Z10, Z9, Z28
 	VPADDD          Z28, Z11, Z11
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
-	VPADDD          1024(SI), Z28, Z28
-	VPADDD          2304(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 2880(R9), Z22, Z28
 	VPADDD          1024(SI), Z28, Z28
 	VPADDD          2816(R9), Z28, Z22
-	VPRORD          $0x06, Z0, Z28
-	VPRORD          $0x0b, Z0, Z29
-	VPRORD          $0x19, Z0, Z30
+	VMOVDQA32       Z5, Z31
+	VPTERNLOGD      $0xe8, Z7, Z6, Z31
+	VPRORD          $0x02, Z5, Z28
+	VPRORD          $0x0d, Z5, Z29
+	VPRORD          $0x16, Z5, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z3, Z3
-	VPADDD          Z3, Z7, Z7
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z4, Z4
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2240(R9), Z19, Z19
+	VMOVDQA32       Z19, 2496(R9)
 	VPRORD          $0x06, Z8, Z28
 	VPRORD          $0x0b, Z8, Z29
 	VPRORD          $0x19, Z8, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z11, Z11
 	VPADDD          Z11, Z15, Z15
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z4, Z31
-	VPTERNLOGD      $0xe8, Z6, Z5, Z31
-	VPRORD          $0x02, Z4, Z28
-	VPRORD          $0x0d, Z4, Z29
-	VPRORD          $0x16, Z4, Z30
+	VPADDD.BCST     72(R11), Z3, Z3
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z3, Z3
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2240(R9)
 	VMOVDQA32       Z12, Z31
 	VPTERNLOGD      $0xe8, Z14, Z13, Z31
 	VPRORD          $0x02, Z12, Z28
@@ -1173,74 +1147,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z11, Z11
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2048(R9), Z18, Z18
-	VMOVDQA32       Z18, 2304(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2624(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2560(R9), Z22, Z22
 	VMOVDQA32       Z22, 2816(R9)
-	VPADDD.BCST     76(R11), Z2, Z2
+	VMOVDQA32       Z0, Z28
+	VPTERNLOGD      $0xca, Z2, Z1, Z28
+	VPADDD          Z28, Z3, Z3
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2368(R9), Z18, Z28
+	VPADDD          1024(SI), Z28, Z28
+	VPADDD          2304(R9), Z28, Z18
 	VPADDD.BCST     76(R11), Z10, Z10
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2048(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2560(R9)
-	VMOVDQA32       Z7, Z28
-	VPTERNLOGD      $0xca, Z1, Z0, Z28
-	VPADDD          Z28, Z2, Z2
+	VPRORD          $0x06, Z0, Z28
+	VPRORD          $0x0b, Z0, Z29
+	VPRORD          $0x19, Z0, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z15, Z28
 	VPTERNLOGD      $0xca, Z9, Z8, Z28
 	VPADDD          Z28, Z10, Z10
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
-	VPADDD          1088(SI), Z28, Z28
-	VPADDD          2368(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2944(R9), Z23, Z28
 	VPADDD          1088(SI), Z28, Z28
 	VPADDD          2880(R9), Z28, Z23
-	VPRORD          $0x06, Z7, Z28
-	VPRORD          $0x0b, Z7, Z29
-	VPRORD          $0x19, Z7, Z30
+	VMOVDQA32       Z4, Z31
+	VPTERNLOGD      $0xe8, Z6, Z5, Z31
+	VPRORD          $0x02, Z4, Z28
+	VPRORD          $0x0d, Z4, Z29
+	VPRORD          $0x16, Z4, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z2, Z2
-	VPADDD          Z2, Z6, Z6
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z3, Z3
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2112(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2048(R9), Z18, Z18
+	VMOVDQA32       Z18, 2304(R9)
 	VPRORD          $0x06, Z15, Z28
 	VPRORD          $0x0b, Z15, Z29
 	VPRORD          $0x19, Z15, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z10, Z10
 	VPADDD          Z10, Z14, Z14
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z3, Z31
-	VPTERNLOGD      $0xe8, Z5, Z4, Z31
-	VPRORD          $0x02, Z3, Z28
-	VPRORD          $0x0d, Z3, Z29
-	VPRORD          $0x16, Z3, Z30
+	VPADDD.BCST     76(R11), Z2, Z2
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z2, Z2
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2048(R9)
 	VMOVDQA32       Z11, Z31
 	VPTERNLOGD      $0xe8, Z13, Z12, Z31
 	VPRORD          $0x02, Z11, Z28
@@ -1249,74 +1223,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z10, Z10
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2112(R9), Z19, Z19
-	VMOVDQA32       Z19, 2368(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2688(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2624(R9), Z23, Z23
 	VMOVDQA32       Z23, 2880(R9)
-	VPADDD.BCST     80(R11), Z1, Z1
+	VMOVDQA32       Z7, Z28
+	VPTERNLOGD      $0xca, Z1, Z0, Z28
+	VPADDD          Z28, Z2, Z2
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2432(R9), Z19, Z28
+	VPADDD          1088(SI), Z28, Z28
+	VPADDD          2368(R9), Z28, Z19
 	VPADDD.BCST     80(R11), Z9, Z9
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2112(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2624(R9)
-	VMOVDQA32       Z6, Z28
-	VPTERNLOGD      $0xca, Z0, Z7, Z28
-	VPADDD          Z28, Z1, Z1
+	VPRORD          $0x06, Z7, Z28
+	VPRORD          $0x0b, Z7, Z29
+	VPRORD          $0x19, Z7, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
 	VMOVDQA32       Z14, Z28
 	VPTERNLOGD      $0xca, Z8, Z15, Z28
 	VPADDD          Z28, Z9, Z9
-	VMOVDQA32       Z19, Z28
-	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
-	VPADDD          1152(SI), Z28, Z28
-	VPADDD          2432(R9), Z28, Z18
 	VMOVDQA32       Z23, Z28
 	VPTERNLOGD      $0xca, 3008(R9), Z22, Z28
 	VPADDD          1152(SI), Z28, Z28
 	VPADDD          2944(R9), Z28, Z22
-	VPRORD          $0x06, Z6, Z28
-	VPRORD          $0x0b, Z6, Z29
-	VPRORD          $0x19, Z6, Z30
+	VMOVDQA32       Z3, Z31
+	VPTERNLOGD      $0xe8, Z5, Z4, Z31
+	VPRORD          $0x02, Z3, Z28
+	VPRORD          $0x0d, Z3, Z29
+	VPRORD          $0x16, Z3, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z1, Z1
-	VPADDD          Z1, Z5, Z5
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z2, Z2
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2176(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2112(R9), Z19, Z19
+	VMOVDQA32       Z19, 2368(R9)
 	VPRORD          $0x06, Z14, Z28
 	VPRORD          $0x0b, Z14, Z29
 	VPRORD          $0x19, Z14, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z9, Z9
 	VPADDD          Z9, Z13, Z13
-	VPRORD          $0x06, Z19, Z28
-	VPRORD          $0x0b, Z19, Z29
-	VPRORD          $0x19, Z19, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z18, Z18
 	VPRORD          $0x06, Z23, Z28
 	VPRORD          $0x0b, Z23, Z29
 	VPRORD          $0x19, Z23, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z22, Z22
-	VMOVDQA32       Z2, Z31
-	VPTERNLOGD      $0xe8, Z4, Z3, Z31
-	VPRORD          $0x02, Z2, Z28
-	VPRORD          $0x0d, Z2, Z29
-	VPRORD          $0x16, Z2, Z30
+	VPADDD.BCST     80(R11), Z1, Z1
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z1, Z1
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2112(R9)
 	VMOVDQA32       Z10, Z31
 	VPTERNLOGD      $0xe8, Z12, Z11, Z31
 	VPRORD          $0x02, Z10, Z28
@@ -1325,74 +1299,74 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z9, Z9
-	VMOVDQA32       Z17, Z31
-	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
-	VPADDD          Z18, Z31, Z16
-	VPADDD          2176(R9), Z18, Z18
-	VMOVDQA32       Z18, 2432(R9)
 	VMOVDQA32       Z21, Z31
 	VPTERNLOGD      $0xe8, 2752(R9), Z20, Z31
 	VPADDD          Z22, Z31, Z20
 	VPADDD          2688(R9), Z22, Z22
 	VMOVDQA32       Z22, 2944(R9)
-	VPADDD.BCST     84(R11), Z0, Z0
+	VMOVDQA32       Z6, Z28
+	VPTERNLOGD      $0xca, Z0, Z7, Z28
+	VPADDD          Z28, Z1, Z1
+	VMOVDQA32       Z19, Z28
+	VPTERNLOGD      $0xca, 2496(R9), Z18, Z28
+	VPADDD          1152(SI), Z28, Z28
+	VPADDD          2432(R9), Z28, Z18
 	VPADDD.BCST     84(R11), Z8, Z8
-	VPRORD          $0x02, Z17, Z28
-	VPRORD          $0x0d, Z17, Z29
-	VPRORD          $0x16, Z17, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z16, Z16
-	VMOVDQA32       Z16, 2176(R9)
 	VPRORD          $0x02, Z21, Z28
 	VPRORD          $0x0d, Z21, Z29
 	VPRORD          $0x16, Z21, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z20, Z20
 	VMOVDQA32       Z20, 2688(R9)
-	VMOVDQA32       Z5, Z28
-	VPTERNLOGD      $0xca, Z7, Z6, Z28
-	VPADDD          Z28, Z0, Z0
+	VPRORD          $0x06, Z6, Z28
+	VPRORD          $0x0b, Z6, Z29
+	VPRORD          $0x19, Z6, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VPRORD          $0x06, Z19, Z28
+	VPRORD          $0x0b, Z19, Z29
+	VPRORD          $0x19, Z19, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z18, Z18
 	VMOVDQA32       Z13, Z28
 	VPTERNLOGD      $0xca, Z15, Z14, Z28
 	VPADDD          Z28, Z8, Z8
-	VMOVDQA32       Z18, Z28
-	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
-	VPADDD          1216(SI), Z28, Z28
-	VPADDD          2496(R9), Z28, Z19
 	VMOVDQA32       Z22, Z28
 	VPTERNLOGD      $0xca, 2816(R9), Z23, Z28
 	VPADDD          1216(SI), Z28, Z28
 	VPADDD          3008(R9), Z28, Z23
-	VPRORD          $0x06, Z5, Z28
-	VPRORD          $0x0b, Z5, Z29
-	VPRORD          $0x19, Z5, Z30
+	VMOVDQA32       Z2, Z31
+	VPTERNLOGD      $0xe8, Z4, Z3, Z31
+	VPRORD          $0x02, Z2, Z28
+	VPRORD          $0x0d, Z2, Z29
+	VPRORD          $0x16, Z2, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z0, Z0
-	VPADDD          Z0, Z4, Z4
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z1, Z1
+	VMOVDQA32       Z17, Z31
+	VPTERNLOGD      $0xe8, 2240(R9), Z16, Z31
+	VPADDD          Z18, Z31, Z16
+	VPADDD          2176(R9), Z18, Z18
+	VMOVDQA32       Z18, 2432(R9)
 	VPRORD          $0x06, Z13, Z28
 	VPRORD          $0x0b, Z13, Z29
 	VPRORD          $0x19, Z13, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z8, Z8
 	VPADDD          Z8, Z12, Z12
-	VPRORD          $0x06, Z18, Z28
-	VPRORD          $0x0b, Z18, Z29
-	VPRORD          $0x19, Z18, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z19, Z19
 	VPRORD          $0x06, Z22, Z28
 	VPRORD          $0x0b, Z22, Z29
 	VPRORD          $0x19, Z22, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z23, Z23
-	VMOVDQA32       Z1, Z31
-	VPTERNLOGD      $0xe8, Z3, Z2, Z31
-	VPRORD          $0x02, Z1, Z28
-	VPRORD          $0x0d, Z1, Z29
-	VPRORD          $0x16, Z1, Z30
+	VPADDD.BCST     84(R11), Z0, Z0
+	VPRORD          $0x02, Z17, Z28
+	VPRORD          $0x0d, Z17, Z29
+	VPRORD          $0x16, Z17, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z31, Z30, Z30
-	VPADDD          Z30, Z0, Z0
+	VPADDD          Z30, Z16, Z16
+	VMOVDQA32       Z16, 2176(R9)
 	VMOVDQA32       Z9, Z31
 	VPTERNLOGD      $0xe8, Z11, Z10, Z31
 	VPRORD          $0x02, Z9, Z28
@@ -1401,32 +1375,58 @@ head:
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z31, Z30, Z30
 	VPADDD          Z30, Z8, Z8
-	VMOVDQA32       Z16, Z31
-	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
-	VPADDD          Z19, Z31, Z17
-	VPADDD          2240(R9), Z19, Z19
-	VMOVDQA32       Z19, 2496(R9)
 	VMOVDQA32       Z20, Z31
 	VPTERNLOGD      $0xe8, 2560(R9), Z21, Z31
 	VPADDD          Z23, Z31, Z21
 	VPADDD          2752(R9), Z23, Z23
 	VMOVDQA32       Z23, 3008(R9)
-	VPBROADCASTD    4(R11), Z24
-	VPBROADCASTD    8(R11), Z25
+	VMOVDQA32       Z5, Z28
+	VPTERNLOGD      $0xca, Z7, Z6, Z28
+	VPADDD          Z28, Z0, Z0
+	VMOVDQA32       Z18, Z28
+	VPTERNLOGD      $0xca, 2304(R9), Z19, Z28
+	VPADDD          1216(SI), Z28, Z28
+	VPADDD          2496(R9), Z28, Z19
 	VPBROADCASTD    4(R11), Z26
 	VPBROADCASTD    8(R11), Z27
-	VPRORD          $0x02, Z16, Z28
-	VPRORD          $0x0d, Z16, Z29
-	VPRORD          $0x16, Z16, Z30
-	VPTERNLOGD      $0x96, Z28, Z29, Z30
-	VPADDD          Z30, Z17, Z17
-	VMOVDQA32       Z17, 2240(R9)
 	VPRORD          $0x02, Z20, Z28
 	VPRORD          $0x0d, Z20, Z29
 	VPRORD          $0x16, Z20, Z30
 	VPTERNLOGD      $0x96, Z28, Z29, Z30
 	VPADDD          Z30, Z21, Z21
 	VMOVDQA32       Z21, 2752(R9)
+	VPRORD          $0x06, Z5, Z28
+	VPRORD          $0x0b, Z5, Z29
+	VPRORD          $0x19, Z5, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VPRORD          $0x06, Z18, Z28
+	VPRORD          $0x0b, Z18, Z29
+	VPRORD          $0x19, Z18, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z19, Z19
+	VMOVDQA32       Z1, Z31
+	VPTERNLOGD      $0xe8, Z3, Z2, Z31
+	VPRORD          $0x02, Z1, Z28
+	VPRORD          $0x0d, Z1, Z29
+	VPRORD          $0x16, Z1, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z31, Z30, Z30
+	VPADDD          Z30, Z0, Z0
+	VMOVDQA32       Z16, Z31
+	VPTERNLOGD      $0xe8, 2048(R9), Z17, Z31
+	VPADDD          Z19, Z31, Z17
+	VPADDD          2240(R9), Z19, Z19
+	VMOVDQA32       Z19, 2496(R9)
+	VPBROADCASTD    4(R11), Z24
+	VPBROADCASTD    8(R11), Z25
+	VPRORD          $0x02, Z16, Z28
+	VPRORD          $0x0d, Z16, Z29
+	VPRORD          $0x16, Z16, Z30
+	VPTERNLOGD      $0x96, Z28, Z29, Z30
+	VPADDD          Z30, Z17, Z17
+	VMOVDQA32       Z17, 2240(R9)
 	MOVQ            R9, R14
 	LEAQ            512(R9), R15
 	LEAQ            avx512K<>+64(SB), AX
@@ -1434,14 +1434,10 @@ head:
 	JMP             loop
 
 special:
-	VMOVDQA32   64(R9), Z31
-	VPRORD      $0x11, Z24, Z28
-	VPRORD      $0x13, Z24, Z29
-	VPSRLD      $0x0a, Z24, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST (R11), Z31, Z31
-	VPADDD      Z30, Z31, Z24
-	VMOVDQA32   Z24, 512(R9)
+	VMOVDQA32   Z23, Z28
+	VPTERNLOGD  $0xca, 2880(R9), Z22, Z28
+	VPADDD      1280(SI), Z28, Z28
+	VPADDD      2816(R9), Z28, Z22
 	VMOVDQA32   1088(R9), Z31
 	VPRORD      $0x11, Z26, Z28
 	VPRORD      $0x13, Z26, Z29
@@ -1450,76 +1446,52 @@ special:
 	VPADDD.BCST (R11), Z31, Z31
 	VPADDD      Z30, Z31, Z26
 	VMOVDQA32   Z26, 1536(R9)
-	VMOVDQA32   Z19, Z28
-	VPTERNLOGD  $0xca, 2368(R9), Z18, Z28
-	VPADDD      1280(SI), Z28, Z28
-	VPADDD      2304(R9), Z28, Z18
-	VMOVDQA32   Z23, Z28
-	VPTERNLOGD  $0xca, 2880(R9), Z22, Z28
-	VPADDD      1280(SI), Z28, Z28
-	VPADDD      2816(R9), Z28, Z22
-	VPADDD.BCST 88(R11), Z7, Z7
-	VPADDD      Z24, Z7, Z7
-	VPADDD.BCST 88(R11), Z15, Z15
-	VPADDD      Z26, Z15, Z15
-	VPRORD      $0x06, Z19, Z28
-	VPRORD      $0x0b, Z19, Z29
-	VPRORD      $0x19, Z19, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z18, Z18
 	VPRORD      $0x06, Z23, Z28
 	VPRORD      $0x0b, Z23, Z29
 	VPRORD      $0x19, Z23, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z22, Z22
-	VMOVDQA32   Z4, Z28
-	VPTERNLOGD  $0xca, Z6, Z5, Z28
-	VPADDD      Z28, Z7, Z7
+	VPADDD.BCST 88(R11), Z15, Z15
+	VPADDD      Z26, Z15, Z15
 	VMOVDQA32   Z12, Z28
 	VPTERNLOGD  $0xca, Z14, Z13, Z28
 	VPADDD      Z28, Z15, Z15
-	VMOVDQA32   Z17, Z31
-	VPTERNLOGD  $0xe8, 2112(R9), Z16, Z31
-	VPADDD      Z18, Z31, Z16
-	VPADDD      2048(R9), Z18, Z18
-	VMOVDQA32   Z18, 2304(R9)
 	VMOVDQA32   Z21, Z31
 	VPTERNLOGD  $0xe8, 2624(R9), Z20, Z31
 	VPADDD      Z22, Z31, Z20
 	VPADDD      2560(R9), Z22, Z22
 	VMOVDQA32   Z22, 2816(R9)
-	VPRORD      $0x06, Z4, Z28
-	VPRORD      $0x0b, Z4, Z29
-	VPRORD      $0x19, Z4, Z30
+	VMOVDQA32   64(R9), Z31
+	VPRORD      $0x11, Z24, Z28
+	VPRORD      $0x13, Z24, Z29
+	VPSRLD      $0x0a, Z24, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z7, Z7
-	VPADDD      Z7, Z3, Z3
+	VPADDD.BCST (R11), Z31, Z31
+	VPADDD      Z30, Z31, Z24
+	VMOVDQA32   Z24, 512(R9)
+	VMOVDQA32   Z19, Z28
+	VPTERNLOGD  $0xca, 2368(R9), Z18, Z28
+	VPADDD      1280(SI), Z28, Z28
+	VPADDD      2304(R9), Z28, Z18
 	VPRORD      $0x06, Z12, Z28
 	VPRORD      $0x0b, Z12, Z29
 	VPRORD      $0x19, Z12, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z15, Z15
 	VPADDD      Z15, Z11, Z11
-	VPRORD      $0x02, Z17, Z28
-	VPRORD      $0x0d, Z17, Z29
-	VPRORD      $0x16, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z16, Z16
-	VMOVDQA32   Z16, 2048(R9)
 	VPRORD      $0x02, Z21, Z28
 	VPRORD      $0x0d, Z21, Z29
 	VPRORD      $0x16, Z21, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z20, Z20
 	VMOVDQA32   Z20, 2560(R9)
-	VMOVDQA32   Z0, Z31
-	VPTERNLOGD  $0xe8, Z2, Z1, Z31
-	VPRORD      $0x02, Z0, Z28
-	VPRORD      $0x0d, Z0, Z29
-	VPRORD      $0x16, Z0, Z30
+	VPADDD.BCST 88(R11), Z7, Z7
+	VPADDD      Z24, Z7, Z7
+	VPRORD      $0x06, Z19, Z28
+	VPRORD      $0x0b, Z19, Z29
+	VPRORD      $0x19, Z19, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z7, Z7
+	VPADDD      Z30, Z18, Z18
 	VMOVDQA32   Z8, Z31
 	VPTERNLOGD  $0xe8, Z10, Z9, Z31
 	VPRORD      $0x02, Z8, Z28
@@ -1528,13 +1500,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z15, Z15
-	VPRORD      $0x11, Z25, Z28
-	VPRORD      $0x13, Z25, Z29
-	VPSRLD      $0x0a, Z25, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   128(R9), Z31
-	VPADDD      Z30, Z31, Z25
-	VMOVDQA32   Z25, 576(R9)
+	VMOVDQA32   Z4, Z28
+	VPTERNLOGD  $0xca, Z6, Z5, Z28
+	VPADDD      Z28, Z7, Z7
+	VMOVDQA32   Z22, Z28
+	VPTERNLOGD  $0xca, 2944(R9), Z23, Z28
+	VPADDD      1344(SI), Z28, Z28
+	VPADDD      2880(R9), Z28, Z23
 	VPRORD      $0x11, Z27, Z28
 	VPRORD      $0x13, Z27, Z29
 	VPSRLD      $0x0a, Z27, Z30
@@ -1542,76 +1514,76 @@ special:
 	VMOVDQA32   1152(R9), Z31
 	VPADDD      Z30, Z31, Z27
 	VMOVDQA32   Z27, 1600(R9)
-	VMOVDQA32   Z18, Z28
-	VPTERNLOGD  $0xca, 2432(R9), Z19, Z28
-	VPADDD      1344(SI), Z28, Z28
-	VPADDD      2368(R9), Z28, Z19
-	VMOVDQA32   Z22, Z28
-	VPTERNLOGD  $0xca, 2944(R9), Z23, Z28
-	VPADDD      1344(SI), Z28, Z28
-	VPADDD      2880(R9), Z28, Z23
-	VPADDD.BCST 92(R11), Z6, Z6
-	VPADDD      Z25, Z6, Z6
-	VPADDD.BCST 92(R11), Z14, Z14
-	VPADDD      Z27, Z14, Z14
-	VPRORD      $0x06, Z18, Z28
-	VPRORD      $0x0b, Z18, Z29
-	VPRORD      $0x19, Z18, Z30
+	VMOVDQA32   Z17, Z31
+	VPTERNLOGD  $0xe8, 2112(R9), Z16, Z31
+	VPADDD      Z18, Z31, Z16
+	VPADDD      2048(R9), Z18, Z18
+	VMOVDQA32   Z18, 2304(R9)
+	VPRORD      $0x06, Z4, Z28
+	VPRORD      $0x0b, Z4, Z29
+	VPRORD      $0x19, Z4, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z19, Z19
+	VPADDD      Z30, Z7, Z7
+	VPADDD      Z7, Z3, Z3
 	VPRORD      $0x06, Z22, Z28
 	VPRORD      $0x0b, Z22, Z29
 	VPRORD      $0x19, Z22, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z23, Z23
-	VMOVDQA32   Z3, Z28
-	VPTERNLOGD  $0xca, Z5, Z4, Z28
-	VPADDD      Z28, Z6, Z6
+	VPADDD.BCST 92(R11), Z14, Z14
+	VPADDD      Z27, Z14, Z14
+	VPRORD      $0x02, Z17, Z28
+	VPRORD      $0x0d, Z17, Z29
+	VPRORD      $0x16, Z17, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z16, Z16
+	VMOVDQA32   Z16, 2048(R9)
+	VMOVDQA32   Z0, Z31
+	VPTERNLOGD  $0xe8, Z2, Z1, Z31
+	VPRORD      $0x02, Z0, Z28
+	VPRORD      $0x0d, Z0, Z29
+	VPRORD      $0x16, Z0, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z7, Z7
 	VMOVDQA32   Z11, Z28
 	VPTERNLOGD  $0xca, Z13, Z12, Z28
 	VPADDD      Z28, Z14, Z14
-	VMOVDQA32   Z16, Z31
-	VPTERNLOGD  $0xe8, 2176(R9), Z17, Z31
-	VPADDD      Z19, Z31, Z17
-	VPADDD      2112(R9), Z19, Z19
-	VMOVDQA32   Z19, 2368(R9)
 	VMOVDQA32   Z20, Z31
 	VPTERNLOGD  $0xe8, 2688(R9), Z21, Z31
 	VPADDD      Z23, Z31, Z21
 	VPADDD      2624(R9), Z23, Z23
 	VMOVDQA32   Z23, 2880(R9)
-	VPRORD      $0x06, Z3, Z28
-	VPRORD      $0x0b, Z3, Z29
-	VPRORD      $0x19, Z3, Z30
+	VPRORD      $0x11, Z25, Z28
+	VPRORD      $0x13, Z25, Z29
+	VPSRLD      $0x0a, Z25, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z6, Z6
-	VPADDD      Z6, Z2, Z2
+	VMOVDQA32   128(R9), Z31
+	VPADDD      Z30, Z31, Z25
+	VMOVDQA32   Z25, 576(R9)
+	VMOVDQA32   Z18, Z28
+	VPTERNLOGD  $0xca, 2432(R9), Z19, Z28
+	VPADDD      1344(SI), Z28, Z28
+	VPADDD      2368(R9), Z28, Z19
 	VPRORD      $0x06, Z11, Z28
 	VPRORD      $0x0b, Z11, Z29
 	VPRORD      $0x19, Z11, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z14, Z14
 	VPADDD      Z14, Z10, Z10
-	VPRORD      $0x02, Z16, Z28
-	VPRORD      $0x0d, Z16, Z29
-	VPRORD      $0x16, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z17, Z17
-	VMOVDQA32   Z17, 2112(R9)
 	VPRORD      $0x02, Z20, Z28
 	VPRORD      $0x0d, Z20, Z29
 	VPRORD      $0x16, Z20, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z21, Z21
 	VMOVDQA32   Z21, 2624(R9)
-	VMOVDQA32   Z7, Z31
-	VPTERNLOGD  $0xe8, Z1, Z0, Z31
-	VPRORD      $0x02, Z7, Z28
-	VPRORD      $0x0d, Z7, Z29
-	VPRORD      $0x16, Z7, Z30
+	VPADDD.BCST 92(R11), Z6, Z6
+	VPADDD      Z25, Z6, Z6
+	VPRORD      $0x06, Z18, Z28
+	VPRORD      $0x0b, Z18, Z29
+	VPRORD      $0x19, Z18, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z6, Z6
+	VPADDD      Z30, Z19, Z19
 	VMOVDQA32   Z15, Z31
 	VPTERNLOGD  $0xe8, Z9, Z8, Z31
 	VPRORD      $0x02, Z15, Z28
@@ -1620,13 +1592,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z14, Z14
-	VPRORD      $0x11, Z24, Z28
-	VPRORD      $0x13, Z24, Z29
-	VPSRLD      $0x0a, Z24, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   192(R9), Z31
-	VPADDD      Z30, Z31, Z24
-	VMOVDQA32   Z24, 640(R9)
+	VMOVDQA32   Z3, Z28
+	VPTERNLOGD  $0xca, Z5, Z4, Z28
+	VPADDD      Z28, Z6, Z6
+	VMOVDQA32   Z23, Z28
+	VPTERNLOGD  $0xca, 3008(R9), Z22, Z28
+	VPADDD      1408(SI), Z28, Z28
+	VPADDD      2944(R9), Z28, Z22
 	VPRORD      $0x11, Z26, Z28
 	VPRORD      $0x13, Z26, Z29
 	VPSRLD      $0x0a, Z26, Z30
@@ -1634,76 +1606,76 @@ special:
 	VMOVDQA32   1216(R9), Z31
 	VPADDD      Z30, Z31, Z26
 	VMOVDQA32   Z26, 1664(R9)
-	VMOVDQA32   Z19, Z28
-	VPTERNLOGD  $0xca, 2496(R9), Z18, Z28
-	VPADDD      1408(SI), Z28, Z28
-	VPADDD      2432(R9), Z28, Z18
-	VMOVDQA32   Z23, Z28
-	VPTERNLOGD  $0xca, 3008(R9), Z22, Z28
-	VPADDD      1408(SI), Z28, Z28
-	VPADDD      2944(R9), Z28, Z22
-	VPADDD.BCST 96(R11), Z5, Z5
-	VPADDD      Z24, Z5, Z5
-	VPADDD.BCST 96(R11), Z13, Z13
-	VPADDD      Z26, Z13, Z13
-	VPRORD      $0x06, Z19, Z28
-	VPRORD      $0x0b, Z19, Z29
-	VPRORD      $0x19, Z19, Z30
+	VMOVDQA32   Z16, Z31
+	VPTERNLOGD  $0xe8, 2176(R9), Z17, Z31
+	VPADDD      Z19, Z31, Z17
+	VPADDD      2112(R9), Z19, Z19
+	VMOVDQA32   Z19, 2368(R9)
+	VPRORD      $0x06, Z3, Z28
+	VPRORD      $0x0b, Z3, Z29
+	VPRORD      $0x19, Z3, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z18, Z18
+	VPADDD      Z30, Z6, Z6
+	VPADDD      Z6, Z2, Z2
 	VPRORD      $0x06, Z23, Z28
 	VPRORD      $0x0b, Z23, Z29
 	VPRORD      $0x19, Z23, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z22, Z22
-	VMOVDQA32   Z2, Z28
-	VPTERNLOGD  $0xca, Z4, Z3, Z28
-	VPADDD      Z28, Z5, Z5
+	VPADDD.BCST 96(R11), Z13, Z13
+	VPADDD      Z26, Z13, Z13
+	VPRORD      $0x02, Z16, Z28
+	VPRORD      $0x0d, Z16, Z29
+	VPRORD      $0x16, Z16, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z17, Z17
+	VMOVDQA32   Z17, 2112(R9)
+	VMOVDQA32   Z7, Z31
+	VPTERNLOGD  $0xe8, Z1, Z0, Z31
+	VPRORD      $0x02, Z7, Z28
+	VPRORD      $0x0d, Z7, Z29
+	VPRORD      $0x16, Z7, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z6, Z6
 	VMOVDQA32   Z10, Z28
 	VPTERNLOGD  $0xca, Z12, Z11, Z28
 	VPADDD      Z28, Z13, Z13
-	VMOVDQA32   Z17, Z31
-	VPTERNLOGD  $0xe8, 2240(R9), Z16, Z31
-	VPADDD      Z18, Z31, Z16
-	VPADDD      2176(R9), Z18, Z18
-	VMOVDQA32   Z18, 2432(R9)
 	VMOVDQA32   Z21, Z31
 	VPTERNLOGD  $0xe8, 2752(R9), Z20, Z31
 	VPADDD      Z22, Z31, Z20
 	VPADDD      2688(R9), Z22, Z22
 	VMOVDQA32   Z22, 2944(R9)
-	VPRORD      $0x06, Z2, Z28
-	VPRORD      $0x0b, Z2, Z29
-	VPRORD      $0x19, Z2, Z30
+	VPRORD      $0x11, Z24, Z28
+	VPRORD      $0x13, Z24, Z29
+	VPSRLD      $0x0a, Z24, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z5, Z5
-	VPADDD      Z5, Z1, Z1
+	VMOVDQA32   192(R9), Z31
+	VPADDD      Z30, Z31, Z24
+	VMOVDQA32   Z24, 640(R9)
+	VMOVDQA32   Z19, Z28
+	VPTERNLOGD  $0xca, 2496(R9), Z18, Z28
+	VPADDD      1408(SI), Z28, Z28
+	VPADDD      2432(R9), Z28, Z18
 	VPRORD      $0x06, Z10, Z28
 	VPRORD      $0x0b, Z10, Z29
 	VPRORD      $0x19, Z10, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z13, Z13
 	VPADDD      Z13, Z9, Z9
-	VPRORD      $0x02, Z17, Z28
-	VPRORD      $0x0d, Z17, Z29
-	VPRORD      $0x16, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z16, Z16
-	VMOVDQA32   Z16, 2176(R9)
 	VPRORD      $0x02, Z21, Z28
 	VPRORD      $0x0d, Z21, Z29
 	VPRORD      $0x16, Z21, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z20, Z20
 	VMOVDQA32   Z20, 2688(R9)
-	VMOVDQA32   Z6, Z31
-	VPTERNLOGD  $0xe8, Z0, Z7, Z31
-	VPRORD      $0x02, Z6, Z28
-	VPRORD      $0x0d, Z6, Z29
-	VPRORD      $0x16, Z6, Z30
+	VPADDD.BCST 96(R11), Z5, Z5
+	VPADDD      Z24, Z5, Z5
+	VPRORD      $0x06, Z19, Z28
+	VPRORD      $0x0b, Z19, Z29
+	VPRORD      $0x19, Z19, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z5, Z5
+	VPADDD      Z30, Z18, Z18
 	VMOVDQA32   Z14, Z31
 	VPTERNLOGD  $0xe8, Z8, Z15, Z31
 	VPRORD      $0x02, Z14, Z28
@@ -1712,13 +1684,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z13, Z13
-	VPRORD      $0x11, Z25, Z28
-	VPRORD      $0x13, Z25, Z29
-	VPSRLD      $0x0a, Z25, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   256(R9), Z31
-	VPADDD      Z30, Z31, Z25
-	VMOVDQA32   Z25, 704(R9)
+	VMOVDQA32   Z2, Z28
+	VPTERNLOGD  $0xca, Z4, Z3, Z28
+	VPADDD      Z28, Z5, Z5
+	VMOVDQA32   Z22, Z28
+	VPTERNLOGD  $0xca, 2816(R9), Z23, Z28
+	VPADDD      1472(SI), Z28, Z28
+	VPADDD      3008(R9), Z28, Z23
 	VPRORD      $0x11, Z27, Z28
 	VPRORD      $0x13, Z27, Z29
 	VPSRLD      $0x0a, Z27, Z30
@@ -1726,76 +1698,76 @@ special:
 	VMOVDQA32   1280(R9), Z31
 	VPADDD      Z30, Z31, Z27
 	VMOVDQA32   Z27, 1728(R9)
-	VMOVDQA32   Z18, Z28
-	VPTERNLOGD  $0xca, 2304(R9), Z19, Z28
-	VPADDD      1472(SI), Z28, Z28
-	VPADDD      2496(R9), Z28, Z19
-	VMOVDQA32   Z22, Z28
-	VPTERNLOGD  $0xca, 2816(R9), Z23, Z28
-	VPADDD      1472(SI), Z28, Z28
-	VPADDD      3008(R9), Z28, Z23
-	VPADDD.BCST 100(R11), Z4, Z4
-	VPADDD      Z25, Z4, Z4
-	VPADDD.BCST 100(R11), Z12, Z12
-	VPADDD      Z27, Z12, Z12
-	VPRORD      $0x06, Z18, Z28
-	VPRORD      $0x0b, Z18, Z29
-	VPRORD      $0x19, Z18, Z30
+	VMOVDQA32   Z17, Z31
+	VPTERNLOGD  $0xe8, 2240(R9), Z16, Z31
+	VPADDD      Z18, Z31, Z16
+	VPADDD      2176(R9), Z18, Z18
+	VMOVDQA32   Z18, 2432(R9)
+	VPRORD      $0x06, Z2, Z28
+	VPRORD      $0x0b, Z2, Z29
+	VPRORD      $0x19, Z2, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z19, Z19
+	VPADDD      Z30, Z5, Z5
+	VPADDD      Z5, Z1, Z1
 	VPRORD      $0x06, Z22, Z28
 	VPRORD      $0x0b, Z22, Z29
 	VPRORD      $0x19, Z22, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z23, Z23
-	VMOVDQA32   Z1, Z28
-	VPTERNLOGD  $0xca, Z3, Z2, Z28
-	VPADDD      Z28, Z4, Z4
+	VPADDD.BCST 100(R11), Z12, Z12
+	VPADDD      Z27, Z12, Z12
+	VPRORD      $0x02, Z17, Z28
+	VPRORD      $0x0d, Z17, Z29
+	VPRORD      $0x16, Z17, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z16, Z16
+	VMOVDQA32   Z16, 2176(R9)
+	VMOVDQA32   Z6, Z31
+	VPTERNLOGD  $0xe8, Z0, Z7, Z31
+	VPRORD      $0x02, Z6, Z28
+	VPRORD      $0x0d, Z6, Z29
+	VPRORD      $0x16, Z6, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z5, Z5
 	VMOVDQA32   Z9, Z28
 	VPTERNLOGD  $0xca, Z11, Z10, Z28
 	VPADDD      Z28, Z12, Z12
-	VMOVDQA32   Z16, Z31
-	VPTERNLOGD  $0xe8, 2048(R9), Z17, Z31
-	VPADDD      Z19, Z31, Z17
-	VPADDD      2240(R9), Z19, Z19
-	VMOVDQA32   Z19, 2496(R9)
 	VMOVDQA32   Z20, Z31
 	VPTERNLOGD  $0xe8, 2560(R9), Z21, Z31
 	VPADDD      Z23, Z31, Z21
 	VPADDD      2752(R9), Z23, Z23
 	VMOVDQA32   Z23, 3008(R9)
-	VPRORD      $0x06, Z1, Z28
-	VPRORD      $0x0b, Z1, Z29
-	VPRORD      $0x19, Z1, Z30
+	VPRORD      $0x11, Z25, Z28
+	VPRORD      $0x13, Z25, Z29
+	VPSRLD      $0x0a, Z25, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z4, Z4
-	VPADDD      Z4, Z0, Z0
+	VMOVDQA32   256(R9), Z31
+	VPADDD      Z30, Z31, Z25
+	VMOVDQA32   Z25, 704(R9)
+	VMOVDQA32   Z18, Z28
+	VPTERNLOGD  $0xca, 2304(R9), Z19, Z28
+	VPADDD      1472(SI), Z28, Z28
+	VPADDD      2496(R9), Z28, Z19
 	VPRORD      $0x06, Z9, Z28
 	VPRORD      $0x0b, Z9, Z29
 	VPRORD      $0x19, Z9, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z12, Z12
 	VPADDD      Z12, Z8, Z8
-	VPRORD      $0x02, Z16, Z28
-	VPRORD      $0x0d, Z16, Z29
-	VPRORD      $0x16, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z17, Z17
-	VMOVDQA32   Z17, 2240(R9)
 	VPRORD      $0x02, Z20, Z28
 	VPRORD      $0x0d, Z20, Z29
 	VPRORD      $0x16, Z20, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z21, Z21
 	VMOVDQA32   Z21, 2752(R9)
-	VMOVDQA32   Z5, Z31
-	VPTERNLOGD  $0xe8, Z7, Z6, Z31
-	VPRORD      $0x02, Z5, Z28
-	VPRORD      $0x0d, Z5, Z29
-	VPRORD      $0x16, Z5, Z30
+	VPADDD.BCST 100(R11), Z4, Z4
+	VPADDD      Z25, Z4, Z4
+	VPRORD      $0x06, Z18, Z28
+	VPRORD      $0x0b, Z18, Z29
+	VPRORD      $0x19, Z18, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z4, Z4
+	VPADDD      Z30, Z19, Z19
 	VMOVDQA32   Z13, Z31
 	VPTERNLOGD  $0xe8, Z15, Z14, Z31
 	VPRORD      $0x02, Z13, Z28
@@ -1804,13 +1776,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z12, Z12
-	VPRORD      $0x11, Z24, Z28
-	VPRORD      $0x13, Z24, Z29
-	VPSRLD      $0x0a, Z24, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   320(R9), Z31
-	VPADDD      Z30, Z31, Z24
-	VMOVDQA32   Z24, 768(R9)
+	VMOVDQA32   Z1, Z28
+	VPTERNLOGD  $0xca, Z3, Z2, Z28
+	VPADDD      Z28, Z4, Z4
+	VMOVDQA32   Z23, Z28
+	VPTERNLOGD  $0xca, 2880(R9), Z22, Z28
+	VPADDD      1536(SI), Z28, Z28
+	VPADDD      2816(R9), Z28, Z22
 	VPRORD      $0x11, Z26, Z28
 	VPRORD      $0x13, Z26, Z29
 	VPSRLD      $0x0a, Z26, Z30
@@ -1818,76 +1790,76 @@ special:
 	VMOVDQA32   1344(R9), Z31
 	VPADDD      Z30, Z31, Z26
 	VMOVDQA32   Z26, 1792(R9)
-	VMOVDQA32   Z19, Z28
-	VPTERNLOGD  $0xca, 2368(R9), Z18, Z28
-	VPADDD      1536(SI), Z28, Z28
-	VPADDD      2304(R9), Z28, Z18
-	VMOVDQA32   Z23, Z28
-	VPTERNLOGD  $0xca, 2880(R9), Z22, Z28
-	VPADDD      1536(SI), Z28, Z28
-	VPADDD      2816(R9), Z28, Z22
-	VPADDD.BCST 104(R11), Z3, Z3
-	VPADDD      Z24, Z3, Z3
-	VPADDD.BCST 104(R11), Z11, Z11
-	VPADDD      Z26, Z11, Z11
-	VPRORD      $0x06, Z19, Z28
-	VPRORD      $0x0b, Z19, Z29
-	VPRORD      $0x19, Z19, Z30
+	VMOVDQA32   Z16, Z31
+	VPTERNLOGD  $0xe8, 2048(R9), Z17, Z31
+	VPADDD      Z19, Z31, Z17
+	VPADDD      2240(R9), Z19, Z19
+	VMOVDQA32   Z19, 2496(R9)
+	VPRORD      $0x06, Z1, Z28
+	VPRORD      $0x0b, Z1, Z29
+	VPRORD      $0x19, Z1, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z18, Z18
+	VPADDD      Z30, Z4, Z4
+	VPADDD      Z4, Z0, Z0
 	VPRORD      $0x06, Z23, Z28
 	VPRORD      $0x0b, Z23, Z29
 	VPRORD      $0x19, Z23, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z22, Z22
-	VMOVDQA32   Z0, Z28
-	VPTERNLOGD  $0xca, Z2, Z1, Z28
-	VPADDD      Z28, Z3, Z3
+	VPADDD.BCST 104(R11), Z11, Z11
+	VPADDD      Z26, Z11, Z11
+	VPRORD      $0x02, Z16, Z28
+	VPRORD      $0x0d, Z16, Z29
+	VPRORD      $0x16, Z16, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z17, Z17
+	VMOVDQA32   Z17, 2240(R9)
+	VMOVDQA32   Z5, Z31
+	VPTERNLOGD  $0xe8, Z7, Z6, Z31
+	VPRORD      $0x02, Z5, Z28
+	VPRORD      $0x0d, Z5, Z29
+	VPRORD      $0x16, Z5, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z4, Z4
 	VMOVDQA32   Z8, Z28
 	VPTERNLOGD  $0xca, Z10, Z9, Z28
 	VPADDD      Z28, Z11, Z11
-	VMOVDQA32   Z17, Z31
-	VPTERNLOGD  $0xe8, 2112(R9), Z16, Z31
-	VPADDD      Z18, Z31, Z16
-	VPADDD      2048(R9), Z18, Z18
-	VMOVDQA32   Z18, 2304(R9)
 	VMOVDQA32   Z21, Z31
 	VPTERNLOGD  $0xe8, 2624(R9), Z20, Z31
 	VPADDD      Z22, Z31, Z20
 	VPADDD      2560(R9), Z22, Z22
 	VMOVDQA32   Z22, 2816(R9)
-	VPRORD      $0x06, Z0, Z28
-	VPRORD      $0x0b, Z0, Z29
-	VPRORD      $0x19, Z0, Z30
+	VPRORD      $0x11, Z24, Z28
+	VPRORD      $0x13, Z24, Z29
+	VPSRLD      $0x0a, Z24, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z3, Z3
-	VPADDD      Z3, Z7, Z7
+	VMOVDQA32   320(R9), Z31
+	VPADDD      Z30, Z31, Z24
+	VMOVDQA32   Z24, 768(R9)
+	VMOVDQA32   Z19, Z28
+	VPTERNLOGD  $0xca, 2368(R9), Z18, Z28
+	VPADDD      1536(SI), Z28, Z28
+	VPADDD      2304(R9), Z28, Z18
 	VPRORD      $0x06, Z8, Z28
 	VPRORD      $0x0b, Z8, Z29
 	VPRORD      $0x19, Z8, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z11, Z11
 	VPADDD      Z11, Z15, Z15
-	VPRORD      $0x02, Z17, Z28
-	VPRORD      $0x0d, Z17, Z29
-	VPRORD      $0x16, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z16, Z16
-	VMOVDQA32   Z16, 2048(R9)
 	VPRORD      $0x02, Z21, Z28
 	VPRORD      $0x0d, Z21, Z29
 	VPRORD      $0x16, Z21, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z20, Z20
 	VMOVDQA32   Z20, 2560(R9)
-	VMOVDQA32   Z4, Z31
-	VPTERNLOGD  $0xe8, Z6, Z5, Z31
-	VPRORD      $0x02, Z4, Z28
-	VPRORD      $0x0d, Z4, Z29
-	VPRORD      $0x16, Z4, Z30
+	VPADDD.BCST 104(R11), Z3, Z3
+	VPADDD      Z24, Z3, Z3
+	VPRORD      $0x06, Z19, Z28
+	VPRORD      $0x0b, Z19, Z29
+	VPRORD      $0x19, Z19, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z3, Z3
+	VPADDD      Z30, Z18, Z18
 	VMOVDQA32   Z12, Z31
 	VPTERNLOGD  $0xe8, Z14, Z13, Z31
 	VPRORD      $0x02, Z12, Z28
@@ -1896,13 +1868,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z11, Z11
-	VPRORD      $0x11, Z25, Z28
-	VPRORD      $0x13, Z25, Z29
-	VPSRLD      $0x0a, Z25, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   384(R9), Z31
-	VPADDD      Z30, Z31, Z25
-	VMOVDQA32   Z25, 832(R9)
+	VMOVDQA32   Z0, Z28
+	VPTERNLOGD  $0xca, Z2, Z1, Z28
+	VPADDD      Z28, Z3, Z3
+	VMOVDQA32   Z22, Z28
+	VPTERNLOGD  $0xca, 2944(R9), Z23, Z28
+	VPADDD      1600(SI), Z28, Z28
+	VPADDD      2880(R9), Z28, Z23
 	VPRORD      $0x11, Z27, Z28
 	VPRORD      $0x13, Z27, Z29
 	VPSRLD      $0x0a, Z27, Z30
@@ -1910,76 +1882,76 @@ special:
 	VMOVDQA32   1408(R9), Z31
 	VPADDD      Z30, Z31, Z27
 	VMOVDQA32   Z27, 1856(R9)
-	VMOVDQA32   Z18, Z28
-	VPTERNLOGD  $0xca, 2432(R9), Z19, Z28
-	VPADDD      1600(SI), Z28, Z28
-	VPADDD      2368(R9), Z28, Z19
-	VMOVDQA32   Z22, Z28
-	VPTERNLOGD  $0xca, 2944(R9), Z23, Z28
-	VPADDD      1600(SI), Z28, Z28
-	VPADDD      2880(R9), Z28, Z23
-	VPADDD.BCST 108(R11), Z2, Z2
-	VPADDD      Z25, Z2, Z2
-	VPADDD.BCST 108(R11), Z10, Z10
-	VPADDD      Z27, Z10, Z10
-	VPRORD      $0x06, Z18, Z28
-	VPRORD      $0x0b, Z18, Z29
-	VPRORD      $0x19, Z18, Z30
+	VMOVDQA32   Z17, Z31
+	VPTERNLOGD  $0xe8, 2112(R9), Z16, Z31
+	VPADDD      Z18, Z31, Z16
+	VPADDD      2048(R9), Z18, Z18
+	VMOVDQA32   Z18, 2304(R9)
+	VPRORD      $0x06, Z0, Z28
+	VPRORD      $0x0b, Z0, Z29
+	VPRORD      $0x19, Z0, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z19, Z19
+	VPADDD      Z30, Z3, Z3
+	VPADDD      Z3, Z7, Z7
 	VPRORD      $0x06, Z22, Z28
 	VPRORD      $0x0b, Z22, Z29
 	VPRORD      $0x19, Z22, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z23, Z23
-	VMOVDQA32   Z7, Z28
-	VPTERNLOGD  $0xca, Z1, Z0, Z28
-	VPADDD      Z28, Z2, Z2
+	VPADDD.BCST 108(R11), Z10, Z10
+	VPADDD      Z27, Z10, Z10
+	VPRORD      $0x02, Z17, Z28
+	VPRORD      $0x0d, Z17, Z29
+	VPRORD      $0x16, Z17, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z16, Z16
+	VMOVDQA32   Z16, 2048(R9)
+	VMOVDQA32   Z4, Z31
+	VPTERNLOGD  $0xe8, Z6, Z5, Z31
+	VPRORD      $0x02, Z4, Z28
+	VPRORD      $0x0d, Z4, Z29
+	VPRORD      $0x16, Z4, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z3, Z3
 	VMOVDQA32   Z15, Z28
 	VPTERNLOGD  $0xca, Z9, Z8, Z28
 	VPADDD      Z28, Z10, Z10
-	VMOVDQA32   Z16, Z31
-	VPTERNLOGD  $0xe8, 2176(R9), Z17, Z31
-	VPADDD      Z19, Z31, Z17
-	VPADDD      2112(R9), Z19, Z19
-	VMOVDQA32   Z19, 2368(R9)
 	VMOVDQA32   Z20, Z31
 	VPTERNLOGD  $0xe8, 2688(R9), Z21, Z31
 	VPADDD      Z23, Z31, Z21
 	VPADDD      2624(R9), Z23, Z23
 	VMOVDQA32   Z23, 2880(R9)
-	VPRORD      $0x06, Z7, Z28
-	VPRORD      $0x0b, Z7, Z29
-	VPRORD      $0x19, Z7, Z30
+	VPRORD      $0x11, Z25, Z28
+	VPRORD      $0x13, Z25, Z29
+	VPSRLD      $0x0a, Z25, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z2, Z2
-	VPADDD      Z2, Z6, Z6
+	VMOVDQA32   384(R9), Z31
+	VPADDD      Z30, Z31, Z25
+	VMOVDQA32   Z25, 832(R9)
+	VMOVDQA32   Z18, Z28
+	VPTERNLOGD  $0xca, 2432(R9), Z19, Z28
+	VPADDD      1600(SI), Z28, Z28
+	VPADDD      2368(R9), Z28, Z19
 	VPRORD      $0x06, Z15, Z28
 	VPRORD      $0x0b, Z15, Z29
 	VPRORD      $0x19, Z15, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z10, Z10
 	VPADDD      Z10, Z14, Z14
-	VPRORD      $0x02, Z16, Z28
-	VPRORD      $0x0d, Z16, Z29
-	VPRORD      $0x16, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z17, Z17
-	VMOVDQA32   Z17, 2112(R9)
 	VPRORD      $0x02, Z20, Z28
 	VPRORD      $0x0d, Z20, Z29
 	VPRORD      $0x16, Z20, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z21, Z21
 	VMOVDQA32   Z21, 2624(R9)
-	VMOVDQA32   Z3, Z31
-	VPTERNLOGD  $0xe8, Z5, Z4, Z31
-	VPRORD      $0x02, Z3, Z28
-	VPRORD      $0x0d, Z3, Z29
-	VPRORD      $0x16, Z3, Z30
+	VPADDD.BCST 108(R11), Z2, Z2
+	VPADDD      Z25, Z2, Z2
+	VPRORD      $0x06, Z18, Z28
+	VPRORD      $0x0b, Z18, Z29
+	VPRORD      $0x19, Z18, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z2, Z2
+	VPADDD      Z30, Z19, Z19
 	VMOVDQA32   Z11, Z31
 	VPTERNLOGD  $0xe8, Z13, Z12, Z31
 	VPRORD      $0x02, Z11, Z28
@@ -1988,14 +1960,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z10, Z10
-	VMOVDQA32   448(R9), Z31
-	VPRORD      $0x11, Z24, Z28
-	VPRORD      $0x13, Z24, Z29
-	VPSRLD      $0x0a, Z24, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST 120(R11), Z31, Z31
-	VPADDD      Z30, Z31, Z24
-	VMOVDQA32   Z24, 896(R9)
+	VMOVDQA32   Z7, Z28
+	VPTERNLOGD  $0xca, Z1, Z0, Z28
+	VPADDD      Z28, Z2, Z2
+	VMOVDQA32   Z23, Z28
+	VPTERNLOGD  $0xca, 3008(R9), Z22, Z28
+	VPADDD      1664(SI), Z28, Z28
+	VPADDD      2944(R9), Z28, Z22
 	VMOVDQA32   1472(R9), Z31
 	VPRORD      $0x11, Z26, Z28
 	VPRORD      $0x13, Z26, Z29
@@ -2004,76 +1975,77 @@ special:
 	VPADDD.BCST 120(R11), Z31, Z31
 	VPADDD      Z30, Z31, Z26
 	VMOVDQA32   Z26, 1920(R9)
-	VMOVDQA32   Z19, Z28
-	VPTERNLOGD  $0xca, 2496(R9), Z18, Z28
-	VPADDD      1664(SI), Z28, Z28
-	VPADDD      2432(R9), Z28, Z18
-	VMOVDQA32   Z23, Z28
-	VPTERNLOGD  $0xca, 3008(R9), Z22, Z28
-	VPADDD      1664(SI), Z28, Z28
-	VPADDD      2944(R9), Z28, Z22
-	VPADDD.BCST 112(R11), Z1, Z1
-	VPADDD      Z24, Z1, Z1
-	VPADDD.BCST 112(R11), Z9, Z9
-	VPADDD      Z26, Z9, Z9
-	VPRORD      $0x06, Z19, Z28
-	VPRORD      $0x0b, Z19, Z29
-	VPRORD      $0x19, Z19, Z30
+	VMOVDQA32   Z16, Z31
+	VPTERNLOGD  $0xe8, 2176(R9), Z17, Z31
+	VPADDD      Z19, Z31, Z17
+	VPADDD      2112(R9), Z19, Z19
+	VMOVDQA32   Z19, 2368(R9)
+	VPRORD      $0x06, Z7, Z28
+	VPRORD      $0x0b, Z7, Z29
+	VPRORD      $0x19, Z7, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z18, Z18
+	VPADDD      Z30, Z2, Z2
+	VPADDD      Z2, Z6, Z6
 	VPRORD      $0x06, Z23, Z28
 	VPRORD      $0x0b, Z23, Z29
 	VPRORD      $0x19, Z23, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z22, Z22
-	VMOVDQA32   Z6, Z28
-	VPTERNLOGD  $0xca, Z0, Z7, Z28
-	VPADDD      Z28, Z1, Z1
+	VPADDD.BCST 112(R11), Z9, Z9
+	VPADDD      Z26, Z9, Z9
+	VPRORD      $0x02, Z16, Z28
+	VPRORD      $0x0d, Z16, Z29
+	VPRORD      $0x16, Z16, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z17, Z17
+	VMOVDQA32   Z17, 2112(R9)
+	VMOVDQA32   Z3, Z31
+	VPTERNLOGD  $0xe8, Z5, Z4, Z31
+	VPRORD      $0x02, Z3, Z28
+	VPRORD      $0x0d, Z3, Z29
+	VPRORD      $0x16, Z3, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z2, Z2
 	VMOVDQA32   Z14, Z28
 	VPTERNLOGD  $0xca, Z8, Z15, Z28
 	VPADDD      Z28, Z9, Z9
-	VMOVDQA32   Z17, Z31
-	VPTERNLOGD  $0xe8, 2240(R9), Z16, Z31
-	VPADDD      Z18, Z31, Z16
-	VPADDD      2176(R9), Z18, Z18
-	VMOVDQA32   Z18, 2432(R9)
 	VMOVDQA32   Z21, Z31
 	VPTERNLOGD  $0xe8, 2752(R9), Z20, Z31
 	VPADDD      Z22, Z31, Z20
 	VPADDD      2688(R9), Z22, Z22
 	VMOVDQA32   Z22, 2944(R9)
-	VPRORD      $0x06, Z6, Z28
-	VPRORD      $0x0b, Z6, Z29
-	VPRORD      $0x19, Z6, Z30
+	VMOVDQA32   448(R9), Z31
+	VPRORD      $0x11, Z24, Z28
+	VPRORD      $0x13, Z24, Z29
+	VPSRLD      $0x0a, Z24, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z1, Z1
-	VPADDD      Z1, Z5, Z5
+	VPADDD.BCST 120(R11), Z31, Z31
+	VPADDD      Z30, Z31, Z24
+	VMOVDQA32   Z24, 896(R9)
+	VMOVDQA32   Z19, Z28
+	VPTERNLOGD  $0xca, 2496(R9), Z18, Z28
+	VPADDD      1664(SI), Z28, Z28
+	VPADDD      2432(R9), Z28, Z18
 	VPRORD      $0x06, Z14, Z28
 	VPRORD      $0x0b, Z14, Z29
 	VPRORD      $0x19, Z14, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z9, Z9
 	VPADDD      Z9, Z13, Z13
-	VPRORD      $0x02, Z17, Z28
-	VPRORD      $0x0d, Z17, Z29
-	VPRORD      $0x16, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z16, Z16
-	VMOVDQA32   Z16, 2176(R9)
 	VPRORD      $0x02, Z21, Z28
 	VPRORD      $0x0d, Z21, Z29
 	VPRORD      $0x16, Z21, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z20, Z20
 	VMOVDQA32   Z20, 2688(R9)
-	VMOVDQA32   Z2, Z31
-	VPTERNLOGD  $0xe8, Z4, Z3, Z31
-	VPRORD      $0x02, Z2, Z28
-	VPRORD      $0x0d, Z2, Z29
-	VPRORD      $0x16, Z2, Z30
+	VPADDD.BCST 112(R11), Z1, Z1
+	VPADDD      Z24, Z1, Z1
+	VPRORD      $0x06, Z19, Z28
+	VPRORD      $0x0b, Z19, Z29
+	VPRORD      $0x19, Z19, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z1, Z1
+	VPADDD      Z30, Z18, Z18
 	VMOVDQA32   Z10, Z31
 	VPTERNLOGD  $0xe8, Z12, Z11, Z31
 	VPRORD      $0x02, Z10, Z28
@@ -2082,18 +2054,13 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z9, Z9
-	VPRORD      $0x07, (R9), Z28
-	VPRORD      $0x12, (R9), Z29
-	VPSRLD      $0x03, (R9), Z31
-	VPTERNLOGD  $0x96, Z28, Z29, Z31
-	VPADDD      512(R9), Z31, Z31
-	VPRORD      $0x11, Z25, Z28
-	VPRORD      $0x13, Z25, Z29
-	VPSRLD      $0x0a, Z25, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST 8(R11), Z31, Z31
-	VPADDD      Z30, Z31, Z25
-	VMOVDQA32   Z25, 960(R9)
+	VMOVDQA32   Z6, Z28
+	VPTERNLOGD  $0xca, Z0, Z7, Z28
+	VPADDD      Z28, Z1, Z1
+	VMOVDQA32   Z22, Z28
+	VPTERNLOGD  $0xca, 2816(R9), Z23, Z28
+	VPADDD      1728(SI), Z28, Z28
+	VPADDD      3008(R9), Z28, Z23
 	VPRORD      $0x07, 1024(R9), Z28
 	VPRORD      $0x12, 1024(R9), Z29
 	VPSRLD      $0x03, 1024(R9), Z31
@@ -2106,76 +2073,81 @@ special:
 	VPADDD.BCST 8(R11), Z31, Z31
 	VPADDD      Z30, Z31, Z27
 	VMOVDQA32   Z27, 1984(R9)
-	VMOVDQA32   Z18, Z28
-	VPTERNLOGD  $0xca, 2304(R9), Z19, Z28
-	VPADDD      1728(SI), Z28, Z28
-	VPADDD      2496(R9), Z28, Z19
-	VMOVDQA32   Z22, Z28
-	VPTERNLOGD  $0xca, 2816(R9), Z23, Z28
-	VPADDD      1728(SI), Z28, Z28
-	VPADDD      3008(R9), Z28, Z23
-	VPADDD.BCST 116(R11), Z0, Z0
-	VPADDD      Z25, Z0, Z0
-	VPADDD.BCST 116(R11), Z8, Z8
-	VPADDD      Z27, Z8, Z8
-	VPRORD      $0x06, Z18, Z28
-	VPRORD      $0x0b, Z18, Z29
-	VPRORD      $0x19, Z18, Z30
+	VMOVDQA32   Z17, Z31
+	VPTERNLOGD  $0xe8, 2240(R9), Z16, Z31
+	VPADDD      Z18, Z31, Z16
+	VPADDD      2176(R9), Z18, Z18
+	VMOVDQA32   Z18, 2432(R9)
+	VPRORD      $0x06, Z6, Z28
+	VPRORD      $0x0b, Z6, Z29
+	VPRORD      $0x19, Z6, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z19, Z19
+	VPADDD      Z30, Z1, Z1
+	VPADDD      Z1, Z5, Z5
 	VPRORD      $0x06, Z22, Z28
 	VPRORD      $0x0b, Z22, Z29
 	VPRORD      $0x19, Z22, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z23, Z23
-	VMOVDQA32   Z5, Z28
-	VPTERNLOGD  $0xca, Z7, Z6, Z28
-	VPADDD      Z28, Z0, Z0
+	VPADDD.BCST 116(R11), Z8, Z8
+	VPADDD      Z27, Z8, Z8
+	VPRORD      $0x02, Z17, Z28
+	VPRORD      $0x0d, Z17, Z29
+	VPRORD      $0x16, Z17, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z16, Z16
+	VMOVDQA32   Z16, 2176(R9)
+	VMOVDQA32   Z2, Z31
+	VPTERNLOGD  $0xe8, Z4, Z3, Z31
+	VPRORD      $0x02, Z2, Z28
+	VPRORD      $0x0d, Z2, Z29
+	VPRORD      $0x16, Z2, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z1, Z1
 	VMOVDQA32   Z13, Z28
 	VPTERNLOGD  $0xca, Z15, Z14, Z28
 	VPADDD      Z28, Z8, Z8
-	VMOVDQA32   Z16, Z31
-	VPTERNLOGD  $0xe8, 2048(R9), Z17, Z31
-	VPADDD      Z19, Z31, Z17
-	VPADDD      2240(R9), Z19, Z19
-	VMOVDQA32   Z19, 2496(R9)
 	VMOVDQA32   Z20, Z31
 	VPTERNLOGD  $0xe8, 2560(R9), Z21, Z31
 	VPADDD      Z23, Z31, Z21
 	VPADDD      2752(R9), Z23, Z23
 	VMOVDQA32   Z23, 3008(R9)
-	VPRORD      $0x06, Z5, Z28
-	VPRORD      $0x0b, Z5, Z29
-	VPRORD      $0x19, Z5, Z30
+	VPRORD      $0x07, (R9), Z28
+	VPRORD      $0x12, (R9), Z29
+	VPSRLD      $0x03, (R9), Z31
+	VPTERNLOGD  $0x96, Z28, Z29, Z31
+	VPADDD      512(R9), Z31, Z31
+	VPRORD      $0x11, Z25, Z28
+	VPRORD      $0x13, Z25, Z29
+	VPSRLD      $0x0a, Z25, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z0, Z0
-	VPADDD      Z0, Z4, Z4
+	VPADDD.BCST 8(R11), Z31, Z31
+	VPADDD      Z30, Z31, Z25
+	VMOVDQA32   Z25, 960(R9)
+	VMOVDQA32   Z18, Z28
+	VPTERNLOGD  $0xca, 2304(R9), Z19, Z28
+	VPADDD      1728(SI), Z28, Z28
+	VPADDD      2496(R9), Z28, Z19
 	VPRORD      $0x06, Z13, Z28
 	VPRORD      $0x0b, Z13, Z29
 	VPRORD      $0x19, Z13, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z8, Z8
 	VPADDD      Z8, Z12, Z12
-	VPRORD      $0x02, Z16, Z28
-	VPRORD      $0x0d, Z16, Z29
-	VPRORD      $0x16, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z17, Z17
-	VMOVDQA32   Z17, 2240(R9)
 	VPRORD      $0x02, Z20, Z28
 	VPRORD      $0x0d, Z20, Z29
 	VPRORD      $0x16, Z20, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z21, Z21
 	VMOVDQA32   Z21, 2752(R9)
-	VMOVDQA32   Z1, Z31
-	VPTERNLOGD  $0xe8, Z3, Z2, Z31
-	VPRORD      $0x02, Z1, Z28
-	VPRORD      $0x0d, Z1, Z29
-	VPRORD      $0x16, Z1, Z30
+	VPADDD.BCST 116(R11), Z0, Z0
+	VPADDD      Z25, Z0, Z0
+	VPRORD      $0x06, Z18, Z28
+	VPRORD      $0x0b, Z18, Z29
+	VPRORD      $0x19, Z18, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z0, Z0
+	VPADDD      Z30, Z19, Z19
 	VMOVDQA32   Z9, Z31
 	VPTERNLOGD  $0xe8, Z11, Z10, Z31
 	VPRORD      $0x02, Z9, Z28
@@ -2184,6 +2156,34 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z8, Z8
+	VMOVDQA32   Z5, Z28
+	VPTERNLOGD  $0xca, Z7, Z6, Z28
+	VPADDD      Z28, Z0, Z0
+	VMOVDQA32   Z16, Z31
+	VPTERNLOGD  $0xe8, 2048(R9), Z17, Z31
+	VPADDD      Z19, Z31, Z17
+	VPADDD      2240(R9), Z19, Z19
+	VMOVDQA32   Z19, 2496(R9)
+	VPRORD      $0x06, Z5, Z28
+	VPRORD      $0x0b, Z5, Z29
+	VPRORD      $0x19, Z5, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z0, Z0
+	VPADDD      Z0, Z4, Z4
+	VPRORD      $0x02, Z16, Z28
+	VPRORD      $0x0d, Z16, Z29
+	VPRORD      $0x16, Z16, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z17, Z17
+	VMOVDQA32   Z17, 2240(R9)
+	VMOVDQA32   Z1, Z31
+	VPTERNLOGD  $0xe8, Z3, Z2, Z31
+	VPRORD      $0x02, Z1, Z28
+	VPRORD      $0x0d, Z1, Z29
+	VPRORD      $0x16, Z1, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z0, Z0
 	MOVQ        R9, R14
 	LEAQ        512(R9), R15
 	LEAQ        avx512K<>+128(SB), AX
@@ -2192,18 +2192,10 @@ special:
 	PCALIGN     $0x40
 
 loop:
-	VPRORD         $0x07, 64(R14), Z28
-	VPRORD         $0x12, 64(R14), Z29
-	VPSRLD         $0x03, 64(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         64(R15), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         (R14), Z31, Z31
-	VPADDD         Z30, Z31, Z24
-	VMOVDQA32      Z24, (R14)
+	VMOVDQA32      Z23, Z28
+	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
+	VPADDD         1280(SI), Z28, Z28
+	VPADDD         2816(R9), Z28, Z22
 	VPRORD         $0x07, 1088(R14), Z28
 	VPRORD         $0x12, 1088(R14), Z29
 	VPSRLD         $0x03, 1088(R14), Z31
@@ -2216,76 +2208,56 @@ loop:
 	VPADDD         1024(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z26
 	VMOVDQA32      Z26, 1024(R14)
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
-	VPADDD         1280(SI), Z28, Z28
-	VPADDD         2304(R9), Z28, Z18
-	VMOVDQA32      Z23, Z28
-	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
-	VPADDD         1280(SI), Z28, Z28
-	VPADDD         2816(R9), Z28, Z22
-	VPADDD.BCST    (AX), Z7, Z7
-	VPADDD         Z24, Z7, Z7
-	VPADDD.BCST    (AX), Z15, Z15
-	VPADDD         Z26, Z15, Z15
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
 	VPRORD         $0x06, Z23, Z28
 	VPRORD         $0x0b, Z23, Z29
 	VPRORD         $0x19, Z23, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z22, Z22
-	VMOVDQA32      Z4, Z28
-	VPTERNLOGD     $0xca, Z6, Z5, Z28
-	VPADDD         Z28, Z7, Z7
+	VPADDD.BCST    (AX), Z15, Z15
+	VPADDD         Z26, Z15, Z15
 	VMOVDQA32      Z12, Z28
 	VPTERNLOGD     $0xca, Z14, Z13, Z28
 	VPADDD         Z28, Z15, Z15
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2048(R9), Z18, Z18
-	VMOVDQA32      Z18, 2304(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2624(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2560(R9), Z22, Z22
 	VMOVDQA32      Z22, 2816(R9)
-	VPRORD         $0x06, Z4, Z28
-	VPRORD         $0x0b, Z4, Z29
-	VPRORD         $0x19, Z4, Z30
+	VPRORD         $0x07, 64(R14), Z28
+	VPRORD         $0x12, 64(R14), Z29
+	VPSRLD         $0x03, 64(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         64(R15), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z7, Z7
-	VPADDD         Z7, Z3, Z3
+	VPADDD         (R14), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z24, (R14)
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
+	VPADDD         1280(SI), Z28, Z28
+	VPADDD         2304(R9), Z28, Z18
 	VPRORD         $0x06, Z12, Z28
 	VPRORD         $0x0b, Z12, Z29
 	VPRORD         $0x19, Z12, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z15, Z15
 	VPADDD         Z15, Z11, Z11
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 2048(R9)
 	VPRORD         $0x02, Z21, Z28
 	VPRORD         $0x0d, Z21, Z29
 	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z20, Z20
 	VMOVDQA32      Z20, 2560(R9)
-	VMOVDQA32      Z0, Z31
-	VPTERNLOGD     $0xe8, Z2, Z1, Z31
-	VPRORD         $0x02, Z0, Z28
-	VPRORD         $0x0d, Z0, Z29
-	VPRORD         $0x16, Z0, Z30
+	VPADDD.BCST    (AX), Z7, Z7
+	VPADDD         Z24, Z7, Z7
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z7, Z7
+	VPADDD         Z30, Z18, Z18
 	VMOVDQA32      Z8, Z31
 	VPTERNLOGD     $0xe8, Z10, Z9, Z31
 	VPRORD         $0x02, Z8, Z28
@@ -2294,18 +2266,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z15, Z15
-	VPRORD         $0x07, 128(R14), Z28
-	VPRORD         $0x12, 128(R14), Z29
-	VPSRLD         $0x03, 128(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         128(R15), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         64(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z25
-	VMOVDQA32      Z25, 64(R14)
+	VMOVDQA32      Z4, Z28
+	VPTERNLOGD     $0xca, Z6, Z5, Z28
+	VPADDD         Z28, Z7, Z7
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
+	VPADDD         1344(SI), Z28, Z28
+	VPADDD         2880(R9), Z28, Z23
 	VPRORD         $0x07, 1152(R14), Z28
 	VPRORD         $0x12, 1152(R14), Z29
 	VPSRLD         $0x03, 1152(R14), Z31
@@ -2318,76 +2285,81 @@ loop:
 	VPADDD         1088(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z27
 	VMOVDQA32      Z27, 1088(R14)
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
-	VPADDD         1344(SI), Z28, Z28
-	VPADDD         2368(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
-	VPADDD         1344(SI), Z28, Z28
-	VPADDD         2880(R9), Z28, Z23
-	VPADDD.BCST    4(AX), Z6, Z6
-	VPADDD         Z25, Z6, Z6
-	VPADDD.BCST    4(AX), Z14, Z14
-	VPADDD         Z27, Z14, Z14
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2048(R9), Z18, Z18
+	VMOVDQA32      Z18, 2304(R9)
+	VPRORD         $0x06, Z4, Z28
+	VPRORD         $0x0b, Z4, Z29
+	VPRORD         $0x19, Z4, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
+	VPADDD         Z30, Z7, Z7
+	VPADDD         Z7, Z3, Z3
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VMOVDQA32      Z3, Z28
-	VPTERNLOGD     $0xca, Z5, Z4, Z28
-	VPADDD         Z28, Z6, Z6
+	VPADDD.BCST    4(AX), Z14, Z14
+	VPADDD         Z27, Z14, Z14
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 2048(R9)
+	VMOVDQA32      Z0, Z31
+	VPTERNLOGD     $0xe8, Z2, Z1, Z31
+	VPRORD         $0x02, Z0, Z28
+	VPRORD         $0x0d, Z0, Z29
+	VPRORD         $0x16, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z7, Z7
 	VMOVDQA32      Z11, Z28
 	VPTERNLOGD     $0xca, Z13, Z12, Z28
 	VPADDD         Z28, Z14, Z14
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2112(R9), Z19, Z19
-	VMOVDQA32      Z19, 2368(R9)
 	VMOVDQA32      Z20, Z31
 	VPTERNLOGD     $0xe8, 2688(R9), Z21, Z31
 	VPADDD         Z23, Z31, Z21
 	VPADDD         2624(R9), Z23, Z23
 	VMOVDQA32      Z23, 2880(R9)
-	VPRORD         $0x06, Z3, Z28
-	VPRORD         $0x0b, Z3, Z29
-	VPRORD         $0x19, Z3, Z30
+	VPRORD         $0x07, 128(R14), Z28
+	VPRORD         $0x12, 128(R14), Z29
+	VPSRLD         $0x03, 128(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         128(R15), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z6, Z6
-	VPADDD         Z6, Z2, Z2
+	VPADDD         64(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z25, 64(R14)
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
+	VPADDD         1344(SI), Z28, Z28
+	VPADDD         2368(R9), Z28, Z19
 	VPRORD         $0x06, Z11, Z28
 	VPRORD         $0x0b, Z11, Z29
 	VPRORD         $0x19, Z11, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z14, Z14
 	VPADDD         Z14, Z10, Z10
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 2112(R9)
 	VPRORD         $0x02, Z20, Z28
 	VPRORD         $0x0d, Z20, Z29
 	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z21, Z21
 	VMOVDQA32      Z21, 2624(R9)
-	VMOVDQA32      Z7, Z31
-	VPTERNLOGD     $0xe8, Z1, Z0, Z31
-	VPRORD         $0x02, Z7, Z28
-	VPRORD         $0x0d, Z7, Z29
-	VPRORD         $0x16, Z7, Z30
+	VPADDD.BCST    4(AX), Z6, Z6
+	VPADDD         Z25, Z6, Z6
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z6, Z6
+	VPADDD         Z30, Z19, Z19
 	VMOVDQA32      Z15, Z31
 	VPTERNLOGD     $0xe8, Z9, Z8, Z31
 	VPRORD         $0x02, Z15, Z28
@@ -2396,18 +2368,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z14, Z14
-	VPRORD         $0x07, 192(R14), Z28
-	VPRORD         $0x12, 192(R14), Z29
-	VPSRLD         $0x03, 192(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         192(R15), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         128(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z24
-	VMOVDQA32      Z24, 128(R14)
+	VMOVDQA32      Z3, Z28
+	VPTERNLOGD     $0xca, Z5, Z4, Z28
+	VPADDD         Z28, Z6, Z6
+	VMOVDQA32      Z23, Z28
+	VPTERNLOGD     $0xca, 3008(R9), Z22, Z28
+	VPADDD         1408(SI), Z28, Z28
+	VPADDD         2944(R9), Z28, Z22
 	VPRORD         $0x07, 1216(R14), Z28
 	VPRORD         $0x12, 1216(R14), Z29
 	VPSRLD         $0x03, 1216(R14), Z31
@@ -2420,76 +2387,81 @@ loop:
 	VPADDD         1152(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z26
 	VMOVDQA32      Z26, 1152(R14)
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
-	VPADDD         1408(SI), Z28, Z28
-	VPADDD         2432(R9), Z28, Z18
-	VMOVDQA32      Z23, Z28
-	VPTERNLOGD     $0xca, 3008(R9), Z22, Z28
-	VPADDD         1408(SI), Z28, Z28
-	VPADDD         2944(R9), Z28, Z22
-	VPADDD.BCST    8(AX), Z5, Z5
-	VPADDD         Z24, Z5, Z5
-	VPADDD.BCST    8(AX), Z13, Z13
-	VPADDD         Z26, Z13, Z13
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2112(R9), Z19, Z19
+	VMOVDQA32      Z19, 2368(R9)
+	VPRORD         $0x06, Z3, Z28
+	VPRORD         $0x0b, Z3, Z29
+	VPRORD         $0x19, Z3, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
+	VPADDD         Z30, Z6, Z6
+	VPADDD         Z6, Z2, Z2
 	VPRORD         $0x06, Z23, Z28
 	VPRORD         $0x0b, Z23, Z29
 	VPRORD         $0x19, Z23, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z22, Z22
-	VMOVDQA32      Z2, Z28
-	VPTERNLOGD     $0xca, Z4, Z3, Z28
-	VPADDD         Z28, Z5, Z5
+	VPADDD.BCST    8(AX), Z13, Z13
+	VPADDD         Z26, Z13, Z13
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 2112(R9)
+	VMOVDQA32      Z7, Z31
+	VPTERNLOGD     $0xe8, Z1, Z0, Z31
+	VPRORD         $0x02, Z7, Z28
+	VPRORD         $0x0d, Z7, Z29
+	VPRORD         $0x16, Z7, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z6, Z6
 	VMOVDQA32      Z10, Z28
 	VPTERNLOGD     $0xca, Z12, Z11, Z28
 	VPADDD         Z28, Z13, Z13
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2176(R9), Z18, Z18
-	VMOVDQA32      Z18, 2432(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2752(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2688(R9), Z22, Z22
 	VMOVDQA32      Z22, 2944(R9)
-	VPRORD         $0x06, Z2, Z28
-	VPRORD         $0x0b, Z2, Z29
-	VPRORD         $0x19, Z2, Z30
+	VPRORD         $0x07, 192(R14), Z28
+	VPRORD         $0x12, 192(R14), Z29
+	VPSRLD         $0x03, 192(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         192(R15), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z5, Z5
-	VPADDD         Z5, Z1, Z1
+	VPADDD         128(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z24, 128(R14)
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
+	VPADDD         1408(SI), Z28, Z28
+	VPADDD         2432(R9), Z28, Z18
 	VPRORD         $0x06, Z10, Z28
 	VPRORD         $0x0b, Z10, Z29
 	VPRORD         $0x19, Z10, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z13, Z13
 	VPADDD         Z13, Z9, Z9
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 2176(R9)
 	VPRORD         $0x02, Z21, Z28
 	VPRORD         $0x0d, Z21, Z29
 	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z20, Z20
 	VMOVDQA32      Z20, 2688(R9)
-	VMOVDQA32      Z6, Z31
-	VPTERNLOGD     $0xe8, Z0, Z7, Z31
-	VPRORD         $0x02, Z6, Z28
-	VPRORD         $0x0d, Z6, Z29
-	VPRORD         $0x16, Z6, Z30
+	VPADDD.BCST    8(AX), Z5, Z5
+	VPADDD         Z24, Z5, Z5
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z5, Z5
+	VPADDD         Z30, Z18, Z18
 	VMOVDQA32      Z14, Z31
 	VPTERNLOGD     $0xe8, Z8, Z15, Z31
 	VPRORD         $0x02, Z14, Z28
@@ -2498,18 +2470,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z13, Z13
-	VPRORD         $0x07, 256(R14), Z28
-	VPRORD         $0x12, 256(R14), Z29
-	VPSRLD         $0x03, 256(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         256(R15), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         192(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z25
-	VMOVDQA32      Z25, 192(R14)
+	VMOVDQA32      Z2, Z28
+	VPTERNLOGD     $0xca, Z4, Z3, Z28
+	VPADDD         Z28, Z5, Z5
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 2816(R9), Z23, Z28
+	VPADDD         1472(SI), Z28, Z28
+	VPADDD         3008(R9), Z28, Z23
 	VPRORD         $0x07, 1280(R14), Z28
 	VPRORD         $0x12, 1280(R14), Z29
 	VPSRLD         $0x03, 1280(R14), Z31
@@ -2522,76 +2489,81 @@ loop:
 	VPADDD         1216(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z27
 	VMOVDQA32      Z27, 1216(R14)
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 2304(R9), Z19, Z28
-	VPADDD         1472(SI), Z28, Z28
-	VPADDD         2496(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 2816(R9), Z23, Z28
-	VPADDD         1472(SI), Z28, Z28
-	VPADDD         3008(R9), Z28, Z23
-	VPADDD.BCST    12(AX), Z4, Z4
-	VPADDD         Z25, Z4, Z4
-	VPADDD.BCST    12(AX), Z12, Z12
-	VPADDD         Z27, Z12, Z12
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2176(R9), Z18, Z18
+	VMOVDQA32      Z18, 2432(R9)
+	VPRORD         $0x06, Z2, Z28
+	VPRORD         $0x0b, Z2, Z29
+	VPRORD         $0x19, Z2, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
+	VPADDD         Z30, Z5, Z5
+	VPADDD         Z5, Z1, Z1
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VMOVDQA32      Z1, Z28
-	VPTERNLOGD     $0xca, Z3, Z2, Z28
-	VPADDD         Z28, Z4, Z4
+	VPADDD.BCST    12(AX), Z12, Z12
+	VPADDD         Z27, Z12, Z12
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 2176(R9)
+	VMOVDQA32      Z6, Z31
+	VPTERNLOGD     $0xe8, Z0, Z7, Z31
+	VPRORD         $0x02, Z6, Z28
+	VPRORD         $0x0d, Z6, Z29
+	VPRORD         $0x16, Z6, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z5, Z5
 	VMOVDQA32      Z9, Z28
 	VPTERNLOGD     $0xca, Z11, Z10, Z28
 	VPADDD         Z28, Z12, Z12
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 2048(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2240(R9), Z19, Z19
-	VMOVDQA32      Z19, 2496(R9)
 	VMOVDQA32      Z20, Z31
 	VPTERNLOGD     $0xe8, 2560(R9), Z21, Z31
 	VPADDD         Z23, Z31, Z21
 	VPADDD         2752(R9), Z23, Z23
 	VMOVDQA32      Z23, 3008(R9)
-	VPRORD         $0x06, Z1, Z28
-	VPRORD         $0x0b, Z1, Z29
-	VPRORD         $0x19, Z1, Z30
+	VPRORD         $0x07, 256(R14), Z28
+	VPRORD         $0x12, 256(R14), Z29
+	VPSRLD         $0x03, 256(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         256(R15), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z4, Z4
-	VPADDD         Z4, Z0, Z0
+	VPADDD         192(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z25, 192(R14)
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 2304(R9), Z19, Z28
+	VPADDD         1472(SI), Z28, Z28
+	VPADDD         2496(R9), Z28, Z19
 	VPRORD         $0x06, Z9, Z28
 	VPRORD         $0x0b, Z9, Z29
 	VPRORD         $0x19, Z9, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z12, Z12
 	VPADDD         Z12, Z8, Z8
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 2240(R9)
 	VPRORD         $0x02, Z20, Z28
 	VPRORD         $0x0d, Z20, Z29
 	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z21, Z21
 	VMOVDQA32      Z21, 2752(R9)
-	VMOVDQA32      Z5, Z31
-	VPTERNLOGD     $0xe8, Z7, Z6, Z31
-	VPRORD         $0x02, Z5, Z28
-	VPRORD         $0x0d, Z5, Z29
-	VPRORD         $0x16, Z5, Z30
+	VPADDD.BCST    12(AX), Z4, Z4
+	VPADDD         Z25, Z4, Z4
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z4, Z4
+	VPADDD         Z30, Z19, Z19
 	VMOVDQA32      Z13, Z31
 	VPTERNLOGD     $0xe8, Z15, Z14, Z31
 	VPRORD         $0x02, Z13, Z28
@@ -2600,18 +2572,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z12, Z12
-	VPRORD         $0x07, 320(R14), Z28
-	VPRORD         $0x12, 320(R14), Z29
-	VPSRLD         $0x03, 320(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         320(R15), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         256(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z24
-	VMOVDQA32      Z24, 256(R14)
+	VMOVDQA32      Z1, Z28
+	VPTERNLOGD     $0xca, Z3, Z2, Z28
+	VPADDD         Z28, Z4, Z4
+	VMOVDQA32      Z23, Z28
+	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
+	VPADDD         1536(SI), Z28, Z28
+	VPADDD         2816(R9), Z28, Z22
 	VPRORD         $0x07, 1344(R14), Z28
 	VPRORD         $0x12, 1344(R14), Z29
 	VPSRLD         $0x03, 1344(R14), Z31
@@ -2624,76 +2591,81 @@ loop:
 	VPADDD         1280(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z26
 	VMOVDQA32      Z26, 1280(R14)
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
-	VPADDD         1536(SI), Z28, Z28
-	VPADDD         2304(R9), Z28, Z18
-	VMOVDQA32      Z23, Z28
-	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
-	VPADDD         1536(SI), Z28, Z28
-	VPADDD         2816(R9), Z28, Z22
-	VPADDD.BCST    16(AX), Z3, Z3
-	VPADDD         Z24, Z3, Z3
-	VPADDD.BCST    16(AX), Z11, Z11
-	VPADDD         Z26, Z11, Z11
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 2048(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2240(R9), Z19, Z19
+	VMOVDQA32      Z19, 2496(R9)
+	VPRORD         $0x06, Z1, Z28
+	VPRORD         $0x0b, Z1, Z29
+	VPRORD         $0x19, Z1, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
+	VPADDD         Z30, Z4, Z4
+	VPADDD         Z4, Z0, Z0
 	VPRORD         $0x06, Z23, Z28
 	VPRORD         $0x0b, Z23, Z29
 	VPRORD         $0x19, Z23, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z22, Z22
-	VMOVDQA32      Z0, Z28
-	VPTERNLOGD     $0xca, Z2, Z1, Z28
-	VPADDD         Z28, Z3, Z3
+	VPADDD.BCST    16(AX), Z11, Z11
+	VPADDD         Z26, Z11, Z11
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 2240(R9)
+	VMOVDQA32      Z5, Z31
+	VPTERNLOGD     $0xe8, Z7, Z6, Z31
+	VPRORD         $0x02, Z5, Z28
+	VPRORD         $0x0d, Z5, Z29
+	VPRORD         $0x16, Z5, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z4, Z4
 	VMOVDQA32      Z8, Z28
 	VPTERNLOGD     $0xca, Z10, Z9, Z28
 	VPADDD         Z28, Z11, Z11
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2048(R9), Z18, Z18
-	VMOVDQA32      Z18, 2304(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2624(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2560(R9), Z22, Z22
 	VMOVDQA32      Z22, 2816(R9)
-	VPRORD         $0x06, Z0, Z28
-	VPRORD         $0x0b, Z0, Z29
-	VPRORD         $0x19, Z0, Z30
+	VPRORD         $0x07, 320(R14), Z28
+	VPRORD         $0x12, 320(R14), Z29
+	VPSRLD         $0x03, 320(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         320(R15), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z3, Z3
-	VPADDD         Z3, Z7, Z7
+	VPADDD         256(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z24, 256(R14)
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
+	VPADDD         1536(SI), Z28, Z28
+	VPADDD         2304(R9), Z28, Z18
 	VPRORD         $0x06, Z8, Z28
 	VPRORD         $0x0b, Z8, Z29
 	VPRORD         $0x19, Z8, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z11, Z11
 	VPADDD         Z11, Z15, Z15
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 2048(R9)
 	VPRORD         $0x02, Z21, Z28
 	VPRORD         $0x0d, Z21, Z29
 	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z20, Z20
 	VMOVDQA32      Z20, 2560(R9)
-	VMOVDQA32      Z4, Z31
-	VPTERNLOGD     $0xe8, Z6, Z5, Z31
-	VPRORD         $0x02, Z4, Z28
-	VPRORD         $0x0d, Z4, Z29
-	VPRORD         $0x16, Z4, Z30
+	VPADDD.BCST    16(AX), Z3, Z3
+	VPADDD         Z24, Z3, Z3
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z3, Z3
+	VPADDD         Z30, Z18, Z18
 	VMOVDQA32      Z12, Z31
 	VPTERNLOGD     $0xe8, Z14, Z13, Z31
 	VPRORD         $0x02, Z12, Z28
@@ -2702,18 +2674,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z11, Z11
-	VPRORD         $0x07, 384(R14), Z28
-	VPRORD         $0x12, 384(R14), Z29
-	VPSRLD         $0x03, 384(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         384(R15), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         320(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z25
-	VMOVDQA32      Z25, 320(R14)
+	VMOVDQA32      Z0, Z28
+	VPTERNLOGD     $0xca, Z2, Z1, Z28
+	VPADDD         Z28, Z3, Z3
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
+	VPADDD         1600(SI), Z28, Z28
+	VPADDD         2880(R9), Z28, Z23
 	VPRORD         $0x07, 1408(R14), Z28
 	VPRORD         $0x12, 1408(R14), Z29
 	VPSRLD         $0x03, 1408(R14), Z31
@@ -2726,76 +2693,81 @@ loop:
 	VPADDD         1344(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z27
 	VMOVDQA32      Z27, 1344(R14)
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
-	VPADDD         1600(SI), Z28, Z28
-	VPADDD         2368(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
-	VPADDD         1600(SI), Z28, Z28
-	VPADDD         2880(R9), Z28, Z23
-	VPADDD.BCST    20(AX), Z2, Z2
-	VPADDD         Z25, Z2, Z2
-	VPADDD.BCST    20(AX), Z10, Z10
-	VPADDD         Z27, Z10, Z10
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2048(R9), Z18, Z18
+	VMOVDQA32      Z18, 2304(R9)
+	VPRORD         $0x06, Z0, Z28
+	VPRORD         $0x0b, Z0, Z29
+	VPRORD         $0x19, Z0, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
+	VPADDD         Z30, Z3, Z3
+	VPADDD         Z3, Z7, Z7
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VMOVDQA32      Z7, Z28
-	VPTERNLOGD     $0xca, Z1, Z0, Z28
-	VPADDD         Z28, Z2, Z2
+	VPADDD.BCST    20(AX), Z10, Z10
+	VPADDD         Z27, Z10, Z10
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 2048(R9)
+	VMOVDQA32      Z4, Z31
+	VPTERNLOGD     $0xe8, Z6, Z5, Z31
+	VPRORD         $0x02, Z4, Z28
+	VPRORD         $0x0d, Z4, Z29
+	VPRORD         $0x16, Z4, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z3, Z3
 	VMOVDQA32      Z15, Z28
 	VPTERNLOGD     $0xca, Z9, Z8, Z28
 	VPADDD         Z28, Z10, Z10
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2112(R9), Z19, Z19
-	VMOVDQA32      Z19, 2368(R9)
 	VMOVDQA32      Z20, Z31
 	VPTERNLOGD     $0xe8, 2688(R9), Z21, Z31
 	VPADDD         Z23, Z31, Z21
 	VPADDD         2624(R9), Z23, Z23
 	VMOVDQA32      Z23, 2880(R9)
-	VPRORD         $0x06, Z7, Z28
-	VPRORD         $0x0b, Z7, Z29
-	VPRORD         $0x19, Z7, Z30
+	VPRORD         $0x07, 384(R14), Z28
+	VPRORD         $0x12, 384(R14), Z29
+	VPSRLD         $0x03, 384(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         384(R15), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z2, Z2
-	VPADDD         Z2, Z6, Z6
+	VPADDD         320(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z25, 320(R14)
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
+	VPADDD         1600(SI), Z28, Z28
+	VPADDD         2368(R9), Z28, Z19
 	VPRORD         $0x06, Z15, Z28
 	VPRORD         $0x0b, Z15, Z29
 	VPRORD         $0x19, Z15, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z10, Z10
 	VPADDD         Z10, Z14, Z14
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 2112(R9)
 	VPRORD         $0x02, Z20, Z28
 	VPRORD         $0x0d, Z20, Z29
 	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z21, Z21
 	VMOVDQA32      Z21, 2624(R9)
-	VMOVDQA32      Z3, Z31
-	VPTERNLOGD     $0xe8, Z5, Z4, Z31
-	VPRORD         $0x02, Z3, Z28
-	VPRORD         $0x0d, Z3, Z29
-	VPRORD         $0x16, Z3, Z30
+	VPADDD.BCST    20(AX), Z2, Z2
+	VPADDD         Z25, Z2, Z2
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z2, Z2
+	VPADDD         Z30, Z19, Z19
 	VMOVDQA32      Z11, Z31
 	VPTERNLOGD     $0xe8, Z13, Z12, Z31
 	VPRORD         $0x02, Z11, Z28
@@ -2804,18 +2776,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z10, Z10
-	VPRORD         $0x07, 448(R14), Z28
-	VPRORD         $0x12, 448(R14), Z29
-	VPSRLD         $0x03, 448(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         448(R15), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         384(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z24
-	VMOVDQA32      Z24, 384(R14)
+	VMOVDQA32      Z7, Z28
+	VPTERNLOGD     $0xca, Z1, Z0, Z28
+	VPADDD         Z28, Z2, Z2
+	VMOVDQA32      Z23, Z28
+	VPTERNLOGD     $0xca, 3008(R9), Z22, Z28
+	VPADDD         1664(SI), Z28, Z28
+	VPADDD         2944(R9), Z28, Z22
 	VPRORD         $0x07, 1472(R14), Z28
 	VPRORD         $0x12, 1472(R14), Z29
 	VPSRLD         $0x03, 1472(R14), Z31
@@ -2828,76 +2795,81 @@ loop:
 	VPADDD         1408(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z26
 	VMOVDQA32      Z26, 1408(R14)
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
-	VPADDD         1664(SI), Z28, Z28
-	VPADDD         2432(R9), Z28, Z18
-	VMOVDQA32      Z23, Z28
-	VPTERNLOGD     $0xca, 3008(R9), Z22, Z28
-	VPADDD         1664(SI), Z28, Z28
-	VPADDD         2944(R9), Z28, Z22
-	VPADDD.BCST    24(AX), Z1, Z1
-	VPADDD         Z24, Z1, Z1
-	VPADDD.BCST    24(AX), Z9, Z9
-	VPADDD         Z26, Z9, Z9
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2112(R9), Z19, Z19
+	VMOVDQA32      Z19, 2368(R9)
+	VPRORD         $0x06, Z7, Z28
+	VPRORD         $0x0b, Z7, Z29
+	VPRORD         $0x19, Z7, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
+	VPADDD         Z30, Z2, Z2
+	VPADDD         Z2, Z6, Z6
 	VPRORD         $0x06, Z23, Z28
 	VPRORD         $0x0b, Z23, Z29
 	VPRORD         $0x19, Z23, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z22, Z22
-	VMOVDQA32      Z6, Z28
-	VPTERNLOGD     $0xca, Z0, Z7, Z28
-	VPADDD         Z28, Z1, Z1
+	VPADDD.BCST    24(AX), Z9, Z9
+	VPADDD         Z26, Z9, Z9
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 2112(R9)
+	VMOVDQA32      Z3, Z31
+	VPTERNLOGD     $0xe8, Z5, Z4, Z31
+	VPRORD         $0x02, Z3, Z28
+	VPRORD         $0x0d, Z3, Z29
+	VPRORD         $0x16, Z3, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z2, Z2
 	VMOVDQA32      Z14, Z28
 	VPTERNLOGD     $0xca, Z8, Z15, Z28
 	VPADDD         Z28, Z9, Z9
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2176(R9), Z18, Z18
-	VMOVDQA32      Z18, 2432(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2752(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2688(R9), Z22, Z22
 	VMOVDQA32      Z22, 2944(R9)
-	VPRORD         $0x06, Z6, Z28
-	VPRORD         $0x0b, Z6, Z29
-	VPRORD         $0x19, Z6, Z30
+	VPRORD         $0x07, 448(R14), Z28
+	VPRORD         $0x12, 448(R14), Z29
+	VPSRLD         $0x03, 448(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         448(R15), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z1, Z1
-	VPADDD         Z1, Z5, Z5
+	VPADDD         384(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z24, 384(R14)
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
+	VPADDD         1664(SI), Z28, Z28
+	VPADDD         2432(R9), Z28, Z18
 	VPRORD         $0x06, Z14, Z28
 	VPRORD         $0x0b, Z14, Z29
 	VPRORD         $0x19, Z14, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z9, Z9
 	VPADDD         Z9, Z13, Z13
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 2176(R9)
 	VPRORD         $0x02, Z21, Z28
 	VPRORD         $0x0d, Z21, Z29
 	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z20, Z20
 	VMOVDQA32      Z20, 2688(R9)
-	VMOVDQA32      Z2, Z31
-	VPTERNLOGD     $0xe8, Z4, Z3, Z31
-	VPRORD         $0x02, Z2, Z28
-	VPRORD         $0x0d, Z2, Z29
-	VPRORD         $0x16, Z2, Z30
+	VPADDD.BCST    24(AX), Z1, Z1
+	VPADDD         Z24, Z1, Z1
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z1, Z1
+	VPADDD         Z30, Z18, Z18
 	VMOVDQA32      Z10, Z31
 	VPTERNLOGD     $0xe8, Z12, Z11, Z31
 	VPRORD         $0x02, Z10, Z28
@@ -2906,18 +2878,13 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z9, Z9
-	VPRORD         $0x07, (R15), Z28
-	VPRORD         $0x12, (R15), Z29
-	VPSRLD         $0x03, (R15), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         (R14), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         448(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z25
-	VMOVDQA32      Z25, 448(R14)
+	VMOVDQA32      Z6, Z28
+	VPTERNLOGD     $0xca, Z0, Z7, Z28
+	VPADDD         Z28, Z1, Z1
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 2816(R9), Z23, Z28
+	VPADDD         1728(SI), Z28, Z28
+	VPADDD         3008(R9), Z28, Z23
 	VPRORD         $0x07, 1024(R15), Z28
 	VPRORD         $0x12, 1024(R15), Z29
 	VPSRLD         $0x03, 1024(R15), Z31
@@ -2930,76 +2897,81 @@ loop:
 	VPADDD         1472(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z27
 	VMOVDQA32      Z27, 1472(R14)
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 2304(R9), Z19, Z28
-	VPADDD         1728(SI), Z28, Z28
-	VPADDD         2496(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 2816(R9), Z23, Z28
-	VPADDD         1728(SI), Z28, Z28
-	VPADDD         3008(R9), Z28, Z23
-	VPADDD.BCST    28(AX), Z0, Z0
-	VPADDD         Z25, Z0, Z0
-	VPADDD.BCST    28(AX), Z8, Z8
-	VPADDD         Z27, Z8, Z8
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2176(R9), Z18, Z18
+	VMOVDQA32      Z18, 2432(R9)
+	VPRORD         $0x06, Z6, Z28
+	VPRORD         $0x0b, Z6, Z29
+	VPRORD         $0x19, Z6, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
+	VPADDD         Z30, Z1, Z1
+	VPADDD         Z1, Z5, Z5
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VMOVDQA32      Z5, Z28
-	VPTERNLOGD     $0xca, Z7, Z6, Z28
-	VPADDD         Z28, Z0, Z0
+	VPADDD.BCST    28(AX), Z8, Z8
+	VPADDD         Z27, Z8, Z8
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 2176(R9)
+	VMOVDQA32      Z2, Z31
+	VPTERNLOGD     $0xe8, Z4, Z3, Z31
+	VPRORD         $0x02, Z2, Z28
+	VPRORD         $0x0d, Z2, Z29
+	VPRORD         $0x16, Z2, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z1, Z1
 	VMOVDQA32      Z13, Z28
 	VPTERNLOGD     $0xca, Z15, Z14, Z28
 	VPADDD         Z28, Z8, Z8
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 2048(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2240(R9), Z19, Z19
-	VMOVDQA32      Z19, 2496(R9)
 	VMOVDQA32      Z20, Z31
 	VPTERNLOGD     $0xe8, 2560(R9), Z21, Z31
 	VPADDD         Z23, Z31, Z21
 	VPADDD         2752(R9), Z23, Z23
 	VMOVDQA32      Z23, 3008(R9)
-	VPRORD         $0x06, Z5, Z28
-	VPRORD         $0x0b, Z5, Z29
-	VPRORD         $0x19, Z5, Z30
+	VPRORD         $0x07, (R15), Z28
+	VPRORD         $0x12, (R15), Z29
+	VPSRLD         $0x03, (R15), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         (R14), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z0, Z0
-	VPADDD         Z0, Z4, Z4
+	VPADDD         448(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z25, 448(R14)
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 2304(R9), Z19, Z28
+	VPADDD         1728(SI), Z28, Z28
+	VPADDD         2496(R9), Z28, Z19
 	VPRORD         $0x06, Z13, Z28
 	VPRORD         $0x0b, Z13, Z29
 	VPRORD         $0x19, Z13, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z8, Z8
 	VPADDD         Z8, Z12, Z12
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 2240(R9)
 	VPRORD         $0x02, Z20, Z28
 	VPRORD         $0x0d, Z20, Z29
 	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z21, Z21
 	VMOVDQA32      Z21, 2752(R9)
-	VMOVDQA32      Z1, Z31
-	VPTERNLOGD     $0xe8, Z3, Z2, Z31
-	VPRORD         $0x02, Z1, Z28
-	VPRORD         $0x0d, Z1, Z29
-	VPRORD         $0x16, Z1, Z30
+	VPADDD.BCST    28(AX), Z0, Z0
+	VPADDD         Z25, Z0, Z0
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z0, Z0
+	VPADDD         Z30, Z19, Z19
 	VMOVDQA32      Z9, Z31
 	VPTERNLOGD     $0xe8, Z11, Z10, Z31
 	VPRORD         $0x02, Z9, Z28
@@ -3008,6 +2980,34 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z8, Z8
+	VMOVDQA32      Z5, Z28
+	VPTERNLOGD     $0xca, Z7, Z6, Z28
+	VPADDD         Z28, Z0, Z0
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 2048(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2240(R9), Z19, Z19
+	VMOVDQA32      Z19, 2496(R9)
+	VPRORD         $0x06, Z5, Z28
+	VPRORD         $0x0b, Z5, Z29
+	VPRORD         $0x19, Z5, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z0, Z0
+	VPADDD         Z0, Z4, Z4
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 2240(R9)
+	VMOVDQA32      Z1, Z31
+	VPTERNLOGD     $0xe8, Z3, Z2, Z31
+	VPRORD         $0x02, Z1, Z28
+	VPRORD         $0x0d, Z1, Z29
+	VPRORD         $0x16, Z1, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z0, Z0
 	XCHGQ          R14, R15
 	ADDQ           $0x20, AX
 	ADDQ           $0x00000200, SI
@@ -3015,17 +3015,10 @@ loop:
 	JNZ            loop
 	TESTL          CX, CX
 	JZ             special
-	VPRORD         $0x07, 576(R9), Z28
-	VPRORD         $0x12, 576(R9), Z29
-	VPSRLD         $0x03, 576(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         512(R9), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         64(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z23, Z28
+	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
+	VPADDD         1280(SI), Z28, Z28
+	VPADDD         2816(R9), Z28, Z22
 	VPRORD         $0x07, 1600(R9), Z28
 	VPRORD         $0x12, 1600(R9), Z29
 	VPSRLD         $0x03, 1600(R9), Z31
@@ -3037,64 +3030,50 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1088(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z26
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
-	VPADDD         1280(SI), Z28, Z28
-	VPADDD         2304(R9), Z28, Z18
-	VMOVDQA32      Z23, Z28
-	VPTERNLOGD     $0xca, 2880(R9), Z22, Z28
-	VPADDD         1280(SI), Z28, Z28
-	VPADDD         2816(R9), Z28, Z22
-	VPADDD.BCST    124(R11), Z7, Z7
-	VPADDD         Z24, Z7, Z7
-	VPADDD.BCST    124(R11), Z15, Z15
-	VPADDD         Z26, Z15, Z15
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
 	VPRORD         $0x06, Z23, Z28
 	VPRORD         $0x0b, Z23, Z29
 	VPRORD         $0x19, Z23, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z22, Z22
-	VMOVDQA32      Z4, Z28
-	VPTERNLOGD     $0xca, Z6, Z5, Z28
-	VPADDD         Z28, Z7, Z7
+	VPADDD.BCST    124(R11), Z15, Z15
+	VPADDD         Z26, Z15, Z15
 	VMOVDQA32      Z12, Z28
 	VPTERNLOGD     $0xca, Z14, Z13, Z28
 	VPADDD         Z28, Z15, Z15
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2048(R9), Z18, Z18
-	VMOVDQA32      Z18, 3520(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2624(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2560(R9), Z22, Z22
 	VMOVDQA32      Z22, 4032(R9)
-	VPRORD         $0x06, Z4, Z28
-	VPRORD         $0x0b, Z4, Z29
-	VPRORD         $0x19, Z4, Z30
+	VPRORD         $0x07, 576(R9), Z28
+	VPRORD         $0x12, 576(R9), Z29
+	VPSRLD         $0x03, 576(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         512(R9), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z7, Z7
-	VPADDD         Z7, Z3, Z3
+	VPADDD         64(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2368(R9), Z18, Z28
+	VPADDD         1280(SI), Z28, Z28
+	VPADDD         2304(R9), Z28, Z18
 	VPRORD         $0x06, Z12, Z28
 	VPRORD         $0x0b, Z12, Z29
 	VPRORD         $0x19, Z12, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z15, Z15
 	VPADDD         Z15, Z11, Z11
-	VMOVDQA32      Z0, Z31
-	VPTERNLOGD     $0xe8, Z2, Z1, Z31
-	VPRORD         $0x02, Z0, Z28
-	VPRORD         $0x0d, Z0, Z29
-	VPRORD         $0x16, Z0, Z30
+	VPRORD         $0x02, Z21, Z28
+	VPRORD         $0x0d, Z21, Z29
+	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z7, Z7
+	VPADDD         Z30, Z20, Z20
+	VMOVDQA32      Z20, 3776(R9)
+	VPADDD.BCST    124(R11), Z7, Z7
+	VPADDD         Z24, Z7, Z7
 	VMOVDQA32      Z8, Z31
 	VPTERNLOGD     $0xe8, Z10, Z9, Z31
 	VPRORD         $0x02, Z8, Z28
@@ -3103,29 +3082,18 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z15, Z15
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 3264(R9)
-	VPRORD         $0x02, Z21, Z28
-	VPRORD         $0x0d, Z21, Z29
-	VPRORD         $0x16, Z21, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z20, Z20
-	VMOVDQA32      Z20, 3776(R9)
-	VPRORD         $0x07, 640(R9), Z28
-	VPRORD         $0x12, 640(R9), Z29
-	VPSRLD         $0x03, 640(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         576(R9), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         128(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z25
+	VPADDD         Z30, Z18, Z18
+	VMOVDQA32      Z4, Z28
+	VPTERNLOGD     $0xca, Z6, Z5, Z28
+	VPADDD         Z28, Z7, Z7
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
+	VPADDD         1344(SI), Z28, Z28
+	VPADDD         2880(R9), Z28, Z23
 	VPRORD         $0x07, 1664(R9), Z28
 	VPRORD         $0x12, 1664(R9), Z29
 	VPSRLD         $0x03, 1664(R9), Z31
@@ -3137,67 +3105,75 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1152(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z27
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
-	VPADDD         1344(SI), Z28, Z28
-	VPADDD         2368(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 2944(R9), Z23, Z28
-	VPADDD         1344(SI), Z28, Z28
-	VPADDD         2880(R9), Z28, Z23
-	VPADDD.BCST    128(R11), Z6, Z6
-	VPADDD         Z25, Z6, Z6
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2112(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2048(R9), Z18, Z18
+	VMOVDQA32      Z18, 3520(R9)
+	VPRORD         $0x06, Z4, Z28
+	VPRORD         $0x0b, Z4, Z29
+	VPRORD         $0x19, Z4, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z7, Z7
+	VPADDD         Z7, Z3, Z3
 	VPADDD.BCST    128(R11), Z14, Z14
 	VPADDD         Z27, Z14, Z14
-	VMOVDQA32      Z3, Z28
-	VPTERNLOGD     $0xca, Z5, Z4, Z28
-	VPADDD         Z28, Z6, Z6
-	VMOVDQA32      Z11, Z28
-	VPTERNLOGD     $0xca, Z13, Z12, Z28
-	VPADDD         Z28, Z14, Z14
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VPRORD         $0x06, Z3, Z28
-	VPRORD         $0x0b, Z3, Z29
-	VPRORD         $0x19, Z3, Z30
+	VMOVDQA32      Z0, Z31
+	VPTERNLOGD     $0xe8, Z2, Z1, Z31
+	VPRORD         $0x02, Z0, Z28
+	VPRORD         $0x0d, Z0, Z29
+	VPRORD         $0x16, Z0, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z6, Z6
-	VPADDD         Z6, Z2, Z2
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z7, Z7
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 3264(R9)
+	VMOVDQA32      Z11, Z28
+	VPTERNLOGD     $0xca, Z13, Z12, Z28
+	VPADDD         Z28, Z14, Z14
+	VPRORD         $0x07, 640(R9), Z28
+	VPRORD         $0x12, 640(R9), Z29
+	VPSRLD         $0x03, 640(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         576(R9), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         128(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z20, Z31
+	VPTERNLOGD     $0xe8, 2688(R9), Z21, Z31
+	VPADDD         Z23, Z31, Z21
+	VPADDD         2624(R9), Z23, Z23
+	VMOVDQA32      Z23, 3968(R9)
 	VPRORD         $0x06, Z11, Z28
 	VPRORD         $0x0b, Z11, Z29
 	VPRORD         $0x19, Z11, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z14, Z14
 	VPADDD         Z14, Z10, Z10
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2112(R9), Z19, Z19
-	VMOVDQA32      Z19, 3456(R9)
-	VMOVDQA32      Z20, Z31
-	VPTERNLOGD     $0xe8, 2688(R9), Z21, Z31
-	VPADDD         Z23, Z31, Z21
-	VPADDD         2624(R9), Z23, Z23
-	VMOVDQA32      Z23, 3968(R9)
-	VPRORD         $0x07, 704(R9), Z28
-	VPRORD         $0x12, 704(R9), Z29
-	VPSRLD         $0x03, 704(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         640(R9), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 2432(R9), Z19, Z28
+	VPADDD         1344(SI), Z28, Z28
+	VPADDD         2368(R9), Z28, Z19
+	VPADDD.BCST    128(R11), Z6, Z6
+	VPADDD         Z25, Z6, Z6
+	VPRORD         $0x02, Z20, Z28
+	VPRORD         $0x0d, Z20, Z29
+	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         192(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z24
+	VPADDD         Z30, Z21, Z21
+	VMOVDQA32      Z21, 3712(R9)
 	VPRORD         $0x07, 1728(R9), Z28
 	VPRORD         $0x12, 1728(R9), Z29
 	VPSRLD         $0x03, 1728(R9), Z31
@@ -3209,69 +3185,64 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1216(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z26
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
+	VMOVDQA32      Z3, Z28
+	VPTERNLOGD     $0xca, Z5, Z4, Z28
+	VPADDD         Z28, Z6, Z6
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 3200(R9)
-	VPRORD         $0x02, Z20, Z28
-	VPRORD         $0x0d, Z20, Z29
-	VPRORD         $0x16, Z20, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z21, Z21
-	VMOVDQA32      Z21, 3712(R9)
-	VPADDD.BCST    132(R11), Z5, Z5
-	VPADDD         Z24, Z5, Z5
+	VPADDD         Z30, Z19, Z19
 	VPADDD.BCST    132(R11), Z13, Z13
 	VPADDD         Z26, Z13, Z13
-	VMOVDQA32      Z2, Z28
-	VPTERNLOGD     $0xca, Z4, Z3, Z28
-	VPADDD         Z28, Z5, Z5
-	VMOVDQA32      Z10, Z28
-	VPTERNLOGD     $0xca, Z12, Z11, Z28
-	VPADDD         Z28, Z13, Z13
-	VMOVDQA32      Z19, Z28
-	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
-	VPADDD         1408(SI), Z28, Z28
-	VPADDD         2432(R9), Z28, Z18
 	VMOVDQA32      Z23, Z28
 	VPTERNLOGD     $0xca, 3008(R9), Z22, Z28
 	VPADDD         1408(SI), Z28, Z28
 	VPADDD         2944(R9), Z28, Z22
-	VPRORD         $0x06, Z2, Z28
-	VPRORD         $0x0b, Z2, Z29
-	VPRORD         $0x19, Z2, Z30
+	VPRORD         $0x06, Z3, Z28
+	VPRORD         $0x0b, Z3, Z29
+	VPRORD         $0x19, Z3, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z5, Z5
-	VPADDD         Z5, Z1, Z1
+	VPADDD         Z30, Z6, Z6
+	VPADDD         Z6, Z2, Z2
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 2176(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2112(R9), Z19, Z19
+	VMOVDQA32      Z19, 3456(R9)
+	VMOVDQA32      Z10, Z28
+	VPTERNLOGD     $0xca, Z12, Z11, Z28
+	VPADDD         Z28, Z13, Z13
+	VPRORD         $0x07, 704(R9), Z28
+	VPRORD         $0x12, 704(R9), Z29
+	VPSRLD         $0x03, 704(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         640(R9), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         192(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z24
+	VPRORD         $0x06, Z23, Z28
+	VPRORD         $0x0b, Z23, Z29
+	VPRORD         $0x19, Z23, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z22, Z22
 	VPRORD         $0x06, Z10, Z28
 	VPRORD         $0x0b, Z10, Z29
 	VPRORD         $0x19, Z10, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z13, Z13
 	VPADDD         Z13, Z9, Z9
-	VPRORD         $0x06, Z19, Z28
-	VPRORD         $0x0b, Z19, Z29
-	VPRORD         $0x19, Z19, Z30
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z18, Z18
-	VPRORD         $0x06, Z23, Z28
-	VPRORD         $0x0b, Z23, Z29
-	VPRORD         $0x19, Z23, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z22, Z22
-	VPRORD         $0x07, 768(R9), Z28
-	VPRORD         $0x12, 768(R9), Z29
-	VPSRLD         $0x03, 768(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         704(R9), Z31, Z31
-	VPRORD         $0x11, Z25, Z28
-	VPRORD         $0x13, Z25, Z29
-	VPSRLD         $0x0a, Z25, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         256(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z25
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 3200(R9)
+	VPADDD.BCST    132(R11), Z5, Z5
+	VPADDD         Z24, Z5, Z5
 	VPRORD         $0x07, 1792(R9), Z28
 	VPRORD         $0x12, 1792(R9), Z29
 	VPSRLD         $0x03, 1792(R9), Z31
@@ -3283,69 +3254,68 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1280(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z27
-	VMOVDQA32      Z17, Z31
-	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
-	VPADDD         Z18, Z31, Z16
-	VPADDD         2176(R9), Z18, Z18
-	VMOVDQA32      Z18, 3392(R9)
 	VMOVDQA32      Z21, Z31
 	VPTERNLOGD     $0xe8, 2752(R9), Z20, Z31
 	VPADDD         Z22, Z31, Z20
 	VPADDD         2688(R9), Z22, Z22
 	VMOVDQA32      Z22, 3904(R9)
-	VPADDD.BCST    136(R11), Z4, Z4
-	VPADDD         Z25, Z4, Z4
+	VMOVDQA32      Z2, Z28
+	VPTERNLOGD     $0xca, Z4, Z3, Z28
+	VPADDD         Z28, Z5, Z5
+	VMOVDQA32      Z19, Z28
+	VPTERNLOGD     $0xca, 2496(R9), Z18, Z28
+	VPADDD         1408(SI), Z28, Z28
+	VPADDD         2432(R9), Z28, Z18
 	VPADDD.BCST    136(R11), Z12, Z12
 	VPADDD         Z27, Z12, Z12
-	VMOVDQA32      Z1, Z28
-	VPTERNLOGD     $0xca, Z3, Z2, Z28
-	VPADDD         Z28, Z4, Z4
-	VMOVDQA32      Z9, Z28
-	VPTERNLOGD     $0xca, Z11, Z10, Z28
-	VPADDD         Z28, Z12, Z12
-	VPRORD         $0x02, Z17, Z28
-	VPRORD         $0x0d, Z17, Z29
-	VPRORD         $0x16, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z16, Z16
-	VMOVDQA32      Z16, 3136(R9)
 	VPRORD         $0x02, Z21, Z28
 	VPRORD         $0x0d, Z21, Z29
 	VPRORD         $0x16, Z21, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z20, Z20
 	VMOVDQA32      Z20, 3648(R9)
-	VPRORD         $0x06, Z1, Z28
-	VPRORD         $0x0b, Z1, Z29
-	VPRORD         $0x19, Z1, Z30
+	VPRORD         $0x06, Z2, Z28
+	VPRORD         $0x0b, Z2, Z29
+	VPRORD         $0x19, Z2, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z4, Z4
-	VPADDD         Z4, Z0, Z0
+	VPADDD         Z30, Z5, Z5
+	VPADDD         Z5, Z1, Z1
+	VMOVDQA32      Z9, Z28
+	VPTERNLOGD     $0xca, Z11, Z10, Z28
+	VPADDD         Z28, Z12, Z12
+	VPRORD         $0x06, Z19, Z28
+	VPRORD         $0x0b, Z19, Z29
+	VPRORD         $0x19, Z19, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z18, Z18
+	VPRORD         $0x07, 768(R9), Z28
+	VPRORD         $0x12, 768(R9), Z29
+	VPSRLD         $0x03, 768(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         704(R9), Z31, Z31
+	VPRORD         $0x11, Z25, Z28
+	VPRORD         $0x13, Z25, Z29
+	VPSRLD         $0x0a, Z25, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         256(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z25
+	VMOVDQA32      Z22, Z28
+	VPTERNLOGD     $0xca, 4032(R9), Z23, Z28
+	VPADDD         1472(SI), Z28, Z28
+	VPADDD         3008(R9), Z28, Z23
 	VPRORD         $0x06, Z9, Z28
 	VPRORD         $0x0b, Z9, Z29
 	VPRORD         $0x19, Z9, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z12, Z12
 	VPADDD         Z12, Z8, Z8
-	VMOVDQA32      Z18, Z28
-	VPTERNLOGD     $0xca, 3520(R9), Z19, Z28
-	VPADDD         1472(SI), Z28, Z28
-	VPADDD         2496(R9), Z28, Z19
-	VMOVDQA32      Z22, Z28
-	VPTERNLOGD     $0xca, 4032(R9), Z23, Z28
-	VPADDD         1472(SI), Z28, Z28
-	VPADDD         3008(R9), Z28, Z23
-	VPRORD         $0x07, 832(R9), Z28
-	VPRORD         $0x12, 832(R9), Z29
-	VPSRLD         $0x03, 832(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         768(R9), Z31, Z31
-	VPRORD         $0x11, Z24, Z28
-	VPRORD         $0x13, Z24, Z29
-	VPSRLD         $0x0a, Z24, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         320(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z24
+	VMOVDQA32      Z17, Z31
+	VPTERNLOGD     $0xe8, 2240(R9), Z16, Z31
+	VPADDD         Z18, Z31, Z16
+	VPADDD         2176(R9), Z18, Z18
+	VMOVDQA32      Z18, 3392(R9)
+	VPADDD.BCST    136(R11), Z4, Z4
+	VPADDD         Z25, Z4, Z4
 	VPRORD         $0x07, 1856(R9), Z28
 	VPRORD         $0x12, 1856(R9), Z29
 	VPSRLD         $0x03, 1856(R9), Z31
@@ -3357,66 +3327,96 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1344(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z26
-	VPADDD.BCST    140(R11), Z3, Z3
-	VPADDD         Z24, Z3, Z3
-	VPADDD.BCST    140(R11), Z11, Z11
-	VPADDD         Z26, Z11, Z11
-	VPRORD         $0x06, Z18, Z28
-	VPRORD         $0x0b, Z18, Z29
-	VPRORD         $0x19, Z18, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z19, Z19
 	VPRORD         $0x06, Z22, Z28
 	VPRORD         $0x0b, Z22, Z29
 	VPRORD         $0x19, Z22, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z23, Z23
-	VMOVDQA32      Z0, Z28
-	VPTERNLOGD     $0xca, Z2, Z1, Z28
-	VPADDD         Z28, Z3, Z3
-	VMOVDQA32      Z8, Z28
-	VPTERNLOGD     $0xca, Z10, Z9, Z28
-	VPADDD         Z28, Z11, Z11
-	VMOVDQA32      Z16, Z31
-	VPTERNLOGD     $0xe8, 3264(R9), Z17, Z31
-	VPADDD         Z19, Z31, Z17
-	VPADDD         2240(R9), Z19, Z19
-	VMOVDQA32      Z19, 3328(R9)
+	VMOVDQA32      Z1, Z28
+	VPTERNLOGD     $0xca, Z3, Z2, Z28
+	VPADDD         Z28, Z4, Z4
+	VPRORD         $0x02, Z17, Z28
+	VPRORD         $0x0d, Z17, Z29
+	VPRORD         $0x16, Z17, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z16, Z16
+	VMOVDQA32      Z16, 3136(R9)
+	VPADDD.BCST    140(R11), Z11, Z11
+	VPADDD         Z26, Z11, Z11
+	VPRORD         $0x06, Z1, Z28
+	VPRORD         $0x0b, Z1, Z29
+	VPRORD         $0x19, Z1, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z4, Z4
+	VPADDD         Z4, Z0, Z0
 	VMOVDQA32      Z20, Z31
 	VPTERNLOGD     $0xe8, 3776(R9), Z21, Z31
 	VPADDD         Z23, Z31, Z21
 	VPADDD         2752(R9), Z23, Z23
 	VMOVDQA32      Z23, 3840(R9)
-	VPRORD         $0x06, Z0, Z28
-	VPRORD         $0x0b, Z0, Z29
-	VPRORD         $0x19, Z0, Z30
+	VMOVDQA32      Z8, Z28
+	VPTERNLOGD     $0xca, Z10, Z9, Z28
+	VPADDD         Z28, Z11, Z11
+	VMOVDQA32      Z18, Z28
+	VPTERNLOGD     $0xca, 3520(R9), Z19, Z28
+	VPADDD         1472(SI), Z28, Z28
+	VPADDD         2496(R9), Z28, Z19
+	VPRORD         $0x07, 832(R9), Z28
+	VPRORD         $0x12, 832(R9), Z29
+	VPSRLD         $0x03, 832(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         768(R9), Z31, Z31
+	VPRORD         $0x11, Z24, Z28
+	VPRORD         $0x13, Z24, Z29
+	VPSRLD         $0x0a, Z24, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z3, Z3
-	VPADDD         Z3, Z7, Z7
-	VPRORD         $0x06, Z8, Z28
-	VPRORD         $0x0b, Z8, Z29
-	VPRORD         $0x19, Z8, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z11, Z11
-	VPADDD         Z11, Z15, Z15
-	VPRORD         $0x02, Z16, Z28
-	VPRORD         $0x0d, Z16, Z29
-	VPRORD         $0x16, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z17, Z17
-	VMOVDQA32      Z17, 3072(R9)
+	VPADDD         320(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z24
 	VPRORD         $0x02, Z20, Z28
 	VPRORD         $0x0d, Z20, Z29
 	VPRORD         $0x16, Z20, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z21, Z21
 	VMOVDQA32      Z21, 3584(R9)
-	VPADDD.BCST    144(R11), Z7, Z7
-	VPTESTNMD.BCST (R10), Z7, K1
-	KMOVW          K1, (BX)
+	VPRORD         $0x06, Z8, Z28
+	VPRORD         $0x0b, Z8, Z29
+	VPRORD         $0x19, Z8, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z11, Z11
+	VPADDD         Z11, Z15, Z15
+	VPADDD.BCST    140(R11), Z3, Z3
+	VPADDD         Z24, Z3, Z3
+	VPRORD         $0x06, Z18, Z28
+	VPRORD         $0x0b, Z18, Z29
+	VPRORD         $0x19, Z18, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z19, Z19
 	VPADDD.BCST    144(R11), Z15, Z15
 	VPTESTNMD.BCST (R10), Z15, K2
 	KMOVW          K2, 2(BX)
+	VMOVDQA32      Z0, Z28
+	VPTERNLOGD     $0xca, Z2, Z1, Z28
+	VPADDD         Z28, Z3, Z3
+	VMOVDQA32      Z16, Z31
+	VPTERNLOGD     $0xe8, 3264(R9), Z17, Z31
+	VPADDD         Z19, Z31, Z17
+	VPADDD         2240(R9), Z19, Z19
+	VMOVDQA32      Z19, 3328(R9)
+	VPRORD         $0x06, Z0, Z28
+	VPRORD         $0x0b, Z0, Z29
+	VPRORD         $0x19, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z3, Z3
+	VPADDD         Z3, Z7, Z7
+	VPRORD         $0x02, Z16, Z28
+	VPRORD         $0x0d, Z16, Z29
+	VPRORD         $0x16, Z16, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z17, Z17
+	VMOVDQA32      Z17, 3072(R9)
+	VPADDD.BCST    144(R11), Z7, Z7
+	VPTESTNMD.BCST (R10), Z7, K1
+	KMOVW          K1, (BX)
 	SUBQ           $0x00000a00, SI
 	ADDQ           $0x00000100, DX
 	ADDQ           $0x04, BX
@@ -3442,60 +3442,43 @@ TEXT ·avx512Plain(SB), NOSPLIT, $0-48
 	PCALIGN      $0x40
 
 group:
-	VPSHUFB      Z22, Z20, Z28
-	VMOVDQA32    Z28, 192(R9)
-	VPADDD.BCST  16(DX), Z28, Z0
-	VPADDD.BCST  (DX), Z28, Z4
 	VPSHUFB      Z22, Z21, Z28
 	VMOVDQA32    Z28, 1216(R9)
 	VPADDD.BCST  16(DX), Z28, Z8
 	VPADDD.BCST  (DX), Z28, Z12
-	VPBROADCASTD 4(DX), Z5
-	VPBROADCASTD 8(DX), Z6
-	VPBROADCASTD 12(DX), Z7
-	VPBROADCASTD 20(DX), Z1
-	VPBROADCASTD 24(DX), Z2
 	VPBROADCASTD 4(DX), Z13
 	VPBROADCASTD 8(DX), Z14
 	VPBROADCASTD 12(DX), Z15
 	VPBROADCASTD 20(DX), Z9
 	VPBROADCASTD 24(DX), Z10
 	VPBROADCASTD 100(DX), Z28
-	VMOVDQA32    Z28, (R9)
-	VPBROADCASTD 104(DX), Z28
-	VMOVDQA32    Z28, 64(R9)
-	VPBROADCASTD 100(DX), Z28
 	VMOVDQA32    Z28, 1024(R9)
 	VPBROADCASTD 104(DX), Z28
 	VMOVDQA32    Z28, 1088(R9)
-	VPBROADCASTD 28(DX), Z3
+	VPSHUFB      Z22, Z20, Z28
+	VMOVDQA32    Z28, 192(R9)
+	VPADDD.BCST  16(DX), Z28, Z0
+	VPADDD.BCST  (DX), Z28, Z4
 	VPBROADCASTD 28(DX), Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
+	VPBROADCASTD 4(DX), Z5
+	VPBROADCASTD 8(DX), Z6
+	VPBROADCASTD 12(DX), Z7
+	VPBROADCASTD 20(DX), Z1
+	VPBROADCASTD 24(DX), Z2
 	VMOVDQA32    Z8, Z28
 	VPTERNLOGD   $0xca, Z10, Z9, Z28
 	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
+	VPBROADCASTD 100(DX), Z28
+	VMOVDQA32    Z28, (R9)
+	VPBROADCASTD 104(DX), Z28
+	VMOVDQA32    Z28, 64(R9)
 	VPRORD       $0x06, Z8, Z28
 	VPRORD       $0x0b, Z8, Z29
 	VPRORD       $0x19, Z8, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z11, Z11
 	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
+	VPBROADCASTD 28(DX), Z3
 	VMOVDQA32    Z12, Z31
 	VPTERNLOGD   $0xe8, Z14, Z13, Z31
 	VPRORD       $0x02, Z12, Z28
@@ -3504,34 +3487,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z11, Z11
-	VPBROADCASTD 32(DX), Z2
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
 	VPBROADCASTD 32(DX), Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
 	VMOVDQA32    Z15, Z28
 	VPTERNLOGD   $0xca, Z9, Z8, Z28
 	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
 	VPRORD       $0x06, Z15, Z28
 	VPRORD       $0x0b, Z15, Z29
 	VPRORD       $0x19, Z15, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z10, Z10
 	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
+	VPBROADCASTD 32(DX), Z2
 	VMOVDQA32    Z11, Z31
 	VPTERNLOGD   $0xe8, Z13, Z12, Z31
 	VPRORD       $0x02, Z11, Z28
@@ -3540,34 +3523,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z10, Z10
-	VPBROADCASTD 36(DX), Z1
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
 	VPBROADCASTD 36(DX), Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
 	VMOVDQA32    Z14, Z28
 	VPTERNLOGD   $0xca, Z8, Z15, Z28
 	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
 	VPRORD       $0x06, Z14, Z28
 	VPRORD       $0x0b, Z14, Z29
 	VPRORD       $0x19, Z14, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z9, Z9
 	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
+	VPBROADCASTD 36(DX), Z1
 	VMOVDQA32    Z10, Z31
 	VPTERNLOGD   $0xe8, Z12, Z11, Z31
 	VPRORD       $0x02, Z10, Z28
@@ -3576,34 +3559,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z9, Z9
-	VPADDD.BCST  40(R11), Z0, Z0
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
 	VPADDD.BCST  40(R11), Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
 	VMOVDQA32    Z13, Z28
 	VPTERNLOGD   $0xca, Z15, Z14, Z28
 	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
 	VPRORD       $0x06, Z13, Z28
 	VPRORD       $0x0b, Z13, Z29
 	VPRORD       $0x19, Z13, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z8, Z8
 	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
+	VPADDD.BCST  40(R11), Z0, Z0
 	VMOVDQA32    Z9, Z31
 	VPTERNLOGD   $0xe8, Z11, Z10, Z31
 	VPRORD       $0x02, Z9, Z28
@@ -3612,34 +3595,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z8, Z8
-	VPADDD.BCST  152(R11), Z7, Z7
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
 	VPADDD.BCST  152(R11), Z15, Z15
-	VMOVDQA32    Z4, Z28
-	VPTERNLOGD   $0xca, Z6, Z5, Z28
-	VPADDD       Z28, Z7, Z7
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
 	VMOVDQA32    Z12, Z28
 	VPTERNLOGD   $0xca, Z14, Z13, Z28
 	VPADDD       Z28, Z15, Z15
-	VPRORD       $0x06, Z4, Z28
-	VPRORD       $0x0b, Z4, Z29
-	VPRORD       $0x19, Z4, Z30
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z7, Z7
-	VPADDD       Z7, Z3, Z3
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
 	VPRORD       $0x06, Z12, Z28
 	VPRORD       $0x0b, Z12, Z29
 	VPRORD       $0x19, Z12, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z15, Z15
 	VPADDD       Z15, Z11, Z11
-	VMOVDQA32    Z0, Z31
-	VPTERNLOGD   $0xe8, Z2, Z1, Z31
-	VPRORD       $0x02, Z0, Z28
-	VPRORD       $0x0d, Z0, Z29
-	VPRORD       $0x16, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z7, Z7
+	VPADDD.BCST  152(R11), Z7, Z7
 	VMOVDQA32    Z8, Z31
 	VPTERNLOGD   $0xe8, Z10, Z9, Z31
 	VPRORD       $0x02, Z8, Z28
@@ -3648,34 +3631,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z15, Z15
-	VPADDD.BCST  60(R11), Z6, Z6
+	VMOVDQA32    Z4, Z28
+	VPTERNLOGD   $0xca, Z6, Z5, Z28
+	VPADDD       Z28, Z7, Z7
 	VPADDD.BCST  60(R11), Z14, Z14
-	VMOVDQA32    Z3, Z28
-	VPTERNLOGD   $0xca, Z5, Z4, Z28
-	VPADDD       Z28, Z6, Z6
+	VPRORD       $0x06, Z4, Z28
+	VPRORD       $0x0b, Z4, Z29
+	VPRORD       $0x19, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z7, Z7
+	VPADDD       Z7, Z3, Z3
 	VMOVDQA32    Z11, Z28
 	VPTERNLOGD   $0xca, Z13, Z12, Z28
 	VPADDD       Z28, Z14, Z14
-	VPRORD       $0x06, Z3, Z28
-	VPRORD       $0x0b, Z3, Z29
-	VPRORD       $0x19, Z3, Z30
+	VMOVDQA32    Z0, Z31
+	VPTERNLOGD   $0xe8, Z2, Z1, Z31
+	VPRORD       $0x02, Z0, Z28
+	VPRORD       $0x0d, Z0, Z29
+	VPRORD       $0x16, Z0, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z6, Z6
-	VPADDD       Z6, Z2, Z2
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z7, Z7
 	VPRORD       $0x06, Z11, Z28
 	VPRORD       $0x0b, Z11, Z29
 	VPRORD       $0x19, Z11, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z14, Z14
 	VPADDD       Z14, Z10, Z10
-	VMOVDQA32    Z7, Z31
-	VPTERNLOGD   $0xe8, Z1, Z0, Z31
-	VPRORD       $0x02, Z7, Z28
-	VPRORD       $0x0d, Z7, Z29
-	VPRORD       $0x16, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z6, Z6
+	VPADDD.BCST  60(R11), Z6, Z6
 	VMOVDQA32    Z15, Z31
 	VPTERNLOGD   $0xe8, Z9, Z8, Z31
 	VPRORD       $0x02, Z15, Z28
@@ -3684,34 +3667,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z14, Z14
-	VPADDD.BCST  64(R11), Z5, Z5
+	VMOVDQA32    Z3, Z28
+	VPTERNLOGD   $0xca, Z5, Z4, Z28
+	VPADDD       Z28, Z6, Z6
 	VPADDD.BCST  64(R11), Z13, Z13
-	VMOVDQA32    Z2, Z28
-	VPTERNLOGD   $0xca, Z4, Z3, Z28
-	VPADDD       Z28, Z5, Z5
+	VPRORD       $0x06, Z3, Z28
+	VPRORD       $0x0b, Z3, Z29
+	VPRORD       $0x19, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z6, Z6
+	VPADDD       Z6, Z2, Z2
 	VMOVDQA32    Z10, Z28
 	VPTERNLOGD   $0xca, Z12, Z11, Z28
 	VPADDD       Z28, Z13, Z13
-	VPRORD       $0x06, Z2, Z28
-	VPRORD       $0x0b, Z2, Z29
-	VPRORD       $0x19, Z2, Z30
+	VMOVDQA32    Z7, Z31
+	VPTERNLOGD   $0xe8, Z1, Z0, Z31
+	VPRORD       $0x02, Z7, Z28
+	VPRORD       $0x0d, Z7, Z29
+	VPRORD       $0x16, Z7, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z5, Z5
-	VPADDD       Z5, Z1, Z1
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z6, Z6
 	VPRORD       $0x06, Z10, Z28
 	VPRORD       $0x0b, Z10, Z29
 	VPRORD       $0x19, Z10, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z13, Z13
 	VPADDD       Z13, Z9, Z9
-	VMOVDQA32    Z6, Z31
-	VPTERNLOGD   $0xe8, Z0, Z7, Z31
-	VPRORD       $0x02, Z6, Z28
-	VPRORD       $0x0d, Z6, Z29
-	VPRORD       $0x16, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z5, Z5
+	VPADDD.BCST  64(R11), Z5, Z5
 	VMOVDQA32    Z14, Z31
 	VPTERNLOGD   $0xe8, Z8, Z15, Z31
 	VPRORD       $0x02, Z14, Z28
@@ -3720,34 +3703,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z13, Z13
-	VPADDD.BCST  68(R11), Z4, Z4
+	VMOVDQA32    Z2, Z28
+	VPTERNLOGD   $0xca, Z4, Z3, Z28
+	VPADDD       Z28, Z5, Z5
 	VPADDD.BCST  68(R11), Z12, Z12
-	VMOVDQA32    Z1, Z28
-	VPTERNLOGD   $0xca, Z3, Z2, Z28
-	VPADDD       Z28, Z4, Z4
+	VPRORD       $0x06, Z2, Z28
+	VPRORD       $0x0b, Z2, Z29
+	VPRORD       $0x19, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z5, Z5
+	VPADDD       Z5, Z1, Z1
 	VMOVDQA32    Z9, Z28
 	VPTERNLOGD   $0xca, Z11, Z10, Z28
 	VPADDD       Z28, Z12, Z12
-	VPRORD       $0x06, Z1, Z28
-	VPRORD       $0x0b, Z1, Z29
-	VPRORD       $0x19, Z1, Z30
+	VMOVDQA32    Z6, Z31
+	VPTERNLOGD   $0xe8, Z0, Z7, Z31
+	VPRORD       $0x02, Z6, Z28
+	VPRORD       $0x0d, Z6, Z29
+	VPRORD       $0x16, Z6, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z4, Z4
-	VPADDD       Z4, Z0, Z0
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z5, Z5
 	VPRORD       $0x06, Z9, Z28
 	VPRORD       $0x0b, Z9, Z29
 	VPRORD       $0x19, Z9, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z12, Z12
 	VPADDD       Z12, Z8, Z8
-	VMOVDQA32    Z5, Z31
-	VPTERNLOGD   $0xe8, Z7, Z6, Z31
-	VPRORD       $0x02, Z5, Z28
-	VPRORD       $0x0d, Z5, Z29
-	VPRORD       $0x16, Z5, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z4, Z4
+	VPADDD.BCST  68(R11), Z4, Z4
 	VMOVDQA32    Z13, Z31
 	VPTERNLOGD   $0xe8, Z15, Z14, Z31
 	VPRORD       $0x02, Z13, Z28
@@ -3756,34 +3739,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z12, Z12
-	VPADDD.BCST  72(R11), Z3, Z3
+	VMOVDQA32    Z1, Z28
+	VPTERNLOGD   $0xca, Z3, Z2, Z28
+	VPADDD       Z28, Z4, Z4
 	VPADDD.BCST  72(R11), Z11, Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
+	VPRORD       $0x06, Z1, Z28
+	VPRORD       $0x0b, Z1, Z29
+	VPRORD       $0x19, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z4, Z4
+	VPADDD       Z4, Z0, Z0
 	VMOVDQA32    Z8, Z28
 	VPTERNLOGD   $0xca, Z10, Z9, Z28
 	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
+	VMOVDQA32    Z5, Z31
+	VPTERNLOGD   $0xe8, Z7, Z6, Z31
+	VPRORD       $0x02, Z5, Z28
+	VPRORD       $0x0d, Z5, Z29
+	VPRORD       $0x16, Z5, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z4, Z4
 	VPRORD       $0x06, Z8, Z28
 	VPRORD       $0x0b, Z8, Z29
 	VPRORD       $0x19, Z8, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z11, Z11
 	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
+	VPADDD.BCST  72(R11), Z3, Z3
 	VMOVDQA32    Z12, Z31
 	VPTERNLOGD   $0xe8, Z14, Z13, Z31
 	VPRORD       $0x02, Z12, Z28
@@ -3792,34 +3775,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z11, Z11
-	VPADDD.BCST  76(R11), Z2, Z2
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
 	VPADDD.BCST  76(R11), Z10, Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
 	VMOVDQA32    Z15, Z28
 	VPTERNLOGD   $0xca, Z9, Z8, Z28
 	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
 	VPRORD       $0x06, Z15, Z28
 	VPRORD       $0x0b, Z15, Z29
 	VPRORD       $0x19, Z15, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z10, Z10
 	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
+	VPADDD.BCST  76(R11), Z2, Z2
 	VMOVDQA32    Z11, Z31
 	VPTERNLOGD   $0xe8, Z13, Z12, Z31
 	VPRORD       $0x02, Z11, Z28
@@ -3828,34 +3811,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z10, Z10
-	VPADDD.BCST  80(R11), Z1, Z1
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
 	VPADDD.BCST  80(R11), Z9, Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
 	VMOVDQA32    Z14, Z28
 	VPTERNLOGD   $0xca, Z8, Z15, Z28
 	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
 	VPRORD       $0x06, Z14, Z28
 	VPRORD       $0x0b, Z14, Z29
 	VPRORD       $0x19, Z14, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z9, Z9
 	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
+	VPADDD.BCST  80(R11), Z1, Z1
 	VMOVDQA32    Z10, Z31
 	VPTERNLOGD   $0xe8, Z12, Z11, Z31
 	VPRORD       $0x02, Z10, Z28
@@ -3864,34 +3847,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z9, Z9
-	VPADDD.BCST  156(R11), Z0, Z0
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
 	VPADDD.BCST  156(R11), Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
 	VMOVDQA32    Z13, Z28
 	VPTERNLOGD   $0xca, Z15, Z14, Z28
 	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
 	VPRORD       $0x06, Z13, Z28
 	VPRORD       $0x0b, Z13, Z29
 	VPRORD       $0x19, Z13, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z8, Z8
 	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
+	VPADDD.BCST  156(R11), Z0, Z0
 	VMOVDQA32    Z9, Z31
 	VPTERNLOGD   $0xe8, Z11, Z10, Z31
 	VPRORD       $0x02, Z9, Z28
@@ -3900,34 +3883,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z8, Z8
-	VPADDD.BCST  84(DX), Z7, Z7
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
 	VPADDD.BCST  84(DX), Z15, Z15
-	VMOVDQA32    Z4, Z28
-	VPTERNLOGD   $0xca, Z6, Z5, Z28
-	VPADDD       Z28, Z7, Z7
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
 	VMOVDQA32    Z12, Z28
 	VPTERNLOGD   $0xca, Z14, Z13, Z28
 	VPADDD       Z28, Z15, Z15
-	VPRORD       $0x06, Z4, Z28
-	VPRORD       $0x0b, Z4, Z29
-	VPRORD       $0x19, Z4, Z30
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z7, Z7
-	VPADDD       Z7, Z3, Z3
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
 	VPRORD       $0x06, Z12, Z28
 	VPRORD       $0x0b, Z12, Z29
 	VPRORD       $0x19, Z12, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z15, Z15
 	VPADDD       Z15, Z11, Z11
-	VMOVDQA32    Z0, Z31
-	VPTERNLOGD   $0xe8, Z2, Z1, Z31
-	VPRORD       $0x02, Z0, Z28
-	VPRORD       $0x0d, Z0, Z29
-	VPRORD       $0x16, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z7, Z7
+	VPADDD.BCST  84(DX), Z7, Z7
 	VMOVDQA32    Z8, Z31
 	VPTERNLOGD   $0xe8, Z10, Z9, Z31
 	VPRORD       $0x02, Z8, Z28
@@ -3936,34 +3919,34 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z15, Z15
-	VPADDD.BCST  88(DX), Z6, Z6
+	VMOVDQA32    Z4, Z28
+	VPTERNLOGD   $0xca, Z6, Z5, Z28
+	VPADDD       Z28, Z7, Z7
 	VPADDD.BCST  88(DX), Z14, Z14
-	VMOVDQA32    Z3, Z28
-	VPTERNLOGD   $0xca, Z5, Z4, Z28
-	VPADDD       Z28, Z6, Z6
+	VPRORD       $0x06, Z4, Z28
+	VPRORD       $0x0b, Z4, Z29
+	VPRORD       $0x19, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z7, Z7
+	VPADDD       Z7, Z3, Z3
 	VMOVDQA32    Z11, Z28
 	VPTERNLOGD   $0xca, Z13, Z12, Z28
 	VPADDD       Z28, Z14, Z14
-	VPRORD       $0x06, Z3, Z28
-	VPRORD       $0x0b, Z3, Z29
-	VPRORD       $0x19, Z3, Z30
+	VMOVDQA32    Z0, Z31
+	VPTERNLOGD   $0xe8, Z2, Z1, Z31
+	VPRORD       $0x02, Z0, Z28
+	VPRORD       $0x0d, Z0, Z29
+	VPRORD       $0x16, Z0, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z6, Z6
-	VPADDD       Z6, Z2, Z2
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z7, Z7
 	VPRORD       $0x06, Z11, Z28
 	VPRORD       $0x0b, Z11, Z29
 	VPRORD       $0x19, Z11, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z14, Z14
 	VPADDD       Z14, Z10, Z10
-	VMOVDQA32    Z7, Z31
-	VPTERNLOGD   $0xe8, Z1, Z0, Z31
-	VPRORD       $0x02, Z7, Z28
-	VPRORD       $0x0d, Z7, Z29
-	VPRORD       $0x16, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z6, Z6
+	VPADDD.BCST  88(DX), Z6, Z6
 	VMOVDQA32    Z15, Z31
 	VPTERNLOGD   $0xe8, Z9, Z8, Z31
 	VPRORD       $0x02, Z15, Z28
@@ -3972,48 +3955,48 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z14, Z14
-	VPRORD       $0x07, 192(R9), Z28
-	VPRORD       $0x12, 192(R9), Z29
-	VPSRLD       $0x03, 192(R9), Z31
-	VPTERNLOGD   $0x96, Z28, Z29, Z31
-	VPADDD.BCST  92(DX), Z31, Z16
-	VMOVDQA32    Z16, 128(R9)
+	VMOVDQA32    Z3, Z28
+	VPTERNLOGD   $0xca, Z5, Z4, Z28
+	VPADDD       Z28, Z6, Z6
 	VPRORD       $0x07, 1216(R9), Z28
 	VPRORD       $0x12, 1216(R9), Z29
 	VPSRLD       $0x03, 1216(R9), Z31
 	VPTERNLOGD   $0x96, Z28, Z29, Z31
 	VPADDD.BCST  92(DX), Z31, Z18
 	VMOVDQA32    Z18, 1152(R9)
-	VPADDD.BCST  160(R11), Z5, Z5
-	VPADDD       Z16, Z5, Z5
+	VPRORD       $0x06, Z3, Z28
+	VPRORD       $0x0b, Z3, Z29
+	VPRORD       $0x19, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z6, Z6
+	VPADDD       Z6, Z2, Z2
 	VPADDD.BCST  160(R11), Z13, Z13
 	VPADDD       Z18, Z13, Z13
-	VMOVDQA32    Z2, Z28
-	VPTERNLOGD   $0xca, Z4, Z3, Z28
-	VPADDD       Z28, Z5, Z5
+	VMOVDQA32    Z7, Z31
+	VPTERNLOGD   $0xe8, Z1, Z0, Z31
+	VPRORD       $0x02, Z7, Z28
+	VPRORD       $0x0d, Z7, Z29
+	VPRORD       $0x16, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z6, Z6
 	VMOVDQA32    Z10, Z28
 	VPTERNLOGD   $0xca, Z12, Z11, Z28
 	VPADDD       Z28, Z13, Z13
-	VPRORD       $0x06, Z2, Z28
-	VPRORD       $0x0b, Z2, Z29
-	VPRORD       $0x19, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z5, Z5
-	VPADDD       Z5, Z1, Z1
+	VPRORD       $0x07, 192(R9), Z28
+	VPRORD       $0x12, 192(R9), Z29
+	VPSRLD       $0x03, 192(R9), Z31
+	VPTERNLOGD   $0x96, Z28, Z29, Z31
+	VPADDD.BCST  92(DX), Z31, Z16
+	VMOVDQA32    Z16, 128(R9)
 	VPRORD       $0x06, Z10, Z28
 	VPRORD       $0x0b, Z10, Z29
 	VPRORD       $0x19, Z10, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z13, Z13
 	VPADDD       Z13, Z9, Z9
-	VMOVDQA32    Z6, Z31
-	VPTERNLOGD   $0xe8, Z0, Z7, Z31
-	VPRORD       $0x02, Z6, Z28
-	VPRORD       $0x0d, Z6, Z29
-	VPRORD       $0x16, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z5, Z5
+	VPADDD.BCST  160(R11), Z5, Z5
+	VPADDD       Z16, Z5, Z5
 	VMOVDQA32    Z14, Z31
 	VPTERNLOGD   $0xe8, Z8, Z15, Z31
 	VPRORD       $0x02, Z14, Z28
@@ -4022,42 +4005,42 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z13, Z13
-	VMOVDQA32    192(R9), Z31
-	VPADDD.BCST  96(DX), Z31, Z17
-	VMOVDQA32    Z17, 192(R9)
+	VMOVDQA32    Z2, Z28
+	VPTERNLOGD   $0xca, Z4, Z3, Z28
+	VPADDD       Z28, Z5, Z5
 	VMOVDQA32    1216(R9), Z31
 	VPADDD.BCST  96(DX), Z31, Z19
 	VMOVDQA32    Z19, 1216(R9)
-	VPADDD.BCST  164(R11), Z4, Z4
-	VPADDD       Z17, Z4, Z4
+	VPRORD       $0x06, Z2, Z28
+	VPRORD       $0x0b, Z2, Z29
+	VPRORD       $0x19, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z5, Z5
+	VPADDD       Z5, Z1, Z1
 	VPADDD.BCST  164(R11), Z12, Z12
 	VPADDD       Z19, Z12, Z12
-	VMOVDQA32    Z1, Z28
-	VPTERNLOGD   $0xca, Z3, Z2, Z28
-	VPADDD       Z28, Z4, Z4
+	VMOVDQA32    Z6, Z31
+	VPTERNLOGD   $0xe8, Z0, Z7, Z31
+	VPRORD       $0x02, Z6, Z28
+	VPRORD       $0x0d, Z6, Z29
+	VPRORD       $0x16, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z5, Z5
 	VMOVDQA32    Z9, Z28
 	VPTERNLOGD   $0xca, Z11, Z10, Z28
 	VPADDD       Z28, Z12, Z12
-	VPRORD       $0x06, Z1, Z28
-	VPRORD       $0x0b, Z1, Z29
-	VPRORD       $0x19, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z4, Z4
-	VPADDD       Z4, Z0, Z0
+	VMOVDQA32    192(R9), Z31
+	VPADDD.BCST  96(DX), Z31, Z17
+	VMOVDQA32    Z17, 192(R9)
 	VPRORD       $0x06, Z9, Z28
 	VPRORD       $0x0b, Z9, Z29
 	VPRORD       $0x19, Z9, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z12, Z12
 	VPADDD       Z12, Z8, Z8
-	VMOVDQA32    Z5, Z31
-	VPTERNLOGD   $0xe8, Z7, Z6, Z31
-	VPRORD       $0x02, Z5, Z28
-	VPRORD       $0x0d, Z5, Z29
-	VPRORD       $0x16, Z5, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z4, Z4
+	VPADDD.BCST  164(R11), Z4, Z4
+	VPADDD       Z17, Z4, Z4
 	VMOVDQA32    Z13, Z31
 	VPTERNLOGD   $0xe8, Z15, Z14, Z31
 	VPRORD       $0x02, Z13, Z28
@@ -4066,13 +4049,9 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z12, Z12
-	VPRORD       $0x11, Z16, Z28
-	VPRORD       $0x13, Z16, Z29
-	VPSRLD       $0x0a, Z16, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD (R11), Z31
-	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 256(R9)
+	VMOVDQA32    Z1, Z28
+	VPTERNLOGD   $0xca, Z3, Z2, Z28
+	VPADDD       Z28, Z4, Z4
 	VPRORD       $0x11, Z18, Z28
 	VPRORD       $0x13, Z18, Z29
 	VPSRLD       $0x0a, Z18, Z30
@@ -4080,390 +4059,14 @@ group:
 	VPBROADCASTD (R11), Z31
 	VPADDD       Z30, Z31, Z18
 	VMOVDQA32    Z18, 1280(R9)
-	VPADDD.BCST  168(R11), Z3, Z3
-	VPADDD       Z16, Z3, Z3
-	VPADDD.BCST  168(R11), Z11, Z11
-	VPADDD       Z18, Z11, Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
-	VMOVDQA32    Z8, Z28
-	VPTERNLOGD   $0xca, Z10, Z9, Z28
-	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
-	VPRORD       $0x06, Z8, Z28
-	VPRORD       $0x0b, Z8, Z29
-	VPRORD       $0x19, Z8, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z11, Z11
-	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
-	VMOVDQA32    Z12, Z31
-	VPTERNLOGD   $0xe8, Z14, Z13, Z31
-	VPRORD       $0x02, Z12, Z28
-	VPRORD       $0x0d, Z12, Z29
-	VPRORD       $0x16, Z12, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z11, Z11
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    Z30, Z17
-	VMOVDQA32    Z17, 320(R9)
-	VPRORD       $0x11, Z19, Z28
-	VPRORD       $0x13, Z19, Z29
-	VPSRLD       $0x0a, Z19, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    Z30, Z19
-	VMOVDQA32    Z19, 1344(R9)
-	VPADDD.BCST  172(R11), Z2, Z2
-	VPADDD       Z17, Z2, Z2
-	VPADDD.BCST  172(R11), Z10, Z10
-	VPADDD       Z19, Z10, Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
-	VMOVDQA32    Z15, Z28
-	VPTERNLOGD   $0xca, Z9, Z8, Z28
-	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
-	VPRORD       $0x06, Z15, Z28
-	VPRORD       $0x0b, Z15, Z29
-	VPRORD       $0x19, Z15, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z10, Z10
-	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
-	VMOVDQA32    Z11, Z31
-	VPTERNLOGD   $0xe8, Z13, Z12, Z31
-	VPRORD       $0x02, Z11, Z28
-	VPRORD       $0x0d, Z11, Z29
-	VPRORD       $0x16, Z11, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z10, Z10
-	VPRORD       $0x11, Z16, Z28
-	VPRORD       $0x13, Z16, Z29
-	VPSRLD       $0x0a, Z16, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 176(R11), Z31
-	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 384(R9)
-	VPRORD       $0x11, Z18, Z28
-	VPRORD       $0x13, Z18, Z29
-	VPSRLD       $0x0a, Z18, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 176(R11), Z31
-	VPADDD       Z30, Z31, Z18
-	VMOVDQA32    Z18, 1408(R9)
-	VPADDD.BCST  180(R11), Z1, Z1
-	VPADDD       Z16, Z1, Z1
-	VPADDD.BCST  180(R11), Z9, Z9
-	VPADDD       Z18, Z9, Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
-	VMOVDQA32    Z14, Z28
-	VPTERNLOGD   $0xca, Z8, Z15, Z28
-	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
-	VPRORD       $0x06, Z14, Z28
-	VPRORD       $0x0b, Z14, Z29
-	VPRORD       $0x19, Z14, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z9, Z9
-	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
-	VMOVDQA32    Z10, Z31
-	VPTERNLOGD   $0xe8, Z12, Z11, Z31
-	VPRORD       $0x02, Z10, Z28
-	VPRORD       $0x0d, Z10, Z29
-	VPRORD       $0x16, Z10, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z9, Z9
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 100(DX), Z31
-	VPADDD       Z30, Z31, Z17
-	VMOVDQA32    Z17, 448(R9)
-	VPRORD       $0x11, Z19, Z28
-	VPRORD       $0x13, Z19, Z29
-	VPSRLD       $0x0a, Z19, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 100(DX), Z31
-	VPADDD       Z30, Z31, Z19
-	VMOVDQA32    Z19, 1472(R9)
-	VPADDD.BCST  184(R11), Z0, Z0
-	VPADDD       Z17, Z0, Z0
-	VPADDD.BCST  184(R11), Z8, Z8
-	VPADDD       Z19, Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
-	VMOVDQA32    Z13, Z28
-	VPTERNLOGD   $0xca, Z15, Z14, Z28
-	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
-	VPRORD       $0x06, Z13, Z28
-	VPRORD       $0x0b, Z13, Z29
-	VPRORD       $0x19, Z13, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z8, Z8
-	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
-	VMOVDQA32    Z9, Z31
-	VPTERNLOGD   $0xe8, Z11, Z10, Z31
-	VPRORD       $0x02, Z9, Z28
-	VPRORD       $0x0d, Z9, Z29
-	VPRORD       $0x16, Z9, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z8, Z8
-	VPRORD       $0x11, Z16, Z28
-	VPRORD       $0x13, Z16, Z29
-	VPSRLD       $0x0a, Z16, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 104(DX), Z31
-	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 512(R9)
-	VPRORD       $0x11, Z18, Z28
-	VPRORD       $0x13, Z18, Z29
-	VPSRLD       $0x0a, Z18, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPBROADCASTD 104(DX), Z31
-	VPADDD       Z30, Z31, Z18
-	VMOVDQA32    Z18, 1536(R9)
-	VPADDD.BCST  88(R11), Z7, Z7
-	VPADDD       Z16, Z7, Z7
-	VPADDD.BCST  88(R11), Z15, Z15
-	VPADDD       Z18, Z15, Z15
-	VMOVDQA32    Z4, Z28
-	VPTERNLOGD   $0xca, Z6, Z5, Z28
-	VPADDD       Z28, Z7, Z7
-	VMOVDQA32    Z12, Z28
-	VPTERNLOGD   $0xca, Z14, Z13, Z28
-	VPADDD       Z28, Z15, Z15
-	VPRORD       $0x06, Z4, Z28
-	VPRORD       $0x0b, Z4, Z29
-	VPRORD       $0x19, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z7, Z7
-	VPADDD       Z7, Z3, Z3
-	VPRORD       $0x06, Z12, Z28
-	VPRORD       $0x0b, Z12, Z29
-	VPRORD       $0x19, Z12, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z15, Z15
-	VPADDD       Z15, Z11, Z11
-	VMOVDQA32    Z0, Z31
-	VPTERNLOGD   $0xe8, Z2, Z1, Z31
-	VPRORD       $0x02, Z0, Z28
-	VPRORD       $0x0d, Z0, Z29
-	VPRORD       $0x16, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z7, Z7
-	VMOVDQA32    Z8, Z31
-	VPTERNLOGD   $0xe8, Z10, Z9, Z31
-	VPRORD       $0x02, Z8, Z28
-	VPRORD       $0x0d, Z8, Z29
-	VPRORD       $0x16, Z8, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z15, Z15
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    128(R9), Z31
-	VPADDD       Z30, Z31, Z17
-	VMOVDQA32    Z17, 576(R9)
-	VPRORD       $0x11, Z19, Z28
-	VPRORD       $0x13, Z19, Z29
-	VPSRLD       $0x0a, Z19, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    1152(R9), Z31
-	VPADDD       Z30, Z31, Z19
-	VMOVDQA32    Z19, 1600(R9)
-	VPADDD.BCST  92(R11), Z6, Z6
-	VPADDD       Z17, Z6, Z6
-	VPADDD.BCST  92(R11), Z14, Z14
-	VPADDD       Z19, Z14, Z14
-	VMOVDQA32    Z3, Z28
-	VPTERNLOGD   $0xca, Z5, Z4, Z28
-	VPADDD       Z28, Z6, Z6
-	VMOVDQA32    Z11, Z28
-	VPTERNLOGD   $0xca, Z13, Z12, Z28
-	VPADDD       Z28, Z14, Z14
-	VPRORD       $0x06, Z3, Z28
-	VPRORD       $0x0b, Z3, Z29
-	VPRORD       $0x19, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z6, Z6
-	VPADDD       Z6, Z2, Z2
-	VPRORD       $0x06, Z11, Z28
-	VPRORD       $0x0b, Z11, Z29
-	VPRORD       $0x19, Z11, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z14, Z14
-	VPADDD       Z14, Z10, Z10
-	VMOVDQA32    Z7, Z31
-	VPTERNLOGD   $0xe8, Z1, Z0, Z31
-	VPRORD       $0x02, Z7, Z28
-	VPRORD       $0x0d, Z7, Z29
-	VPRORD       $0x16, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z6, Z6
-	VMOVDQA32    Z15, Z31
-	VPTERNLOGD   $0xe8, Z9, Z8, Z31
-	VPRORD       $0x02, Z15, Z28
-	VPRORD       $0x0d, Z15, Z29
-	VPRORD       $0x16, Z15, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z14, Z14
-	VPRORD       $0x11, Z16, Z28
-	VPRORD       $0x13, Z16, Z29
-	VPSRLD       $0x0a, Z16, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    192(R9), Z31
-	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 640(R9)
-	VPRORD       $0x11, Z18, Z28
-	VPRORD       $0x13, Z18, Z29
-	VPSRLD       $0x0a, Z18, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    1216(R9), Z31
-	VPADDD       Z30, Z31, Z18
-	VMOVDQA32    Z18, 1664(R9)
-	VPADDD.BCST  96(R11), Z5, Z5
-	VPADDD       Z16, Z5, Z5
-	VPADDD.BCST  96(R11), Z13, Z13
-	VPADDD       Z18, Z13, Z13
-	VMOVDQA32    Z2, Z28
-	VPTERNLOGD   $0xca, Z4, Z3, Z28
-	VPADDD       Z28, Z5, Z5
-	VMOVDQA32    Z10, Z28
-	VPTERNLOGD   $0xca, Z12, Z11, Z28
-	VPADDD       Z28, Z13, Z13
-	VPRORD       $0x06, Z2, Z28
-	VPRORD       $0x0b, Z2, Z29
-	VPRORD       $0x19, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z5, Z5
-	VPADDD       Z5, Z1, Z1
-	VPRORD       $0x06, Z10, Z28
-	VPRORD       $0x0b, Z10, Z29
-	VPRORD       $0x19, Z10, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z13, Z13
-	VPADDD       Z13, Z9, Z9
-	VMOVDQA32    Z6, Z31
-	VPTERNLOGD   $0xe8, Z0, Z7, Z31
-	VPRORD       $0x02, Z6, Z28
-	VPRORD       $0x0d, Z6, Z29
-	VPRORD       $0x16, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z5, Z5
-	VMOVDQA32    Z14, Z31
-	VPTERNLOGD   $0xe8, Z8, Z15, Z31
-	VPRORD       $0x02, Z14, Z28
-	VPRORD       $0x0d, Z14, Z29
-	VPRORD       $0x16, Z14, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z13, Z13
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    256(R9), Z31
-	VPADDD       Z30, Z31, Z17
-	VMOVDQA32    Z17, 704(R9)
-	VPRORD       $0x11, Z19, Z28
-	VPRORD       $0x13, Z19, Z29
-	VPSRLD       $0x0a, Z19, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    1280(R9), Z31
-	VPADDD       Z30, Z31, Z19
-	VMOVDQA32    Z19, 1728(R9)
-	VPADDD.BCST  100(R11), Z4, Z4
-	VPADDD       Z17, Z4, Z4
-	VPADDD.BCST  100(R11), Z12, Z12
-	VPADDD       Z19, Z12, Z12
-	VMOVDQA32    Z1, Z28
-	VPTERNLOGD   $0xca, Z3, Z2, Z28
-	VPADDD       Z28, Z4, Z4
-	VMOVDQA32    Z9, Z28
-	VPTERNLOGD   $0xca, Z11, Z10, Z28
-	VPADDD       Z28, Z12, Z12
 	VPRORD       $0x06, Z1, Z28
 	VPRORD       $0x0b, Z1, Z29
 	VPRORD       $0x19, Z1, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z4, Z4
 	VPADDD       Z4, Z0, Z0
-	VPRORD       $0x06, Z9, Z28
-	VPRORD       $0x0b, Z9, Z29
-	VPRORD       $0x19, Z9, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z12, Z12
-	VPADDD       Z12, Z8, Z8
+	VPADDD.BCST  168(R11), Z11, Z11
+	VPADDD       Z18, Z11, Z11
 	VMOVDQA32    Z5, Z31
 	VPTERNLOGD   $0xe8, Z7, Z6, Z31
 	VPRORD       $0x02, Z5, Z28
@@ -4472,58 +4075,24 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z4, Z4
-	VMOVDQA32    Z13, Z31
-	VPTERNLOGD   $0xe8, Z15, Z14, Z31
-	VPRORD       $0x02, Z13, Z28
-	VPRORD       $0x0d, Z13, Z29
-	VPRORD       $0x16, Z13, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z12, Z12
+	VMOVDQA32    Z8, Z28
+	VPTERNLOGD   $0xca, Z10, Z9, Z28
+	VPADDD       Z28, Z11, Z11
 	VPRORD       $0x11, Z16, Z28
 	VPRORD       $0x13, Z16, Z29
 	VPSRLD       $0x0a, Z16, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    320(R9), Z31
+	VPBROADCASTD (R11), Z31
 	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 768(R9)
-	VPRORD       $0x11, Z18, Z28
-	VPRORD       $0x13, Z18, Z29
-	VPSRLD       $0x0a, Z18, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    1344(R9), Z31
-	VPADDD       Z30, Z31, Z18
-	VMOVDQA32    Z18, 1792(R9)
-	VPADDD.BCST  104(R11), Z3, Z3
-	VPADDD       Z16, Z3, Z3
-	VPADDD.BCST  104(R11), Z11, Z11
-	VPADDD       Z18, Z11, Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
-	VMOVDQA32    Z8, Z28
-	VPTERNLOGD   $0xca, Z10, Z9, Z28
-	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
+	VMOVDQA32    Z16, 256(R9)
 	VPRORD       $0x06, Z8, Z28
 	VPRORD       $0x0b, Z8, Z29
 	VPRORD       $0x19, Z8, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z11, Z11
 	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
+	VPADDD.BCST  168(R11), Z3, Z3
+	VPADDD       Z16, Z3, Z3
 	VMOVDQA32    Z12, Z31
 	VPTERNLOGD   $0xe8, Z14, Z13, Z31
 	VPRORD       $0x02, Z12, Z28
@@ -4532,50 +4101,48 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z11, Z11
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    384(R9), Z31
-	VPADDD       Z30, Z31, Z17
-	VMOVDQA32    Z17, 832(R9)
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
 	VPRORD       $0x11, Z19, Z28
 	VPRORD       $0x13, Z19, Z29
 	VPSRLD       $0x0a, Z19, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VMOVDQA32    1408(R9), Z31
-	VPADDD       Z30, Z31, Z19
-	VMOVDQA32    Z19, 1856(R9)
-	VPADDD.BCST  108(R11), Z2, Z2
-	VPADDD       Z17, Z2, Z2
-	VPADDD.BCST  108(R11), Z10, Z10
+	VMOVDQA32    Z30, Z19
+	VMOVDQA32    Z19, 1344(R9)
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
+	VPADDD.BCST  172(R11), Z10, Z10
 	VPADDD       Z19, Z10, Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
 	VMOVDQA32    Z15, Z28
 	VPTERNLOGD   $0xca, Z9, Z8, Z28
 	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
+	VMOVDQA32    Z30, Z17
+	VMOVDQA32    Z17, 320(R9)
 	VPRORD       $0x06, Z15, Z28
 	VPRORD       $0x0b, Z15, Z29
 	VPRORD       $0x19, Z15, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z10, Z10
 	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
+	VPADDD.BCST  172(R11), Z2, Z2
+	VPADDD       Z17, Z2, Z2
 	VMOVDQA32    Z11, Z31
 	VPTERNLOGD   $0xe8, Z13, Z12, Z31
 	VPRORD       $0x02, Z11, Z28
@@ -4584,14 +4151,425 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z10, Z10
-	VMOVDQA32    448(R9), Z31
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
+	VPRORD       $0x11, Z18, Z28
+	VPRORD       $0x13, Z18, Z29
+	VPSRLD       $0x0a, Z18, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPBROADCASTD 176(R11), Z31
+	VPADDD       Z30, Z31, Z18
+	VMOVDQA32    Z18, 1408(R9)
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
+	VPADDD.BCST  180(R11), Z9, Z9
+	VPADDD       Z18, Z9, Z9
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
+	VMOVDQA32    Z14, Z28
+	VPTERNLOGD   $0xca, Z8, Z15, Z28
+	VPADDD       Z28, Z9, Z9
 	VPRORD       $0x11, Z16, Z28
 	VPRORD       $0x13, Z16, Z29
 	VPSRLD       $0x0a, Z16, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD.BCST  188(R11), Z31, Z31
+	VPBROADCASTD 176(R11), Z31
 	VPADDD       Z30, Z31, Z16
-	VMOVDQA32    Z16, 896(R9)
+	VMOVDQA32    Z16, 384(R9)
+	VPRORD       $0x06, Z14, Z28
+	VPRORD       $0x0b, Z14, Z29
+	VPRORD       $0x19, Z14, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z9, Z9
+	VPADDD       Z9, Z13, Z13
+	VPADDD.BCST  180(R11), Z1, Z1
+	VPADDD       Z16, Z1, Z1
+	VMOVDQA32    Z10, Z31
+	VPTERNLOGD   $0xe8, Z12, Z11, Z31
+	VPRORD       $0x02, Z10, Z28
+	VPRORD       $0x0d, Z10, Z29
+	VPRORD       $0x16, Z10, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z9, Z9
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
+	VPRORD       $0x11, Z19, Z28
+	VPRORD       $0x13, Z19, Z29
+	VPSRLD       $0x0a, Z19, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPBROADCASTD 100(DX), Z31
+	VPADDD       Z30, Z31, Z19
+	VMOVDQA32    Z19, 1472(R9)
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
+	VPADDD.BCST  184(R11), Z8, Z8
+	VPADDD       Z19, Z8, Z8
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
+	VMOVDQA32    Z13, Z28
+	VPTERNLOGD   $0xca, Z15, Z14, Z28
+	VPADDD       Z28, Z8, Z8
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPBROADCASTD 100(DX), Z31
+	VPADDD       Z30, Z31, Z17
+	VMOVDQA32    Z17, 448(R9)
+	VPRORD       $0x06, Z13, Z28
+	VPRORD       $0x0b, Z13, Z29
+	VPRORD       $0x19, Z13, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z8, Z8
+	VPADDD       Z8, Z12, Z12
+	VPADDD.BCST  184(R11), Z0, Z0
+	VPADDD       Z17, Z0, Z0
+	VMOVDQA32    Z9, Z31
+	VPTERNLOGD   $0xe8, Z11, Z10, Z31
+	VPRORD       $0x02, Z9, Z28
+	VPRORD       $0x0d, Z9, Z29
+	VPRORD       $0x16, Z9, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z8, Z8
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x11, Z18, Z28
+	VPRORD       $0x13, Z18, Z29
+	VPSRLD       $0x0a, Z18, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPBROADCASTD 104(DX), Z31
+	VPADDD       Z30, Z31, Z18
+	VMOVDQA32    Z18, 1536(R9)
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
+	VPADDD.BCST  88(R11), Z15, Z15
+	VPADDD       Z18, Z15, Z15
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
+	VMOVDQA32    Z12, Z28
+	VPTERNLOGD   $0xca, Z14, Z13, Z28
+	VPADDD       Z28, Z15, Z15
+	VPRORD       $0x11, Z16, Z28
+	VPRORD       $0x13, Z16, Z29
+	VPSRLD       $0x0a, Z16, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPBROADCASTD 104(DX), Z31
+	VPADDD       Z30, Z31, Z16
+	VMOVDQA32    Z16, 512(R9)
+	VPRORD       $0x06, Z12, Z28
+	VPRORD       $0x0b, Z12, Z29
+	VPRORD       $0x19, Z12, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z15, Z15
+	VPADDD       Z15, Z11, Z11
+	VPADDD.BCST  88(R11), Z7, Z7
+	VPADDD       Z16, Z7, Z7
+	VMOVDQA32    Z8, Z31
+	VPTERNLOGD   $0xe8, Z10, Z9, Z31
+	VPRORD       $0x02, Z8, Z28
+	VPRORD       $0x0d, Z8, Z29
+	VPRORD       $0x16, Z8, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z15, Z15
+	VMOVDQA32    Z4, Z28
+	VPTERNLOGD   $0xca, Z6, Z5, Z28
+	VPADDD       Z28, Z7, Z7
+	VPRORD       $0x11, Z19, Z28
+	VPRORD       $0x13, Z19, Z29
+	VPSRLD       $0x0a, Z19, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    1152(R9), Z31
+	VPADDD       Z30, Z31, Z19
+	VMOVDQA32    Z19, 1600(R9)
+	VPRORD       $0x06, Z4, Z28
+	VPRORD       $0x0b, Z4, Z29
+	VPRORD       $0x19, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z7, Z7
+	VPADDD       Z7, Z3, Z3
+	VPADDD.BCST  92(R11), Z14, Z14
+	VPADDD       Z19, Z14, Z14
+	VMOVDQA32    Z0, Z31
+	VPTERNLOGD   $0xe8, Z2, Z1, Z31
+	VPRORD       $0x02, Z0, Z28
+	VPRORD       $0x0d, Z0, Z29
+	VPRORD       $0x16, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z7, Z7
+	VMOVDQA32    Z11, Z28
+	VPTERNLOGD   $0xca, Z13, Z12, Z28
+	VPADDD       Z28, Z14, Z14
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    128(R9), Z31
+	VPADDD       Z30, Z31, Z17
+	VMOVDQA32    Z17, 576(R9)
+	VPRORD       $0x06, Z11, Z28
+	VPRORD       $0x0b, Z11, Z29
+	VPRORD       $0x19, Z11, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z14, Z14
+	VPADDD       Z14, Z10, Z10
+	VPADDD.BCST  92(R11), Z6, Z6
+	VPADDD       Z17, Z6, Z6
+	VMOVDQA32    Z15, Z31
+	VPTERNLOGD   $0xe8, Z9, Z8, Z31
+	VPRORD       $0x02, Z15, Z28
+	VPRORD       $0x0d, Z15, Z29
+	VPRORD       $0x16, Z15, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z14, Z14
+	VMOVDQA32    Z3, Z28
+	VPTERNLOGD   $0xca, Z5, Z4, Z28
+	VPADDD       Z28, Z6, Z6
+	VPRORD       $0x11, Z18, Z28
+	VPRORD       $0x13, Z18, Z29
+	VPSRLD       $0x0a, Z18, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    1216(R9), Z31
+	VPADDD       Z30, Z31, Z18
+	VMOVDQA32    Z18, 1664(R9)
+	VPRORD       $0x06, Z3, Z28
+	VPRORD       $0x0b, Z3, Z29
+	VPRORD       $0x19, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z6, Z6
+	VPADDD       Z6, Z2, Z2
+	VPADDD.BCST  96(R11), Z13, Z13
+	VPADDD       Z18, Z13, Z13
+	VMOVDQA32    Z7, Z31
+	VPTERNLOGD   $0xe8, Z1, Z0, Z31
+	VPRORD       $0x02, Z7, Z28
+	VPRORD       $0x0d, Z7, Z29
+	VPRORD       $0x16, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z6, Z6
+	VMOVDQA32    Z10, Z28
+	VPTERNLOGD   $0xca, Z12, Z11, Z28
+	VPADDD       Z28, Z13, Z13
+	VPRORD       $0x11, Z16, Z28
+	VPRORD       $0x13, Z16, Z29
+	VPSRLD       $0x0a, Z16, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    192(R9), Z31
+	VPADDD       Z30, Z31, Z16
+	VMOVDQA32    Z16, 640(R9)
+	VPRORD       $0x06, Z10, Z28
+	VPRORD       $0x0b, Z10, Z29
+	VPRORD       $0x19, Z10, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z13, Z13
+	VPADDD       Z13, Z9, Z9
+	VPADDD.BCST  96(R11), Z5, Z5
+	VPADDD       Z16, Z5, Z5
+	VMOVDQA32    Z14, Z31
+	VPTERNLOGD   $0xe8, Z8, Z15, Z31
+	VPRORD       $0x02, Z14, Z28
+	VPRORD       $0x0d, Z14, Z29
+	VPRORD       $0x16, Z14, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z13, Z13
+	VMOVDQA32    Z2, Z28
+	VPTERNLOGD   $0xca, Z4, Z3, Z28
+	VPADDD       Z28, Z5, Z5
+	VPRORD       $0x11, Z19, Z28
+	VPRORD       $0x13, Z19, Z29
+	VPSRLD       $0x0a, Z19, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    1280(R9), Z31
+	VPADDD       Z30, Z31, Z19
+	VMOVDQA32    Z19, 1728(R9)
+	VPRORD       $0x06, Z2, Z28
+	VPRORD       $0x0b, Z2, Z29
+	VPRORD       $0x19, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z5, Z5
+	VPADDD       Z5, Z1, Z1
+	VPADDD.BCST  100(R11), Z12, Z12
+	VPADDD       Z19, Z12, Z12
+	VMOVDQA32    Z6, Z31
+	VPTERNLOGD   $0xe8, Z0, Z7, Z31
+	VPRORD       $0x02, Z6, Z28
+	VPRORD       $0x0d, Z6, Z29
+	VPRORD       $0x16, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z5, Z5
+	VMOVDQA32    Z9, Z28
+	VPTERNLOGD   $0xca, Z11, Z10, Z28
+	VPADDD       Z28, Z12, Z12
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    256(R9), Z31
+	VPADDD       Z30, Z31, Z17
+	VMOVDQA32    Z17, 704(R9)
+	VPRORD       $0x06, Z9, Z28
+	VPRORD       $0x0b, Z9, Z29
+	VPRORD       $0x19, Z9, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z12, Z12
+	VPADDD       Z12, Z8, Z8
+	VPADDD.BCST  100(R11), Z4, Z4
+	VPADDD       Z17, Z4, Z4
+	VMOVDQA32    Z13, Z31
+	VPTERNLOGD   $0xe8, Z15, Z14, Z31
+	VPRORD       $0x02, Z13, Z28
+	VPRORD       $0x0d, Z13, Z29
+	VPRORD       $0x16, Z13, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z12, Z12
+	VMOVDQA32    Z1, Z28
+	VPTERNLOGD   $0xca, Z3, Z2, Z28
+	VPADDD       Z28, Z4, Z4
+	VPRORD       $0x11, Z18, Z28
+	VPRORD       $0x13, Z18, Z29
+	VPSRLD       $0x0a, Z18, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    1344(R9), Z31
+	VPADDD       Z30, Z31, Z18
+	VMOVDQA32    Z18, 1792(R9)
+	VPRORD       $0x06, Z1, Z28
+	VPRORD       $0x0b, Z1, Z29
+	VPRORD       $0x19, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z4, Z4
+	VPADDD       Z4, Z0, Z0
+	VPADDD.BCST  104(R11), Z11, Z11
+	VPADDD       Z18, Z11, Z11
+	VMOVDQA32    Z5, Z31
+	VPTERNLOGD   $0xe8, Z7, Z6, Z31
+	VPRORD       $0x02, Z5, Z28
+	VPRORD       $0x0d, Z5, Z29
+	VPRORD       $0x16, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z4, Z4
+	VMOVDQA32    Z8, Z28
+	VPTERNLOGD   $0xca, Z10, Z9, Z28
+	VPADDD       Z28, Z11, Z11
+	VPRORD       $0x11, Z16, Z28
+	VPRORD       $0x13, Z16, Z29
+	VPSRLD       $0x0a, Z16, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    320(R9), Z31
+	VPADDD       Z30, Z31, Z16
+	VMOVDQA32    Z16, 768(R9)
+	VPRORD       $0x06, Z8, Z28
+	VPRORD       $0x0b, Z8, Z29
+	VPRORD       $0x19, Z8, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z11, Z11
+	VPADDD       Z11, Z15, Z15
+	VPADDD.BCST  104(R11), Z3, Z3
+	VPADDD       Z16, Z3, Z3
+	VMOVDQA32    Z12, Z31
+	VPTERNLOGD   $0xe8, Z14, Z13, Z31
+	VPRORD       $0x02, Z12, Z28
+	VPRORD       $0x0d, Z12, Z29
+	VPRORD       $0x16, Z12, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z11, Z11
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
+	VPRORD       $0x11, Z19, Z28
+	VPRORD       $0x13, Z19, Z29
+	VPSRLD       $0x0a, Z19, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    1408(R9), Z31
+	VPADDD       Z30, Z31, Z19
+	VMOVDQA32    Z19, 1856(R9)
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
+	VPADDD.BCST  108(R11), Z10, Z10
+	VPADDD       Z19, Z10, Z10
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
+	VMOVDQA32    Z15, Z28
+	VPTERNLOGD   $0xca, Z9, Z8, Z28
+	VPADDD       Z28, Z10, Z10
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VMOVDQA32    384(R9), Z31
+	VPADDD       Z30, Z31, Z17
+	VMOVDQA32    Z17, 832(R9)
+	VPRORD       $0x06, Z15, Z28
+	VPRORD       $0x0b, Z15, Z29
+	VPRORD       $0x19, Z15, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z10, Z10
+	VPADDD       Z10, Z14, Z14
+	VPADDD.BCST  108(R11), Z2, Z2
+	VPADDD       Z17, Z2, Z2
+	VMOVDQA32    Z11, Z31
+	VPTERNLOGD   $0xe8, Z13, Z12, Z31
+	VPRORD       $0x02, Z11, Z28
+	VPRORD       $0x0d, Z11, Z29
+	VPRORD       $0x16, Z11, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z10, Z10
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
 	VMOVDQA32    1472(R9), Z31
 	VPRORD       $0x11, Z18, Z28
 	VPRORD       $0x13, Z18, Z29
@@ -4600,36 +4578,41 @@ group:
 	VPADDD.BCST  188(R11), Z31, Z31
 	VPADDD       Z30, Z31, Z18
 	VMOVDQA32    Z18, 1920(R9)
-	VPADDD.BCST  112(R11), Z1, Z1
-	VPADDD       Z16, Z1, Z1
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
 	VPADDD.BCST  112(R11), Z9, Z9
 	VPADDD       Z18, Z9, Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
 	VMOVDQA32    Z14, Z28
 	VPTERNLOGD   $0xca, Z8, Z15, Z28
 	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
+	VMOVDQA32    448(R9), Z31
+	VPRORD       $0x11, Z16, Z28
+	VPRORD       $0x13, Z16, Z29
+	VPSRLD       $0x0a, Z16, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
+	VPADDD.BCST  188(R11), Z31, Z31
+	VPADDD       Z30, Z31, Z16
+	VMOVDQA32    Z16, 896(R9)
 	VPRORD       $0x06, Z14, Z28
 	VPRORD       $0x0b, Z14, Z29
 	VPRORD       $0x19, Z14, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z9, Z9
 	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
+	VPADDD.BCST  112(R11), Z1, Z1
+	VPADDD       Z16, Z1, Z1
 	VMOVDQA32    Z10, Z31
 	VPTERNLOGD   $0xe8, Z12, Z11, Z31
 	VPRORD       $0x02, Z10, Z28
@@ -4638,14 +4621,9 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z9, Z9
-	VMOVDQA32    512(R9), Z31
-	VPRORD       $0x11, Z17, Z28
-	VPRORD       $0x13, Z17, Z29
-	VPSRLD       $0x0a, Z17, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD.BCST  108(DX), Z31, Z31
-	VPADDD       Z30, Z31, Z17
-	VMOVDQA32    Z17, 960(R9)
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
 	VMOVDQA32    1536(R9), Z31
 	VPRORD       $0x11, Z19, Z28
 	VPRORD       $0x13, Z19, Z29
@@ -4654,36 +4632,41 @@ group:
 	VPADDD.BCST  108(DX), Z31, Z31
 	VPADDD       Z30, Z31, Z19
 	VMOVDQA32    Z19, 1984(R9)
-	VPADDD.BCST  116(R11), Z0, Z0
-	VPADDD       Z17, Z0, Z0
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
 	VPADDD.BCST  116(R11), Z8, Z8
 	VPADDD       Z19, Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
 	VMOVDQA32    Z13, Z28
 	VPTERNLOGD   $0xca, Z15, Z14, Z28
 	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
+	VMOVDQA32    512(R9), Z31
+	VPRORD       $0x11, Z17, Z28
+	VPRORD       $0x13, Z17, Z29
+	VPSRLD       $0x0a, Z17, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
+	VPADDD.BCST  108(DX), Z31, Z31
+	VPADDD       Z30, Z31, Z17
+	VMOVDQA32    Z17, 960(R9)
 	VPRORD       $0x06, Z13, Z28
 	VPRORD       $0x0b, Z13, Z29
 	VPRORD       $0x19, Z13, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z8, Z8
 	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
+	VPADDD.BCST  116(R11), Z0, Z0
+	VPADDD       Z17, Z0, Z0
 	VMOVDQA32    Z9, Z31
 	VPTERNLOGD   $0xe8, Z11, Z10, Z31
 	VPRORD       $0x02, Z9, Z28
@@ -4692,6 +4675,23 @@ group:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z8, Z8
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
 	MOVQ         R9, R14
 	LEAQ         512(R9), R15
 	LEAQ         avx512K<>+128(SB), AX
@@ -4699,33 +4699,24 @@ group:
 	JMP          loop
 
 digest:
-	VMOVDQA32    Z0, 3072(R9)
 	VMOVDQA32    Z8, 3584(R9)
-	VMOVDQA32    Z1, 3136(R9)
 	VMOVDQA32    Z9, 3648(R9)
-	VMOVDQA32    Z2, 3200(R9)
 	VMOVDQA32    Z10, 3712(R9)
-	VMOVDQA32    Z3, 3264(R9)
+	VMOVDQA32    Z0, 3072(R9)
 	VMOVDQA32    Z11, 3776(R9)
-	VMOVDQA32    Z4, 3328(R9)
+	VMOVDQA32    Z1, 3136(R9)
 	VMOVDQA32    Z12, 3840(R9)
-	VMOVDQA32    Z5, 3392(R9)
+	VMOVDQA32    Z2, 3200(R9)
 	VMOVDQA32    Z13, 3904(R9)
-	VMOVDQA32    Z6, 3456(R9)
+	VMOVDQA32    Z3, 3264(R9)
 	VMOVDQA32    Z14, 3968(R9)
-	VMOVDQA32    Z7, 3520(R9)
+	VMOVDQA32    Z4, 3328(R9)
 	VMOVDQA32    Z15, 4032(R9)
-	VPBROADCASTD (R11), Z28
-	VMOVDQA32    Z28, 512(R9)
+	VMOVDQA32    Z5, 3392(R9)
+	VMOVDQA32    Z6, 3456(R9)
+	VMOVDQA32    Z7, 3520(R9)
 	VPBROADCASTD (R11), Z28
 	VMOVDQA32    Z28, 1536(R9)
-	VPBROADCASTD 4(R11), Z28
-	VMOVDQA32    Z28, 576(R9)
-	VMOVDQA32    Z28, 640(R9)
-	VMOVDQA32    Z28, 704(R9)
-	VMOVDQA32    Z28, 768(R9)
-	VMOVDQA32    Z28, 832(R9)
-	VMOVDQA32    Z28, 896(R9)
 	VPBROADCASTD 4(R11), Z28
 	VMOVDQA32    Z28, 1600(R9)
 	VMOVDQA32    Z28, 1664(R9)
@@ -4734,63 +4725,55 @@ digest:
 	VMOVDQA32    Z28, 1856(R9)
 	VMOVDQA32    Z28, 1920(R9)
 	VPBROADCASTD 8(R11), Z28
-	VMOVDQA32    Z28, 960(R9)
-	VPBROADCASTD 8(R11), Z28
 	VMOVDQA32    Z28, 1984(R9)
-	VMOVDQA32    3072(R9), Z28
-	VPADDD.BCST  40(DX), Z28, Z28
-	VMOVDQA32    Z28, (R9)
-	VPADDD.BCST  12(R11), Z28, Z7
-	VPADDD.BCST  16(R11), Z28, Z3
+	VPBROADCASTD (R11), Z28
+	VMOVDQA32    Z28, 512(R9)
 	VMOVDQA32    3584(R9), Z28
 	VPADDD.BCST  40(DX), Z28, Z28
 	VMOVDQA32    Z28, 1024(R9)
 	VPADDD.BCST  12(R11), Z28, Z15
 	VPADDD.BCST  16(R11), Z28, Z11
-	VPBROADCASTD 20(R11), Z0
-	VPBROADCASTD 24(R11), Z1
-	VPBROADCASTD 28(R11), Z2
-	VPBROADCASTD 32(R11), Z4
-	VPBROADCASTD 36(R11), Z5
+	VPBROADCASTD 4(R11), Z28
+	VMOVDQA32    Z28, 576(R9)
+	VMOVDQA32    Z28, 640(R9)
+	VMOVDQA32    Z28, 704(R9)
+	VMOVDQA32    Z28, 768(R9)
+	VMOVDQA32    Z28, 832(R9)
+	VMOVDQA32    Z28, 896(R9)
 	VPBROADCASTD 20(R11), Z8
 	VPBROADCASTD 24(R11), Z9
 	VPBROADCASTD 28(R11), Z10
 	VPBROADCASTD 32(R11), Z12
 	VPBROADCASTD 36(R11), Z13
-	VMOVDQA32    3136(R9), Z28
-	VPADDD.BCST  72(DX), Z28, Z6
-	VPADDD.BCST  44(DX), Z28, Z28
-	VMOVDQA32    Z28, 64(R9)
+	VPBROADCASTD 8(R11), Z28
+	VMOVDQA32    Z28, 960(R9)
 	VMOVDQA32    3648(R9), Z28
 	VPADDD.BCST  72(DX), Z28, Z14
 	VPADDD.BCST  44(DX), Z28, Z28
 	VMOVDQA32    Z28, 1088(R9)
-	VMOVDQA32    Z3, Z28
-	VPTERNLOGD   $0xca, Z5, Z4, Z28
-	VPADDD       Z28, Z6, Z6
+	VMOVDQA32    3072(R9), Z28
+	VPADDD.BCST  40(DX), Z28, Z28
+	VMOVDQA32    Z28, (R9)
+	VPADDD.BCST  12(R11), Z28, Z7
+	VPADDD.BCST  16(R11), Z28, Z3
 	VMOVDQA32    Z11, Z28
 	VPTERNLOGD   $0xca, Z13, Z12, Z28
 	VPADDD       Z28, Z14, Z14
-	VPRORD       $0x06, Z3, Z28
-	VPRORD       $0x0b, Z3, Z29
-	VPRORD       $0x19, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z6, Z6
-	VPADDD       Z6, Z2, Z2
+	VPBROADCASTD 20(R11), Z0
+	VPBROADCASTD 24(R11), Z1
+	VPBROADCASTD 28(R11), Z2
+	VPBROADCASTD 32(R11), Z4
+	VPBROADCASTD 36(R11), Z5
 	VPRORD       $0x06, Z11, Z28
 	VPRORD       $0x0b, Z11, Z29
 	VPRORD       $0x19, Z11, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z14, Z14
 	VPADDD       Z14, Z10, Z10
-	VMOVDQA32    Z7, Z31
-	VPTERNLOGD   $0xe8, Z1, Z0, Z31
-	VPRORD       $0x02, Z7, Z28
-	VPRORD       $0x0d, Z7, Z29
-	VPRORD       $0x16, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z6, Z6
+	VMOVDQA32    3136(R9), Z28
+	VPADDD.BCST  72(DX), Z28, Z6
+	VPADDD.BCST  44(DX), Z28, Z28
+	VMOVDQA32    Z28, 64(R9)
 	VMOVDQA32    Z15, Z31
 	VPTERNLOGD   $0xe8, Z9, Z8, Z31
 	VPRORD       $0x02, Z15, Z28
@@ -4799,40 +4782,40 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z14, Z14
-	VMOVDQA32    3200(R9), Z28
-	VPADDD.BCST  76(DX), Z28, Z5
-	VPADDD.BCST  48(DX), Z28, Z28
-	VMOVDQA32    Z28, 128(R9)
+	VMOVDQA32    Z3, Z28
+	VPTERNLOGD   $0xca, Z5, Z4, Z28
+	VPADDD       Z28, Z6, Z6
 	VMOVDQA32    3712(R9), Z28
 	VPADDD.BCST  76(DX), Z28, Z13
 	VPADDD.BCST  48(DX), Z28, Z28
 	VMOVDQA32    Z28, 1152(R9)
-	VMOVDQA32    Z2, Z28
-	VPTERNLOGD   $0xca, Z4, Z3, Z28
-	VPADDD       Z28, Z5, Z5
+	VPRORD       $0x06, Z3, Z28
+	VPRORD       $0x0b, Z3, Z29
+	VPRORD       $0x19, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z6, Z6
+	VPADDD       Z6, Z2, Z2
 	VMOVDQA32    Z10, Z28
 	VPTERNLOGD   $0xca, Z12, Z11, Z28
 	VPADDD       Z28, Z13, Z13
-	VPRORD       $0x06, Z2, Z28
-	VPRORD       $0x0b, Z2, Z29
-	VPRORD       $0x19, Z2, Z30
+	VMOVDQA32    Z7, Z31
+	VPTERNLOGD   $0xe8, Z1, Z0, Z31
+	VPRORD       $0x02, Z7, Z28
+	VPRORD       $0x0d, Z7, Z29
+	VPRORD       $0x16, Z7, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z5, Z5
-	VPADDD       Z5, Z1, Z1
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z6, Z6
 	VPRORD       $0x06, Z10, Z28
 	VPRORD       $0x0b, Z10, Z29
 	VPRORD       $0x19, Z10, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z13, Z13
 	VPADDD       Z13, Z9, Z9
-	VMOVDQA32    Z6, Z31
-	VPTERNLOGD   $0xe8, Z0, Z7, Z31
-	VPRORD       $0x02, Z6, Z28
-	VPRORD       $0x0d, Z6, Z29
-	VPRORD       $0x16, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z5, Z5
+	VMOVDQA32    3200(R9), Z28
+	VPADDD.BCST  76(DX), Z28, Z5
+	VPADDD.BCST  48(DX), Z28, Z28
+	VMOVDQA32    Z28, 128(R9)
 	VMOVDQA32    Z14, Z31
 	VPTERNLOGD   $0xe8, Z8, Z15, Z31
 	VPRORD       $0x02, Z14, Z28
@@ -4841,40 +4824,40 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z13, Z13
-	VMOVDQA32    3264(R9), Z28
-	VPADDD.BCST  80(DX), Z28, Z4
-	VPADDD.BCST  52(DX), Z28, Z28
-	VMOVDQA32    Z28, 192(R9)
+	VMOVDQA32    Z2, Z28
+	VPTERNLOGD   $0xca, Z4, Z3, Z28
+	VPADDD       Z28, Z5, Z5
 	VMOVDQA32    3776(R9), Z28
 	VPADDD.BCST  80(DX), Z28, Z12
 	VPADDD.BCST  52(DX), Z28, Z28
 	VMOVDQA32    Z28, 1216(R9)
-	VMOVDQA32    Z1, Z28
-	VPTERNLOGD   $0xca, Z3, Z2, Z28
-	VPADDD       Z28, Z4, Z4
+	VPRORD       $0x06, Z2, Z28
+	VPRORD       $0x0b, Z2, Z29
+	VPRORD       $0x19, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z5, Z5
+	VPADDD       Z5, Z1, Z1
 	VMOVDQA32    Z9, Z28
 	VPTERNLOGD   $0xca, Z11, Z10, Z28
 	VPADDD       Z28, Z12, Z12
-	VPRORD       $0x06, Z1, Z28
-	VPRORD       $0x0b, Z1, Z29
-	VPRORD       $0x19, Z1, Z30
+	VMOVDQA32    Z6, Z31
+	VPTERNLOGD   $0xe8, Z0, Z7, Z31
+	VPRORD       $0x02, Z6, Z28
+	VPRORD       $0x0d, Z6, Z29
+	VPRORD       $0x16, Z6, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z4, Z4
-	VPADDD       Z4, Z0, Z0
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z5, Z5
 	VPRORD       $0x06, Z9, Z28
 	VPRORD       $0x0b, Z9, Z29
 	VPRORD       $0x19, Z9, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z12, Z12
 	VPADDD       Z12, Z8, Z8
-	VMOVDQA32    Z5, Z31
-	VPTERNLOGD   $0xe8, Z7, Z6, Z31
-	VPRORD       $0x02, Z5, Z28
-	VPRORD       $0x0d, Z5, Z29
-	VPRORD       $0x16, Z5, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z4, Z4
+	VMOVDQA32    3264(R9), Z28
+	VPADDD.BCST  80(DX), Z28, Z4
+	VPADDD.BCST  52(DX), Z28, Z28
+	VMOVDQA32    Z28, 192(R9)
 	VMOVDQA32    Z13, Z31
 	VPTERNLOGD   $0xe8, Z15, Z14, Z31
 	VPRORD       $0x02, Z13, Z28
@@ -4883,42 +4866,42 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z12, Z12
-	VMOVDQA32    3328(R9), Z28
-	VPADDD.BCST  56(DX), Z28, Z28
-	VMOVDQA32    Z28, 256(R9)
-	VPADDD.BCST  44(R11), Z3, Z3
-	VPADDD       Z28, Z3, Z3
+	VMOVDQA32    Z1, Z28
+	VPTERNLOGD   $0xca, Z3, Z2, Z28
+	VPADDD       Z28, Z4, Z4
 	VMOVDQA32    3840(R9), Z28
 	VPADDD.BCST  56(DX), Z28, Z28
 	VMOVDQA32    Z28, 1280(R9)
 	VPADDD.BCST  44(R11), Z11, Z11
 	VPADDD       Z28, Z11, Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
+	VPRORD       $0x06, Z1, Z28
+	VPRORD       $0x0b, Z1, Z29
+	VPRORD       $0x19, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z4, Z4
+	VPADDD       Z4, Z0, Z0
 	VMOVDQA32    Z8, Z28
 	VPTERNLOGD   $0xca, Z10, Z9, Z28
 	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
+	VMOVDQA32    Z5, Z31
+	VPTERNLOGD   $0xe8, Z7, Z6, Z31
+	VPRORD       $0x02, Z5, Z28
+	VPRORD       $0x0d, Z5, Z29
+	VPRORD       $0x16, Z5, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z4, Z4
 	VPRORD       $0x06, Z8, Z28
 	VPRORD       $0x0b, Z8, Z29
 	VPRORD       $0x19, Z8, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z11, Z11
 	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
+	VMOVDQA32    3328(R9), Z28
+	VPADDD.BCST  56(DX), Z28, Z28
+	VMOVDQA32    Z28, 256(R9)
+	VPADDD.BCST  44(R11), Z3, Z3
+	VPADDD       Z28, Z3, Z3
 	VMOVDQA32    Z12, Z31
 	VPTERNLOGD   $0xe8, Z14, Z13, Z31
 	VPRORD       $0x02, Z12, Z28
@@ -4927,42 +4910,42 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z11, Z11
-	VMOVDQA32    3392(R9), Z28
-	VPADDD.BCST  60(DX), Z28, Z28
-	VMOVDQA32    Z28, 320(R9)
-	VPADDD.BCST  48(R11), Z2, Z2
-	VPADDD       Z28, Z2, Z2
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
 	VMOVDQA32    3904(R9), Z28
 	VPADDD.BCST  60(DX), Z28, Z28
 	VMOVDQA32    Z28, 1344(R9)
 	VPADDD.BCST  48(R11), Z10, Z10
 	VPADDD       Z28, Z10, Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
 	VMOVDQA32    Z15, Z28
 	VPTERNLOGD   $0xca, Z9, Z8, Z28
 	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
 	VPRORD       $0x06, Z15, Z28
 	VPRORD       $0x0b, Z15, Z29
 	VPRORD       $0x19, Z15, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z10, Z10
 	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
+	VMOVDQA32    3392(R9), Z28
+	VPADDD.BCST  60(DX), Z28, Z28
+	VMOVDQA32    Z28, 320(R9)
+	VPADDD.BCST  48(R11), Z2, Z2
+	VPADDD       Z28, Z2, Z2
 	VMOVDQA32    Z11, Z31
 	VPTERNLOGD   $0xe8, Z13, Z12, Z31
 	VPRORD       $0x02, Z11, Z28
@@ -4971,42 +4954,42 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z10, Z10
-	VMOVDQA32    3456(R9), Z28
-	VPADDD.BCST  64(DX), Z28, Z28
-	VMOVDQA32    Z28, 384(R9)
-	VPADDD.BCST  52(R11), Z1, Z1
-	VPADDD       Z28, Z1, Z1
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
 	VMOVDQA32    3968(R9), Z28
 	VPADDD.BCST  64(DX), Z28, Z28
 	VMOVDQA32    Z28, 1408(R9)
 	VPADDD.BCST  52(R11), Z9, Z9
 	VPADDD       Z28, Z9, Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
 	VMOVDQA32    Z14, Z28
 	VPTERNLOGD   $0xca, Z8, Z15, Z28
 	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
 	VPRORD       $0x06, Z14, Z28
 	VPRORD       $0x0b, Z14, Z29
 	VPRORD       $0x19, Z14, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z9, Z9
 	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
+	VMOVDQA32    3456(R9), Z28
+	VPADDD.BCST  64(DX), Z28, Z28
+	VMOVDQA32    Z28, 384(R9)
+	VPADDD.BCST  52(R11), Z1, Z1
+	VPADDD       Z28, Z1, Z1
 	VMOVDQA32    Z10, Z31
 	VPTERNLOGD   $0xe8, Z12, Z11, Z31
 	VPRORD       $0x02, Z10, Z28
@@ -5015,42 +4998,42 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z9, Z9
-	VMOVDQA32    3520(R9), Z28
-	VPADDD.BCST  68(DX), Z28, Z28
-	VMOVDQA32    Z28, 448(R9)
-	VPADDD.BCST  40(R11), Z0, Z0
-	VPADDD       Z28, Z0, Z0
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
 	VMOVDQA32    4032(R9), Z28
 	VPADDD.BCST  68(DX), Z28, Z28
 	VMOVDQA32    Z28, 1472(R9)
 	VPADDD.BCST  40(R11), Z8, Z8
 	VPADDD       Z28, Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
 	VMOVDQA32    Z13, Z28
 	VPTERNLOGD   $0xca, Z15, Z14, Z28
 	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
 	VPRORD       $0x06, Z13, Z28
 	VPRORD       $0x0b, Z13, Z29
 	VPRORD       $0x19, Z13, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z8, Z8
 	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
+	VMOVDQA32    3520(R9), Z28
+	VPADDD.BCST  68(DX), Z28, Z28
+	VMOVDQA32    Z28, 448(R9)
+	VPADDD.BCST  40(R11), Z0, Z0
+	VPADDD       Z28, Z0, Z0
 	VMOVDQA32    Z9, Z31
 	VPTERNLOGD   $0xe8, Z11, Z10, Z31
 	VPRORD       $0x02, Z9, Z28
@@ -5059,34 +5042,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z8, Z8
-	VPADDD.BCST  56(R11), Z7, Z7
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
 	VPADDD.BCST  56(R11), Z15, Z15
-	VMOVDQA32    Z4, Z28
-	VPTERNLOGD   $0xca, Z6, Z5, Z28
-	VPADDD       Z28, Z7, Z7
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
 	VMOVDQA32    Z12, Z28
 	VPTERNLOGD   $0xca, Z14, Z13, Z28
 	VPADDD       Z28, Z15, Z15
-	VPRORD       $0x06, Z4, Z28
-	VPRORD       $0x0b, Z4, Z29
-	VPRORD       $0x19, Z4, Z30
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z7, Z7
-	VPADDD       Z7, Z3, Z3
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
 	VPRORD       $0x06, Z12, Z28
 	VPRORD       $0x0b, Z12, Z29
 	VPRORD       $0x19, Z12, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z15, Z15
 	VPADDD       Z15, Z11, Z11
-	VMOVDQA32    Z0, Z31
-	VPTERNLOGD   $0xe8, Z2, Z1, Z31
-	VPRORD       $0x02, Z0, Z28
-	VPRORD       $0x0d, Z0, Z29
-	VPRORD       $0x16, Z0, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z7, Z7
+	VPADDD.BCST  56(R11), Z7, Z7
 	VMOVDQA32    Z8, Z31
 	VPTERNLOGD   $0xe8, Z10, Z9, Z31
 	VPRORD       $0x02, Z8, Z28
@@ -5095,34 +5078,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z15, Z15
-	VPADDD.BCST  60(R11), Z6, Z6
+	VMOVDQA32    Z4, Z28
+	VPTERNLOGD   $0xca, Z6, Z5, Z28
+	VPADDD       Z28, Z7, Z7
 	VPADDD.BCST  60(R11), Z14, Z14
-	VMOVDQA32    Z3, Z28
-	VPTERNLOGD   $0xca, Z5, Z4, Z28
-	VPADDD       Z28, Z6, Z6
+	VPRORD       $0x06, Z4, Z28
+	VPRORD       $0x0b, Z4, Z29
+	VPRORD       $0x19, Z4, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z7, Z7
+	VPADDD       Z7, Z3, Z3
 	VMOVDQA32    Z11, Z28
 	VPTERNLOGD   $0xca, Z13, Z12, Z28
 	VPADDD       Z28, Z14, Z14
-	VPRORD       $0x06, Z3, Z28
-	VPRORD       $0x0b, Z3, Z29
-	VPRORD       $0x19, Z3, Z30
+	VMOVDQA32    Z0, Z31
+	VPTERNLOGD   $0xe8, Z2, Z1, Z31
+	VPRORD       $0x02, Z0, Z28
+	VPRORD       $0x0d, Z0, Z29
+	VPRORD       $0x16, Z0, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z6, Z6
-	VPADDD       Z6, Z2, Z2
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z7, Z7
 	VPRORD       $0x06, Z11, Z28
 	VPRORD       $0x0b, Z11, Z29
 	VPRORD       $0x19, Z11, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z14, Z14
 	VPADDD       Z14, Z10, Z10
-	VMOVDQA32    Z7, Z31
-	VPTERNLOGD   $0xe8, Z1, Z0, Z31
-	VPRORD       $0x02, Z7, Z28
-	VPRORD       $0x0d, Z7, Z29
-	VPRORD       $0x16, Z7, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z6, Z6
+	VPADDD.BCST  60(R11), Z6, Z6
 	VMOVDQA32    Z15, Z31
 	VPTERNLOGD   $0xe8, Z9, Z8, Z31
 	VPRORD       $0x02, Z15, Z28
@@ -5131,34 +5114,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z14, Z14
-	VPADDD.BCST  64(R11), Z5, Z5
+	VMOVDQA32    Z3, Z28
+	VPTERNLOGD   $0xca, Z5, Z4, Z28
+	VPADDD       Z28, Z6, Z6
 	VPADDD.BCST  64(R11), Z13, Z13
-	VMOVDQA32    Z2, Z28
-	VPTERNLOGD   $0xca, Z4, Z3, Z28
-	VPADDD       Z28, Z5, Z5
+	VPRORD       $0x06, Z3, Z28
+	VPRORD       $0x0b, Z3, Z29
+	VPRORD       $0x19, Z3, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z6, Z6
+	VPADDD       Z6, Z2, Z2
 	VMOVDQA32    Z10, Z28
 	VPTERNLOGD   $0xca, Z12, Z11, Z28
 	VPADDD       Z28, Z13, Z13
-	VPRORD       $0x06, Z2, Z28
-	VPRORD       $0x0b, Z2, Z29
-	VPRORD       $0x19, Z2, Z30
+	VMOVDQA32    Z7, Z31
+	VPTERNLOGD   $0xe8, Z1, Z0, Z31
+	VPRORD       $0x02, Z7, Z28
+	VPRORD       $0x0d, Z7, Z29
+	VPRORD       $0x16, Z7, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z5, Z5
-	VPADDD       Z5, Z1, Z1
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z6, Z6
 	VPRORD       $0x06, Z10, Z28
 	VPRORD       $0x0b, Z10, Z29
 	VPRORD       $0x19, Z10, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z13, Z13
 	VPADDD       Z13, Z9, Z9
-	VMOVDQA32    Z6, Z31
-	VPTERNLOGD   $0xe8, Z0, Z7, Z31
-	VPRORD       $0x02, Z6, Z28
-	VPRORD       $0x0d, Z6, Z29
-	VPRORD       $0x16, Z6, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z5, Z5
+	VPADDD.BCST  64(R11), Z5, Z5
 	VMOVDQA32    Z14, Z31
 	VPTERNLOGD   $0xe8, Z8, Z15, Z31
 	VPRORD       $0x02, Z14, Z28
@@ -5167,34 +5150,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z13, Z13
-	VPADDD.BCST  68(R11), Z4, Z4
+	VMOVDQA32    Z2, Z28
+	VPTERNLOGD   $0xca, Z4, Z3, Z28
+	VPADDD       Z28, Z5, Z5
 	VPADDD.BCST  68(R11), Z12, Z12
-	VMOVDQA32    Z1, Z28
-	VPTERNLOGD   $0xca, Z3, Z2, Z28
-	VPADDD       Z28, Z4, Z4
+	VPRORD       $0x06, Z2, Z28
+	VPRORD       $0x0b, Z2, Z29
+	VPRORD       $0x19, Z2, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z5, Z5
+	VPADDD       Z5, Z1, Z1
 	VMOVDQA32    Z9, Z28
 	VPTERNLOGD   $0xca, Z11, Z10, Z28
 	VPADDD       Z28, Z12, Z12
-	VPRORD       $0x06, Z1, Z28
-	VPRORD       $0x0b, Z1, Z29
-	VPRORD       $0x19, Z1, Z30
+	VMOVDQA32    Z6, Z31
+	VPTERNLOGD   $0xe8, Z0, Z7, Z31
+	VPRORD       $0x02, Z6, Z28
+	VPRORD       $0x0d, Z6, Z29
+	VPRORD       $0x16, Z6, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z4, Z4
-	VPADDD       Z4, Z0, Z0
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z5, Z5
 	VPRORD       $0x06, Z9, Z28
 	VPRORD       $0x0b, Z9, Z29
 	VPRORD       $0x19, Z9, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z12, Z12
 	VPADDD       Z12, Z8, Z8
-	VMOVDQA32    Z5, Z31
-	VPTERNLOGD   $0xe8, Z7, Z6, Z31
-	VPRORD       $0x02, Z5, Z28
-	VPRORD       $0x0d, Z5, Z29
-	VPRORD       $0x16, Z5, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z4, Z4
+	VPADDD.BCST  68(R11), Z4, Z4
 	VMOVDQA32    Z13, Z31
 	VPTERNLOGD   $0xe8, Z15, Z14, Z31
 	VPRORD       $0x02, Z13, Z28
@@ -5203,34 +5186,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z12, Z12
-	VPADDD.BCST  72(R11), Z3, Z3
+	VMOVDQA32    Z1, Z28
+	VPTERNLOGD   $0xca, Z3, Z2, Z28
+	VPADDD       Z28, Z4, Z4
 	VPADDD.BCST  72(R11), Z11, Z11
-	VMOVDQA32    Z0, Z28
-	VPTERNLOGD   $0xca, Z2, Z1, Z28
-	VPADDD       Z28, Z3, Z3
+	VPRORD       $0x06, Z1, Z28
+	VPRORD       $0x0b, Z1, Z29
+	VPRORD       $0x19, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z4, Z4
+	VPADDD       Z4, Z0, Z0
 	VMOVDQA32    Z8, Z28
 	VPTERNLOGD   $0xca, Z10, Z9, Z28
 	VPADDD       Z28, Z11, Z11
-	VPRORD       $0x06, Z0, Z28
-	VPRORD       $0x0b, Z0, Z29
-	VPRORD       $0x19, Z0, Z30
+	VMOVDQA32    Z5, Z31
+	VPTERNLOGD   $0xe8, Z7, Z6, Z31
+	VPRORD       $0x02, Z5, Z28
+	VPRORD       $0x0d, Z5, Z29
+	VPRORD       $0x16, Z5, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z3, Z3
-	VPADDD       Z3, Z7, Z7
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z4, Z4
 	VPRORD       $0x06, Z8, Z28
 	VPRORD       $0x0b, Z8, Z29
 	VPRORD       $0x19, Z8, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z11, Z11
 	VPADDD       Z11, Z15, Z15
-	VMOVDQA32    Z4, Z31
-	VPTERNLOGD   $0xe8, Z6, Z5, Z31
-	VPRORD       $0x02, Z4, Z28
-	VPRORD       $0x0d, Z4, Z29
-	VPRORD       $0x16, Z4, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z3, Z3
+	VPADDD.BCST  72(R11), Z3, Z3
 	VMOVDQA32    Z12, Z31
 	VPTERNLOGD   $0xe8, Z14, Z13, Z31
 	VPRORD       $0x02, Z12, Z28
@@ -5239,34 +5222,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z11, Z11
-	VPADDD.BCST  76(R11), Z2, Z2
+	VMOVDQA32    Z0, Z28
+	VPTERNLOGD   $0xca, Z2, Z1, Z28
+	VPADDD       Z28, Z3, Z3
 	VPADDD.BCST  76(R11), Z10, Z10
-	VMOVDQA32    Z7, Z28
-	VPTERNLOGD   $0xca, Z1, Z0, Z28
-	VPADDD       Z28, Z2, Z2
+	VPRORD       $0x06, Z0, Z28
+	VPRORD       $0x0b, Z0, Z29
+	VPRORD       $0x19, Z0, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z3, Z3
+	VPADDD       Z3, Z7, Z7
 	VMOVDQA32    Z15, Z28
 	VPTERNLOGD   $0xca, Z9, Z8, Z28
 	VPADDD       Z28, Z10, Z10
-	VPRORD       $0x06, Z7, Z28
-	VPRORD       $0x0b, Z7, Z29
-	VPRORD       $0x19, Z7, Z30
+	VMOVDQA32    Z4, Z31
+	VPTERNLOGD   $0xe8, Z6, Z5, Z31
+	VPRORD       $0x02, Z4, Z28
+	VPRORD       $0x0d, Z4, Z29
+	VPRORD       $0x16, Z4, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z2, Z2
-	VPADDD       Z2, Z6, Z6
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z3, Z3
 	VPRORD       $0x06, Z15, Z28
 	VPRORD       $0x0b, Z15, Z29
 	VPRORD       $0x19, Z15, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z10, Z10
 	VPADDD       Z10, Z14, Z14
-	VMOVDQA32    Z3, Z31
-	VPTERNLOGD   $0xe8, Z5, Z4, Z31
-	VPRORD       $0x02, Z3, Z28
-	VPRORD       $0x0d, Z3, Z29
-	VPRORD       $0x16, Z3, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z2, Z2
+	VPADDD.BCST  76(R11), Z2, Z2
 	VMOVDQA32    Z11, Z31
 	VPTERNLOGD   $0xe8, Z13, Z12, Z31
 	VPRORD       $0x02, Z11, Z28
@@ -5275,34 +5258,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z10, Z10
-	VPADDD.BCST  80(R11), Z1, Z1
+	VMOVDQA32    Z7, Z28
+	VPTERNLOGD   $0xca, Z1, Z0, Z28
+	VPADDD       Z28, Z2, Z2
 	VPADDD.BCST  80(R11), Z9, Z9
-	VMOVDQA32    Z6, Z28
-	VPTERNLOGD   $0xca, Z0, Z7, Z28
-	VPADDD       Z28, Z1, Z1
+	VPRORD       $0x06, Z7, Z28
+	VPRORD       $0x0b, Z7, Z29
+	VPRORD       $0x19, Z7, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z2, Z2
+	VPADDD       Z2, Z6, Z6
 	VMOVDQA32    Z14, Z28
 	VPTERNLOGD   $0xca, Z8, Z15, Z28
 	VPADDD       Z28, Z9, Z9
-	VPRORD       $0x06, Z6, Z28
-	VPRORD       $0x0b, Z6, Z29
-	VPRORD       $0x19, Z6, Z30
+	VMOVDQA32    Z3, Z31
+	VPTERNLOGD   $0xe8, Z5, Z4, Z31
+	VPRORD       $0x02, Z3, Z28
+	VPRORD       $0x0d, Z3, Z29
+	VPRORD       $0x16, Z3, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z1, Z1
-	VPADDD       Z1, Z5, Z5
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z2, Z2
 	VPRORD       $0x06, Z14, Z28
 	VPRORD       $0x0b, Z14, Z29
 	VPRORD       $0x19, Z14, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z9, Z9
 	VPADDD       Z9, Z13, Z13
-	VMOVDQA32    Z2, Z31
-	VPTERNLOGD   $0xe8, Z4, Z3, Z31
-	VPRORD       $0x02, Z2, Z28
-	VPRORD       $0x0d, Z2, Z29
-	VPRORD       $0x16, Z2, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z1, Z1
+	VPADDD.BCST  80(R11), Z1, Z1
 	VMOVDQA32    Z10, Z31
 	VPTERNLOGD   $0xe8, Z12, Z11, Z31
 	VPRORD       $0x02, Z10, Z28
@@ -5311,34 +5294,34 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z9, Z9
-	VPADDD.BCST  84(R11), Z0, Z0
+	VMOVDQA32    Z6, Z28
+	VPTERNLOGD   $0xca, Z0, Z7, Z28
+	VPADDD       Z28, Z1, Z1
 	VPADDD.BCST  84(R11), Z8, Z8
-	VMOVDQA32    Z5, Z28
-	VPTERNLOGD   $0xca, Z7, Z6, Z28
-	VPADDD       Z28, Z0, Z0
+	VPRORD       $0x06, Z6, Z28
+	VPRORD       $0x0b, Z6, Z29
+	VPRORD       $0x19, Z6, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z1, Z1
+	VPADDD       Z1, Z5, Z5
 	VMOVDQA32    Z13, Z28
 	VPTERNLOGD   $0xca, Z15, Z14, Z28
 	VPADDD       Z28, Z8, Z8
-	VPRORD       $0x06, Z5, Z28
-	VPRORD       $0x0b, Z5, Z29
-	VPRORD       $0x19, Z5, Z30
+	VMOVDQA32    Z2, Z31
+	VPTERNLOGD   $0xe8, Z4, Z3, Z31
+	VPRORD       $0x02, Z2, Z28
+	VPRORD       $0x0d, Z2, Z29
+	VPRORD       $0x16, Z2, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z30, Z0, Z0
-	VPADDD       Z0, Z4, Z4
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z1, Z1
 	VPRORD       $0x06, Z13, Z28
 	VPRORD       $0x0b, Z13, Z29
 	VPRORD       $0x19, Z13, Z30
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z30, Z8, Z8
 	VPADDD       Z8, Z12, Z12
-	VMOVDQA32    Z1, Z31
-	VPTERNLOGD   $0xe8, Z3, Z2, Z31
-	VPRORD       $0x02, Z1, Z28
-	VPRORD       $0x0d, Z1, Z29
-	VPRORD       $0x16, Z1, Z30
-	VPTERNLOGD   $0x96, Z28, Z29, Z30
-	VPADDD       Z31, Z30, Z30
-	VPADDD       Z30, Z0, Z0
+	VPADDD.BCST  84(R11), Z0, Z0
 	VMOVDQA32    Z9, Z31
 	VPTERNLOGD   $0xe8, Z11, Z10, Z31
 	VPRORD       $0x02, Z9, Z28
@@ -5347,10 +5330,27 @@ digest:
 	VPTERNLOGD   $0x96, Z28, Z29, Z30
 	VPADDD       Z31, Z30, Z30
 	VPADDD       Z30, Z8, Z8
-	VPBROADCASTD 4(R11), Z16
-	VPBROADCASTD 8(R11), Z17
+	VMOVDQA32    Z5, Z28
+	VPTERNLOGD   $0xca, Z7, Z6, Z28
+	VPADDD       Z28, Z0, Z0
 	VPBROADCASTD 4(R11), Z18
 	VPBROADCASTD 8(R11), Z19
+	VPRORD       $0x06, Z5, Z28
+	VPRORD       $0x0b, Z5, Z29
+	VPRORD       $0x19, Z5, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z30, Z0, Z0
+	VPADDD       Z0, Z4, Z4
+	VMOVDQA32    Z1, Z31
+	VPTERNLOGD   $0xe8, Z3, Z2, Z31
+	VPRORD       $0x02, Z1, Z28
+	VPRORD       $0x0d, Z1, Z29
+	VPRORD       $0x16, Z1, Z30
+	VPTERNLOGD   $0x96, Z28, Z29, Z30
+	VPADDD       Z31, Z30, Z30
+	VPADDD       Z30, Z0, Z0
+	VPBROADCASTD 4(R11), Z16
+	VPBROADCASTD 8(R11), Z17
 	MOVQ         R9, R14
 	LEAQ         512(R9), R15
 	LEAQ         avx512K<>+64(SB), AX
@@ -5358,14 +5358,6 @@ digest:
 	JMP          loop
 
 special:
-	VMOVDQA32   64(R9), Z31
-	VPRORD      $0x11, Z16, Z28
-	VPRORD      $0x13, Z16, Z29
-	VPSRLD      $0x0a, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST (R11), Z31, Z31
-	VPADDD      Z30, Z31, Z16
-	VMOVDQA32   Z16, 512(R9)
 	VMOVDQA32   1088(R9), Z31
 	VPRORD      $0x11, Z18, Z28
 	VPRORD      $0x13, Z18, Z29
@@ -5374,36 +5366,27 @@ special:
 	VPADDD.BCST (R11), Z31, Z31
 	VPADDD      Z30, Z31, Z18
 	VMOVDQA32   Z18, 1536(R9)
-	VPADDD.BCST 88(R11), Z7, Z7
-	VPADDD      Z16, Z7, Z7
 	VPADDD.BCST 88(R11), Z15, Z15
 	VPADDD      Z18, Z15, Z15
-	VMOVDQA32   Z4, Z28
-	VPTERNLOGD  $0xca, Z6, Z5, Z28
-	VPADDD      Z28, Z7, Z7
 	VMOVDQA32   Z12, Z28
 	VPTERNLOGD  $0xca, Z14, Z13, Z28
 	VPADDD      Z28, Z15, Z15
-	VPRORD      $0x06, Z4, Z28
-	VPRORD      $0x0b, Z4, Z29
-	VPRORD      $0x19, Z4, Z30
+	VMOVDQA32   64(R9), Z31
+	VPRORD      $0x11, Z16, Z28
+	VPRORD      $0x13, Z16, Z29
+	VPSRLD      $0x0a, Z16, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z7, Z7
-	VPADDD      Z7, Z3, Z3
+	VPADDD.BCST (R11), Z31, Z31
+	VPADDD      Z30, Z31, Z16
+	VMOVDQA32   Z16, 512(R9)
 	VPRORD      $0x06, Z12, Z28
 	VPRORD      $0x0b, Z12, Z29
 	VPRORD      $0x19, Z12, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z15, Z15
 	VPADDD      Z15, Z11, Z11
-	VMOVDQA32   Z0, Z31
-	VPTERNLOGD  $0xe8, Z2, Z1, Z31
-	VPRORD      $0x02, Z0, Z28
-	VPRORD      $0x0d, Z0, Z29
-	VPRORD      $0x16, Z0, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z7, Z7
+	VPADDD.BCST 88(R11), Z7, Z7
+	VPADDD      Z16, Z7, Z7
 	VMOVDQA32   Z8, Z31
 	VPTERNLOGD  $0xe8, Z10, Z9, Z31
 	VPRORD      $0x02, Z8, Z28
@@ -5412,13 +5395,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z15, Z15
-	VPRORD      $0x11, Z17, Z28
-	VPRORD      $0x13, Z17, Z29
-	VPSRLD      $0x0a, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   128(R9), Z31
-	VPADDD      Z30, Z31, Z17
-	VMOVDQA32   Z17, 576(R9)
+	VMOVDQA32   Z4, Z28
+	VPTERNLOGD  $0xca, Z6, Z5, Z28
+	VPADDD      Z28, Z7, Z7
 	VPRORD      $0x11, Z19, Z28
 	VPRORD      $0x13, Z19, Z29
 	VPSRLD      $0x0a, Z19, Z30
@@ -5426,36 +5405,40 @@ special:
 	VMOVDQA32   1152(R9), Z31
 	VPADDD      Z30, Z31, Z19
 	VMOVDQA32   Z19, 1600(R9)
-	VPADDD.BCST 92(R11), Z6, Z6
-	VPADDD      Z17, Z6, Z6
+	VPRORD      $0x06, Z4, Z28
+	VPRORD      $0x0b, Z4, Z29
+	VPRORD      $0x19, Z4, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z7, Z7
+	VPADDD      Z7, Z3, Z3
 	VPADDD.BCST 92(R11), Z14, Z14
 	VPADDD      Z19, Z14, Z14
-	VMOVDQA32   Z3, Z28
-	VPTERNLOGD  $0xca, Z5, Z4, Z28
-	VPADDD      Z28, Z6, Z6
+	VMOVDQA32   Z0, Z31
+	VPTERNLOGD  $0xe8, Z2, Z1, Z31
+	VPRORD      $0x02, Z0, Z28
+	VPRORD      $0x0d, Z0, Z29
+	VPRORD      $0x16, Z0, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z7, Z7
 	VMOVDQA32   Z11, Z28
 	VPTERNLOGD  $0xca, Z13, Z12, Z28
 	VPADDD      Z28, Z14, Z14
-	VPRORD      $0x06, Z3, Z28
-	VPRORD      $0x0b, Z3, Z29
-	VPRORD      $0x19, Z3, Z30
+	VPRORD      $0x11, Z17, Z28
+	VPRORD      $0x13, Z17, Z29
+	VPSRLD      $0x0a, Z17, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z6, Z6
-	VPADDD      Z6, Z2, Z2
+	VMOVDQA32   128(R9), Z31
+	VPADDD      Z30, Z31, Z17
+	VMOVDQA32   Z17, 576(R9)
 	VPRORD      $0x06, Z11, Z28
 	VPRORD      $0x0b, Z11, Z29
 	VPRORD      $0x19, Z11, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z14, Z14
 	VPADDD      Z14, Z10, Z10
-	VMOVDQA32   Z7, Z31
-	VPTERNLOGD  $0xe8, Z1, Z0, Z31
-	VPRORD      $0x02, Z7, Z28
-	VPRORD      $0x0d, Z7, Z29
-	VPRORD      $0x16, Z7, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z6, Z6
+	VPADDD.BCST 92(R11), Z6, Z6
+	VPADDD      Z17, Z6, Z6
 	VMOVDQA32   Z15, Z31
 	VPTERNLOGD  $0xe8, Z9, Z8, Z31
 	VPRORD      $0x02, Z15, Z28
@@ -5464,13 +5447,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z14, Z14
-	VPRORD      $0x11, Z16, Z28
-	VPRORD      $0x13, Z16, Z29
-	VPSRLD      $0x0a, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   192(R9), Z31
-	VPADDD      Z30, Z31, Z16
-	VMOVDQA32   Z16, 640(R9)
+	VMOVDQA32   Z3, Z28
+	VPTERNLOGD  $0xca, Z5, Z4, Z28
+	VPADDD      Z28, Z6, Z6
 	VPRORD      $0x11, Z18, Z28
 	VPRORD      $0x13, Z18, Z29
 	VPSRLD      $0x0a, Z18, Z30
@@ -5478,36 +5457,40 @@ special:
 	VMOVDQA32   1216(R9), Z31
 	VPADDD      Z30, Z31, Z18
 	VMOVDQA32   Z18, 1664(R9)
-	VPADDD.BCST 96(R11), Z5, Z5
-	VPADDD      Z16, Z5, Z5
+	VPRORD      $0x06, Z3, Z28
+	VPRORD      $0x0b, Z3, Z29
+	VPRORD      $0x19, Z3, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z6, Z6
+	VPADDD      Z6, Z2, Z2
 	VPADDD.BCST 96(R11), Z13, Z13
 	VPADDD      Z18, Z13, Z13
-	VMOVDQA32   Z2, Z28
-	VPTERNLOGD  $0xca, Z4, Z3, Z28
-	VPADDD      Z28, Z5, Z5
+	VMOVDQA32   Z7, Z31
+	VPTERNLOGD  $0xe8, Z1, Z0, Z31
+	VPRORD      $0x02, Z7, Z28
+	VPRORD      $0x0d, Z7, Z29
+	VPRORD      $0x16, Z7, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z6, Z6
 	VMOVDQA32   Z10, Z28
 	VPTERNLOGD  $0xca, Z12, Z11, Z28
 	VPADDD      Z28, Z13, Z13
-	VPRORD      $0x06, Z2, Z28
-	VPRORD      $0x0b, Z2, Z29
-	VPRORD      $0x19, Z2, Z30
+	VPRORD      $0x11, Z16, Z28
+	VPRORD      $0x13, Z16, Z29
+	VPSRLD      $0x0a, Z16, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z5, Z5
-	VPADDD      Z5, Z1, Z1
+	VMOVDQA32   192(R9), Z31
+	VPADDD      Z30, Z31, Z16
+	VMOVDQA32   Z16, 640(R9)
 	VPRORD      $0x06, Z10, Z28
 	VPRORD      $0x0b, Z10, Z29
 	VPRORD      $0x19, Z10, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z13, Z13
 	VPADDD      Z13, Z9, Z9
-	VMOVDQA32   Z6, Z31
-	VPTERNLOGD  $0xe8, Z0, Z7, Z31
-	VPRORD      $0x02, Z6, Z28
-	VPRORD      $0x0d, Z6, Z29
-	VPRORD      $0x16, Z6, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z5, Z5
+	VPADDD.BCST 96(R11), Z5, Z5
+	VPADDD      Z16, Z5, Z5
 	VMOVDQA32   Z14, Z31
 	VPTERNLOGD  $0xe8, Z8, Z15, Z31
 	VPRORD      $0x02, Z14, Z28
@@ -5516,13 +5499,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z13, Z13
-	VPRORD      $0x11, Z17, Z28
-	VPRORD      $0x13, Z17, Z29
-	VPSRLD      $0x0a, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   256(R9), Z31
-	VPADDD      Z30, Z31, Z17
-	VMOVDQA32   Z17, 704(R9)
+	VMOVDQA32   Z2, Z28
+	VPTERNLOGD  $0xca, Z4, Z3, Z28
+	VPADDD      Z28, Z5, Z5
 	VPRORD      $0x11, Z19, Z28
 	VPRORD      $0x13, Z19, Z29
 	VPSRLD      $0x0a, Z19, Z30
@@ -5530,36 +5509,40 @@ special:
 	VMOVDQA32   1280(R9), Z31
 	VPADDD      Z30, Z31, Z19
 	VMOVDQA32   Z19, 1728(R9)
-	VPADDD.BCST 100(R11), Z4, Z4
-	VPADDD      Z17, Z4, Z4
+	VPRORD      $0x06, Z2, Z28
+	VPRORD      $0x0b, Z2, Z29
+	VPRORD      $0x19, Z2, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z5, Z5
+	VPADDD      Z5, Z1, Z1
 	VPADDD.BCST 100(R11), Z12, Z12
 	VPADDD      Z19, Z12, Z12
-	VMOVDQA32   Z1, Z28
-	VPTERNLOGD  $0xca, Z3, Z2, Z28
-	VPADDD      Z28, Z4, Z4
+	VMOVDQA32   Z6, Z31
+	VPTERNLOGD  $0xe8, Z0, Z7, Z31
+	VPRORD      $0x02, Z6, Z28
+	VPRORD      $0x0d, Z6, Z29
+	VPRORD      $0x16, Z6, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z5, Z5
 	VMOVDQA32   Z9, Z28
 	VPTERNLOGD  $0xca, Z11, Z10, Z28
 	VPADDD      Z28, Z12, Z12
-	VPRORD      $0x06, Z1, Z28
-	VPRORD      $0x0b, Z1, Z29
-	VPRORD      $0x19, Z1, Z30
+	VPRORD      $0x11, Z17, Z28
+	VPRORD      $0x13, Z17, Z29
+	VPSRLD      $0x0a, Z17, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z4, Z4
-	VPADDD      Z4, Z0, Z0
+	VMOVDQA32   256(R9), Z31
+	VPADDD      Z30, Z31, Z17
+	VMOVDQA32   Z17, 704(R9)
 	VPRORD      $0x06, Z9, Z28
 	VPRORD      $0x0b, Z9, Z29
 	VPRORD      $0x19, Z9, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z12, Z12
 	VPADDD      Z12, Z8, Z8
-	VMOVDQA32   Z5, Z31
-	VPTERNLOGD  $0xe8, Z7, Z6, Z31
-	VPRORD      $0x02, Z5, Z28
-	VPRORD      $0x0d, Z5, Z29
-	VPRORD      $0x16, Z5, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z4, Z4
+	VPADDD.BCST 100(R11), Z4, Z4
+	VPADDD      Z17, Z4, Z4
 	VMOVDQA32   Z13, Z31
 	VPTERNLOGD  $0xe8, Z15, Z14, Z31
 	VPRORD      $0x02, Z13, Z28
@@ -5568,13 +5551,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z12, Z12
-	VPRORD      $0x11, Z16, Z28
-	VPRORD      $0x13, Z16, Z29
-	VPSRLD      $0x0a, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   320(R9), Z31
-	VPADDD      Z30, Z31, Z16
-	VMOVDQA32   Z16, 768(R9)
+	VMOVDQA32   Z1, Z28
+	VPTERNLOGD  $0xca, Z3, Z2, Z28
+	VPADDD      Z28, Z4, Z4
 	VPRORD      $0x11, Z18, Z28
 	VPRORD      $0x13, Z18, Z29
 	VPSRLD      $0x0a, Z18, Z30
@@ -5582,36 +5561,40 @@ special:
 	VMOVDQA32   1344(R9), Z31
 	VPADDD      Z30, Z31, Z18
 	VMOVDQA32   Z18, 1792(R9)
-	VPADDD.BCST 104(R11), Z3, Z3
-	VPADDD      Z16, Z3, Z3
+	VPRORD      $0x06, Z1, Z28
+	VPRORD      $0x0b, Z1, Z29
+	VPRORD      $0x19, Z1, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z4, Z4
+	VPADDD      Z4, Z0, Z0
 	VPADDD.BCST 104(R11), Z11, Z11
 	VPADDD      Z18, Z11, Z11
-	VMOVDQA32   Z0, Z28
-	VPTERNLOGD  $0xca, Z2, Z1, Z28
-	VPADDD      Z28, Z3, Z3
+	VMOVDQA32   Z5, Z31
+	VPTERNLOGD  $0xe8, Z7, Z6, Z31
+	VPRORD      $0x02, Z5, Z28
+	VPRORD      $0x0d, Z5, Z29
+	VPRORD      $0x16, Z5, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z4, Z4
 	VMOVDQA32   Z8, Z28
 	VPTERNLOGD  $0xca, Z10, Z9, Z28
 	VPADDD      Z28, Z11, Z11
-	VPRORD      $0x06, Z0, Z28
-	VPRORD      $0x0b, Z0, Z29
-	VPRORD      $0x19, Z0, Z30
+	VPRORD      $0x11, Z16, Z28
+	VPRORD      $0x13, Z16, Z29
+	VPSRLD      $0x0a, Z16, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z3, Z3
-	VPADDD      Z3, Z7, Z7
+	VMOVDQA32   320(R9), Z31
+	VPADDD      Z30, Z31, Z16
+	VMOVDQA32   Z16, 768(R9)
 	VPRORD      $0x06, Z8, Z28
 	VPRORD      $0x0b, Z8, Z29
 	VPRORD      $0x19, Z8, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z11, Z11
 	VPADDD      Z11, Z15, Z15
-	VMOVDQA32   Z4, Z31
-	VPTERNLOGD  $0xe8, Z6, Z5, Z31
-	VPRORD      $0x02, Z4, Z28
-	VPRORD      $0x0d, Z4, Z29
-	VPRORD      $0x16, Z4, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z3, Z3
+	VPADDD.BCST 104(R11), Z3, Z3
+	VPADDD      Z16, Z3, Z3
 	VMOVDQA32   Z12, Z31
 	VPTERNLOGD  $0xe8, Z14, Z13, Z31
 	VPRORD      $0x02, Z12, Z28
@@ -5620,13 +5603,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z11, Z11
-	VPRORD      $0x11, Z17, Z28
-	VPRORD      $0x13, Z17, Z29
-	VPSRLD      $0x0a, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VMOVDQA32   384(R9), Z31
-	VPADDD      Z30, Z31, Z17
-	VMOVDQA32   Z17, 832(R9)
+	VMOVDQA32   Z0, Z28
+	VPTERNLOGD  $0xca, Z2, Z1, Z28
+	VPADDD      Z28, Z3, Z3
 	VPRORD      $0x11, Z19, Z28
 	VPRORD      $0x13, Z19, Z29
 	VPSRLD      $0x0a, Z19, Z30
@@ -5634,36 +5613,40 @@ special:
 	VMOVDQA32   1408(R9), Z31
 	VPADDD      Z30, Z31, Z19
 	VMOVDQA32   Z19, 1856(R9)
-	VPADDD.BCST 108(R11), Z2, Z2
-	VPADDD      Z17, Z2, Z2
+	VPRORD      $0x06, Z0, Z28
+	VPRORD      $0x0b, Z0, Z29
+	VPRORD      $0x19, Z0, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z3, Z3
+	VPADDD      Z3, Z7, Z7
 	VPADDD.BCST 108(R11), Z10, Z10
 	VPADDD      Z19, Z10, Z10
-	VMOVDQA32   Z7, Z28
-	VPTERNLOGD  $0xca, Z1, Z0, Z28
-	VPADDD      Z28, Z2, Z2
+	VMOVDQA32   Z4, Z31
+	VPTERNLOGD  $0xe8, Z6, Z5, Z31
+	VPRORD      $0x02, Z4, Z28
+	VPRORD      $0x0d, Z4, Z29
+	VPRORD      $0x16, Z4, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z3, Z3
 	VMOVDQA32   Z15, Z28
 	VPTERNLOGD  $0xca, Z9, Z8, Z28
 	VPADDD      Z28, Z10, Z10
-	VPRORD      $0x06, Z7, Z28
-	VPRORD      $0x0b, Z7, Z29
-	VPRORD      $0x19, Z7, Z30
+	VPRORD      $0x11, Z17, Z28
+	VPRORD      $0x13, Z17, Z29
+	VPSRLD      $0x0a, Z17, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z2, Z2
-	VPADDD      Z2, Z6, Z6
+	VMOVDQA32   384(R9), Z31
+	VPADDD      Z30, Z31, Z17
+	VMOVDQA32   Z17, 832(R9)
 	VPRORD      $0x06, Z15, Z28
 	VPRORD      $0x0b, Z15, Z29
 	VPRORD      $0x19, Z15, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z10, Z10
 	VPADDD      Z10, Z14, Z14
-	VMOVDQA32   Z3, Z31
-	VPTERNLOGD  $0xe8, Z5, Z4, Z31
-	VPRORD      $0x02, Z3, Z28
-	VPRORD      $0x0d, Z3, Z29
-	VPRORD      $0x16, Z3, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z2, Z2
+	VPADDD.BCST 108(R11), Z2, Z2
+	VPADDD      Z17, Z2, Z2
 	VMOVDQA32   Z11, Z31
 	VPTERNLOGD  $0xe8, Z13, Z12, Z31
 	VPRORD      $0x02, Z11, Z28
@@ -5672,14 +5655,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z10, Z10
-	VMOVDQA32   448(R9), Z31
-	VPRORD      $0x11, Z16, Z28
-	VPRORD      $0x13, Z16, Z29
-	VPSRLD      $0x0a, Z16, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST 120(R11), Z31, Z31
-	VPADDD      Z30, Z31, Z16
-	VMOVDQA32   Z16, 896(R9)
+	VMOVDQA32   Z7, Z28
+	VPTERNLOGD  $0xca, Z1, Z0, Z28
+	VPADDD      Z28, Z2, Z2
 	VMOVDQA32   1472(R9), Z31
 	VPRORD      $0x11, Z18, Z28
 	VPRORD      $0x13, Z18, Z29
@@ -5688,36 +5666,41 @@ special:
 	VPADDD.BCST 120(R11), Z31, Z31
 	VPADDD      Z30, Z31, Z18
 	VMOVDQA32   Z18, 1920(R9)
-	VPADDD.BCST 112(R11), Z1, Z1
-	VPADDD      Z16, Z1, Z1
+	VPRORD      $0x06, Z7, Z28
+	VPRORD      $0x0b, Z7, Z29
+	VPRORD      $0x19, Z7, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z2, Z2
+	VPADDD      Z2, Z6, Z6
 	VPADDD.BCST 112(R11), Z9, Z9
 	VPADDD      Z18, Z9, Z9
-	VMOVDQA32   Z6, Z28
-	VPTERNLOGD  $0xca, Z0, Z7, Z28
-	VPADDD      Z28, Z1, Z1
+	VMOVDQA32   Z3, Z31
+	VPTERNLOGD  $0xe8, Z5, Z4, Z31
+	VPRORD      $0x02, Z3, Z28
+	VPRORD      $0x0d, Z3, Z29
+	VPRORD      $0x16, Z3, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z2, Z2
 	VMOVDQA32   Z14, Z28
 	VPTERNLOGD  $0xca, Z8, Z15, Z28
 	VPADDD      Z28, Z9, Z9
-	VPRORD      $0x06, Z6, Z28
-	VPRORD      $0x0b, Z6, Z29
-	VPRORD      $0x19, Z6, Z30
+	VMOVDQA32   448(R9), Z31
+	VPRORD      $0x11, Z16, Z28
+	VPRORD      $0x13, Z16, Z29
+	VPSRLD      $0x0a, Z16, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z1, Z1
-	VPADDD      Z1, Z5, Z5
+	VPADDD.BCST 120(R11), Z31, Z31
+	VPADDD      Z30, Z31, Z16
+	VMOVDQA32   Z16, 896(R9)
 	VPRORD      $0x06, Z14, Z28
 	VPRORD      $0x0b, Z14, Z29
 	VPRORD      $0x19, Z14, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z9, Z9
 	VPADDD      Z9, Z13, Z13
-	VMOVDQA32   Z2, Z31
-	VPTERNLOGD  $0xe8, Z4, Z3, Z31
-	VPRORD      $0x02, Z2, Z28
-	VPRORD      $0x0d, Z2, Z29
-	VPRORD      $0x16, Z2, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z1, Z1
+	VPADDD.BCST 112(R11), Z1, Z1
+	VPADDD      Z16, Z1, Z1
 	VMOVDQA32   Z10, Z31
 	VPTERNLOGD  $0xe8, Z12, Z11, Z31
 	VPRORD      $0x02, Z10, Z28
@@ -5726,18 +5709,9 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z9, Z9
-	VPRORD      $0x07, (R9), Z28
-	VPRORD      $0x12, (R9), Z29
-	VPSRLD      $0x03, (R9), Z31
-	VPTERNLOGD  $0x96, Z28, Z29, Z31
-	VPADDD      512(R9), Z31, Z31
-	VPRORD      $0x11, Z17, Z28
-	VPRORD      $0x13, Z17, Z29
-	VPSRLD      $0x0a, Z17, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD.BCST 8(R11), Z31, Z31
-	VPADDD      Z30, Z31, Z17
-	VMOVDQA32   Z17, 960(R9)
+	VMOVDQA32   Z6, Z28
+	VPTERNLOGD  $0xca, Z0, Z7, Z28
+	VPADDD      Z28, Z1, Z1
 	VPRORD      $0x07, 1024(R9), Z28
 	VPRORD      $0x12, 1024(R9), Z29
 	VPSRLD      $0x03, 1024(R9), Z31
@@ -5750,36 +5724,45 @@ special:
 	VPADDD.BCST 8(R11), Z31, Z31
 	VPADDD      Z30, Z31, Z19
 	VMOVDQA32   Z19, 1984(R9)
-	VPADDD.BCST 116(R11), Z0, Z0
-	VPADDD      Z17, Z0, Z0
+	VPRORD      $0x06, Z6, Z28
+	VPRORD      $0x0b, Z6, Z29
+	VPRORD      $0x19, Z6, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z1, Z1
+	VPADDD      Z1, Z5, Z5
 	VPADDD.BCST 116(R11), Z8, Z8
 	VPADDD      Z19, Z8, Z8
-	VMOVDQA32   Z5, Z28
-	VPTERNLOGD  $0xca, Z7, Z6, Z28
-	VPADDD      Z28, Z0, Z0
+	VMOVDQA32   Z2, Z31
+	VPTERNLOGD  $0xe8, Z4, Z3, Z31
+	VPRORD      $0x02, Z2, Z28
+	VPRORD      $0x0d, Z2, Z29
+	VPRORD      $0x16, Z2, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z1, Z1
 	VMOVDQA32   Z13, Z28
 	VPTERNLOGD  $0xca, Z15, Z14, Z28
 	VPADDD      Z28, Z8, Z8
-	VPRORD      $0x06, Z5, Z28
-	VPRORD      $0x0b, Z5, Z29
-	VPRORD      $0x19, Z5, Z30
+	VPRORD      $0x07, (R9), Z28
+	VPRORD      $0x12, (R9), Z29
+	VPSRLD      $0x03, (R9), Z31
+	VPTERNLOGD  $0x96, Z28, Z29, Z31
+	VPADDD      512(R9), Z31, Z31
+	VPRORD      $0x11, Z17, Z28
+	VPRORD      $0x13, Z17, Z29
+	VPSRLD      $0x0a, Z17, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z30, Z0, Z0
-	VPADDD      Z0, Z4, Z4
+	VPADDD.BCST 8(R11), Z31, Z31
+	VPADDD      Z30, Z31, Z17
+	VMOVDQA32   Z17, 960(R9)
 	VPRORD      $0x06, Z13, Z28
 	VPRORD      $0x0b, Z13, Z29
 	VPRORD      $0x19, Z13, Z30
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z30, Z8, Z8
 	VPADDD      Z8, Z12, Z12
-	VMOVDQA32   Z1, Z31
-	VPTERNLOGD  $0xe8, Z3, Z2, Z31
-	VPRORD      $0x02, Z1, Z28
-	VPRORD      $0x0d, Z1, Z29
-	VPRORD      $0x16, Z1, Z30
-	VPTERNLOGD  $0x96, Z28, Z29, Z30
-	VPADDD      Z31, Z30, Z30
-	VPADDD      Z30, Z0, Z0
+	VPADDD.BCST 116(R11), Z0, Z0
+	VPADDD      Z17, Z0, Z0
 	VMOVDQA32   Z9, Z31
 	VPTERNLOGD  $0xe8, Z11, Z10, Z31
 	VPRORD      $0x02, Z9, Z28
@@ -5788,6 +5771,23 @@ special:
 	VPTERNLOGD  $0x96, Z28, Z29, Z30
 	VPADDD      Z31, Z30, Z30
 	VPADDD      Z30, Z8, Z8
+	VMOVDQA32   Z5, Z28
+	VPTERNLOGD  $0xca, Z7, Z6, Z28
+	VPADDD      Z28, Z0, Z0
+	VPRORD      $0x06, Z5, Z28
+	VPRORD      $0x0b, Z5, Z29
+	VPRORD      $0x19, Z5, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z30, Z0, Z0
+	VPADDD      Z0, Z4, Z4
+	VMOVDQA32   Z1, Z31
+	VPTERNLOGD  $0xe8, Z3, Z2, Z31
+	VPRORD      $0x02, Z1, Z28
+	VPRORD      $0x0d, Z1, Z29
+	VPRORD      $0x16, Z1, Z30
+	VPTERNLOGD  $0x96, Z28, Z29, Z30
+	VPADDD      Z31, Z30, Z30
+	VPADDD      Z30, Z0, Z0
 	MOVQ        R9, R14
 	LEAQ        512(R9), R15
 	LEAQ        avx512K<>+128(SB), AX
@@ -5795,18 +5795,6 @@ special:
 	PCALIGN     $0x40
 
 loop:
-	VPRORD         $0x07, 64(R14), Z28
-	VPRORD         $0x12, 64(R14), Z29
-	VPSRLD         $0x03, 64(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         64(R15), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         (R14), Z31, Z31
-	VPADDD         Z30, Z31, Z16
-	VMOVDQA32      Z16, (R14)
 	VPRORD         $0x07, 1088(R14), Z28
 	VPRORD         $0x12, 1088(R14), Z29
 	VPSRLD         $0x03, 1088(R14), Z31
@@ -5819,36 +5807,31 @@ loop:
 	VPADDD         1024(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z18
 	VMOVDQA32      Z18, 1024(R14)
-	VPADDD.BCST    (AX), Z7, Z7
-	VPADDD         Z16, Z7, Z7
 	VPADDD.BCST    (AX), Z15, Z15
 	VPADDD         Z18, Z15, Z15
-	VMOVDQA32      Z4, Z28
-	VPTERNLOGD     $0xca, Z6, Z5, Z28
-	VPADDD         Z28, Z7, Z7
 	VMOVDQA32      Z12, Z28
 	VPTERNLOGD     $0xca, Z14, Z13, Z28
 	VPADDD         Z28, Z15, Z15
-	VPRORD         $0x06, Z4, Z28
-	VPRORD         $0x0b, Z4, Z29
-	VPRORD         $0x19, Z4, Z30
+	VPRORD         $0x07, 64(R14), Z28
+	VPRORD         $0x12, 64(R14), Z29
+	VPSRLD         $0x03, 64(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         64(R15), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z7, Z7
-	VPADDD         Z7, Z3, Z3
+	VPADDD         (R14), Z31, Z31
+	VPADDD         Z30, Z31, Z16
+	VMOVDQA32      Z16, (R14)
 	VPRORD         $0x06, Z12, Z28
 	VPRORD         $0x0b, Z12, Z29
 	VPRORD         $0x19, Z12, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z15, Z15
 	VPADDD         Z15, Z11, Z11
-	VMOVDQA32      Z0, Z31
-	VPTERNLOGD     $0xe8, Z2, Z1, Z31
-	VPRORD         $0x02, Z0, Z28
-	VPRORD         $0x0d, Z0, Z29
-	VPRORD         $0x16, Z0, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z7, Z7
+	VPADDD.BCST    (AX), Z7, Z7
+	VPADDD         Z16, Z7, Z7
 	VMOVDQA32      Z8, Z31
 	VPTERNLOGD     $0xe8, Z10, Z9, Z31
 	VPRORD         $0x02, Z8, Z28
@@ -5857,18 +5840,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z15, Z15
-	VPRORD         $0x07, 128(R14), Z28
-	VPRORD         $0x12, 128(R14), Z29
-	VPSRLD         $0x03, 128(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         128(R15), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         64(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z17
-	VMOVDQA32      Z17, 64(R14)
+	VMOVDQA32      Z4, Z28
+	VPTERNLOGD     $0xca, Z6, Z5, Z28
+	VPADDD         Z28, Z7, Z7
 	VPRORD         $0x07, 1152(R14), Z28
 	VPRORD         $0x12, 1152(R14), Z29
 	VPSRLD         $0x03, 1152(R14), Z31
@@ -5881,36 +5855,45 @@ loop:
 	VPADDD         1088(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z19
 	VMOVDQA32      Z19, 1088(R14)
-	VPADDD.BCST    4(AX), Z6, Z6
-	VPADDD         Z17, Z6, Z6
+	VPRORD         $0x06, Z4, Z28
+	VPRORD         $0x0b, Z4, Z29
+	VPRORD         $0x19, Z4, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z7, Z7
+	VPADDD         Z7, Z3, Z3
 	VPADDD.BCST    4(AX), Z14, Z14
 	VPADDD         Z19, Z14, Z14
-	VMOVDQA32      Z3, Z28
-	VPTERNLOGD     $0xca, Z5, Z4, Z28
-	VPADDD         Z28, Z6, Z6
+	VMOVDQA32      Z0, Z31
+	VPTERNLOGD     $0xe8, Z2, Z1, Z31
+	VPRORD         $0x02, Z0, Z28
+	VPRORD         $0x0d, Z0, Z29
+	VPRORD         $0x16, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z7, Z7
 	VMOVDQA32      Z11, Z28
 	VPTERNLOGD     $0xca, Z13, Z12, Z28
 	VPADDD         Z28, Z14, Z14
-	VPRORD         $0x06, Z3, Z28
-	VPRORD         $0x0b, Z3, Z29
-	VPRORD         $0x19, Z3, Z30
+	VPRORD         $0x07, 128(R14), Z28
+	VPRORD         $0x12, 128(R14), Z29
+	VPSRLD         $0x03, 128(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         128(R15), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z6, Z6
-	VPADDD         Z6, Z2, Z2
+	VPADDD         64(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z17
+	VMOVDQA32      Z17, 64(R14)
 	VPRORD         $0x06, Z11, Z28
 	VPRORD         $0x0b, Z11, Z29
 	VPRORD         $0x19, Z11, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z14, Z14
 	VPADDD         Z14, Z10, Z10
-	VMOVDQA32      Z7, Z31
-	VPTERNLOGD     $0xe8, Z1, Z0, Z31
-	VPRORD         $0x02, Z7, Z28
-	VPRORD         $0x0d, Z7, Z29
-	VPRORD         $0x16, Z7, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z6, Z6
+	VPADDD.BCST    4(AX), Z6, Z6
+	VPADDD         Z17, Z6, Z6
 	VMOVDQA32      Z15, Z31
 	VPTERNLOGD     $0xe8, Z9, Z8, Z31
 	VPRORD         $0x02, Z15, Z28
@@ -5919,18 +5902,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z14, Z14
-	VPRORD         $0x07, 192(R14), Z28
-	VPRORD         $0x12, 192(R14), Z29
-	VPSRLD         $0x03, 192(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         192(R15), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         128(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z16
-	VMOVDQA32      Z16, 128(R14)
+	VMOVDQA32      Z3, Z28
+	VPTERNLOGD     $0xca, Z5, Z4, Z28
+	VPADDD         Z28, Z6, Z6
 	VPRORD         $0x07, 1216(R14), Z28
 	VPRORD         $0x12, 1216(R14), Z29
 	VPSRLD         $0x03, 1216(R14), Z31
@@ -5943,36 +5917,45 @@ loop:
 	VPADDD         1152(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z18
 	VMOVDQA32      Z18, 1152(R14)
-	VPADDD.BCST    8(AX), Z5, Z5
-	VPADDD         Z16, Z5, Z5
+	VPRORD         $0x06, Z3, Z28
+	VPRORD         $0x0b, Z3, Z29
+	VPRORD         $0x19, Z3, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z6, Z6
+	VPADDD         Z6, Z2, Z2
 	VPADDD.BCST    8(AX), Z13, Z13
 	VPADDD         Z18, Z13, Z13
-	VMOVDQA32      Z2, Z28
-	VPTERNLOGD     $0xca, Z4, Z3, Z28
-	VPADDD         Z28, Z5, Z5
+	VMOVDQA32      Z7, Z31
+	VPTERNLOGD     $0xe8, Z1, Z0, Z31
+	VPRORD         $0x02, Z7, Z28
+	VPRORD         $0x0d, Z7, Z29
+	VPRORD         $0x16, Z7, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z6, Z6
 	VMOVDQA32      Z10, Z28
 	VPTERNLOGD     $0xca, Z12, Z11, Z28
 	VPADDD         Z28, Z13, Z13
-	VPRORD         $0x06, Z2, Z28
-	VPRORD         $0x0b, Z2, Z29
-	VPRORD         $0x19, Z2, Z30
+	VPRORD         $0x07, 192(R14), Z28
+	VPRORD         $0x12, 192(R14), Z29
+	VPSRLD         $0x03, 192(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         192(R15), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z5, Z5
-	VPADDD         Z5, Z1, Z1
+	VPADDD         128(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z16
+	VMOVDQA32      Z16, 128(R14)
 	VPRORD         $0x06, Z10, Z28
 	VPRORD         $0x0b, Z10, Z29
 	VPRORD         $0x19, Z10, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z13, Z13
 	VPADDD         Z13, Z9, Z9
-	VMOVDQA32      Z6, Z31
-	VPTERNLOGD     $0xe8, Z0, Z7, Z31
-	VPRORD         $0x02, Z6, Z28
-	VPRORD         $0x0d, Z6, Z29
-	VPRORD         $0x16, Z6, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z5, Z5
+	VPADDD.BCST    8(AX), Z5, Z5
+	VPADDD         Z16, Z5, Z5
 	VMOVDQA32      Z14, Z31
 	VPTERNLOGD     $0xe8, Z8, Z15, Z31
 	VPRORD         $0x02, Z14, Z28
@@ -5981,18 +5964,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z13, Z13
-	VPRORD         $0x07, 256(R14), Z28
-	VPRORD         $0x12, 256(R14), Z29
-	VPSRLD         $0x03, 256(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         256(R15), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         192(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z17
-	VMOVDQA32      Z17, 192(R14)
+	VMOVDQA32      Z2, Z28
+	VPTERNLOGD     $0xca, Z4, Z3, Z28
+	VPADDD         Z28, Z5, Z5
 	VPRORD         $0x07, 1280(R14), Z28
 	VPRORD         $0x12, 1280(R14), Z29
 	VPSRLD         $0x03, 1280(R14), Z31
@@ -6005,36 +5979,45 @@ loop:
 	VPADDD         1216(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z19
 	VMOVDQA32      Z19, 1216(R14)
-	VPADDD.BCST    12(AX), Z4, Z4
-	VPADDD         Z17, Z4, Z4
+	VPRORD         $0x06, Z2, Z28
+	VPRORD         $0x0b, Z2, Z29
+	VPRORD         $0x19, Z2, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z5, Z5
+	VPADDD         Z5, Z1, Z1
 	VPADDD.BCST    12(AX), Z12, Z12
 	VPADDD         Z19, Z12, Z12
-	VMOVDQA32      Z1, Z28
-	VPTERNLOGD     $0xca, Z3, Z2, Z28
-	VPADDD         Z28, Z4, Z4
+	VMOVDQA32      Z6, Z31
+	VPTERNLOGD     $0xe8, Z0, Z7, Z31
+	VPRORD         $0x02, Z6, Z28
+	VPRORD         $0x0d, Z6, Z29
+	VPRORD         $0x16, Z6, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z5, Z5
 	VMOVDQA32      Z9, Z28
 	VPTERNLOGD     $0xca, Z11, Z10, Z28
 	VPADDD         Z28, Z12, Z12
-	VPRORD         $0x06, Z1, Z28
-	VPRORD         $0x0b, Z1, Z29
-	VPRORD         $0x19, Z1, Z30
+	VPRORD         $0x07, 256(R14), Z28
+	VPRORD         $0x12, 256(R14), Z29
+	VPSRLD         $0x03, 256(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         256(R15), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z4, Z4
-	VPADDD         Z4, Z0, Z0
+	VPADDD         192(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z17
+	VMOVDQA32      Z17, 192(R14)
 	VPRORD         $0x06, Z9, Z28
 	VPRORD         $0x0b, Z9, Z29
 	VPRORD         $0x19, Z9, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z12, Z12
 	VPADDD         Z12, Z8, Z8
-	VMOVDQA32      Z5, Z31
-	VPTERNLOGD     $0xe8, Z7, Z6, Z31
-	VPRORD         $0x02, Z5, Z28
-	VPRORD         $0x0d, Z5, Z29
-	VPRORD         $0x16, Z5, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z4, Z4
+	VPADDD.BCST    12(AX), Z4, Z4
+	VPADDD         Z17, Z4, Z4
 	VMOVDQA32      Z13, Z31
 	VPTERNLOGD     $0xe8, Z15, Z14, Z31
 	VPRORD         $0x02, Z13, Z28
@@ -6043,18 +6026,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z12, Z12
-	VPRORD         $0x07, 320(R14), Z28
-	VPRORD         $0x12, 320(R14), Z29
-	VPSRLD         $0x03, 320(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         320(R15), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         256(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z16
-	VMOVDQA32      Z16, 256(R14)
+	VMOVDQA32      Z1, Z28
+	VPTERNLOGD     $0xca, Z3, Z2, Z28
+	VPADDD         Z28, Z4, Z4
 	VPRORD         $0x07, 1344(R14), Z28
 	VPRORD         $0x12, 1344(R14), Z29
 	VPSRLD         $0x03, 1344(R14), Z31
@@ -6067,36 +6041,45 @@ loop:
 	VPADDD         1280(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z18
 	VMOVDQA32      Z18, 1280(R14)
-	VPADDD.BCST    16(AX), Z3, Z3
-	VPADDD         Z16, Z3, Z3
+	VPRORD         $0x06, Z1, Z28
+	VPRORD         $0x0b, Z1, Z29
+	VPRORD         $0x19, Z1, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z4, Z4
+	VPADDD         Z4, Z0, Z0
 	VPADDD.BCST    16(AX), Z11, Z11
 	VPADDD         Z18, Z11, Z11
-	VMOVDQA32      Z0, Z28
-	VPTERNLOGD     $0xca, Z2, Z1, Z28
-	VPADDD         Z28, Z3, Z3
+	VMOVDQA32      Z5, Z31
+	VPTERNLOGD     $0xe8, Z7, Z6, Z31
+	VPRORD         $0x02, Z5, Z28
+	VPRORD         $0x0d, Z5, Z29
+	VPRORD         $0x16, Z5, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z4, Z4
 	VMOVDQA32      Z8, Z28
 	VPTERNLOGD     $0xca, Z10, Z9, Z28
 	VPADDD         Z28, Z11, Z11
-	VPRORD         $0x06, Z0, Z28
-	VPRORD         $0x0b, Z0, Z29
-	VPRORD         $0x19, Z0, Z30
+	VPRORD         $0x07, 320(R14), Z28
+	VPRORD         $0x12, 320(R14), Z29
+	VPSRLD         $0x03, 320(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         320(R15), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z3, Z3
-	VPADDD         Z3, Z7, Z7
+	VPADDD         256(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z16
+	VMOVDQA32      Z16, 256(R14)
 	VPRORD         $0x06, Z8, Z28
 	VPRORD         $0x0b, Z8, Z29
 	VPRORD         $0x19, Z8, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z11, Z11
 	VPADDD         Z11, Z15, Z15
-	VMOVDQA32      Z4, Z31
-	VPTERNLOGD     $0xe8, Z6, Z5, Z31
-	VPRORD         $0x02, Z4, Z28
-	VPRORD         $0x0d, Z4, Z29
-	VPRORD         $0x16, Z4, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z3, Z3
+	VPADDD.BCST    16(AX), Z3, Z3
+	VPADDD         Z16, Z3, Z3
 	VMOVDQA32      Z12, Z31
 	VPTERNLOGD     $0xe8, Z14, Z13, Z31
 	VPRORD         $0x02, Z12, Z28
@@ -6105,18 +6088,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z11, Z11
-	VPRORD         $0x07, 384(R14), Z28
-	VPRORD         $0x12, 384(R14), Z29
-	VPSRLD         $0x03, 384(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         384(R15), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         320(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z17
-	VMOVDQA32      Z17, 320(R14)
+	VMOVDQA32      Z0, Z28
+	VPTERNLOGD     $0xca, Z2, Z1, Z28
+	VPADDD         Z28, Z3, Z3
 	VPRORD         $0x07, 1408(R14), Z28
 	VPRORD         $0x12, 1408(R14), Z29
 	VPSRLD         $0x03, 1408(R14), Z31
@@ -6129,36 +6103,45 @@ loop:
 	VPADDD         1344(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z19
 	VMOVDQA32      Z19, 1344(R14)
-	VPADDD.BCST    20(AX), Z2, Z2
-	VPADDD         Z17, Z2, Z2
+	VPRORD         $0x06, Z0, Z28
+	VPRORD         $0x0b, Z0, Z29
+	VPRORD         $0x19, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z3, Z3
+	VPADDD         Z3, Z7, Z7
 	VPADDD.BCST    20(AX), Z10, Z10
 	VPADDD         Z19, Z10, Z10
-	VMOVDQA32      Z7, Z28
-	VPTERNLOGD     $0xca, Z1, Z0, Z28
-	VPADDD         Z28, Z2, Z2
+	VMOVDQA32      Z4, Z31
+	VPTERNLOGD     $0xe8, Z6, Z5, Z31
+	VPRORD         $0x02, Z4, Z28
+	VPRORD         $0x0d, Z4, Z29
+	VPRORD         $0x16, Z4, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z3, Z3
 	VMOVDQA32      Z15, Z28
 	VPTERNLOGD     $0xca, Z9, Z8, Z28
 	VPADDD         Z28, Z10, Z10
-	VPRORD         $0x06, Z7, Z28
-	VPRORD         $0x0b, Z7, Z29
-	VPRORD         $0x19, Z7, Z30
+	VPRORD         $0x07, 384(R14), Z28
+	VPRORD         $0x12, 384(R14), Z29
+	VPSRLD         $0x03, 384(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         384(R15), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z2, Z2
-	VPADDD         Z2, Z6, Z6
+	VPADDD         320(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z17
+	VMOVDQA32      Z17, 320(R14)
 	VPRORD         $0x06, Z15, Z28
 	VPRORD         $0x0b, Z15, Z29
 	VPRORD         $0x19, Z15, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z10, Z10
 	VPADDD         Z10, Z14, Z14
-	VMOVDQA32      Z3, Z31
-	VPTERNLOGD     $0xe8, Z5, Z4, Z31
-	VPRORD         $0x02, Z3, Z28
-	VPRORD         $0x0d, Z3, Z29
-	VPRORD         $0x16, Z3, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z2, Z2
+	VPADDD.BCST    20(AX), Z2, Z2
+	VPADDD         Z17, Z2, Z2
 	VMOVDQA32      Z11, Z31
 	VPTERNLOGD     $0xe8, Z13, Z12, Z31
 	VPRORD         $0x02, Z11, Z28
@@ -6167,18 +6150,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z10, Z10
-	VPRORD         $0x07, 448(R14), Z28
-	VPRORD         $0x12, 448(R14), Z29
-	VPSRLD         $0x03, 448(R14), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         448(R15), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         384(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z16
-	VMOVDQA32      Z16, 384(R14)
+	VMOVDQA32      Z7, Z28
+	VPTERNLOGD     $0xca, Z1, Z0, Z28
+	VPADDD         Z28, Z2, Z2
 	VPRORD         $0x07, 1472(R14), Z28
 	VPRORD         $0x12, 1472(R14), Z29
 	VPSRLD         $0x03, 1472(R14), Z31
@@ -6191,36 +6165,45 @@ loop:
 	VPADDD         1408(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z18
 	VMOVDQA32      Z18, 1408(R14)
-	VPADDD.BCST    24(AX), Z1, Z1
-	VPADDD         Z16, Z1, Z1
+	VPRORD         $0x06, Z7, Z28
+	VPRORD         $0x0b, Z7, Z29
+	VPRORD         $0x19, Z7, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z2, Z2
+	VPADDD         Z2, Z6, Z6
 	VPADDD.BCST    24(AX), Z9, Z9
 	VPADDD         Z18, Z9, Z9
-	VMOVDQA32      Z6, Z28
-	VPTERNLOGD     $0xca, Z0, Z7, Z28
-	VPADDD         Z28, Z1, Z1
+	VMOVDQA32      Z3, Z31
+	VPTERNLOGD     $0xe8, Z5, Z4, Z31
+	VPRORD         $0x02, Z3, Z28
+	VPRORD         $0x0d, Z3, Z29
+	VPRORD         $0x16, Z3, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z2, Z2
 	VMOVDQA32      Z14, Z28
 	VPTERNLOGD     $0xca, Z8, Z15, Z28
 	VPADDD         Z28, Z9, Z9
-	VPRORD         $0x06, Z6, Z28
-	VPRORD         $0x0b, Z6, Z29
-	VPRORD         $0x19, Z6, Z30
+	VPRORD         $0x07, 448(R14), Z28
+	VPRORD         $0x12, 448(R14), Z29
+	VPSRLD         $0x03, 448(R14), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         448(R15), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z1, Z1
-	VPADDD         Z1, Z5, Z5
+	VPADDD         384(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z16
+	VMOVDQA32      Z16, 384(R14)
 	VPRORD         $0x06, Z14, Z28
 	VPRORD         $0x0b, Z14, Z29
 	VPRORD         $0x19, Z14, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z9, Z9
 	VPADDD         Z9, Z13, Z13
-	VMOVDQA32      Z2, Z31
-	VPTERNLOGD     $0xe8, Z4, Z3, Z31
-	VPRORD         $0x02, Z2, Z28
-	VPRORD         $0x0d, Z2, Z29
-	VPRORD         $0x16, Z2, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z1, Z1
+	VPADDD.BCST    24(AX), Z1, Z1
+	VPADDD         Z16, Z1, Z1
 	VMOVDQA32      Z10, Z31
 	VPTERNLOGD     $0xe8, Z12, Z11, Z31
 	VPRORD         $0x02, Z10, Z28
@@ -6229,18 +6212,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z9, Z9
-	VPRORD         $0x07, (R15), Z28
-	VPRORD         $0x12, (R15), Z29
-	VPSRLD         $0x03, (R15), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         (R14), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         448(R14), Z31, Z31
-	VPADDD         Z30, Z31, Z17
-	VMOVDQA32      Z17, 448(R14)
+	VMOVDQA32      Z6, Z28
+	VPTERNLOGD     $0xca, Z0, Z7, Z28
+	VPADDD         Z28, Z1, Z1
 	VPRORD         $0x07, 1024(R15), Z28
 	VPRORD         $0x12, 1024(R15), Z29
 	VPSRLD         $0x03, 1024(R15), Z31
@@ -6253,36 +6227,45 @@ loop:
 	VPADDD         1472(R14), Z31, Z31
 	VPADDD         Z30, Z31, Z19
 	VMOVDQA32      Z19, 1472(R14)
-	VPADDD.BCST    28(AX), Z0, Z0
-	VPADDD         Z17, Z0, Z0
+	VPRORD         $0x06, Z6, Z28
+	VPRORD         $0x0b, Z6, Z29
+	VPRORD         $0x19, Z6, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z1, Z1
+	VPADDD         Z1, Z5, Z5
 	VPADDD.BCST    28(AX), Z8, Z8
 	VPADDD         Z19, Z8, Z8
-	VMOVDQA32      Z5, Z28
-	VPTERNLOGD     $0xca, Z7, Z6, Z28
-	VPADDD         Z28, Z0, Z0
+	VMOVDQA32      Z2, Z31
+	VPTERNLOGD     $0xe8, Z4, Z3, Z31
+	VPRORD         $0x02, Z2, Z28
+	VPRORD         $0x0d, Z2, Z29
+	VPRORD         $0x16, Z2, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z1, Z1
 	VMOVDQA32      Z13, Z28
 	VPTERNLOGD     $0xca, Z15, Z14, Z28
 	VPADDD         Z28, Z8, Z8
-	VPRORD         $0x06, Z5, Z28
-	VPRORD         $0x0b, Z5, Z29
-	VPRORD         $0x19, Z5, Z30
+	VPRORD         $0x07, (R15), Z28
+	VPRORD         $0x12, (R15), Z29
+	VPSRLD         $0x03, (R15), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         (R14), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z0, Z0
-	VPADDD         Z0, Z4, Z4
+	VPADDD         448(R14), Z31, Z31
+	VPADDD         Z30, Z31, Z17
+	VMOVDQA32      Z17, 448(R14)
 	VPRORD         $0x06, Z13, Z28
 	VPRORD         $0x0b, Z13, Z29
 	VPRORD         $0x19, Z13, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z8, Z8
 	VPADDD         Z8, Z12, Z12
-	VMOVDQA32      Z1, Z31
-	VPTERNLOGD     $0xe8, Z3, Z2, Z31
-	VPRORD         $0x02, Z1, Z28
-	VPRORD         $0x0d, Z1, Z29
-	VPRORD         $0x16, Z1, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z0, Z0
+	VPADDD.BCST    28(AX), Z0, Z0
+	VPADDD         Z17, Z0, Z0
 	VMOVDQA32      Z9, Z31
 	VPTERNLOGD     $0xe8, Z11, Z10, Z31
 	VPRORD         $0x02, Z9, Z28
@@ -6291,6 +6274,23 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z8, Z8
+	VMOVDQA32      Z5, Z28
+	VPTERNLOGD     $0xca, Z7, Z6, Z28
+	VPADDD         Z28, Z0, Z0
+	VPRORD         $0x06, Z5, Z28
+	VPRORD         $0x0b, Z5, Z29
+	VPRORD         $0x19, Z5, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z0, Z0
+	VPADDD         Z0, Z4, Z4
+	VMOVDQA32      Z1, Z31
+	VPTERNLOGD     $0xe8, Z3, Z2, Z31
+	VPRORD         $0x02, Z1, Z28
+	VPRORD         $0x0d, Z1, Z29
+	VPRORD         $0x16, Z1, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z0, Z0
 	XCHGQ          R14, R15
 	ADDQ           $0x20, AX
 	DECB           CL
@@ -6298,17 +6298,6 @@ loop:
 	CMPL           CX, $0x00000100
 	JB             digest
 	JE             special
-	VPRORD         $0x07, 576(R9), Z28
-	VPRORD         $0x12, 576(R9), Z29
-	VPSRLD         $0x03, 576(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         512(R9), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         64(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z16
 	VPRORD         $0x07, 1600(R9), Z28
 	VPRORD         $0x12, 1600(R9), Z29
 	VPSRLD         $0x03, 1600(R9), Z31
@@ -6320,36 +6309,30 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1088(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z18
-	VPADDD.BCST    124(R11), Z7, Z7
-	VPADDD         Z16, Z7, Z7
 	VPADDD.BCST    124(R11), Z15, Z15
 	VPADDD         Z18, Z15, Z15
-	VMOVDQA32      Z4, Z28
-	VPTERNLOGD     $0xca, Z6, Z5, Z28
-	VPADDD         Z28, Z7, Z7
 	VMOVDQA32      Z12, Z28
 	VPTERNLOGD     $0xca, Z14, Z13, Z28
 	VPADDD         Z28, Z15, Z15
-	VPRORD         $0x06, Z4, Z28
-	VPRORD         $0x0b, Z4, Z29
-	VPRORD         $0x19, Z4, Z30
+	VPRORD         $0x07, 576(R9), Z28
+	VPRORD         $0x12, 576(R9), Z29
+	VPSRLD         $0x03, 576(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         512(R9), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z7, Z7
-	VPADDD         Z7, Z3, Z3
+	VPADDD         64(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z16
 	VPRORD         $0x06, Z12, Z28
 	VPRORD         $0x0b, Z12, Z29
 	VPRORD         $0x19, Z12, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z15, Z15
 	VPADDD         Z15, Z11, Z11
-	VMOVDQA32      Z0, Z31
-	VPTERNLOGD     $0xe8, Z2, Z1, Z31
-	VPRORD         $0x02, Z0, Z28
-	VPRORD         $0x0d, Z0, Z29
-	VPRORD         $0x16, Z0, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z31, Z30, Z30
-	VPADDD         Z30, Z7, Z7
+	VPADDD.BCST    124(R11), Z7, Z7
+	VPADDD         Z16, Z7, Z7
 	VMOVDQA32      Z8, Z31
 	VPTERNLOGD     $0xe8, Z10, Z9, Z31
 	VPRORD         $0x02, Z8, Z28
@@ -6358,17 +6341,9 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z31, Z30, Z30
 	VPADDD         Z30, Z15, Z15
-	VPRORD         $0x07, 640(R9), Z28
-	VPRORD         $0x12, 640(R9), Z29
-	VPSRLD         $0x03, 640(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         576(R9), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         128(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z17
+	VMOVDQA32      Z4, Z28
+	VPTERNLOGD     $0xca, Z6, Z5, Z28
+	VPADDD         Z28, Z7, Z7
 	VPRORD         $0x07, 1664(R9), Z28
 	VPRORD         $0x12, 1664(R9), Z29
 	VPSRLD         $0x03, 1664(R9), Z31
@@ -6380,39 +6355,44 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1152(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z19
-	VPADDD.BCST    128(R11), Z6, Z6
-	VPADDD         Z17, Z6, Z6
+	VPRORD         $0x06, Z4, Z28
+	VPRORD         $0x0b, Z4, Z29
+	VPRORD         $0x19, Z4, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z7, Z7
+	VPADDD         Z7, Z3, Z3
 	VPADDD.BCST    128(R11), Z14, Z14
 	VPADDD         Z19, Z14, Z14
-	VMOVDQA32      Z3, Z28
-	VPTERNLOGD     $0xca, Z5, Z4, Z28
-	VPADDD         Z28, Z6, Z6
+	VMOVDQA32      Z0, Z31
+	VPTERNLOGD     $0xe8, Z2, Z1, Z31
+	VPRORD         $0x02, Z0, Z28
+	VPRORD         $0x0d, Z0, Z29
+	VPRORD         $0x16, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z31, Z30, Z30
+	VPADDD         Z30, Z7, Z7
 	VMOVDQA32      Z11, Z28
 	VPTERNLOGD     $0xca, Z13, Z12, Z28
 	VPADDD         Z28, Z14, Z14
-	VPRORD         $0x06, Z3, Z28
-	VPRORD         $0x0b, Z3, Z29
-	VPRORD         $0x19, Z3, Z30
+	VPRORD         $0x07, 640(R9), Z28
+	VPRORD         $0x12, 640(R9), Z29
+	VPSRLD         $0x03, 640(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         576(R9), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z6, Z6
-	VPADDD         Z6, Z2, Z2
+	VPADDD         128(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z17
 	VPRORD         $0x06, Z11, Z28
 	VPRORD         $0x0b, Z11, Z29
 	VPRORD         $0x19, Z11, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z14, Z14
 	VPADDD         Z14, Z10, Z10
-	VPRORD         $0x07, 704(R9), Z28
-	VPRORD         $0x12, 704(R9), Z29
-	VPSRLD         $0x03, 704(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         640(R9), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         192(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z16
+	VPADDD.BCST    128(R11), Z6, Z6
+	VPADDD         Z17, Z6, Z6
 	VPRORD         $0x07, 1728(R9), Z28
 	VPRORD         $0x12, 1728(R9), Z29
 	VPSRLD         $0x03, 1728(R9), Z31
@@ -6424,39 +6404,39 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1216(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z18
-	VPADDD.BCST    132(R11), Z5, Z5
-	VPADDD         Z16, Z5, Z5
+	VMOVDQA32      Z3, Z28
+	VPTERNLOGD     $0xca, Z5, Z4, Z28
+	VPADDD         Z28, Z6, Z6
 	VPADDD.BCST    132(R11), Z13, Z13
 	VPADDD         Z18, Z13, Z13
-	VMOVDQA32      Z2, Z28
-	VPTERNLOGD     $0xca, Z4, Z3, Z28
-	VPADDD         Z28, Z5, Z5
+	VPRORD         $0x06, Z3, Z28
+	VPRORD         $0x0b, Z3, Z29
+	VPRORD         $0x19, Z3, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z6, Z6
+	VPADDD         Z6, Z2, Z2
 	VMOVDQA32      Z10, Z28
 	VPTERNLOGD     $0xca, Z12, Z11, Z28
 	VPADDD         Z28, Z13, Z13
-	VPRORD         $0x06, Z2, Z28
-	VPRORD         $0x0b, Z2, Z29
-	VPRORD         $0x19, Z2, Z30
+	VPRORD         $0x07, 704(R9), Z28
+	VPRORD         $0x12, 704(R9), Z29
+	VPSRLD         $0x03, 704(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         640(R9), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z5, Z5
-	VPADDD         Z5, Z1, Z1
+	VPADDD         192(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z16
 	VPRORD         $0x06, Z10, Z28
 	VPRORD         $0x0b, Z10, Z29
 	VPRORD         $0x19, Z10, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z13, Z13
 	VPADDD         Z13, Z9, Z9
-	VPRORD         $0x07, 768(R9), Z28
-	VPRORD         $0x12, 768(R9), Z29
-	VPSRLD         $0x03, 768(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         704(R9), Z31, Z31
-	VPRORD         $0x11, Z17, Z28
-	VPRORD         $0x13, Z17, Z29
-	VPSRLD         $0x0a, Z17, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         256(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z17
+	VPADDD.BCST    132(R11), Z5, Z5
+	VPADDD         Z16, Z5, Z5
 	VPRORD         $0x07, 1792(R9), Z28
 	VPRORD         $0x12, 1792(R9), Z29
 	VPSRLD         $0x03, 1792(R9), Z31
@@ -6468,39 +6448,39 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1280(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z19
-	VPADDD.BCST    136(R11), Z4, Z4
-	VPADDD         Z17, Z4, Z4
+	VMOVDQA32      Z2, Z28
+	VPTERNLOGD     $0xca, Z4, Z3, Z28
+	VPADDD         Z28, Z5, Z5
 	VPADDD.BCST    136(R11), Z12, Z12
 	VPADDD         Z19, Z12, Z12
-	VMOVDQA32      Z1, Z28
-	VPTERNLOGD     $0xca, Z3, Z2, Z28
-	VPADDD         Z28, Z4, Z4
+	VPRORD         $0x06, Z2, Z28
+	VPRORD         $0x0b, Z2, Z29
+	VPRORD         $0x19, Z2, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z5, Z5
+	VPADDD         Z5, Z1, Z1
 	VMOVDQA32      Z9, Z28
 	VPTERNLOGD     $0xca, Z11, Z10, Z28
 	VPADDD         Z28, Z12, Z12
-	VPRORD         $0x06, Z1, Z28
-	VPRORD         $0x0b, Z1, Z29
-	VPRORD         $0x19, Z1, Z30
+	VPRORD         $0x07, 768(R9), Z28
+	VPRORD         $0x12, 768(R9), Z29
+	VPSRLD         $0x03, 768(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         704(R9), Z31, Z31
+	VPRORD         $0x11, Z17, Z28
+	VPRORD         $0x13, Z17, Z29
+	VPSRLD         $0x0a, Z17, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z4, Z4
-	VPADDD         Z4, Z0, Z0
+	VPADDD         256(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z17
 	VPRORD         $0x06, Z9, Z28
 	VPRORD         $0x0b, Z9, Z29
 	VPRORD         $0x19, Z9, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z12, Z12
 	VPADDD         Z12, Z8, Z8
-	VPRORD         $0x07, 832(R9), Z28
-	VPRORD         $0x12, 832(R9), Z29
-	VPSRLD         $0x03, 832(R9), Z31
-	VPTERNLOGD     $0x96, Z28, Z29, Z31
-	VPADDD         768(R9), Z31, Z31
-	VPRORD         $0x11, Z16, Z28
-	VPRORD         $0x13, Z16, Z29
-	VPSRLD         $0x0a, Z16, Z30
-	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         320(R9), Z31, Z31
-	VPADDD         Z30, Z31, Z16
+	VPADDD.BCST    136(R11), Z4, Z4
+	VPADDD         Z17, Z4, Z4
 	VPRORD         $0x07, 1856(R9), Z28
 	VPRORD         $0x12, 1856(R9), Z29
 	VPSRLD         $0x03, 1856(R9), Z31
@@ -6512,34 +6492,54 @@ loop:
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         1344(R9), Z31, Z31
 	VPADDD         Z30, Z31, Z18
-	VPADDD.BCST    140(R11), Z3, Z3
-	VPADDD         Z16, Z3, Z3
+	VMOVDQA32      Z1, Z28
+	VPTERNLOGD     $0xca, Z3, Z2, Z28
+	VPADDD         Z28, Z4, Z4
 	VPADDD.BCST    140(R11), Z11, Z11
 	VPADDD         Z18, Z11, Z11
-	VMOVDQA32      Z0, Z28
-	VPTERNLOGD     $0xca, Z2, Z1, Z28
-	VPADDD         Z28, Z3, Z3
+	VPRORD         $0x06, Z1, Z28
+	VPRORD         $0x0b, Z1, Z29
+	VPRORD         $0x19, Z1, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z4, Z4
+	VPADDD         Z4, Z0, Z0
 	VMOVDQA32      Z8, Z28
 	VPTERNLOGD     $0xca, Z10, Z9, Z28
 	VPADDD         Z28, Z11, Z11
-	VPRORD         $0x06, Z0, Z28
-	VPRORD         $0x0b, Z0, Z29
-	VPRORD         $0x19, Z0, Z30
+	VPRORD         $0x07, 832(R9), Z28
+	VPRORD         $0x12, 832(R9), Z29
+	VPSRLD         $0x03, 832(R9), Z31
+	VPTERNLOGD     $0x96, Z28, Z29, Z31
+	VPADDD         768(R9), Z31, Z31
+	VPRORD         $0x11, Z16, Z28
+	VPRORD         $0x13, Z16, Z29
+	VPSRLD         $0x0a, Z16, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
-	VPADDD         Z30, Z3, Z3
-	VPADDD         Z3, Z7, Z7
+	VPADDD         320(R9), Z31, Z31
+	VPADDD         Z30, Z31, Z16
 	VPRORD         $0x06, Z8, Z28
 	VPRORD         $0x0b, Z8, Z29
 	VPRORD         $0x19, Z8, Z30
 	VPTERNLOGD     $0x96, Z28, Z29, Z30
 	VPADDD         Z30, Z11, Z11
 	VPADDD         Z11, Z15, Z15
-	VPADDD.BCST    144(R11), Z7, Z7
-	VPTESTNMD.BCST (R10), Z7, K1
-	KMOVW          K1, (BX)
+	VPADDD.BCST    140(R11), Z3, Z3
+	VPADDD         Z16, Z3, Z3
 	VPADDD.BCST    144(R11), Z15, Z15
 	VPTESTNMD.BCST (R10), Z15, K2
 	KMOVW          K2, 2(BX)
+	VMOVDQA32      Z0, Z28
+	VPTERNLOGD     $0xca, Z2, Z1, Z28
+	VPADDD         Z28, Z3, Z3
+	VPRORD         $0x06, Z0, Z28
+	VPRORD         $0x0b, Z0, Z29
+	VPRORD         $0x19, Z0, Z30
+	VPTERNLOGD     $0x96, Z28, Z29, Z30
+	VPADDD         Z30, Z3, Z3
+	VPADDD         Z3, Z7, Z7
+	VPADDD.BCST    144(R11), Z7, Z7
+	VPTESTNMD.BCST (R10), Z7, K1
+	KMOVW          K1, (BX)
 	VPADDD.BCST    192(R11), Z20, Z20
 	VPADDD.BCST    192(R11), Z21, Z21
 	ADDQ           $0x04, BX
