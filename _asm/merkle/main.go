@@ -3,6 +3,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 
@@ -58,3 +60,22 @@ func constants() {
 	}
 	swap = data.Words("swap", 0x00010203, 0x04050607, 0x08090a0b, 0x0c0d0e0f)
 }
+
+// loop writes a loop over rounds, n in each turn, a number after which all that moves among
+// registers is back where it was: eight, and sixteen with message words. sums are what
+// the rounds of the first turn add, those of the others follow.
+func loop(sums Mem, n, turns int, turn func(sums Mem)) {
+	loops++
+	label := fmt.Sprintf("rounds%d", loops)
+	at, left := GP64(), GP32()
+	LEAQ(sums, at)
+	MOVL(U32(turns), left)
+	data.Align()
+	Label(label)
+	turn(Mem{Base: at})
+	ADDQ(Imm(uint64(4*n)), at)
+	DECL(left)
+	JNZ(LabelRef(label))
+}
+
+var loops int // for names of labels

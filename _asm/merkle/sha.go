@@ -94,9 +94,9 @@ func constantRounds(streams []*stream, first, last int, sums Mem) {
 	}
 }
 
-// quadRounds does the four rounds of quad q.
-func (s *stream) quadRounds(q int) {
-	VPADDD(k.Offset(16*q), s.quads[q%4], kw)
+// quadRounds does the four rounds of quad q, whose constants are at k.
+func (s *stream) quadRounds(q int, k Mem) {
+	VPADDD(k, s.quads[q%4], kw)
 	s.rounds2()
 	VPSHUFD(Imm(0x0e), kw, kw)
 	s.rounds2()
@@ -112,16 +112,21 @@ func (s *stream) schedule(q int) {
 	SHA256MSG2(d, a)
 }
 
-// scheduledRounds does rounds from those of quad q to the last.
+// scheduledRounds does rounds from those of quad q, 0 or 4, to the last.
 func scheduledRounds(streams []*stream, q int) {
-	for ; q < 16; q++ {
+	for ; q < 4; q++ {
 		for _, s := range streams {
-			if q >= 4 {
-				s.schedule(q)
-			}
-			s.quadRounds(q)
+			s.quadRounds(q, k.Offset(16*q))
 		}
 	}
+	loop(k.Offset(16*4), 16, roundCount/16-1, func(k Mem) {
+		for q := range 4 {
+			for _, s := range streams {
+				s.schedule(q)
+				s.quadRounds(q, k.Offset(16*q))
+			}
+		}
+	})
 }
 
 // digestHash hashes the digests that are in the states.
@@ -132,7 +137,7 @@ func digestHash(streams []*stream) {
 	}
 	for q := range 2 {
 		for _, s := range streams {
-			s.quadRounds(q)
+			s.quadRounds(q, k.Offset(16*q))
 		}
 	}
 	constantRounds(streams, 8, 16, padDigest)
@@ -156,7 +161,7 @@ func pairHash(streams []*stream) {
 		s.add(initial)
 		s.save()
 	}
-	constantRounds(streams, 0, 64, pad64)
+	loop(pad64, 16, roundCount/16, func(sums Mem) { constantRounds(streams, 0, 16, sums) })
 	for _, s := range streams {
 		s.add(s.before)
 	}

@@ -4,13 +4,9 @@ package main
 // same word of all of them.
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
-
-	"lode/_asm/data"
 )
 
 var (
@@ -88,46 +84,27 @@ func wideSchedule(t int) {
 	VPADDD(x, w, w)
 }
 
-// rounds does all rounds of a block whose words are in their registers. From word
-// constant on, and before word 16, the words are in the sums already.
-func (s *state16) rounds(constant int, sums Mem) {
+// rounds does all rounds of a block whose words are in their registers.
+func (s *state16) rounds() {
 	for t := range 16 {
-		if t >= constant {
-			s.round(sums.Offset(4*t), nil)
-		} else {
+		s.round(k.Offset(4*t), word(t))
+	}
+	loop(k.Offset(4*16), 16, roundCount/16-1, func(k Mem) {
+		for t := range 16 {
+			wideSchedule(16 + t)
 			s.round(k.Offset(4*t), word(t))
 		}
-	}
-	s.loop(k.Offset(4*16), 16, roundCount/16-1, func(t int, sum Mem) {
-		wideSchedule(16 + t)
-		s.round(sum, word(t))
 	})
 }
 
 // knownRounds does all rounds of a block whose words are in the sums already.
 func (s *state16) knownRounds(sums Mem) {
-	s.loop(sums, 8, roundCount/8, func(_ int, sum Mem) { s.round(sum, nil) })
+	loop(sums, 8, roundCount/8, func(sums Mem) {
+		for t := range 8 {
+			s.round(sums.Offset(4*t), nil)
+		}
+	})
 }
-
-// loop writes a loop over rounds, n in each turn: a multiple of eight, after which the
-// state is in the registers where it was. sums are those of the first turn.
-func (s *state16) loop(sums Mem, n, turns int, round func(t int, sum Mem)) {
-	loops++
-	label := fmt.Sprintf("rounds%d", loops)
-	at, left := GP64(), GP32()
-	LEAQ(sums, at)
-	MOVL(U32(turns), left)
-	data.Align()
-	Label(label)
-	for t := range n {
-		round(t, Mem{Base: at, Disp: 4 * t})
-	}
-	ADDQ(Imm(uint64(4*n)), at)
-	DECL(left)
-	JNZ(LabelRef(label))
-}
-
-var loops int // for names of labels
 
 func (s *state16) begin() {
 	*s = wideState
@@ -144,9 +121,8 @@ func (s *state16) message() {
 	}
 }
 
-// digestHash hashes the digests that are the first half of the message, to the same
-// place.
-func (s *state16) digestHash() {
+// pad makes the digests that are the first half of the message all of it.
+func pad() {
 	for t := 8; t < 16; t++ {
 		switch t {
 		case 8:
@@ -157,43 +133,16 @@ func (s *state16) digestHash() {
 			VPXORD(word(t), word(t), word(t))
 		}
 	}
-	s.begin()
-	s.rounds(8, padDigest)
-	s.message()
-}
-
-// pairHash hashes, twice, the 64 bytes that are the message. scratch has room for a
-// state.
-func (s *state16) pairHash(scratch Mem) {
-	s.begin()
-	s.rounds(16, k)
-	for i, r := range s {
-		VPADDD_BCST(iv.Offset(4*i), r, r)
-		VMOVDQU32(r, scratch.Offset(wideSize*i))
-	}
-	s.knownRounds(pad64)
-	for i, r := range s {
-		VPADDD(scratch.Offset(wideSize*i), r, word(i))
-	}
-	s.digestHash()
 }
 
 // wideFunctions writes the functions for AVX-512. Their states are in memory as eight
 // words a to h of sixteen lanes each.
 func wideFunctions() {
-	lanes := func(name, signature string) (state Mem) {
-		TEXT(name, NOSPLIT, signature)
-		Pragma("noescape")
-		return Mem{Base: Load(Param("state"), GP64())}
-	}
-	store := func(state Mem) {
-		for i := range 8 {
-			VMOVDQU32(word(i), state.Offset(wideSize*i))
-		}
-	}
 	s := new(state16)
 
-	state := lanes("wideBlock", "func(state *[8][16]uint32, block *[16][16]uint32)")
+	TEXT("wideBlock", NOSPLIT, "func(state *[8][16]uint32, block *[16][16]uint32)")
+	Pragma("noescape")
+	state := Mem{Base: Load(Param("state"), GP64())}
 	block := Mem{Base: Load(Param("block"), GP64())}
 	for t := range 16 {
 		VMOVDQU32(block.Offset(wideSize*t), word(t))
@@ -202,7 +151,7 @@ func wideFunctions() {
 	for i, r := range s {
 		VMOVDQU32(state.Offset(wideSize*i), r)
 	}
-	s.rounds(16, k)
+	s.rounds()
 	for i, r := range s {
 		VPADDD(state.Offset(wideSize*i), r, r)
 		VMOVDQU32(r, state.Offset(wideSize*i))
@@ -210,43 +159,61 @@ func wideFunctions() {
 	VZEROUPPER()
 	RET()
 
-	state = lanes("wideDigest", "func(state *[8][16]uint32)")
-	for i := range 8 {
-		VMOVDQU32(state.Offset(wideSize*i), word(i))
-	}
-	s.digestHash()
-	store(state)
-	VZEROUPPER()
-	RET()
-
-	state = lanes("wideFold", "func(state *[8][16]uint32, branch *[32]byte, steps int)")
+	// The code of a block is there once: pair says whether its message is one of 64 bytes, whose
+	// digest is then hashed, or a digest.
+	TEXT("wideHash", NOSPLIT, "func(state *[8][16]uint32, block *[16][16]uint32, branch *[32]byte, steps int)")
+	Pragma("noescape")
+	state = Mem{Base: Load(Param("state"), GP64())}
+	block = Mem{Base: Load(Param("block"), GP64())}
 	branch := Mem{Base: Load(Param("branch"), GP64())}
-	steps := Load(Param("steps"), GP64())
+	steps, pair := Load(Param("steps"), GP64()), GP64()
 	VBROADCASTI32X4(swap, wideSwap)
 	for i := range 8 {
 		VMOVDQU32(state.Offset(wideSize*i), word(i))
 	}
-	data.Align()
+	CMPQ(block.Base, Imm(0))
+	JE(LabelRef("digest"))
+	for t := range 16 {
+		VMOVDQU32(block.Offset(wideSize*t), word(t))
+	}
+	JMP(LabelRef("pair"))
+
 	Label("step")
 	for i := range 8 {
 		VPBROADCASTD(branch.Offset(4*i), word(8+i))
 		VPSHUFB(wideSwap, word(8+i), word(8+i))
 	}
-	s.pairHash(state)
 	ADDQ(Imm(32), branch.Base)
 	DECQ(steps)
-	JNZ(LabelRef("step"))
-	store(state)
-	VZEROUPPER()
-	RET()
+	Label("pair")
+	MOVQ(U32(1), pair)
+	JMP(LabelRef("message"))
 
-	state = lanes("widePairs", "func(state *[8][16]uint32, block *[16][16]uint32)")
-	block = Mem{Base: Load(Param("block"), GP64())}
-	for t := range 16 {
-		VMOVDQU32(block.Offset(wideSize*t), word(t))
+	Label("digest")
+	pad()
+	MOVQ(U32(0), pair)
+	Label("message")
+	s.begin()
+	s.rounds()
+	CMPQ(pair, Imm(0))
+	JE(LabelRef("done"))
+	for i, r := range s { // the block that pads 64 bytes
+		VPADDD_BCST(iv.Offset(4*i), r, r)
+		VMOVDQU32(r, state.Offset(wideSize*i))
 	}
-	s.pairHash(state)
-	store(state)
+	s.knownRounds(pad64)
+	for i, r := range s {
+		VPADDD(state.Offset(wideSize*i), r, word(i))
+	}
+	JMP(LabelRef("digest"))
+
+	Label("done")
+	s.message()
+	CMPQ(steps, Imm(0))
+	JNE(LabelRef("step"))
+	for i := range 8 {
+		VMOVDQU32(word(i), state.Offset(wideSize*i))
+	}
 	VZEROUPPER()
 	RET()
 }

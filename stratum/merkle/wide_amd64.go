@@ -5,6 +5,7 @@ package merkle
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"github.com/klauspost/cpuid/v2"
@@ -24,20 +25,11 @@ type word = [lanes]uint32
 //go:noescape
 func wideBlock(state *[8]word, block *[16]word)
 
-// wideDigest makes digests of the states' hashes.
+// wideHash makes digests of the states' hashes or, unless block is nil, double hashes of
+// messages of 64 bytes, and joins these sixteen with the steps of one branch.
 //
 //go:noescape
-func wideDigest(state *[8]word)
-
-// wideFold joins sixteen hashes with the steps of one branch, of which there are some.
-//
-//go:noescape
-func wideFold(state *[8]word, branch *[32]byte, steps int)
-
-// widePairs makes double hashes of sixteen messages of 64 bytes.
-//
-//go:noescape
-func widePairs(state *[8]word, block *[16]word)
+func wideHash(state *[8]word, block *[16]word, branch *[32]byte, steps int)
 
 // wide is whether the functions above can be used.
 var wide = accelerated && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW) && wideCheck()
@@ -82,10 +74,7 @@ func wideRoots(scratch *Scratch, s *state, size int, branch, roots []chainhash.H
 		}
 		wideBlock(&w.state, &w.block)
 	}
-	wideDigest(&w.state)
-	if len(branch) > 0 {
-		wideFold(&w.state, (*[32]byte)(&branch[0]), len(branch))
-	}
+	wideHash(&w.state, nil, (*[32]byte)(unsafe.SliceData(branch)), len(branch))
 	for lane := range roots {
 		w.get(lane, &roots[lane])
 	}
@@ -106,7 +95,7 @@ func wideHeaders(scratch *Scratch, headers [][HeaderSize]byte, hashes []chainhas
 		w.block[4][lane], w.block[15][lane] = 1<<31, 8*HeaderSize
 	}
 	wideBlock(&w.state, &w.block)
-	wideDigest(&w.state)
+	wideHash(&w.state, nil, nil, 0)
 	for lane := range headers {
 		w.get(lane, &hashes[lane])
 	}
@@ -123,7 +112,7 @@ func wideParents(level []chainhash.Hash) (done int) {
 				w.block[8+i][lane] = binary.BigEndian.Uint32(pair[1][4*i:])
 			}
 		}
-		widePairs(&w.state, &w.block)
+		wideHash(&w.state, &w.block, nil, 0)
 		for lane := range lanes {
 			w.get(lane, &level[done+lane])
 		}
