@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,22 +16,23 @@ import (
 func TestEnergyProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		paused, pausedFor, since := false, time.Duration(0), time.Time{}
-		var last time.Time
+		var paused atomic.Bool
+		var pausedFor atomic.Int64 // nanoseconds
+		var since, last time.Time
 		p := &energyProbe{
 			rand:   func() float64 { return 0.5 },
-			hashes: func() uint64 { return uint64((time.Since(began) - pausedFor).Seconds() * 1e8) },
+			hashes: func() uint64 { return uint64((time.Since(began) - time.Duration(pausedFor.Load())).Seconds() * 1e8) },
 			hold: func(now bool) {
-				if paused = now; now {
+				if paused.Store(now); now {
 					since = time.Now()
 				} else {
-					pausedFor += time.Since(since)
+					pausedFor.Add(int64(time.Since(since)))
 				}
 			},
 		}
 		p.measure = func(now time.Time) miner.Load {
 			load := miner.Load{Watts: 50}
-			if !paused {
+			if !paused.Load() {
 				load.Watts += 12
 			}
 			if now.Sub(last) > time.Minute {
@@ -51,17 +53,17 @@ func TestEnergyProbe(t *testing.T) {
 		if got := p.cost(); math.Abs(got-120) > 1 {
 			t.Errorf("%v J/GH, want 120", got)
 		}
-		if pausedFor > time.Minute/3 || paused {
-			t.Errorf("paused for %v of an hour; now: %v", pausedFor, paused)
+		if all := time.Duration(pausedFor.Load()); all > time.Minute/3 || paused.Load() {
+			t.Errorf("paused for %v of an hour; now: %v", all, paused.Load())
 		}
 		// It ends in a pause, and leaves none behind.
-		for !paused {
+		for !paused.Load() {
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
 		}
 		cancel()
 		<-done
-		if paused {
+		if paused.Load() {
 			t.Error("it leaves a pause behind")
 		}
 	})
