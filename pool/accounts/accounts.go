@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -410,20 +411,27 @@ func (w *Worker) load(s saved) {
 	w.rates[2] = decaying{rate: s.Rate1h, at: s.At, from: s.From}
 }
 
-// Save writes the book to path, replacing it whole.
+// Save writes the book to path, replacing it whole. Of workers that never had a share
+// accepted there is nothing to remember: those may be as many names as a stranger made up.
+// No worker is held up meanwhile.
 func (b *Book) Save(path string) error {
 	b.mu.Lock()
-	book := savedBook{Version: 1, Total: b.total.save(), Workers: make([]saved, 0, len(b.workers))}
-	oldest := b.now().Add(-forgetAfter)
-	for _, w := range b.workers {
-		s := w.save()
-		if s.Last.Before(oldest) && !w.active() {
-			b.remove(w) // it is in the total all the same
-			continue
-		}
-		book.Workers = append(book.Workers, s)
-	}
+	workers := slices.Collect(maps.Values(b.workers))
 	b.mu.Unlock()
+	book := savedBook{Version: 1, Total: b.total.save()}
+	oldest := b.now().Add(-forgetAfter)
+	for _, w := range workers {
+		switch last, active := w.state(); {
+		case last.Before(oldest) && !active:
+			b.mu.Lock()
+			if b.workers[w.name] == w {
+				b.remove(w) // it is in the total all the same
+			}
+			b.mu.Unlock()
+		case !last.IsZero():
+			book.Workers = append(book.Workers, w.save())
+		}
+	}
 	sort.Slice(book.Workers, func(i, j int) bool { return book.Workers[i].Name < book.Workers[j].Name })
 	data, err := json.MarshalIndent(book, "", "\t")
 	if err == nil {
@@ -435,10 +443,11 @@ func (b *Book) Save(path string) error {
 	return nil
 }
 
-func (w *Worker) active() bool {
+// state is when the worker had its last accepted share, and whether it is connected.
+func (w *Worker) state() (last time.Time, active bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.connections > 0
+	return w.last, w.connections > 0
 }
 
 // Load reads what Save wrote. A file that is not there is an empty book.

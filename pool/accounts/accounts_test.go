@@ -165,6 +165,38 @@ func TestNamesOfStrangers(t *testing.T) {
 	}
 }
 
+// TestNamesAreNotSaved: of names that are connected and never had a share accepted nothing is
+// written, however many they are; they stay in the book, and whoever has gone does not.
+func TestNamesAreNotSaved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	b := accounts.New(time.Now)
+	b.Worker("honest").Share(time.Now(), accounts.Accepted, 1, 1)
+	for i := range 1000 {
+		w := b.Worker(fmt.Sprint("stranger", i))
+		w.Connected()
+		w.Share(time.Now(), accounts.LowDifficulty, 1, 1)
+		if i%2 == 0 {
+			w.Disconnected()
+		}
+	}
+	if err := b.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Ranking()); n != 501 {
+		t.Errorf("%d accounts, want those of the connected and of the honest one", n)
+	}
+	saved := accounts.New(time.Now)
+	if err := saved.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if list := saved.Ranking(); len(list) != 1 || list[0].Name() != "honest" {
+		t.Errorf("%d accounts were saved", len(list))
+	}
+	if n := saved.Total().Tallies["low_difficulty"].Shares; n != 1000 {
+		t.Errorf("total of %d refused shares", n)
+	}
+}
+
 // TestFullOfWork: where all accounts have work done, new names take none of them.
 func TestFullOfWork(t *testing.T) {
 	now := time.Now()
