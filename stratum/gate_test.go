@@ -128,6 +128,35 @@ func TestMinersOutliveBadNeighbours(t *testing.T) {
 	}
 }
 
+// Where somebody mines a ban leaves strangers of the same address eight connections at a
+// time, and no bad line.
+func TestBannedAmongMiners(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, reasons <-chan error, p *testPool) {
+		const farm = "192.0.2.1"
+		stay(t, l, farm)
+		for s.Stats().Bans.Load() == 0 {
+			_, _ = visit(l, reasons, farm, strings.Repeat("{]\n", 12))
+		}
+		for range 100 {
+			go io.Copy(io.Discard, l.dial(farm))
+		}
+		synctest.Wait()
+		if n := s.Stats().Connections.Load(); n != 1+narrow {
+			t.Errorf("%d connections, want the miner's and %d", n, narrow)
+		}
+		for len(reasons) > 0 {
+			<-reasons
+		}
+		answer, reason := visit(l, reasons, farm, "{]\n"+subscribeLine)
+		if strings.Contains(answer, subscribeReply) || !errors.Is(reason, ErrGarbage) && !errors.Is(reason, ErrCrowded) {
+			t.Errorf("after a bad line: %s, %v", answer, reason)
+		}
+		if !admitted(l, reasons, farm) {
+			t.Error("a miner that comes back is shut out")
+		}
+	})
+}
+
 // Whoever does not log in cannot fill up an address, or all there is.
 func TestPendingGoFirst(t *testing.T) {
 	for name, limits := range map[string]Limits{"all": {Connections: 50}, "pending": {Pending: 50}, "address": {PerAddress: 50}} {
@@ -267,6 +296,40 @@ func TestGuessing(t *testing.T) {
 			}
 			if !admittedWith(l, "192.0.2.2", "right") {
 				t.Error("another address has to wait")
+			}
+		})
+	}
+}
+
+// Where an address has used up its free guesses the next answer is waited for, whether the
+// password is right or wrong, on whatever connection.
+func TestAnswerWaits(t *testing.T) {
+	for _, password := range []string{"right", "wrong"} {
+		inBubble(t, ServerOptions{Limits: Limits{BanScore: -1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			login := func(password string) (asked time.Duration) {
+				answered := make(chan time.Duration, 1)
+				start := time.Now()
+				p.authorize = func(_ *Conn, _, given string) error {
+					answered <- time.Since(start)
+					if given == "right" {
+						return nil
+					}
+					return errUnauthorized
+				}
+				conn := l.dial("192.0.2.1")
+				defer conn.Close()
+				go io.Copy(io.Discard, conn)
+				go io.WriteString(conn, subscribeLine+strings.Replace(authorizeLine, `"x"`, `"`+password+`"`, 1))
+				return <-answered
+			}
+			for i := range freeGuesses {
+				if took := login("wrong"); took > 0 {
+					t.Errorf("guess %d had to wait for %v", i+1, took)
+				}
+			}
+			if took := login(password); took < 900*time.Millisecond || took > 2*time.Second {
+				t.Errorf("the next one, %s, was looked at after %v, want a second", password, took)
 			}
 		})
 	}

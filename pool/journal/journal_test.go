@@ -173,3 +173,39 @@ func TestModel(t *testing.T) {
 		_ = j.Close()
 	})
 }
+
+// TestHistoryIsBounded: a block that is never settled does not have the file grow without
+// end by those that come and go beside it.
+func TestHistoryIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "blocks.journal")
+	j := open(t, path)
+	if _, err := j.Add(entry(1)); err != nil {
+		t.Fatal(err)
+	}
+	one, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var most int64
+	for i := range 1300 {
+		e := entry(2 + i%100)
+		if _, err := j.Add(e); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Settle(e.Hash); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, info.Size())
+	}
+	// A thousand blocks, and a record for each that it is settled.
+	if most > 1010*3*one.Size() {
+		t.Errorf("the file had up to %d bytes, that with one block has %d", most, one.Size())
+	}
+	if got := open(t, path).Pending(); len(got) != 1 || got[0].Height != 1 {
+		t.Errorf("pending %v, want the first block", got)
+	}
+}

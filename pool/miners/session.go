@@ -159,7 +159,7 @@ func (m *Server) restore(s *session, lease *space.Lease) {
 	if was == nil || s.authorized || s.lease != lease {
 		return
 	}
-	s.seen, s.restored = was.seen, was
+	s.restored = was // its shares came with the lease
 }
 
 // Authorize implements stratum.Handler.

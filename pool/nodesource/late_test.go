@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
 	"lode/pool/node"
 	"lode/pool/template"
 )
@@ -52,6 +54,27 @@ func TestLateBlocks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTipUnknown: where the node does not say when its tip was made, shares have the time of
+// the template: it knew what bits are right then.
+func TestTipUnknown(t *testing.T) {
+	testnet := node.Networks()[1]
+	f := &fake{headers: map[string]string{chainhash.Hash{1}.String(): `{"confirmations":1,"height":499,"time":1700000000,"mediantime":1,"bits":"1d00ffff"}`}}
+	s, _ := f.source(t, nil)
+	s.network = testnet
+	defer func() {
+		if s.crossing != nil {
+			s.crossing.Stop()
+		}
+	}()
+	for tip, fixed := range map[byte]bool{1: false, 2: true} {
+		given := &template.Template{Height: 500, Bits: 0x1d00ffff, PreviousHash: chainhash.Hash{tip}, CurrentTime: 1_700_000_500, MinTime: 1_699_999_000}
+		got := s.boundTime(t.Context(), given)
+		if got.FixedTime != fixed || given.FixedTime || (got.MaxTime == 1_700_001_200) == fixed {
+			t.Errorf("tip %d: %+v", tip, got)
+		}
 	}
 }
 
