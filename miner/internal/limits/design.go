@@ -37,6 +37,7 @@ var designs = map[string]Design{
 	"hybrid":      {Rounds: 38, Vector256: 1732.0/8 + 5.5, Shifts256: 729.0 / 8, AVX512: true},
 	// All rounds are SHA instructions.
 	"hybrid-avx2-roll": {Rounds: 61, Vector256: 955.0/8 + 5.5, Shifts256: 400.0 / 8},
+	"hybrid-avx2":      {Rounds: 61, Vector256: (955.0+44*21)/8 + 5.5, Shifts256: (400.0 + 44*10) / 8},
 }
 
 // With AVX2 a rotation is two shifts and an xor, a big sigma 11 instructions and a
@@ -94,13 +95,19 @@ func (l *Limits) Bound(d Design) float64 {
 		return 0
 	}
 	bound := 0.0
-	need := func(n, rate float64) bool {
-		if n > 0 && rate == 0 {
-			return false
+	// need takes in a unit's uses by one or two sorts of instructions, and their rates.
+	need := func(uses ...[2]float64) bool {
+		cycles := 0.0
+		for _, use := range uses {
+			switch n, rate := use[0], use[1]; {
+			case n == 0:
+			case rate == 0:
+				return false
+			default:
+				cycles += n / rate
+			}
 		}
-		if n > 0 {
-			bound = max(bound, n/rate)
-		}
+		bound = max(bound, cycles)
 		return true
 	}
 	all, shifts := d.Vector256, d.Shifts256
@@ -108,8 +115,9 @@ func (l *Limits) Bound(d Design) float64 {
 		all += d.Rounds * l.slots(l.besideVector[:], l.Vector256, 1)
 		shifts += d.Rounds * l.slots(l.besideShifts[:], l.Shifts256, 0)
 	}
-	if !need(d.Rounds, l.SHARounds) || !need(all, l.Vector256) || !need(shifts, l.Shifts256) ||
-		!need(d.Vector512, l.Vector512) || !need(d.Rotates512, l.Rotates512) {
+	// Vectors of both widths are the work of the same units.
+	if !need([2]float64{d.Rounds, l.SHARounds}) || !need([2]float64{all, l.Vector256}, [2]float64{d.Vector512, l.Vector512}) ||
+		!need([2]float64{shifts, l.Shifts256}, [2]float64{d.Rotates512, l.Rotates512}) {
 		return 0
 	}
 	if d.Words > 0 && l.shaWords > 0 { // ten rounds and two words took longer than the rounds

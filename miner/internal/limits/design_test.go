@@ -17,6 +17,11 @@ var (
 		besideVector: [2]beside{{4, 1 / 1.28}, {8, 1 / 2.28}},
 		besideShifts: [3]beside{{2, 1 / 1.53}, {4, 1 / 2.52}, {6, 1 / 3.52}},
 	}
+	zen5 = Limits{
+		SHARounds: 0.501, Vector256: 4.02, Shifts256: 2.02, Vector512: 4.01, Rotates512: 2, shaWords: 0.501,
+		besideVector: [2]beside{{4, 0.5}, {8, 0.445}},
+		besideShifts: [3]beside{{2, 0.5}, {4, 0.45}, {6, 0.312}},
+	}
 	emeraldRapids = Limits{
 		SHARounds: 0.335, Vector256: 2.99, Shifts256: 2, Vector512: 2, Rotates512: 1, shaWords: 0.3,
 		besideVector: [2]beside{{4, 0.335}, {8, 0.333}},
@@ -37,6 +42,8 @@ func TestBound(t *testing.T) {
 		{"Zen 4: rounds share the units of shifts", zen4, "hybrid-roll", 51.1},
 		{"Zen 4, fixed version", zen4, "hybrid", 66.7},
 		{"Zen 4: 512 bits in two halves", zen4, "avx512-roll", 76},
+		{"Zen 5", zen5, "avx512-roll", 37.3},
+		{"Zen 5: the rounds bind", zen5, "hybrid-avx2", 121.8},
 		{"Emerald Rapids: two units of 512 bits", emeraldRapids, "avx512-roll", 74.7},
 		{"Emerald Rapids: rounds share nothing that is seen", emeraldRapids, "hybrid-roll", 113.4},
 		{"no such instructions", Limits{Vector256: 4, Shifts256: 2}, "shani-roll", 0},
@@ -56,7 +63,7 @@ func TestBound(t *testing.T) {
 
 // TestLeast: a mixture of designs is never worse than the best of them.
 func TestLeast(t *testing.T) {
-	for name, core := range map[string]Limits{"Zen 3": zen3, "Zen 4": zen4, "Emerald Rapids": emeraldRapids} {
+	for name, core := range map[string]Limits{"Zen 3": zen3, "Zen 4": zen4, "Zen 5": zen5, "Emerald Rapids": emeraldRapids} {
 		best := math.Inf(1)
 		for kernel, d := range designs {
 			if b := core.Bound(d); b > 0 && kernel[len(kernel)-4:] == "roll" {
@@ -70,5 +77,20 @@ func TestLeast(t *testing.T) {
 	none := Limits{}
 	if got := none.Least(true); got != 0 {
 		t.Errorf("a core that was not measured: %.1f", got)
+	}
+}
+
+// Vectors of 256 and of 512 bits are the work of the same units, so a mixture of both is no
+// way to do more.
+func TestBothWidthsShareUnits(t *testing.T) {
+	a, b := designs["avx512-roll"], designs["avx2-roll"]
+	for name, core := range map[string]Limits{"Zen 4": zen4, "Zen 5": zen5, "Emerald Rapids": emeraldRapids} {
+		want := core.Bound(a)/2 + core.Bound(b)/2
+		if got := core.Bound(a.mix(b, 0.5)); math.Abs(got-want) > 0.01 {
+			t.Errorf("%s: half of each %.1f, want %.1f", name, got, want)
+		}
+	}
+	if got := zen5.Least(true); got < 36 {
+		t.Errorf("Zen 5: %.1f", got)
 	}
 }
