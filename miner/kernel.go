@@ -33,7 +33,7 @@ func Kernels() []Kernel {
 // elsewhere are the kernels of platforms that this program was not built for: a
 // cluster's agents may be of several.
 var elsewhere = []string{
-	"avx2", "avx2-roll", "avx512", "avx512-roll", "hybrid", "hybrid-avx2-roll", "hybrid-roll", "shani", "shani-roll", "shani2", // amd64
+	"avx2", "avx2-roll", "avx512", "avx512-roll", "hybrid", "hybrid-avx2", "hybrid-avx2-roll", "hybrid-roll", "shani", "shani-roll", "shani2", // amd64
 	"arm64-sha2", "arm64-sha2-roll", // arm64
 	"portable", "portable-roll",
 }

@@ -196,17 +196,19 @@ func (s *stream) verdict() {
 	}, in: []Op{last}, wide: true})
 }
 
-// vectorsAVX2 is the vector code of a block.
-func vectorsAVX2() []instruction {
+// vectorsAVX2 is the vector code of a block, with more streams if need be.
+func vectorsAVX2(more ...stream) []instruction {
 	var young, old, end stream
 	young.digestWords(2)
 	young.schedule(2, 16, middle)
 	old.schedule(3, middle, lastRound+1)
 	end.verdict()
-	spread(young)
-	spread(old)
-	list := merge(young, old)
-	// The two streams need not be of one length, the code is to be even.
+	list := []instruction{}
+	for _, s := range append([]stream{young, old}, more...) {
+		spread(s)
+		list = merge(list, s)
+	}
+	// The streams need not be of one length, the code is to be even.
 	all := stream(list)
 	spread(all)
 	for i := range all {
@@ -254,18 +256,15 @@ func sums(age, j int) func(i int) Mem {
 	return func(i int) Mem { return room(age, roomSums+lanes(i+j)) }
 }
 
-// shaAVX2 is what the SHA instructions do in a block.
-func shaAVX2() []instruction {
+// shaAVX2 is what the SHA instructions do in a block: the first hash of hashes j and
+// following is what first says, and the records of a group are at mid, of this one or of the
+// one before.
+func shaAVX2(first func(four []*hash, j int) []step, mid func(before bool, j int) func(i int) Mem) []instruction {
 	four, two := hashes(0, 4), hashes(4, 2)
 	list := place(lastRounds(four, 0), 0, endFour)
 	batch := (block - endFour) / 2
 	for i := range 2 {
-		steps := firstHash(four, records(pRecord, 4*i), Mem{Base: pTable}, later(4*i, digest))
-		if i == 0 {
-			before := step{fixed(func() { MOVQ(pRecord, pBefore) })}
-			steps = append([]step{append(before, nextRecord()...)}, steps...)
-		}
-		list = append(list, place(steps, endFour+i*batch, endFour+(i+1)*batch)...)
+		list = append(list, place(first(four, 4*i), endFour+i*batch, endFour+(i+1)*batch)...)
 	}
 	var beside []instruction
 	for i := range 2 {
@@ -273,14 +272,24 @@ func shaAVX2() []instruction {
 	}
 	batch = (block - 2*endTwo) / 4
 	for i := range 4 {
-		j, age, base := 4+2*i, 1, pBefore
+		j, age := 4+2*i, 1
 		if i >= 2 {
-			j, age, base = 2*i-4, 0, pRecord
+			j, age = 2*i-4, 0
 		}
-		steps := digestHead(two, later(j, digest), mids(base, j), sums(age, j), later(j, middleState(age)))
+		steps := digestHead(two, later(j, digest), mid(age == 1, j), sums(age, j), later(j, middleState(age)))
 		beside = append(beside, place(steps, 2*endTwo+i*batch, 2*endTwo+(i+1)*batch)...)
 	}
 	return merge(list, beside)
+}
+
+// sharedFirst is the first hash with the sums of a table, of hashes j and following of a record.
+func sharedFirst(four []*hash, j int) []step {
+	steps := firstHash(four, records(pRecord, j), Mem{Base: pTable}, later(j, digest))
+	if j == 0 {
+		before := step{fixed(func() { MOVQ(pRecord, pBefore) })}
+		steps = append([]step{append(before, nextRecord()...)}, steps...)
+	}
+	return steps
 }
 
 func mids(base reg.Register, j int) func(i int) Mem {
@@ -306,6 +315,19 @@ func rollFunction(name string) {
 // rollAVX2 writes the kernel.
 func rollAVX2() {
 	rollFunction("hybridRollAVX2")
+	sha := shaAVX2(sharedFirst, func(before bool, j int) func(i int) Mem {
+		if before {
+			return mids(pBefore, j)
+		}
+		return mids(pRecord, j)
+	})
+	nothing := func() {}
+	blocksAVX2(merge(sha, vectorsAVX2()), nothing, nothing)
+}
+
+// blocksAVX2 writes the loop over blocks and the end of a function, with what is to be done
+// at these two.
+func blocksAVX2(list []instruction, atBlock, atEnd func()) {
 	for i, r := range pRoom {
 		MOVQ(buffer(bufRooms+8*i), r)
 	}
@@ -313,13 +335,13 @@ func rollAVX2() {
 
 	data.Align()
 	Label("block")
-	code := oddDistances(cleanUppers(merge(shaAVX2(), vectorsAVX2())))
-	write(code, []reg.VecPhysical{reg.Y1, reg.Y2, reg.Y3, reg.Y0})
+	write(oddDistances(cleanUppers(list)), []reg.VecPhysical{reg.Y1, reg.Y2, reg.Y3, reg.Y0})
 	MOVQ(pRoom[rooms-1], spare)
 	for i := rooms - 1; i > 0; i-- {
 		MOVQ(pRoom[i-1], pRoom[i])
 	}
 	MOVQ(spare, pRoom[0])
+	atBlock()
 	INCQ(pOut)
 	DECQ(left)
 	JNZ(LabelRef("block"))
@@ -327,6 +349,7 @@ func rollAVX2() {
 	for i, r := range pRoom {
 		MOVQ(r, buffer(bufRooms+8*i))
 	}
+	atEnd()
 	saveStates()
 	VZEROUPPER()
 	RET()

@@ -20,6 +20,7 @@ func main() {
 	rollAVX512()
 	plainAVX512()
 	rollAVX2()
+	plainAVX2()
 	pool.Write()
 	single.Write()
 	Generate()

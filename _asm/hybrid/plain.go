@@ -3,6 +3,7 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 
 	"lode/_asm/fips180"
 	"lode/_asm/tail"
@@ -44,12 +45,7 @@ const (
 	sumsPairs = 256 // of rounds from ownFirst on
 )
 
-func sumsOf(before bool, offset int) Mem {
-	if before {
-		return Mem{Base: pSumsBefore, Disp: offset}
-	}
-	return Mem{Base: pSums, Disp: offset}
-}
+func sumsOf(sums reg.Register, offset int) Mem { return Mem{Base: sums, Disp: offset} }
 
 // schedule makes what the first hashes of a group need: the nonce words that are added
 // to abef and the sums of rounds 18 to 63.
@@ -63,8 +59,8 @@ func (s *wide) schedule() {
 	zero := s.do(other, func(_ []Op, out Op) { VPXORD(out, out, out) })
 	low, high := s.unpackWords(zero, w)
 	for i, v := range []*value{low, high} {
-		s.store(s.unpackLowPairs(v, v), sumsOf(false, sumsNonce+2*i*row))
-		s.store(s.unpackHighPairs(v, v), sumsOf(false, sumsNonce+(2*i+1)*row))
+		s.store(s.unpackLowPairs(v, v), sumsOf(pSums, sumsNonce+2*i*row))
+		s.store(s.unpackHighPairs(v, v), sumsOf(pSums, sumsNonce+(2*i+1)*row))
 	}
 	for i, offset := range []int{tail.W16, tail.W17} {
 		v := s.do(other, func(in []Op, out Op) { VPBROADCASTD(in[0], out) }, Mem{Base: pJob, Disp: offset})
@@ -108,24 +104,24 @@ func (s *wide) schedule() {
 		}
 		low, high := s.unpackWords(even, kw)
 		pair := sumsPairs + (t-ownFirst)/2*2*row
-		s.store(low, sumsOf(false, pair))
-		s.store(high, sumsOf(false, pair+row))
+		s.store(low, sumsOf(pSums, pair))
+		s.store(high, sumsOf(pSums, pair+row))
 	}
 }
 
 // ownFirstHash is firstHash of hashes j and following with sums of their own.
-func ownFirstHash(list []*hash, j int, before bool) []step {
+func ownFirstHash(list []*hash, j int, sums reg.Register, to state) []step {
 	steps := beginFirst(list, func(int) Mem { return Mem{Base: pRecord} },
-		func(i int) Mem { return sumsOf(before, sumsNonce+lanes(i+j)) })
+		func(i int) Mem { return sumsOf(sums, sumsNonce+lanes(i+j)) })
 	for t := 4; t < ownFirst; t += 2 {
 		steps = append(steps, sameRounds(list, Mem{Base: pTable, Disp: tableKW + 4*(t-4)}))
 	}
 	for t := ownFirst; t < 64; t += 2 {
 		steps = append(steps, ownRounds(list, func(i int) Mem {
-			return sumsOf(before, sumsPairs+(t-ownFirst)/2*2*row+pairOf(i+j))
+			return sumsOf(sums, sumsPairs+(t-ownFirst)/2*2*row+pairOf(i+j))
 		}))
 	}
-	return append(steps, save(list, later(j, wideDigest))...)
+	return append(steps, save(list, later(j, to))...)
 }
 
 // plainAVX512 writes the kernel.
@@ -152,8 +148,8 @@ func plainAVX512() {
 		first.stream[i].at = first.stream[i].at / 100 * (scheduled * 100 / block)
 	}
 	four := hashes(0, 4)
-	sha := place(ownFirstHash(four, 0, false), block/2, block)
-	sha = append(sha, place(ownFirstHash(four, 4, true), block, block*3/2)...)
+	sha := place(ownFirstHash(four, 0, pSums, wideDigest), block/2, block)
+	sha = append(sha, place(ownFirstHash(four, 4, pSumsBefore, wideDigest), block, block*3/2)...)
 	sha = merge(sha, heads(plain2, plainEnd2, func(int) func(int) Mem {
 		return func(int) Mem { return Mem{Base: pRecord, Disp: recordMid} }
 	}))

@@ -94,7 +94,11 @@ func emulatedHybrid(t testing.TB) hybridFunctions {
 		call("hybridPlainAVX512", words(address(record), address(table), address(job), uint64(blocks),
 			address(buffer), address(mask), address(out)))
 	}
-	return hybridFunctions{roll("hybridRollAVX512"), roll("hybridRollAVX2"), plain, emulatedShani(t).table}
+	plainAVX2 := func(record *hybridRecord, table *extensionTable, blocks int, buffer *hybridPlainAVX2Buffer, mask *[hybridLanes]uint32, out *byte) {
+		m.Map(bytesOf((*hybridPlainAVX2Memory)(unsafe.Pointer(buffer)))) // its first field
+		call("hybridPlainAVX2", words(address(record), address(table), uint64(blocks), address(buffer), address(mask), address(out)))
+	}
+	return hybridFunctions{roll("hybridRollAVX512"), roll("hybridRollAVX2"), plain, plainAVX2, emulatedShani(t).table}
 }
 
 // emulatedShani are those for the SHA extensions.

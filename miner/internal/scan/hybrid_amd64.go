@@ -22,6 +22,9 @@ func hybridPlainAVX512(record *hybridRecord, table *extensionTable, job *vectorR
 //go:noescape
 func hybridRollAVX2(records, end, previous *hybridRecord, table *extensionTable, blocks int, buffer *hybridBuffer, mask *[hybridLanes]uint32, out *byte)
 
+//go:noescape
+func hybridPlainAVX2(record *hybridRecord, table *extensionTable, blocks int, buffer *hybridPlainAVX2Buffer, mask *[hybridLanes]uint32, out *byte)
+
 const (
 	hybridLanes  = 8
 	hybridStates = 256
@@ -48,11 +51,12 @@ type hybridRoll struct {
 type hybridFunctions struct {
 	rollAVX512, rollAVX2 hybridRollFunc
 	plainAVX512          hybridPlainFunc
+	plainAVX2            hybridPlainAVX2Func
 	table                func(table *extensionTable, message *[4]uint32)
 }
 
 func hybridKernels() []Kernel {
-	return hybridKernelsOf(hybridFunctions{hybridRollAVX512, hybridRollAVX2, hybridPlainAVX512, shaniTable},
+	return hybridKernelsOf(hybridFunctions{hybridRollAVX512, hybridRollAVX2, hybridPlainAVX512, hybridPlainAVX2, shaniTable},
 		missing(cpuid.SHA, cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX512DQ), missing(cpuid.SHA, cpuid.AVX2))
 }
 
@@ -64,6 +68,11 @@ func hybridKernelsOf(f hybridFunctions, lacksAVX512, lacksAVX2 string) []Kernel 
 			Name: "hybrid", Revision: 1,
 			Nonces: hybridLanes, States: 1, Batch: hybridPlainBatch, Missing: lacksAVX512,
 			New: func() Scanner { return newHybridPlainer(f.plainAVX512) },
+		},
+		{
+			Name: "hybrid-avx2", Revision: 1,
+			Nonces: hybridLanes, States: 1, Batch: hybridPlainBatch, Missing: lacksAVX2,
+			New: func() Scanner { return newHybridPlainerAVX2(f.plainAVX2) },
 		},
 	}
 }
@@ -105,6 +114,13 @@ type hybridBuffer struct {
 	states [12][4]uint32
 }
 
+// prepare sets the pointers to the rooms.
+func (b *hybridBuffer) prepare() {
+	for i := range b.rooms {
+		b.order[i] = uintptr(unsafe.Pointer(&b.rooms[i][hybridRoomMiddle]))
+	}
+}
+
 type hybridMemory struct {
 	buffer  hybridBuffer
 	mask    [hybridLanes]uint32
@@ -129,9 +145,7 @@ type hybridRoller struct {
 
 func newHybridRoller(x hybridRoll) Scanner {
 	m := &aligned[hybridMemory](1)[0]
-	for i := range m.buffer.rooms {
-		m.buffer.order[i] = uintptr(unsafe.Pointer(&m.buffer.rooms[i][hybridRoomMiddle]))
-	}
+	m.buffer.prepare()
 	// found grows once if need be: at real difficulties it holds nothing most of the time.
 	return &hybridRoller{hybridRoll: x, memory: m}
 }

@@ -10,7 +10,9 @@ import (
 )
 
 func platformKernels() []Kernel {
-	return slices.Concat(avx512Kernels(), hybridKernels(), shaniKernels(), avx2Kernels())
+	hybrid := hybridKernels()
+	likely := len(hybrid) - 1 // the last one was behind shani wherever it was measured
+	return slices.Concat(avx512Kernels(), hybrid[:likely], shaniKernels(), hybrid[likely:], avx2Kernels())
 }
 
 // missing names the features that the processor or the system lacks.
