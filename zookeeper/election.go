@@ -184,13 +184,13 @@ func (e *Election) prepare(conn *zk.Conn) error {
 		}
 	}
 	if e.url.User != "" {
-		// Somebody may have made it for us, open to all.
-		if have, _, err := conn.GetACL(e.url.Path); err != nil {
+		c := claim{conn: conn, acl: acl}
+		if err := c.all(e.url.Path); err != nil {
 			return err
-		} else if !slices.Equal(have, acl) {
-			if _, err := conn.SetACL(e.url.Path, acl, -1); err != nil {
-				return err
-			}
+		}
+		if c.inside > 0 {
+			e.log.Warn("the state in ZooKeeper was open to others until now: keys in it may be known, and what stands in it be somebody else's. "+
+				"If it is yours, use lode rotate-keys --revoke; else delete it", "path", e.url.Path, "nodes", c.inside)
 		}
 	}
 	for name, data := range map[string][]byte{candidatesNode: nil, epochNode: []byte("{}")} {

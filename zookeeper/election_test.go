@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +26,25 @@ type candidate struct {
 	terms chan *Term
 	errs  chan error
 	seen  chan Standing
+	log   *lockedBuffer
+}
+
+// lockedBuffer can be written to and read at once.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func stand(t *testing.T, url, name string) *candidate {
@@ -34,13 +53,13 @@ func stand(t *testing.T, url, name string) *candidate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &candidate{t: t, name: name, terms: make(chan *Term, 1), errs: make(chan error, 1), seen: make(chan Standing, 1000)}
+	c := &candidate{t: t, name: name, terms: make(chan *Term, 1), errs: make(chan error, 1), seen: make(chan Standing, 1000), log: new(lockedBuffer)}
 	ctx, stop := context.WithCancel(t.Context())
 	c.stop = stop
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		term, err := NewElection(u, slog.New(slog.NewTextHandler(io.Discard, nil))).Stand(ctx, Member{URL: "http://" + name}, func(s Standing) {
+		term, err := NewElection(u, slog.New(slog.NewTextHandler(c.log, nil))).Stand(ctx, Member{URL: "http://" + name}, func(s Standing) {
 			select {
 			case c.seen <- s:
 			default:
@@ -127,6 +146,7 @@ func TestElectionInARealEnsemble(t *testing.T) {
 	t.Run("what is large", func(t *testing.T) { largeThings(t, e) })
 	t.Run("many children", func(t *testing.T) { manyChildren(t, e) })
 	t.Run("behind a password", func(t *testing.T) { electionBehindAPassword(t, e) })
+	t.Run("with a password since lately", func(t *testing.T) { passwordSinceLately(t, e) })
 	t.Run("a slow ensemble", func(t *testing.T) { slowEnsemble(t, e) })
 	t.Run("a server that hangs", func(t *testing.T) { hungServer(t, e) })
 	t.Run("without a quorum", func(t *testing.T) { withoutQuorum(t, e) }) // the last: it kills
@@ -280,6 +300,80 @@ func electionBehindAPassword(t *testing.T, e *zktest.Ensemble) {
 		}
 	case <-time.After(patience):
 		t.Error("a wrong password is tried for ever")
+	}
+}
+
+// What stood there before there was a password is ours alone afterwards, too, and stays
+// what it was; that others knew it is told.
+func passwordSinceLately(t *testing.T, e *zktest.Ensemble) {
+	first := stand(t, "zk://"+e.Hosts()+"/lately", "first").elected()
+	l := log(t, first)
+	if err := errors.Join(l.Replace([][]byte{[]byte("key")}), l.Append([]byte("task")), l.SaveBlob("b", []byte("block"))); err != nil {
+		t.Fatal(err)
+	}
+	first.Resign()
+	for round, told := range []bool{true, false} {
+		s := stand(t, "zk://lode:s3cret@"+e.Hosts()+"/lately", fmt.Sprint("second ", round))
+		term := s.elected()
+		l := log(t, term)
+		if records, err := l.Records(); err != nil || len(records) != 2 || string(records[1]) != "task" {
+			t.Errorf("%q, %v", records, err)
+		}
+		if b, err := l.LoadBlob("b"); err != nil || string(b) != "block" {
+			t.Errorf("%q, %v", b, err)
+		}
+		if got := strings.Contains(s.log.String(), "was open to others"); got != told {
+			t.Errorf("round %d: it is told: %t, want %t\n%s", round, got, told, s.log)
+		}
+		term.Resign()
+	}
+	conn := e.Connect()
+	defer conn.Close()
+	if err := conn.AddAuth("digest", []byte("lode:s3cret")); err != nil {
+		t.Fatal(err)
+	}
+	acl := zk.DigestACL(zk.PermAll, "lode", "s3cret")
+	nodes := 0
+	var look func(at string)
+	look = func(at string) {
+		nodes++
+		if have, _, err := conn.GetACL(at); err != nil || !slices.Equal(have, acl) {
+			t.Errorf("%s: %v, %v", at, have, err)
+		}
+		names, _, err := conn.Children(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			look(path.Join(at, name))
+		}
+	}
+	look("/lately")
+	if nodes < 10 {
+		t.Errorf("%d nodes", nodes)
+	}
+
+	// A stranger has made a node that we cannot have: it is no place for secrets.
+	open := e.Connect()
+	defer open.Close()
+	if err := open.AddAuth("digest", []byte("stranger:x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"/laid", "/laid/log"} {
+		if _, err := open.Create(at, nil, 0, append(zk.DigestACL(zk.PermAll, "stranger", "x"), zk.WorldACL(zk.PermRead|zk.PermCreate)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := stand(t, "zk://lode:s3cret@"+e.Hosts()+"/laid", "third")
+	select {
+	case <-s.terms:
+		t.Error("it leads where a stranger reads along")
+	case err := <-s.errs:
+		if !strings.Contains(err.Error(), "user and password") {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("nothing is said")
 	}
 }
 
