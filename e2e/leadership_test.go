@@ -22,14 +22,18 @@ type one struct {
 	url string
 }
 
-// join starts another scheduler of the world's framework.
-func (w *world) join() *one {
+// join starts another scheduler of the world's framework, with other flags where they
+// are given.
+func (w *world) join(flags ...string) *one {
 	w.t.Helper()
 	url := "http://" + freeAddress(w.t)
 	args := slices.Clone(w.args)
-	for i, a := range args {
-		if strings.HasPrefix(a, "--listen=") {
-			args[i] = "--listen=" + strings.TrimPrefix(url, "http://")
+	for _, flag := range append(flags, "--listen="+strings.TrimPrefix(url, "http://")) {
+		name, _, _ := strings.Cut(flag, "=")
+		for i, a := range args {
+			if strings.HasPrefix(a, name+"=") {
+				args[i] = flag
+			}
 		}
 	}
 	return &one{start(w.t, nil, lode(), args...), url}
@@ -137,5 +141,47 @@ func TestLeaderKilled(t *testing.T) {
 	}
 	if !third.leads() {
 		t.Errorf("who led does not any more: %s", third.health())
+	}
+}
+
+// A standby is killed, and the leader is cut off from ZooKeeper, but from nothing else:
+// it goes on until the last scheduler subscribes, and takes nothing back.
+func TestLeaderCutOff(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end test with real processes: left out by -short")
+	}
+	e := zktest.Start(t, 3)
+	way := e.Through(t)
+	place := func(hosts string) string { return "zk://lode:s3cret@" + hosts + "/lode" }
+	w := newWorld(t, options{state: place(way.Hosts())})
+	w.mining(2)
+	w.moreBlocks(1)
+	first := &one{w.scheduler, w.url}
+	second := w.join("--state=" + place(e.Hosts()))
+	w.follows(second, first.url)
+	third := w.join("--state=" + place(e.Hosts()))
+	w.follows(third, first.url)
+
+	before := w.status()
+	second.kill()
+	w.same(before)
+	if !first.leads() {
+		t.Errorf("a standby was killed, and the leader does not lead any more: %s", first.health())
+	}
+
+	before = w.status()
+	way.Cut(true)
+	eventually(t, "the last scheduler leads", third.leads, third.health)
+	w.url = third.url
+	eventually(t, "who is cut off leads no more", func() bool {
+		return strings.Contains(first.health(), "standing by, but cannot take over")
+	}, first.health)
+	w.same(before)
+	before = w.status()
+	way.Cut(false)
+	w.follows(first, third.url)
+	w.same(before)
+	if !first.running() || !third.leads() {
+		t.Errorf("the former leader runs: %t; the leader says: %s", first.running(), third.health())
 	}
 }

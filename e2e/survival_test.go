@@ -136,6 +136,129 @@ func TestMasterFailover(t *testing.T) {
 	w.noOrphans()
 }
 
+// All masters are away for as long as it takes to find two blocks.
+func TestMastersAway(t *testing.T) {
+	w := newWorld(t, options{})
+	before := w.mining(2)
+	w.mesos.KillMaster()
+	w.until("the scheduler says that it has no master", func(s api.Status) bool { return s.FrameworkID != "" && !s.Connected })
+	height := w.height()
+	eventually(t, "two blocks are found without a master", func() bool { return w.height() >= height+2 }, func() string { return "" })
+	if err := w.mesos.StartMaster(false); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the scheduler is subscribed again", func(s api.Status) bool { return s.Connected })
+	after := w.mining(2)
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		t.Errorf("tasks after the masters' return: got %v, want the same as before: %v", got, want)
+	}
+	w.moreBlocks(1)
+	w.noOrphans()
+}
+
+// quickPings are those of a master that soon misses an agent.
+var quickPings = devmesos.Timing{AgentPing: time.Second, AgentPings: 5}
+
+// agentOf is where a task runs.
+func (w *world) agentOf(task api.Task) *devmesos.Agent {
+	w.t.Helper()
+	for _, a := range w.mesos.Agents() {
+		if id, ok := a.ID(); ok && id.Value == task.AgentID {
+			return a
+		}
+	}
+	w.t.Fatalf("no agent %s of task %s", task.AgentID, task.ID)
+	return nil
+}
+
+// The proxy's agent is lost for good, and with it a miner and the journal of blocks.
+func TestAgentLost(t *testing.T) {
+	w := newWorld(t, options{agents: 3, timing: quickPings})
+	w.mining(3)
+	w.moreBlocks(1)
+	before := w.status()
+	proxy := tasks(before, "proxy")[0]
+	w.agentOf(proxy).Lose()
+	w.until("another proxy serves elsewhere", func(s api.Status) bool {
+		return slices.ContainsFunc(tasks(s, "proxy"), func(p api.Task) bool {
+			return p.AgentID != proxy.AgentID && p.State == "TASK_RUNNING" && p.Proxy != nil && p.Proxy.Ready
+		})
+	})
+	after := w.until("the miners of both other agents work", func(s api.Status) bool {
+		return len(slices.DeleteFunc(tasks(s, "miner"), func(m api.Task) bool { return m.Hashrate == 0 || m.AgentID == proxy.AgentID })) == 2
+	})
+	same := 0
+	for _, m := range tasks(after, "miner") {
+		if m.AgentID != proxy.AgentID && slices.Contains(ids(tasks(before, "miner")), m.ID) {
+			same++
+		}
+	}
+	if same < 1 { // the other one may have made room for the proxy
+		t.Error("no miner went on through the move of the proxy")
+	}
+	w.moreBlocks(2)
+	w.notLost(before.Blocks)
+	if n := len(w.executors()); n != 3 {
+		t.Errorf("%d executor processes, want those of a proxy and two miners", n)
+	}
+}
+
+// An agent is cut off from the master until that gives it up, and comes back with all
+// that ran there.
+func TestAgentCutOff(t *testing.T) {
+	w := newWorld(t, options{agents: 3, timing: quickPings})
+	before := w.mining(3)
+	proxy := tasks(before, "proxy")[0]
+	var victim api.Task
+	for _, m := range tasks(before, "miner") {
+		if m.AgentID != proxy.AgentID {
+			victim = m
+		}
+	}
+	agent := w.agentOf(victim)
+	agent.Partition(true)
+	w.until("the miner is out of sight", func(s api.Status) bool {
+		return slices.ContainsFunc(s.Tasks, func(t api.Task) bool { return t.ID == victim.ID && t.State == "TASK_UNREACHABLE" })
+	})
+	height := w.height()
+	eventually(t, "the others go on", func() bool { return w.height() >= height+2 }, func() string { return "" })
+	agent.Partition(false)
+	after := w.mining(3)
+	if got, want := ids(after.Tasks), ids(before.Tasks); !slices.Equal(got, want) {
+		t.Errorf("tasks after the agent's return: got %v, want the same as before: %v", got, want)
+	}
+	w.moreBlocks(1)
+	w.noOrphans()
+}
+
+// A proxy hangs, with all its connections, and wakes when another one has taken over.
+func TestProxyHangs(t *testing.T) {
+	w := newWorld(t, options{agents: 3})
+	before := w.mining(3)
+	w.moreBlocks(1)
+	found := w.status().Blocks
+	victim := tasks(before, "proxy")[0]
+	pid := w.executorOf(victim.ID)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // else nobody can end it
+	w.until("another proxy serves", func(s api.Status) bool {
+		return slices.ContainsFunc(tasks(s, "proxy"), func(p api.Task) bool { return p.ID != victim.ID && p.Proxy != nil && p.Proxy.Ready })
+	})
+	height := w.height()
+	eventually(t, "blocks are found through it", func() bool { return w.height() >= height+2 }, func() string { return "" })
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	after := w.mining(3) // and one proxy: the former one is ended
+	if got := ids(tasks(after, "proxy")); slices.Contains(got, victim.ID) {
+		t.Errorf("proxies are %v, with the one that hung", got)
+	}
+	w.noOrphans()
+	w.notLost(found)
+}
+
 func (w *world) height() int64 {
 	w.t.Helper()
 	height, err := w.node.Height(w.t.Context())
