@@ -86,7 +86,7 @@ func TestOperate(t *testing.T) {
 	w.does(0, "127.0.0.1", "agents")
 	w.does(0, "accepted", "why", "127.0.0.1")
 	w.does(1, "no agent", "why", "nowhere")
-	w.does(0, status.FrameworkID, "status")
+	w.does(0, status.FrameworkID, "status", "--wide")
 
 	// What is said wrongly is exit code 2, what nobody can do is 1.
 	w.does(2, "how many?", "scale")

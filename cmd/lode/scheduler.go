@@ -255,6 +255,8 @@ func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
 		return usagef("--secret-file needs the name that the secret is of (--principal)")
 	case cmd.Name == "":
 		return usagef("--name is empty: the framework needs a name")
+	case cmd.FailoverTimeout == 0:
+		return usagef("--failover-timeout=0s: Mesos would end all tasks as soon as the scheduler is away; want more than 0")
 	case cmd.ReportInterval > time.Hour:
 		return usagef("--report-interval=%v: want at most 1h", cmd.ReportInterval)
 	case cmd.ArtifactAdvertise != "" && strings.HasPrefix(cmd.ArtifactAdvertise, ":"):
