@@ -176,7 +176,7 @@ func TestAgentLost(t *testing.T) {
 	w := newWorld(t, options{agents: 3, timing: quickPings})
 	w.mining(3)
 	w.moreBlocks(1)
-	before := w.status()
+	before := w.mining(3)
 	proxy := tasks(before, "proxy")[0]
 	w.agentOf(proxy).Lose()
 	w.until("another proxy serves elsewhere", func(s api.Status) bool {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +80,7 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 		if h.Confirmations > 0 {
 			return scheduler.BlockFate{State: "confirmed", Confirmations: uint32(min(h.Confirmations, 1<<30))}, nil
 		}
-		if depth := beside(ctx, n, h.Height); depth >= orphanDepth {
+		if depth := beside(ctx, n, hash, cmp.Or(max(h.Height, 0), heightOf(block))); depth >= orphanDepth {
 			fate = scheduler.BlockFate{State: "orphaned", Confirmations: uint32(min(depth, 1<<30))}
 		}
 	}
@@ -91,17 +93,46 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 	return fate, nil
 }
 
-// beside is how deep the block is that a node's main chain has at a height; 0: it is
-// not known (btcd does not tell the height of a block beside its chain).
-func beside(ctx context.Context, n *node.Node, height int64) int64 {
+// beside is how deep the block is that a node's main chain has in the place of another
+// one; 0: there is none, or it is not known.
+func beside(ctx context.Context, n *node.Node, hash chainhash.Hash, height int64) int64 {
 	if height <= 0 {
 		return 0
 	}
 	top, err := n.Height(ctx)
-	if err != nil {
+	if err != nil || top < height {
 		return 0
 	}
-	return max(0, top-height+1)
+	if there, err := n.BlockAt(ctx, height); err != nil || there == hash {
+		return 0
+	}
+	return top - height + 1
+}
+
+// heightOf is the height that a block says in its coinbase (BIP 34); 0: none. btcd does
+// not tell that of a block beside its chain.
+func heightOf(block []byte) int64 {
+	var b wire.MsgBlock
+	if b.Deserialize(bytes.NewReader(block)) != nil || len(b.Transactions) == 0 || len(b.Transactions[0].TxIn) == 0 {
+		return 0
+	}
+	script := b.Transactions[0].TxIn[0].SignatureScript
+	if len(script) == 0 {
+		return 0
+	}
+	const op1, op16 = 0x51, 0x60
+	n := int(script[0])
+	switch {
+	case n >= op1 && n <= op16:
+		return int64(n - op1 + 1)
+	case n == 0 || n > 5 || n >= len(script):
+		return 0
+	}
+	height := int64(0)
+	for i := n; i > 0; i-- { // the lowest byte comes first
+		height = height<<8 | int64(script[i])
+	}
+	return height
 }
 
 // Tip asks the nodes in turn.

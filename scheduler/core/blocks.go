@@ -31,6 +31,9 @@ const (
 	// the scheduler submits it too.
 	submitPatience = 15 * time.Second
 	submitMost     = 10 * time.Minute
+	// askMost is the longest pause before a node that answers is asked again what became
+	// of a block: its state is to be true soon after it is decided.
+	askMost = 2 * time.Minute
 	// deepEnough is how many confirmations a block needs for its copy to be deleted.
 	deepEnough = 6
 	// mostBlocks is how many settled blocks are remembered.
@@ -252,7 +255,11 @@ func (c *Core) submitted(e Submitted) {
 		c.blockState(b, blockOrphaned)
 		return
 	}
-	pause := c.jitter(exponential(submitPatience, submitMost, float64(b.submissions-1)))
+	most := submitMost
+	if e.Err == "" {
+		most = askMost
+	}
+	pause := c.jitter(exponential(submitPatience, most, float64(b.submissions-1)))
 	b.submitAt = c.up + pause
 	b.lastError = limit(e.Err, 300)
 	if e.Err != "" {

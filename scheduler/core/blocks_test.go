@@ -76,6 +76,46 @@ func TestBlockStates(t *testing.T) {
 	}
 }
 
+// A node that answers is asked every few minutes until a block's fate is decided, one that
+// does not more and more seldom.
+func TestFateIsAskedForUntilItIsDecided(t *testing.T) {
+	for _, test := range []struct {
+		answer Submitted
+		most   time.Duration
+	}{
+		{Submitted{State: "submitted"}, askMost * 5 / 4},
+		{Submitted{Err: "connection refused"}, submitMost * 5 / 4},
+	} {
+		s := newScript(t)
+		p, _ := s.mining("S1")
+		block := testBlock(7, 200, easyBits)
+		hash := fmt.Sprintf("%x", reversed(hashOf(block)))
+		s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Block{Block: &message.Block{
+			Block: &message.BlockState{Height: 3, Hash: hashOf(block), State: "submitted"}, Parts: 1, Data: block,
+		}}})
+		s.step(Stored{Hash: hash})
+		var longest time.Duration
+		for last, asked := s.now, 0; asked < 20; {
+			s.pass(time.Second)
+			if s.now.Sub(last) > time.Hour {
+				t.Fatalf("after %d answers %+v nobody is asked any more", asked, test.answer)
+			}
+			for _, a := range s.actions {
+				if a == Action(SubmitBlock{hash}) {
+					longest, last = max(longest, s.now.Sub(last)), s.now
+					test.answer.Hash = hash
+					s.step(test.answer)
+					asked++
+					break
+				}
+			}
+		}
+		if longest > test.most || longest < test.most/2 {
+			t.Errorf("%+v: the longest pause is %v, want at most %v", test.answer, longest, test.most)
+		}
+	}
+}
+
 func TestBadBlocks(t *testing.T) {
 	s := newScript(t)
 	p, _ := s.mining()
