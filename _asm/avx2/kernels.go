@@ -158,13 +158,26 @@ func tableKernel() {
 	VMOVDQU(t0, words(16))
 	VPBROADCASTD(Mem{Base: pRecord, Disp: tail.W17}, t0)
 	VMOVDQU(t0, words(17))
-	for t := 18; t < 64; t++ {
+	next := func(t int, sum tail.Sum, k Mem) {
 		w := newest[t%2]
-		addUp(tail.HeaderWord(t), words, w)
+		addUp(sum, words, w)
 		VMOVDQU(w, words(t))
-		VPADDD(kRows.Offset(row*t), w, t0)
+		VPADDD(k, w, t0)
 		VMOVDQU(t0, Mem{Base: pTable, Disp: row * t})
 	}
+	const first = 32 // of the words of which nothing is known
+	for t := 18; t < first; t++ {
+		next(t, tail.HeaderWord(t), kRows.Offset(row*t))
+	}
+	LEAQ(kRows.Offset(row*first), pK)
+	data.Loop("words", count.As32(), (64-first)/2, func() {
+		for i := range 2 {
+			next(first+i, tail.AnyWord(first+i), Mem{Base: pK, Disp: row * i})
+		}
+		for _, p := range []reg.GPPhysical{pBuffer, pTable, pK} {
+			ADDQ(Imm(2*row), p)
+		}
+	})
 	VZEROUPPER()
 	RET()
 }

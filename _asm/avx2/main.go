@@ -68,10 +68,6 @@ var kRows, swap, lanes Mem
 
 func constants() {
 	kRows = data.Rows("avx2K", lanesPerRow, fips180.K[:]...)
-	var bytes []byte
-	for i := range byte(row) {
-		bytes = append(bytes, i^3)
-	}
-	swap = data.Bytes("avx2Swap", bytes...)
+	swap = data.SwapBytes("avx2Swap", row)
 	lanes = data.Words("avx2Lanes", 0, 1, 2, 3, 4, 5, 6, 7)
 }

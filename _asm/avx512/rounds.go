@@ -4,13 +4,15 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"lode/_asm/fips180"
 )
 
-// Truth tables for VPTERNLOGD with operands in the order destination, second, third.
+// Truth tables.
 const (
-	xor3     = 0x96
-	choose   = 0xca // second where the destination has a 1, else third
-	majority = 0xe8
+	xor3     = fips180.TableXor
+	choose   = fips180.TableChoose
+	majority = fips180.TableMajority
 )
 
 // rotations3 sets dst to the xor of three rotations of x: a big sigma.

@@ -4,6 +4,7 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 
+	"lode/_asm/data"
 	"lode/_asm/tail"
 )
 
@@ -12,14 +13,12 @@ import (
 var lanes, swap Mem
 
 func laneConstants() {
-	lanes = GLOBL("avx512Lanes", RODATA|NOPTR)
-	for i := range 16 {
-		DATA(4*i, U32(i))
+	var numbers []uint32
+	for i := range uint32(16) {
+		numbers = append(numbers, i)
 	}
-	swap = GLOBL("avx512Swap", RODATA|NOPTR)
-	for i := range 64 {
-		DATA(i, U8(i^3))
-	}
+	lanes = data.Words("avx512Lanes", numbers...)
+	swap = data.SwapBytes("avx512Swap", row)
 }
 
 // tableKernel writes the function that fills the rows of a table that depend on
@@ -49,11 +48,22 @@ func tableKernel() {
 	}
 	VPBROADCASTD(record.Offset(tail.W16), word(16))
 	VPBROADCASTD(record.Offset(tail.W17), word(17))
-	for t := 18; t < 64; t++ {
-		addUp(tail.HeaderWord(t), word, word(t-2), record, word(t))
+	next := func(t int, sum tail.Sum) {
+		addUp(sum, word, word(t-2), record, word(t))
 		VPADDD_BCST(Mem{Base: pK, Disp: 4 * t}, word(t), t0)
 		VMOVDQA32(t0, Mem{Base: pTable, Disp: row * t})
 	}
+	const first = 32 // of the words of which nothing is known
+	for t := 18; t < first; t++ {
+		next(t, tail.HeaderWord(t))
+	}
+	data.Loop("words", count.As32(), (64-first)/16, func() {
+		for t := first; t < first+16; t++ {
+			next(t, tail.AnyWord(t))
+		}
+		ADDQ(Imm(4*16), pK)
+		ADDQ(U32(16*row), pTable)
+	})
 	VZEROUPPER()
 	RET()
 }

@@ -1,5 +1,5 @@
 // Package data has what all generators write beside instructions: constants, and
-// boundaries for loops.
+// loops.
 package data
 
 import (
@@ -39,6 +39,25 @@ func Bytes(name string, bytes ...byte) Mem {
 		DATA(i, U8(b))
 	}
 	return m
+}
+
+// SwapBytes writes n indices with which a shuffle reverses the bytes of each word.
+func SwapBytes(name string, n int) Mem {
+	indices := make([]byte, n)
+	for i := range indices {
+		indices[i] = byte(i) ^ 3
+	}
+	return Bytes(name, indices...)
+}
+
+// Loop writes a loop of so many turns, which left counts.
+func Loop(label string, left reg.Register, turns int, turn func()) {
+	MOVL(U32(turns), left)
+	Align()
+	Label(label)
+	turn()
+	DECL(left)
+	JNZ(LabelRef(label))
 }
 
 // define writes words two by two, for that makes half as many lines.

@@ -27,6 +27,13 @@ const (
 	DigestBits = 256        // last word of the padding of a 32-byte digest
 )
 
+// Truth tables of VPTERNLOGD for operands in the order destination, second, third.
+const (
+	TableXor      = 0x96
+	TableChoose   = 0xca // second where the destination has a 1, else third
+	TableMajority = 0xe8
+)
+
 func rotate(x uint32, n int) uint32 { return bits.RotateLeft32(x, -n) }
 
 func Sigma0(x uint32) uint32 { return rotate(x, 7) ^ rotate(x, 18) ^ x>>3 }

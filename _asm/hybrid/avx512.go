@@ -83,9 +83,9 @@ func (s *wide) rotate(v Op, n uint64) *value {
 }
 
 const (
-	xor3     = 0x96 // truth tables
-	choose   = 0xca
-	majority = 0xe8
+	xor3     = fips180.TableXor
+	choose   = fips180.TableChoose
+	majority = fips180.TableMajority
 )
 
 // sum is the xor of three rotations.

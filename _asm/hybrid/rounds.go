@@ -201,9 +201,5 @@ func constants() {
 		sums = append(sums, fips180.K[t]+tail.DigestPadding[t])
 	}
 	padding = data.Words("hybridPadding", sums...)
-	var swap []byte
-	for i := range byte(row) {
-		swap = append(swap, i^3)
-	}
-	swapBytes = data.Bytes("hybridSwap", swap...)
+	swapBytes = data.SwapBytes("hybridSwap", row)
 }

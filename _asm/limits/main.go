@@ -11,6 +11,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"lode/_asm/data"
+	"lode/_asm/fips180"
 )
 
 const perTurn = 64 // instructions in one turn of a loop of one kind
@@ -38,7 +39,7 @@ func main() {
 		if i%2 == 0 {
 			VPADDD(reg.Z0, v, v)
 		} else {
-			VPTERNLOGD(Imm(0x96), reg.Z0, reg.Z0, v)
+			VPTERNLOGD(Imm(fips180.TableXor), reg.Z0, reg.Z0, v)
 		}
 	})
 	loop("rotates512", perTurn, func(i int) { v := x[i%14].AsZ(); VPRORD(Imm(3), v, v) })

@@ -58,7 +58,7 @@ func constants() {
 		data.Words("abef", state[5], state[4], state[1], state[0]),
 		data.Words("cdgh", state[7], state[6], state[3], state[2]),
 	}
-	swap = data.Words("swap", 0x00010203, 0x04050607, 0x08090a0b, 0x0c0d0e0f)
+	swap = data.SwapBytes("swap", 16)
 }
 
 // loop writes a loop over rounds, n in each turn, a number after which all that moves among
@@ -67,15 +67,12 @@ func constants() {
 func loop(sums Mem, n, turns int, turn func(sums Mem)) {
 	loops++
 	label := fmt.Sprintf("rounds%d", loops)
-	at, left := GP64(), GP32()
+	at := GP64()
 	LEAQ(sums, at)
-	MOVL(U32(turns), left)
-	data.Align()
-	Label(label)
-	turn(Mem{Base: at})
-	ADDQ(Imm(uint64(4*n)), at)
-	DECL(left)
-	JNZ(LabelRef(label))
+	data.Loop(label, GP32(), turns, func() {
+		turn(Mem{Base: at})
+		ADDQ(Imm(uint64(4*n)), at)
+	})
 }
 
 var loops int // for names of labels

@@ -7,6 +7,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"lode/_asm/fips180"
 )
 
 var (
@@ -18,11 +20,11 @@ var (
 	wideSwap = reg.Z15
 )
 
-// Truth tables of VPTERNLOGD.
+// Truth tables.
 const (
-	xor3     = 0x96
-	choose   = 0xca // the first operand chooses
-	majority = 0xe8
+	xor3     = fips180.TableXor
+	choose   = fips180.TableChoose
+	majority = fips180.TableMajority
 )
 
 const wideSize = 64 // bytes of a register

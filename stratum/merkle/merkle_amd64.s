@@ -104,8 +104,22 @@ DATA cdgh<>+0(SB)/8, $0x1f83d9ab5be0cd19
 DATA cdgh<>+8(SB)/8, $0x3c6ef372a54ff53a
 GLOBL cdgh<>(SB), RODATA|NOPTR, $16
 
-DATA swap<>+0(SB)/8, $0x0405060700010203
-DATA swap<>+8(SB)/8, $0x0c0d0e0f08090a0b
+DATA swap<>+0(SB)/1, $0x03
+DATA swap<>+1(SB)/1, $0x02
+DATA swap<>+2(SB)/1, $0x01
+DATA swap<>+3(SB)/1, $0x00
+DATA swap<>+4(SB)/1, $0x07
+DATA swap<>+5(SB)/1, $0x06
+DATA swap<>+6(SB)/1, $0x05
+DATA swap<>+7(SB)/1, $0x04
+DATA swap<>+8(SB)/1, $0x0b
+DATA swap<>+9(SB)/1, $0x0a
+DATA swap<>+10(SB)/1, $0x09
+DATA swap<>+11(SB)/1, $0x08
+DATA swap<>+12(SB)/1, $0x0f
+DATA swap<>+13(SB)/1, $0x0e
+DATA swap<>+14(SB)/1, $0x0d
+DATA swap<>+15(SB)/1, $0x0c
 GLOBL swap<>(SB), RODATA|NOPTR, $16
 
 // func shaBlocks(state *[8]uint32, p *byte, count int)
