@@ -34,7 +34,8 @@ func chainHeaders(t testing.TB) [][headerBytes]byte {
 }
 
 // eachKernel runs a test for all kernels that this machine can run, and for those
-// that it can emulate.
+// that it can emulate. With -short, as under the race detector, which slows emulation
+// down and finds nothing in it, the others must do.
 func eachKernel(t *testing.T, test func(t *testing.T, k Kernel, emulated bool)) {
 	for _, k := range Kernels() {
 		t.Run(k.Name, func(t *testing.T) {
@@ -45,7 +46,12 @@ func eachKernel(t *testing.T, test func(t *testing.T, k Kernel, emulated bool)) 
 		})
 	}
 	for _, k := range emulatedKernels(t) {
-		t.Run(k.Name+"/emulated", func(t *testing.T) { test(t, k, true) })
+		t.Run(k.Name+"/emulated", func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("emulation takes long: not with -short")
+			}
+			test(t, k, true)
+		})
 	}
 }
 
