@@ -28,11 +28,13 @@ type belief struct {
 	settled atomic.Bool
 }
 
-// believe gives the kernels for each kind of core with which an engine begins. What was not
+// believe gives the kernels for each kind of core with which an engine begins, measured on such
+// ground. What was not
 // measured often enough by earlier ones is so while it hashes already: see settle.
-func believe(all []scan.Kernel, kinds []kind, crowded bool, store func(ground) calibrationStore, log *slog.Logger) (beliefs []*belief, kernels kernelSet, err error) {
+func believe(all []scan.Kernel, kinds []kind, on ground, store func(ground) calibrationStore, log *slog.Logger) (beliefs []*belief, kernels kernelSet, err error) {
 	for _, kind := range kinds {
-		on := ground{crowded: crowded, kind: kind}
+		on := on
+		on.kind = kind
 		b := &belief{all: all, log: log, measure: func(known calibration, ended func() bool) (kernelPair, calibration, error) {
 			on := on
 			on.ended = ended

@@ -20,7 +20,7 @@ func TestMeasuredFourTimes(t *testing.T) {
 		if err := store(ground{}).save(calibration{Plain: "portable", Roll: "portable-roll", Runs: runs}); err != nil {
 			t.Fatal(err)
 		}
-		beliefs, kernels, err := believe(all, []kind{{}}, false, store, slog.New(slog.DiscardHandler))
+		beliefs, kernels, err := believe(all, []kind{{}}, ground{}, store, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,10 @@ type ground struct {
 	ended func() bool
 	// crowded: as they are when both cpus of a core hash.
 	crowded bool
-	kind    kind // of core
+	// nice is the niceness of those who measure: as that of the threads, for neighbours are not to
+	// feel this either.
+	nice int
+	kind kind // of core
 }
 
 // calibrate measures all kernels that pass their self-test. The portable kernels are
@@ -239,7 +242,7 @@ type companion struct {
 // are to hash, to one cpu whose core's other one runs what it is told, until leave is called.
 func (g ground) enter() (c *companion, leave func()) {
 	c = new(companion)
-	o := new(Options)
+	o := &Options{Nice: g.nice}
 	if !g.crowded {
 		o.placeThread(place{cpus: g.kind.cpus})
 		return c, func() {}

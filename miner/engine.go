@@ -81,7 +81,7 @@ func New(o Options) (*Engine, error) {
 		return newEngine(o, pair, allNonces), nil
 	}
 	kinds := usableKinds()
-	beliefs, kernels, err := believe(all, kinds, o.crowded(), func(on ground) calibrationStore { return userCalibrations(all, on) }, log)
+	beliefs, kernels, err := believe(all, kinds, ground{crowded: o.crowded(), nice: o.Nice}, func(on ground) calibrationStore { return userCalibrations(all, on) }, log)
 	if err != nil {
 		return nil, fmt.Errorf("miner: %w", err)
 	}

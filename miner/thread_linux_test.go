@@ -3,15 +3,19 @@ package miner
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lode/miner/internal/scan"
 )
 
 // tasks counts the threads of this process whose niceness and policy are these
@@ -71,6 +75,38 @@ func TestThreadsHaveTheirPriority(t *testing.T) {
 		})
 		// The threads end with the engine: no other goroutine inherits them.
 		eventually(t, fmt.Sprintf("%+v: no threads are left", o), func() bool { return tasks(t, o.Nice, policy) == 0 })
+	}
+}
+
+// noting notes the niceness of the threads that scan.
+type noting struct {
+	scan.Scanner
+	most *atomic.Int32
+}
+
+func (n noting) Scan(nonce uint32, count int) []scan.Candidate {
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // the system call tells 20 less the niceness
+		n.most.Store(max(n.most.Load(), int32(20-nice)))
+	}
+	return n.Scanner.Scan(nonce, count)
+}
+
+// Kernels are measured with the priority that the threads will have.
+func TestCalibrationIsNice(t *testing.T) {
+	if !hasPriorities(t, 19, 0) {
+		t.Skip("this system lets no thread have niceness 19, or does not show it")
+	}
+	all := scan.Kernels()
+	var most atomic.Int32
+	for i := range all {
+		made := all[i].New
+		all[i].New = func() scan.Scanner { return noting{made(), &most} }
+	}
+	if _, _, err := calibrate(all, ground{nice: 19}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if most.Load() != 19 {
+		t.Errorf("niceness %d", most.Load())
 	}
 }
 
