@@ -144,6 +144,8 @@ type BlockSubmitter interface {
 	// SubmitBlock submits a serialized block and says what a node knows of it
 	// afterwards. ErrBlockInvalid: no node will ever take it.
 	SubmitBlock(ctx context.Context, block []byte) (BlockFate, error)
+	// BlockFate says what a node knows of a block that it may have; hash in display order.
+	BlockFate(ctx context.Context, hash string, height int64) (BlockFate, error)
 	// Tip asks a node for the newest header of its chain.
 	Tip(ctx context.Context) (Tip, error)
 }

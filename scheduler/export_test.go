@@ -1,8 +1,11 @@
 package scheduler
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
+
+	"lode/scheduler/core"
 )
 
 // sickStore refuses everything while it is sick, and is slow.
@@ -28,6 +31,11 @@ func (s *Scheduler) Sicken(sick *atomic.Pointer[error]) {
 // Slow makes each write to the store take that long.
 func (s *Scheduler) Slow(d time.Duration) {
 	s.ledger.store = sickStore{stateStore: s.ledger.store, sick: new(atomic.Pointer[error]), slow: d}
+}
+
+// AskFor does what the core wants when it has not heard of a block for long.
+func (s *Scheduler) AskFor(hash string, height int64) {
+	s.askFor(context.Background(), core.AskBlock{Hash: hash, Height: height})
 }
 
 // Patterns are those of all handlers, as http.ServeMux reads them.

@@ -375,6 +375,8 @@ func (s *Scheduler) perform(ctx context.Context, actions []core.Action, wg *sync
 			s.tell(Event{Type: EventNotice, Message: noticeText(a)})
 		case core.SubmitBlock:
 			wg.Go(func() { s.submit(ctx, a.Hash) })
+		case core.AskBlock:
+			wg.Go(func() { s.askFor(ctx, a) })
 		case core.Stop:
 			flush()
 			return a.Err
@@ -430,6 +432,18 @@ func (s *Scheduler) submit(ctx context.Context, hash string) {
 	}
 	if err != nil {
 		result.Err, result.Invalid = err.Error(), errors.Is(err, ErrBlockInvalid)
+	}
+	s.enqueue(queued{event: result})
+}
+
+// askFor asks the nodes for a block of which there is no copy here.
+func (s *Scheduler) askFor(ctx context.Context, a core.AskBlock) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	fate, err := s.config.Blocks.BlockFate(ctx, a.Hash, a.Height)
+	result := core.Submitted{Hash: a.Hash, State: fate.State, Confirmations: fate.Confirmations}
+	if err != nil {
+		result.Err = err.Error()
 	}
 	s.enqueue(queued{event: result})
 }

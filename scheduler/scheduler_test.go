@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -372,6 +373,10 @@ func (s submitter) SubmitBlock(_ context.Context, b []byte) (scheduler.BlockFate
 	return scheduler.BlockFate{State: "confirmed", Confirmations: 1}, s.err
 }
 
+func (s submitter) BlockFate(_ context.Context, _ string, height int64) (scheduler.BlockFate, error) {
+	return scheduler.BlockFate{State: "orphaned", Confirmations: uint32(height)}, s.err
+}
+
 func (s submitter) Tip(context.Context) (scheduler.Tip, error) {
 	return scheduler.Tip{Bits: 0x207fffff}, nil
 }
@@ -421,4 +426,23 @@ func TestBlockIsStoredBeforeItsReceiptAndSubmitted(t *testing.T) {
 		t.Fatal("the block was not submitted")
 	}
 	i.eventually("the block is confirmed", func(s api.Status) bool { return s.Blocks[0].State == "confirmed" })
+}
+
+// What became of a block without a copy the nodes tell.
+func TestFateOfABlockWithoutACopy(t *testing.T) {
+	m := fakemaster.New(t)
+	c := config(t, m.URL())
+	c.Blocks = submitter{}
+	i := run(t, m, c)
+	proxy, _ := i.mines()
+	hash := bytes.Repeat([]byte{7}, 32)
+	i.say(proxy, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+		Sequence: 2, Detail: &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: true, Blocks: []*message.BlockState{{Height: 9, Hash: hash, State: "submitted"}}}},
+	}}})
+	is := func(state string) func(api.Status) bool {
+		return func(s api.Status) bool { return len(s.Blocks) == 1 && s.Blocks[0].State == state }
+	}
+	i.eventually("the block is known", is("submitted"))
+	i.s.AskFor(hex.EncodeToString(hash), 9)
+	i.eventually("a node's word is taken", is("orphaned"))
 }

@@ -72,16 +72,14 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 			continue
 		}
 		answered = true
-		h, err := n.Header(ctx, hash)
-		if err != nil {
+		said, err := fateAt(ctx, n, hash, heightOf(block))
+		switch {
+		case err != nil:
 			errs = append(errs, err)
-			continue
-		}
-		if h.Confirmations > 0 {
-			return scheduler.BlockFate{State: "confirmed", Confirmations: uint32(min(h.Confirmations, 1<<30))}, nil
-		}
-		if depth := beside(ctx, n, hash, cmp.Or(max(h.Height, 0), heightOf(block))); depth >= orphanDepth {
-			fate = scheduler.BlockFate{State: "orphaned", Confirmations: uint32(min(depth, 1<<30))}
+		case said.State == "confirmed":
+			return said, nil
+		case said.State == "orphaned":
+			fate = said
 		}
 	}
 	switch {
@@ -91,6 +89,47 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 		return fate, errors.Join(errs...)
 	}
 	return fate, nil
+}
+
+// BlockFate asks every node for a block, until one has it in its main chain.
+func (s *blockSubmitter) BlockFate(ctx context.Context, hash string, height int64) (scheduler.BlockFate, error) {
+	fate := scheduler.BlockFate{State: "submitted"}
+	h, err := chainhash.NewHashFromStr(hash)
+	if err != nil {
+		return fate, err
+	}
+	var errs []error
+	for _, n := range s.nodes {
+		said, err := fateAt(ctx, n, *h, height)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case said.State == "confirmed":
+			return said, nil
+		case said.State == "orphaned":
+			fate = said
+		}
+	}
+	if len(errs) == len(s.nodes) {
+		return fate, errors.Join(errs...)
+	}
+	return fate, nil
+}
+
+// fateAt is what one node says of a block; height is where it belongs, should the node
+// not tell. One that the node does not have is beside its chain, too.
+func fateAt(ctx context.Context, n *node.Node, hash chainhash.Hash, height int64) (scheduler.BlockFate, error) {
+	h, err := n.Header(ctx, hash)
+	switch {
+	case err != nil && !errors.Is(err, node.ErrUnknownBlock):
+		return scheduler.BlockFate{}, err
+	case err == nil && h.Confirmations > 0:
+		return scheduler.BlockFate{State: "confirmed", Confirmations: uint32(min(h.Confirmations, 1<<30))}, nil
+	}
+	if depth := beside(ctx, n, hash, cmp.Or(max(h.Height, 0), height)); depth >= orphanDepth {
+		return scheduler.BlockFate{State: "orphaned", Confirmations: uint32(min(depth, 1<<30))}, nil
+	}
+	return scheduler.BlockFate{State: "submitted"}, nil
 }
 
 // beside is how deep the block is that a node's main chain has in the place of another

@@ -63,6 +63,7 @@ func TestFateOfABlock(t *testing.T) {
 	block := blockWith(t, 1, 100)
 	hash := chainhash.DoubleHashH(block[:wire.MaxBlockHeaderPayload])
 	const btcd = `{"result":null,"error":{"code":-32603,"message":"Failed to obtain block height: block 00ff is not in the main chain"}}`
+	const unknown = `{"result":null,"error":{"code":-5,"message":"Block not found"}}`
 	core := fmt.Sprintf(`{"result":{"hash":"%s","confirmations":%%d,"height":100,"bits":"207fffff","version":2,"time":7}}`, hash)
 	for name, test := range map[string]struct {
 		header string
@@ -74,6 +75,8 @@ func TestFateOfABlock(t *testing.T) {
 		"btcd, undecided":           {btcd, 104, chainhash.Hash{1}, scheduler.BlockFate{State: "submitted"}},
 		"btcd, a chain that fell":   {btcd, 90, chainhash.Hash{}, scheduler.BlockFate{State: "submitted"}},
 		"btcd, in the chain by now": {btcd, 120, hash, scheduler.BlockFate{State: "submitted"}},
+		"not known, and undecided":  {unknown, 104, chainhash.Hash{1}, scheduler.BlockFate{State: "submitted"}},
+		"not known":                 {unknown, 105, chainhash.Hash{1}, scheduler.BlockFate{State: "orphaned", Confirmations: 6}},
 		"Core, beside the chain":    {fmt.Sprintf(core, -1), 200, chainhash.Hash{1}, scheduler.BlockFate{State: "orphaned", Confirmations: 101}},
 		"Core, in the chain":        {fmt.Sprintf(core, 3), 102, hash, scheduler.BlockFate{State: "confirmed", Confirmations: 3}},
 	} {
@@ -104,6 +107,9 @@ func TestFateOfABlock(t *testing.T) {
 			defer s.close()
 			if got, err := s.SubmitBlock(t.Context(), block); err != nil || got != test.want {
 				t.Errorf("%+v, %v, want %+v", got, err, test.want)
+			}
+			if got, err := s.BlockFate(t.Context(), hash.String(), 100); err != nil || got != test.want {
+				t.Errorf("without the block: %+v, %v, want %+v", got, err, test.want)
 			}
 		})
 	}

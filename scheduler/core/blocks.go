@@ -34,6 +34,9 @@ const (
 	// askMost is the longest pause before a node that answers is asked again what became
 	// of a block: its state is to be true soon after it is decided.
 	askMost = 2 * time.Minute
+	// tellPatience is how long a proxy may take to tell what became of a block of which
+	// the scheduler has no copy: it may be gone, and the block's copy with it.
+	tellPatience = 10 * time.Minute
 	// deepEnough is how many confirmations a block needs for its copy to be deleted.
 	deepEnough = 6
 	// mostBlocks is how many settled blocks are remembered.
@@ -226,7 +229,11 @@ func (c *Core) submitBlocks() {
 		return
 	}
 	for _, b := range c.state.Blocks {
-		if !b.Stored || b.submitting {
+		if b.submitting {
+			continue
+		}
+		if !b.Stored {
+			c.askFor(b)
 			continue // one that is confirmed is looked at until it is deep: its proxy may be gone
 		}
 		if b.submitAt == 0 { // after a restart
@@ -241,13 +248,35 @@ func (c *Core) submitBlocks() {
 	}
 }
 
-// submitted takes in what became of a SubmitBlock.
+// askFor asks what became of a block of which there is no copy, if nobody tells.
+func (c *Core) askFor(b *Block) {
+	switch {
+	case b.State != blockSubmitted || c.storing[b.Hash] != nil:
+	case b.submitAt == 0:
+		b.submitAt = c.up + c.jitter(tellPatience)
+	case c.up >= b.submitAt:
+		b.submitting = true
+		c.actions = append(c.actions, AskBlock{b.Hash, b.Height})
+	}
+}
+
+// submitted takes in what became of a SubmitBlock or AskBlock.
 func (c *Core) submitted(e Submitted) {
 	b := c.block(e.Hash)
 	if b == nil {
 		return
 	}
 	b.submitting = false
+	if !b.Stored {
+		b.submitAt = c.up + c.jitter(tellPatience)
+		b.lastError = limit(e.Err, 300)
+		if e.Err == "" && e.State != b.State {
+			c.notice(slog.LevelInfo, "a node tells what became of a block", "hash", b.Hash, "height", b.Height, "state", e.State)
+			b.Confirmations = max(b.Confirmations, e.Confirmations)
+			c.blockState(b, e.State)
+		}
+		return
+	}
 	if e.Invalid {
 		c.notice(slog.LevelWarn, "every node says that a block can never be valid; its copy is deleted",
 			"hash", b.Hash, "height", b.Height, "reason", e.Err)

@@ -116,6 +116,48 @@ func TestFateIsAskedForUntilItIsDecided(t *testing.T) {
 	}
 }
 
+// A block of which a proxy has told, and no copy has come, stays submitted until a node
+// tells what became of it.
+func TestFateOfABlockWithoutACopy(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1")
+	block := testBlock(7, 200, easyBits)
+	hash := fmt.Sprintf("%x", reversed(hashOf(block)))
+	s.say(p, &message.ToScheduler{Event: &message.ToScheduler_Report{Report: &message.Report{
+		Detail: &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: true, Blocks: []*message.BlockState{{Height: 3, Hash: hashOf(block), State: "submitted"}}}},
+	}}})
+	asked := func(d time.Duration) (n int) {
+		s.pass(d)
+		for _, a := range s.actions {
+			switch a := a.(type) {
+			case AskBlock:
+				if n++; a != (AskBlock{hash, 3}) {
+					t.Errorf("asked for %+v", a)
+				}
+			case SubmitBlock:
+				t.Error("a block is submitted that is not there")
+			}
+		}
+		return n
+	}
+	if n := asked(tellPatience / 2); n != 0 {
+		t.Errorf("asked %d times while its proxy may tell", n)
+	}
+	for _, answer := range []Submitted{{Err: "connection refused"}, {State: "submitted"}, {State: "orphaned", Confirmations: 9}} {
+		if n := asked(2 * tellPatience); n != 1 {
+			t.Fatalf("asked %d times before %+v", n, answer)
+		}
+		answer.Hash = hash
+		s.step(answer)
+	}
+	if b := s.c.Snapshot(s.now).Blocks; len(b) != 1 || b[0].State != "orphaned" || b[0].Stored {
+		t.Errorf("%+v", b)
+	}
+	if n := asked(time.Hour); n != 0 {
+		t.Errorf("asked %d times for what is known", n)
+	}
+}
+
 func TestBadBlocks(t *testing.T) {
 	s := newScript(t)
 	p, _ := s.mining()

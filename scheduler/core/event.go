@@ -50,7 +50,7 @@ type (
 	Tick struct{ Stalled bool }
 	// Stored is the result of a StoreBlock action; Err "": the block is on disk.
 	Stored struct{ Hash, Err string }
-	// Submitted is the result of a SubmitBlock action. State as in api.Block; with
+	// Submitted is the result of a SubmitBlock or AskBlock action. State as in api.Block; with
 	// Err it means nothing. Invalid: no node will ever take the block.
 	Submitted struct {
 		Hash, State, Err string
@@ -120,6 +120,12 @@ type (
 	}
 	// SubmitBlock gives a stored block to the nodes; Submitted is the answer.
 	SubmitBlock struct{ Hash string }
+	// AskBlock asks nodes what became of a block of which there is no copy here; Submitted
+	// is the answer.
+	AskBlock struct {
+		Hash   string
+		Height int64
+	}
 	// DropBlock deletes a stored block that is deep in the chain.
 	DropBlock struct{ Hash string }
 	// Notice is for the log.
@@ -173,6 +179,7 @@ func (StoreBlock) action()     {}
 func (Persist) action()        {}
 func (Call) action()           {}
 func (SubmitBlock) action()    {}
+func (AskBlock) action()       {}
 func (DropBlock) action()      {}
 func (Notice) action()         {}
 func (Stop) action()           {}
