@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -258,4 +259,29 @@ func benchmarkOrder(b *testing.B, n int, proven bool) {
 	b.ReportMetric(weighted/float64(b.N), "ms-weighted")
 	b.ReportMetric(first/float64(b.N), "ms-first")
 	b.ReportMetric(last/float64(b.N), "ms-last")
+}
+
+// TestRefreshLeavesProcessors: a job that can wait is not sent by all processors at once:
+// shares are judged meanwhile. A clean one is.
+func TestRefreshLeavesProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	for clean, want := range map[bool]int64{false: 2, true: 4} {
+		inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			crowdOf(t, s, l, 300)
+			job := simnetJob()
+			job.Clean = clean
+			var running, most atomic.Int64
+			s.Broadcast(EncodeJob(job), func(*Conn) {
+				now := running.Add(1)
+				for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+				}
+				time.Sleep(time.Millisecond)
+				running.Add(-1)
+			})
+			if got := most.Load(); got != want {
+				t.Errorf("clean %v: %d processors of 4 send it, want %d", clean, got, want)
+			}
+		})
+	}
 }
