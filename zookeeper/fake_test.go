@@ -111,20 +111,26 @@ const (
 type fakeTree struct {
 	server *fakeServer
 	term   int
-	fate   func() fate
-	late   []func() error
+
+	mu   sync.Mutex  // guards the rest: a Log asks for several nodes at once
+	fate func() fate // called by one request at a time
+	late []func() error
 }
 
 var errCut = errors.New("connection closed")
 
 func (f *fakeTree) ask(write bool, do func() error) error {
-	switch x := f.fate(); {
-	case x == fine:
-		return do()
-	case x == unknown:
-		_ = do()
-	case x == late && write:
+	f.mu.Lock()
+	x := f.fate()
+	if x == late && write {
 		f.late = append(f.late, do)
+	}
+	f.mu.Unlock()
+	switch x {
+	case fine:
+		return do()
+	case unknown:
+		_ = do()
 	}
 	return errCut
 }
