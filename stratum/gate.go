@@ -86,8 +86,9 @@ const (
 	// memory is how long it is remembered that an address has miners.
 	memory = time.Hour
 	// narrow is how many connections that have not logged in a banned address may have
-	// if there are miners.
-	narrow = 8
+	// if there are miners: so many that one of them, far away, can log in beside a
+	// neighbour who connects some hundred times a second.
+	narrow = 64
 	// freeGuesses are the refused logins at once of an address without miners.
 	freeGuesses = 10
 	// freshBurst is how many times as many connections as an address may have it can make

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,6 +154,48 @@ func TestBannedAmongMiners(t *testing.T) {
 		}
 		if !admitted(l, reasons, farm) {
 			t.Error("a miner that comes back is shut out")
+		}
+	})
+}
+
+// A miner far away logs in beside a neighbour at its address who is banned and connects all
+// the time.
+func TestSlowLoginBesideBannedNeighbour(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, reasons <-chan error, p *testPool) {
+		p.disconnected = nil
+		const farm, roundTrip = "192.0.2.1", 100 * time.Millisecond
+		stay(t, l, farm)
+		for s.Stats().Bans.Load() == 0 {
+			_, _ = visit(l, reasons, farm, strings.Repeat("{]\n", 12))
+		}
+		done := make(chan struct{})
+		var flood sync.WaitGroup
+		flood.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(5 * time.Millisecond):
+					go io.Copy(io.Discard, l.dial(farm))
+				}
+			}
+		})
+		time.Sleep(time.Second)
+		conn := l.dial(farm)
+		all := readAll(conn)
+		for _, line := range []string{subscribeLine, authorizeLine, submitLine} {
+			time.Sleep(roundTrip)
+			if _, err := io.WriteString(conn, line); err != nil {
+				t.Errorf("shut out before %s", line)
+				break
+			}
+		}
+		synctest.Wait()
+		close(done)
+		flood.Wait()
+		conn.Close()
+		if got := <-all; !strings.Contains(got, submitReply) {
+			t.Errorf("the miner got %s", got)
 		}
 	})
 }

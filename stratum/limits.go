@@ -70,7 +70,7 @@ type Limits struct {
 	// GuessTime: one guess a second is hopeless. Ten are free: people mistype.
 	GuessTime time.Duration `name:"guess-time" default:"1s" placeholder:"DURATION" help:"Pause between two refused logins of one address, beyond ten at once (more where many mine); it comes before the answer."`
 	// BanScore: seventeen browsers a minute, or one device that sends only nonsense.
-	BanScore float64 `name:"ban-score" default:"100" placeholder:"POINTS" help:"Points that close an address out: a line that is no message has 1, a connection closed for such 5, a refused login 2. They halve every --limit-ban-half-life. Where others mine, or did within the hour, the address is not closed out, but may have only eight connections at a time that have not logged in."`
+	BanScore float64 `name:"ban-score" default:"100" placeholder:"POINTS" help:"Points that close an address out: a line that is no message has 1, a connection closed for such 5, a refused login 2. They halve every --limit-ban-half-life. Where others mine, or did within the hour, the address is not closed out, but may have only 64 connections at a time that have not logged in."`
 	// BanHalfLife and BanTime: long enough to be no use to an attacker, short enough
 	// for somebody who has found his mistake.
 	BanHalfLife time.Duration `name:"ban-half-life" default:"1m" placeholder:"DURATION" help:"Time in which ban points halve."`
