@@ -35,8 +35,10 @@ const (
 // Config describes a development cluster. Zero values are the defaults that the
 // fields name.
 type Config struct {
-	Agents int     // number of Mesos agents; 0: DefaultAgents
+	Agents int     // number of Mesos agents; 0: DefaultAgents, or one for each proxy
 	CPUs   float64 // of each agent; 0: DefaultCPUs. Agents may offer more than the machine has
+	// Proxies is how many pool-proxies there are; 0: one.
+	Proxies int
 	// Node is a Bitcoin node that is already there; nil: a btcd is started.
 	Node *scheduler.Upstream
 	// PayoutAddress gets the rewards; "": an address of the private chain.
@@ -125,8 +127,11 @@ func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
 }
 
 func (config *Config) complete() error {
+	if config.Proxies == 0 {
+		config.Proxies = 1
+	}
 	if config.Agents == 0 {
-		config.Agents = DefaultAgents
+		config.Agents = max(DefaultAgents, config.Proxies)
 	}
 	if config.CPUs == 0 {
 		config.CPUs = DefaultCPUs
@@ -134,8 +139,9 @@ func (config *Config) complete() error {
 	if config.Agents < 1 || config.CPUs < 0.1 {
 		return fmt.Errorf("development cluster: %d agents with %g cpus: want at least one agent with 0.1 cpus", config.Agents, config.CPUs)
 	}
-	if config.Agents == 1 && config.CPUs <= 1 {
-		return fmt.Errorf("development cluster: one agent with %g cpus: the proxy takes one cpu, so no miner would fit; want more cpus or agents", config.CPUs)
+	if room := float64(config.Agents) * config.CPUs; room <= float64(config.Proxies) {
+		return fmt.Errorf("development cluster: %d agents with %g cpus: each of %d proxies takes one cpu, so no miner would fit; want more cpus or agents",
+			config.Agents, config.CPUs, config.Proxies)
 	}
 	if config.BlockInterval == 0 {
 		config.BlockInterval = DefaultBlockInterval
@@ -232,13 +238,14 @@ func (c *Cluster) startScheduler(ctx context.Context, upstream scheduler.Upstrea
 	config := scheduler.Config{
 		Masters:        []string{c.Mesos.MasterURL()},
 		Teardown:       true,
-		NewFramework:   true, // this Mesos is as new as the scheduler
+		NewMesos:       true,
 		Upstreams:      []scheduler.Upstream{upstream},
 		PayoutAddress:  c.config.PayoutAddress,
 		StateDir:       filepath.Join(c.dir, "scheduler"),
 		Listen:         c.config.Listen,
 		Executor:       c.config.Executor,
 		ProxyGrace:     scheduler.DefaultProxyGrace,
+		Proxies:        c.config.Proxies,
 		Kernel:         c.config.Kernel,
 		ReportInterval: c.config.ReportInterval,
 		OnEvent:        c.schedulerEvent,

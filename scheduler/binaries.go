@@ -1,13 +1,18 @@
 package scheduler
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"lode/scheduler/api"
 	"lode/scheduler/artifact"
+	"lode/scheduler/core"
 )
 
 // binaries are the executors that agents may fetch: the one that new tasks get, and
@@ -15,6 +20,7 @@ import (
 type binaries struct {
 	dir       string
 	advertise string
+	copies    string // where agents fetch the newest, with digestMark; "": from us
 	log       *slog.Logger
 
 	mu       sync.Mutex // guards the rest
@@ -24,20 +30,46 @@ type binaries struct {
 
 const executorsDir = "executors"
 
+// digestMark in the URL of a copy stands for the executor's digest.
+const digestMark = "{digest}"
+
+// checkCopies refuses what Mesos' fetcher cannot fetch, or what would be shown to all.
+func checkCopies(copies string) error {
+	u, err := url.Parse(strings.ReplaceAll(copies, digestMark, "0"))
+	switch {
+	case err != nil:
+		return fmt.Errorf("executor URL: %w (--executor-url)", err)
+	case u.User != nil:
+		return errors.New("the executor's URL has a password in it, which Mesos shows to everybody (--executor-url)")
+	case u.Scheme == "" && !strings.HasPrefix(copies, "/"), u.Scheme != "" && u.Host == "" && u.Path == "", strings.ContainsAny(copies, `\' `):
+		return fmt.Errorf("executor URL %q: want one such as https://host/{digest}/lode-executor, or a path on the agents (--executor-url)", copies)
+	}
+	return nil
+}
+
 // openBinaries begins with the newest binary or, if an operator went back to another
-// one, with that.
-// Others that a library has may be the one before, too; nil: there is none.
-func openBinaries(stateDir, advertise string, newest *artifact.Binary, others *library, pinned string, log *slog.Logger) *binaries {
-	b := &binaries{advertise: advertise, log: log, current: newest}
+// one, with that. bad is the digest of one that turned out not to run; "": there is none.
+// Others of a library may be the one before, too.
+func openBinaries(c Config, advertise string, newest *artifact.Binary, pinned, bad string, log *slog.Logger) *binaries {
+	b := &binaries{advertise: advertise, copies: c.ExecutorURL, log: log, current: newest}
 	var names []string
-	if stateDir != "" {
-		b.dir = filepath.Join(stateDir, executorsDir)
+	if c.StateDir != "" {
+		b.dir = filepath.Join(c.StateDir, executorsDir)
 		names, _ = filepath.Glob(filepath.Join(b.dir, "*"))
 	}
-	var kept *artifact.Binary // the last one of before
-	if others != nil {
-		for _, other := range others.all() {
-			if other.Digest() != newest.Digest() && (kept == nil || other.Digest() == pinned) {
+	var kept *artifact.Binary // the last one of before that ran
+	better := func(one *artifact.Binary) bool {
+		switch {
+		case kept == nil || one.Digest() == pinned:
+			return true
+		case kept.Digest() == pinned || one.Digest() == bad:
+			return false
+		}
+		return kept.Digest() == bad || b.modified(one) > b.modified(kept)
+	}
+	if c.library != nil {
+		for _, other := range c.library.all() {
+			if other.Digest() != newest.Digest() && better(other) {
 				kept = other
 			}
 		}
@@ -51,7 +83,7 @@ func openBinaries(stateDir, advertise string, newest *artifact.Binary, others *l
 		if old.Digest() == newest.Digest() {
 			continue
 		}
-		if kept == nil || old.Digest() == pinned || modified(name) > modified(filepath.Join(b.dir, kept.Digest())) && kept.Digest() != pinned {
+		if better(old) {
 			kept = old
 		}
 	}
@@ -67,8 +99,12 @@ func openBinaries(stateDir, advertise string, newest *artifact.Binary, others *l
 	return b
 }
 
-func modified(name string) int64 {
-	info, err := os.Stat(name)
+// modified is when a binary was put into the folder; 0: it is not there.
+func (b *binaries) modified(one *artifact.Binary) int64 {
+	if b.dir == "" {
+		return 0
+	}
+	info, err := os.Stat(filepath.Join(b.dir, one.Digest()))
 	if err != nil {
 		return 0
 	}
@@ -118,18 +154,40 @@ func (b *binaries) get() (current, previous *artifact.Binary) {
 	return b.current, b.previous
 }
 
-// use makes a binary the one that new tasks get.
-func (b *binaries) use(one *artifact.Binary) {
+// use makes a binary the one that new tasks get; former is the digest of what they got
+// so far, which is kept.
+func (b *binaries) use(one *artifact.Binary, former string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if one.Digest() == b.current.Digest() {
 		return
 	}
-	b.current, b.previous = one, b.current
+	before := b.current
+	if b.previous != nil && b.previous.Digest() == former && former != one.Digest() {
+		before = b.previous
+	}
+	b.current, b.previous = one, before
 	b.keep()
 }
 
-func (b *binaries) info() api.Artifact {
-	current, _ := b.get()
-	return api.Artifact{URL: current.URL(b.advertise), Digest: current.Digest(), Size: current.Size()}
+// of describes a binary to the core. Of the newest there may be a copy elsewhere; one of
+// before is there too if each has a URL of its own.
+func (b *binaries) of(one *artifact.Binary, newest bool) core.Artifact {
+	a := core.Artifact{URL: one.URL(b.advertise), Digest: one.Digest()}
+	if b.copies != "" && (newest || strings.Contains(b.copies, digestMark)) {
+		a.URL = strings.ReplaceAll(b.copies, digestMark, a.Digest)
+	}
+	return a
+}
+
+// info is what is told of the executor that new tasks get.
+func (b *binaries) info(a core.Artifact) api.Artifact {
+	d := api.Artifact{URL: a.URL, Digest: a.Digest}
+	current, previous := b.get()
+	for _, one := range []*artifact.Binary{current, previous} {
+		if one != nil && one.Digest() == a.Digest {
+			d.Size = one.Size()
+		}
+	}
+	return d
 }

@@ -50,8 +50,13 @@ type Config struct {
 	// FailoverTimeout is for how long Mesos keeps the tasks when the scheduler is
 	// away. 0: DefaultFailoverTimeout.
 	FailoverTimeout time.Duration
-	// NewFramework forgets the stored framework id and its tasks.
+	// NewFramework forgets the stored framework id and its tasks, unless a start of
+	// before has done so already and there was none without it since: so that a flag
+	// that is left in a unit file makes one new framework, and not one at each start.
 	NewFramework bool
+	// NewMesos says that the masters are as new as this process and know nothing of
+	// frameworks of before: what is stored of one is forgotten at each start.
+	NewMesos bool
 	// Upgrade replaces tasks that run another executor binary, a few at a time.
 	Upgrade bool
 	// Teardown makes Run end the framework, and with it all tasks, when its
@@ -67,6 +72,13 @@ type Config struct {
 	ProxyLimits map[string]string
 	// MinBlockInterval is the least time between blocks, for test networks. 0: none.
 	MinBlockInterval time.Duration
+	// Proxies is how many there are, at most core.MostProxies; 0: one. Each has a part
+	// of the miners, and takes over those of another that is lost.
+	Proxies int
+	// ProxyCPUs and ProxyMem (MB) are what each has; 0: 1 cpu and 256 MB for each 20,000
+	// miners that it may have to serve. MinerMem (MB) is what each miner has; 0: 128.
+	ProxyCPUs          float64
+	ProxyMem, MinerMem int
 
 	// StateDir holds everything that must survive. One scheduler at a time uses it.
 	StateDir string
@@ -93,6 +105,11 @@ type Config struct {
 	TLS *tls.Config
 	// Executor is the path of lode-executor; "": beside the running program.
 	Executor string
+	// ExecutorURL is where agents fetch a copy of it, which may be a .tar.gz, if they do
+	// not from us: any URL that Mesos' fetcher knows. {digest} stands for its SHA-256;
+	// only where that is in the URL agents may keep what they fetched. Executors check
+	// that they are what was meant wherever they come from.
+	ExecutorURL string
 
 	// ProxyGrace is for how long miners may idle without a proxy before they are
 	// killed; 0 kills at once (use DefaultProxyGrace for the default).

@@ -24,7 +24,7 @@ func (s *Scheduler) Status() api.Status {
 	s.mu.Unlock()
 	status := statusOf(&snapshot)
 	status.Name, status.Roles, status.Uptime = s.config.Name, slices.Clone(s.config.Roles), time.Since(s.started).Seconds()
-	status.Artifact = s.binaries.info()
+	status.Artifact = s.binaries.info(snapshot.Artifact)
 	if since, err := s.ledger.trouble(); err != nil {
 		status.Problems = append(status.Problems, api.Problem(storeProblem(since, err)))
 	}

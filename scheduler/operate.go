@@ -32,13 +32,13 @@ func (s *Scheduler) Control() api.Control {
 	o := s.core.Operator()
 	most := s.core.MaxMiners()
 	state, old, fresh := s.core.UpgradeState()
-	why := s.core.UpgradeStopped()
+	why, digest := s.core.UpgradeStopped(), s.core.Artifact().Digest
 	s.mu.Unlock()
-	current, previous := s.binaries.get()
+	_, previous := s.binaries.get()
 	c := api.Control{
 		Paused: o.Paused, MaxMiners: max(0, most), None: most == 0, Agents: o.AgentCPUs,
 		Drained: []api.Drain{}, Log: []api.Record{},
-		Upgrade: api.Upgrade{State: state, Why: why, Digest: current.Digest(), Old: old, New: fresh},
+		Upgrade: api.Upgrade{State: state, Why: why, Digest: digest, Old: old, New: fresh},
 	}
 	if previous != nil {
 		c.Upgrade.Previous = previous.Digest()
@@ -95,8 +95,12 @@ func (s *Scheduler) Operate(ctx context.Context, c api.Command) (api.Outcome, er
 		}
 		e.Upgrade = c.Action
 		if next != nil {
-			e.Artifact = &core.Artifact{URL: next.URL(s.binaries.advertise), Digest: next.Digest()}
-			s.binaries.use(next) // before a task asks for it
+			a := s.binaries.of(next, c.Action == "start")
+			e.Artifact = &a
+			s.mu.Lock()
+			former := s.core.Artifact().Digest
+			s.mu.Unlock()
+			s.binaries.use(next, former) // before a task asks for it
 			s.announce()
 		}
 	default:

@@ -145,9 +145,20 @@ func New(config Config) (s *Scheduler, err error) {
 	if err := s.findAddress(); err != nil {
 		return s, err
 	}
-	s.binaries = openBinaries(config.StateDir, s.advertised, newest, config.library, state.Operator.Pinned, s.log)
+	bad := ""
+	if state.Bad != nil {
+		bad = state.Bad.Digest
+	}
+	s.binaries = openBinaries(config, s.advertised, newest, state.Operator.Pinned, bad, s.log)
 	s.announce()
-	if s.core, err = core.New(s.settings(s.advertised), state); err != nil {
+	set := s.settings(s.advertised)
+	current, previous := s.binaries.get()
+	now := s.binaries.of(current, current == newest)
+	set.ArtifactURL, set.ArtifactDigest = now.URL, now.Digest
+	if previous != nil && current == newest && previous.Digest() != bad {
+		set.Fallback = s.binaries.of(previous, false)
+	}
+	if s.core, err = core.New(set, state); err != nil {
 		return s, err
 	}
 	s.metrics = newMetrics(s)
@@ -213,12 +224,25 @@ func (c Config) check() error {
 		return fmt.Errorf("at most %d miners makes no sense (--max-miners)", c.MaxMiners)
 	case c.ReportInterval < 100*time.Millisecond:
 		return fmt.Errorf("report interval %v is shorter than 100ms (--report-interval)", c.ReportInterval)
+	case c.Proxies < 0 || c.Proxies > core.MostProxies:
+		return fmt.Errorf("%d proxies: want 1 to %d (--proxies)", c.Proxies, core.MostProxies)
+	case !(c.ProxyCPUs == 0 || c.ProxyCPUs >= 0.1 && c.ProxyCPUs <= 1024):
+		return fmt.Errorf("a proxy with %v cpus: want 0.1 to 1024 (--proxy-cpus)", c.ProxyCPUs)
+	case c.ProxyMem != 0 && (c.ProxyMem < 64 || c.ProxyMem > 1<<20):
+		return fmt.Errorf("a proxy with %d MB: want 64 to %d (--proxy-mem)", c.ProxyMem, 1<<20)
+	case c.MinerMem != 0 && (c.MinerMem < 64 || c.MinerMem > 1<<20):
+		return fmt.Errorf("a miner with %d MB: want 64 to %d (--miner-mem)", c.MinerMem, 1<<20)
 	case len(c.CoinbaseTag) > 40:
 		return fmt.Errorf("coinbase tag of %d bytes is longer than 40 (--coinbase-tag)", len(c.CoinbaseTag))
 	case c.Principal == "" && c.Secret != "":
 		return errors.New("there is a secret but no principal (--principal)")
 	case len(c.Upstreams) == 0:
 		return errors.New("the proxy has nowhere to get work from (--node or --upstream)")
+	}
+	if c.ExecutorURL != "" {
+		if err := checkCopies(c.ExecutorURL); err != nil {
+			return err
+		}
 	}
 	for _, u := range c.Upstreams {
 		if _, rest, found := strings.Cut(u.URL, "://"); found && strings.Contains(rest, "@") {
@@ -239,12 +263,12 @@ func (s *Scheduler) settings(advertise string) core.Settings {
 		Name: c.Name, User: c.User, Roles: c.Roles, Principal: c.Principal,
 		Hostname: hostname, WebUI: "http://" + advertise + "/",
 		FailoverTimeout: c.FailoverTimeout, Revocable: c.Revocable,
-		ArtifactURL: s.binaries.info().URL, ArtifactDigest: s.binaries.info().Digest,
 		PayoutAddress: c.PayoutAddress, CoinbaseTag: c.CoinbaseTag, ProxyLimits: c.ProxyLimits,
 		MinBlockInterval: c.MinBlockInterval, ReportInterval: c.ReportInterval, Kernel: c.Kernel,
 		Yield: c.Yield, OneACore: c.OneACore, CoreSched: c.CoreSched, OnlyRevocable: c.OnlyRevocable, IdleMode: c.IdleMode, MayPause: c.PauseWhen != nil,
 		ProxyGrace: c.ProxyGrace, HoldBackCPUs: c.HoldBackCPUs, MaxMiners: c.MaxMiners, Upgrade: c.Upgrade,
 		GPUAgents: c.GPUAgents, RegionAware: c.RegionAware, Constraints: c.Constraints, ProxyConstraints: c.ProxyConstraints,
+		Proxies: c.Proxies, ProxyCPUs: c.ProxyCPUs, ProxyMem: c.ProxyMem, MinerMem: c.MinerMem,
 		CanSubmit: c.Blocks != nil,
 		Secrets:   make(map[string]*message.Credentials),
 		Rand:      rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -284,7 +308,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.watchChain(ctx) })
 	wg.Go(func() { s.watchRule(ctx) })
 	wg.Go(func() { s.watchRoles(ctx) })
-	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.binaries.info().URL, "state", s.config.StateDir)
+	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.core.Artifact().URL, "state", s.config.StateDir)
 	ledgerCtx, closeLedger := context.WithCancel(context.Background())
 	storing := make(chan struct{})
 	go func() {

@@ -25,18 +25,47 @@ func (s *Scheduler) openStore() (*core.State, error) {
 		if _, err := cryptorand.Read(key); err != nil {
 			return nil, fmt.Errorf("make worker key: %w", err)
 		}
-		return core.NewState(key), nil
+		fresh := core.NewState(key)
+		fresh.Begun = s.config.NewFramework
+		return fresh, nil
 	}
 	state, err := core.RestoreState(values)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; restore it, or move it away to begin anew "+
 			"(tasks of the old framework then run until its failover timeout)", where, err)
 	}
-	if s.config.NewFramework && state.FrameworkID != "" {
-		s.log.Warn("beginning a new framework", "forgotten", state.FrameworkID, "tasks", len(state.Tasks))
+	return s.beginAnew(state, values)
+}
+
+// beginAnew forgets the stored framework, if that is asked for.
+func (s *Scheduler) beginAnew(state *core.State, values map[string][]byte) (*core.State, error) {
+	wanted := s.config.NewFramework
+	switch {
+	case s.config.NewMesos && state.FrameworkID != "":
+		return s.forget(state, values)
+	case !wanted && !state.Begun:
+		return state, nil
+	case !wanted: // the next --new-framework is another request
+		state.Begun = false
+	case state.FrameworkID == "":
+		state.Begun = true
+	case state.Begun && !state.Removed:
+		s.log.Warn("--new-framework was honoured by an earlier start, and does nothing now; to begin another one, start once without it",
+			"framework", state.FrameworkID)
+		return state, nil
+	default:
+		if !state.Removed {
+			s.log.Warn("beginning a new framework. Tasks of the old one keep their resources until it is ended: lode teardown --master … ID",
+				"old", state.FrameworkID, "tasks", len(state.Tasks))
+		}
+		state.Begun = true
 		return s.forget(state, values)
 	}
-	return state, nil
+	changes, err := valuesOf(state)
+	if err != nil {
+		return nil, err
+	}
+	return state, s.store.Apply(changes)
 }
 
 // openPlace opens the folder, or what is in ZooKeeper, and says what it is called.

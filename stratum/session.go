@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -65,6 +66,7 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	since  time.Time
+	heard  atomic.Int64 // time from since to the last line
 
 	mu        sync.Mutex // guards what follows
 	nextID    uint64
@@ -151,6 +153,12 @@ func (s *Session) SessionID() string {
 	defer s.mu.Unlock()
 	return s.sessionID
 }
+
+// Quiet is for how long the pool has sent nothing.
+func (s *Session) Quiet() time.Duration { return time.Since(s.since) - time.Duration(s.heard.Load()) }
+
+// Ping asks the pool for a sign of life (mining.ping). Not all pools know that.
+func (s *Session) Ping() { _ = s.request("mining.ping", []byte("[]"), func([]byte, error) {}) }
 
 // Close ends the session and waits for its goroutines. Shares that are under way
 // fail with ErrDisconnected.
@@ -342,7 +350,7 @@ func (s *Session) checkReplies() {
 	var login *pending
 	for late == "" && len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
 		switch p := s.pending[0]; {
-		case p.method == "mining.configure", p.method == "mining.suggest_difficulty", p.method == "mining.extranonce.subscribe":
+		case p.method == "mining.configure", p.method == "mining.suggest_difficulty", p.method == "mining.extranonce.subscribe", p.method == "mining.ping":
 			// Many pools ignore these.
 			s.pending = s.pending[1:]
 		case p.method == "mining.authorize" && s.current.Job != nil:
@@ -398,6 +406,7 @@ func (s *Session) read() {
 			s.end(fmt.Errorf("read: %w", err))
 			return
 		}
+		s.heard.Store(int64(time.Since(s.since)))
 		if len(bytes.TrimSpace(line)) > 0 {
 			s.answered = false
 			if err := s.handle(line); err != nil {

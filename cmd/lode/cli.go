@@ -42,6 +42,7 @@ type cli struct {
 	Restart    restartCmd    `cmd:"" help:"End a task; another one is launched in its place."`
 	Kill       killCmd       `cmd:"" help:"End a task and leave its agent alone for ten minutes."`
 	Upgrade    upgradeCmd    `cmd:"" help:"Replace tasks by ones with a newer executor, or go back."`
+	Teardown   teardownCmd   `cmd:"" help:"End a framework and its tasks, also if its scheduler is gone."`
 	RotateKeys rotateKeysCmd `cmd:"" help:"Make a new key of the miners' passwords."`
 	DevMesos   devMesosCmd   `cmd:"" help:"Run an embedded Mesos alone, for any framework."`
 	DevNode    devNodeCmd    `cmd:"" help:"Run a fake Bitcoin node with full blocks, to put load on a pool-proxy."`

@@ -19,8 +19,9 @@ import (
 
 // devCmd is `lode dev`.
 type devCmd struct {
-	Agents           int           `help:"Number of Mesos agents." default:"2"`
+	Agents           *int          `help:"Number of Mesos agents; default: 2, or one for each proxy." placeholder:"N"`
 	CPUs             float64       `name:"cpus" help:"Cpus of each agent; they may be more than this machine has." default:"2"`
+	Proxies          int           `help:"Number of pool-proxies." default:"1"`
 	Blocks           int           `help:"End with exit code 0 when so many blocks are confirmed; 0: go on until Ctrl-C." default:"0"`
 	JSON             bool          `name:"json" help:"Print one JSON object on standard output at the end, progress on standard error."`
 	MinBlockInterval time.Duration `help:"Least time between two blocks, so that the chain's clock cannot run away." default:"2s"`
@@ -46,17 +47,27 @@ Everything ends, and nothing is left, with Ctrl-C.
 // mostCPUs bounds an agent's: each is a thread of a miner.
 const mostCPUs = miner.MostThreads
 
+// agents is how many there are.
+func (cmd *devCmd) agents() int {
+	if cmd.Agents != nil {
+		return *cmd.Agents
+	}
+	return max(devcluster.DefaultAgents, cmd.Proxies)
+}
+
 // Run is called by kong.
 func (cmd *devCmd) Run(env *environment) error {
 	switch {
-	case cmd.Agents < 1:
-		return usagef("--agents=%d: want at least one", cmd.Agents)
-	case cmd.Agents > mostAgents:
-		return usagef("--agents=%d: want at most %d, each is a host of 127.0.0.0/24", cmd.Agents, mostAgents)
+	case cmd.Proxies < 1:
+		return usagef("--proxies=%d: want at least one", cmd.Proxies)
+	case cmd.Agents != nil && *cmd.Agents < 1:
+		return usagef("--agents=%d: want at least one", *cmd.Agents)
+	case cmd.agents() > mostAgents:
+		return usagef("--agents=%d: want at most %d, each is a host of 127.0.0.0/24", cmd.agents(), mostAgents)
 	case cmd.CPUs > mostCPUs:
 		return usagef("--cpus=%g: want at most %d", cmd.CPUs, mostCPUs)
-	case cmd.Agents == 1 && cmd.CPUs <= 1:
-		return usagef("--cpus=%g: the proxy takes one cpu, so no miner would fit on the only agent; want more cpus or --agents", cmd.CPUs)
+	case cmd.CPUs > 0 && float64(cmd.agents())*cmd.CPUs <= float64(cmd.Proxies):
+		return usagef("--cpus=%g: each proxy takes one cpu, so no miner would fit; want more cpus or --agents", cmd.CPUs)
 	case cmd.CPUs <= 0:
 		return usagef("--cpus=%g: want more than 0", cmd.CPUs)
 	case cmd.Blocks < 0:
@@ -68,7 +79,7 @@ func (cmd *devCmd) Run(env *environment) error {
 		progress.out = env.stderr
 	}
 	config := devcluster.Config{
-		Agents: cmd.Agents, CPUs: cmd.CPUs,
+		Agents: cmd.agents(), CPUs: cmd.CPUs, Proxies: cmd.Proxies,
 		BlockInterval: cmd.MinBlockInterval,
 		PayoutAddress: cmd.PayoutAddress,
 		StateDir:      cmd.StateDir,

@@ -23,10 +23,7 @@ const (
 
 // schedulerCmd is `lode scheduler`.
 type schedulerCmd struct {
-	Master     []string `help:"Mesos masters, http://host:port, any of which may lead; or zk://[user:password@]host:port,host:port/path, which knows them." required:"" placeholder:"URL"`
-	MasterCA   string   `name:"master-ca" help:"PEM certificates to trust for https masters; default: the system's." placeholder:"FILE"`
-	Principal  string   `help:"Principal to authenticate with." placeholder:"NAME"`
-	SecretFile string   `help:"File with the principal's secret." placeholder:"FILE"`
+	masterFlags `embed:""`
 
 	nodeFlags     `embed:""`
 	Upstream      []string `help:"Where the proxy gets work, best first: node:URL, stratum+tcp://host:port or stratum+tls://host:port. Repeatable; follows --node." placeholder:"URL"`
@@ -48,6 +45,8 @@ type schedulerCmd struct {
 	ClientCA          string `name:"client-ca" help:"PEM certificates that those of clients from elsewhere must be of." placeholder:"FILE"`
 	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
 
+	ExecutorURL string `name:"executor-url" help:"Where agents fetch a copy of that binary, or a .tar.gz of it, instead of from us: http, https, hdfs, or whatever their fetcher knows. {digest} stands for its SHA-256; agents cache only a URL that has it." placeholder:"URL"`
+
 	Name            string        `help:"Name of the framework." default:"lode"`
 	User            string        `help:"User who runs the executors on the agents; default: the current one." placeholder:"NAME"`
 	Role            []string      `help:"Role to take offers for. Repeatable." default:"*" placeholder:"ROLE"`
@@ -56,6 +55,10 @@ type schedulerCmd struct {
 	Upgrade         bool          `help:"Replace tasks that run another executor binary, a few at a time."`
 	Teardown        bool          `name:"teardown-on-exit" help:"End the framework and all of its tasks at SIGINT or SIGTERM."`
 
+	Proxies          int               `help:"How many pool-proxies there are, on agents of their own where that can be. Each serves a part of the miners, and those of another that is lost." default:"1"`
+	ProxyCPUs        float64           `name:"proxy-cpus" help:"Cpus of each proxy; default: 1 for each 20,000 miners that it may have to serve." placeholder:"N"`
+	ProxyMem         int               `help:"Memory of each proxy in MB; default: 256 for each 20,000 miners that it may have to serve." placeholder:"MB"`
+	MinerMem         int               `help:"Memory of each miner in MB." default:"128"`
 	ProxyGrace       time.Duration     `help:"For how long miners may idle without a proxy before they are killed; 0: they are killed at once." default:"30s"`
 	HoldBackCPUs     float64           `name:"hold-back-cpus" help:"Cpus to leave unused on every agent." default:"0"`
 	MaxMiners        int               `help:"Most miner tasks; 0: no limit." default:"0"`
@@ -96,11 +99,12 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 		Name: cmd.Name, User: cmd.User, Roles: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
 		NewFramework: cmd.NewFramework, Upgrade: cmd.Upgrade, Teardown: cmd.Teardown,
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,
-		Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor,
+		Listen: cmd.Listen, ArtifactAdvertise: cmd.ArtifactAdvertise, Executor: cmd.Executor, ExecutorURL: cmd.ExecutorURL,
 		ProxyGrace: cmd.ProxyGrace, HoldBackCPUs: cmd.HoldBackCPUs, MaxMiners: cmd.MaxMiners,
 		GPUAgents: cmd.GPUAgents, RegionAware: cmd.RegionAware,
 		Revocable: cmd.Revocable || cmd.OnlyRevocable, OnlyRevocable: cmd.OnlyRevocable, IdleMode: cmd.Mode == "idle",
 		Kernel: cmd.Kernel, Yield: cmd.Yield, OneACore: cmd.SMT == "avoid", CoreSched: cmd.CoreSched, ReportInterval: cmd.ReportInterval,
+		Proxies: cmd.Proxies, ProxyCPUs: cmd.ProxyCPUs, ProxyMem: cmd.ProxyMem, MinerMem: cmd.MinerMem,
 		Logger: env.log,
 	}
 	var err error
@@ -128,12 +132,7 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	if config.ProxyConstraints, err = constraint.ParseAll(cmd.ProxyConstraint); err != nil {
 		return config, usagef("--proxy-constraint %w", err)
 	}
-	if cmd.SecretFile != "" {
-		if config.Secret, err = readSecret(cmd.SecretFile); err != nil {
-			return config, usagef("--secret-file: %w", err)
-		}
-	}
-	if _, config.MasterCAs, err = readCertificates("--master-ca", cmd.MasterCA); err != nil {
+	if config.Secret, config.MasterCAs, err = cmd.masterFlags.read(); err != nil {
 		return config, err
 	}
 	if err := cmd.secure(&config, env.log); err != nil {
@@ -246,17 +245,17 @@ func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
 		minBlockInterval: cmd.MinBlockInterval, userFlag: "--pool-user",
 	}
 	w.take(upstreams, "--upstream")
-	switch err := errors.Join(w.check(), checkRoles(cmd.Role)); {
+	switch err := errors.Join(w.check(), checkRoles(cmd.Role), cmd.masterFlags.check()); {
 	case err != nil:
 		return err
-	case cmd.Principal != "" && cmd.SecretFile == "":
-		return usagef("--principal needs the principal's secret (--secret-file)")
-	case cmd.Principal == "" && cmd.SecretFile != "":
-		return usagef("--secret-file needs the name that the secret is of (--principal)")
 	case cmd.Name == "":
 		return usagef("--name is empty: the framework needs a name")
-	case cmd.FailoverTimeout == 0:
-		return usagef("--failover-timeout=0s: Mesos would end all tasks as soon as the scheduler is away; want more than 0")
+	case cmd.Proxies < 1:
+		return usagef("--proxies=%d: without a proxy there is no work: want at least 1", cmd.Proxies)
+	case cmd.MinerMem < 64:
+		return usagef("--miner-mem=%d: want at least 64 MB", cmd.MinerMem)
+	case cmd.FailoverTimeout <= 0:
+		return usagef("--failover-timeout=%v: Mesos would end all tasks at the first hiccup of the connection; want the longest time that this scheduler may be away, such as 168h", cmd.FailoverTimeout)
 	case cmd.ReportInterval > time.Hour:
 		return usagef("--report-interval=%v: want at most 1h", cmd.ReportInterval)
 	case cmd.ArtifactAdvertise != "" && strings.HasPrefix(cmd.ArtifactAdvertise, ":"):

@@ -19,6 +19,7 @@ type session struct {
 	options stratum.ClientOptions
 
 	mu     sync.Mutex
+	begun  time.Time
 	dialed *stratum.Session
 }
 
@@ -39,6 +40,9 @@ func stratumConnect(cfg Config) func(pool string) Connection {
 
 // Run implements Connection.
 func (c *session) Run(ctx context.Context, on func(stratum.Assignment)) error {
+	c.mu.Lock()
+	c.begun = time.Now()
+	c.mu.Unlock()
 	s, err := stratum.Dial(ctx, c.options)
 	if err != nil {
 		if inner := errors.Unwrap(err); inner != nil {
@@ -59,6 +63,29 @@ func (c *session) Run(ctx context.Context, on func(stratum.Assignment)) error {
 		case a := <-s.Assignments():
 			on(a)
 		}
+	}
+}
+
+// Quiet implements watched.
+func (c *session) Quiet() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.dialed != nil:
+		return c.dialed.Quiet()
+	case c.begun.IsZero():
+		return 0
+	}
+	return time.Since(c.begun)
+}
+
+// Ping implements watched.
+func (c *session) Ping() {
+	c.mu.Lock()
+	s := c.dialed
+	c.mu.Unlock()
+	if s != nil {
+		s.Ping()
 	}
 }
 

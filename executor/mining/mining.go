@@ -35,6 +35,14 @@ type Connection interface {
 	Submit(ctx context.Context, a stratum.Assignment, extranonce2 []byte, ntime, nonce, version uint32) error
 }
 
+// watched is a Connection that can be asked whether its server lives.
+type watched interface {
+	// Quiet is for how long the server has sent nothing.
+	Quiet() time.Duration
+	// Ping asks it for a sign of life.
+	Ping()
+}
+
 // Config is what a Miner needs.
 type Config struct {
 	Engine miner.Searcher
@@ -95,6 +103,7 @@ type Miner struct {
 	flights chan struct{} // one element for each submit in flight
 
 	mu       sync.Mutex
+	patience time.Duration
 	pools    []string
 	active   string // being tried or used
 	drop     context.CancelCauseFunc
@@ -155,6 +164,14 @@ func (m *Miner) SetPools(pools []string) {
 	}
 }
 
+// SetPatience says how long a server may be silent while another one of the list has
+// work; 0: as long as it likes. Those of the list have to answer mining.ping.
+func (m *Miner) SetPatience(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.patience = d
+}
+
 // SetPaused stops the hashing and keeps the connection, or goes on where it stopped.
 func (m *Miner) SetPaused(paused bool) { m.cfg.Engine.SetPaused(paused) }
 
@@ -213,10 +230,12 @@ func (m *Miner) connectLoop(ctx context.Context) {
 			continue
 		}
 		started := time.Now()
-		worked, moved := m.connect(ctx, pools[next])
+		worked, moved, to := m.connect(ctx, pools[next])
 		switch {
 		case moved:
-			next, pause = 0, firstPause
+			m.mu.Lock()
+			next, pause = max(0, slices.Index(m.pools, to)), firstPause
+			m.mu.Unlock()
 		case worked && time.Since(started) >= stableAfter:
 			// The best one may be back.
 			next, pause = 0, firstPause
@@ -312,10 +331,67 @@ func (m *Miner) works(ctx context.Context, server string) bool {
 	return stable.Load()
 }
 
+// silent is why a server is left that says nothing, while another one has work.
+type silent struct{ to string }
+
+func (s *silent) Error() string { return "it is silent, and " + s.to + " is not" }
+
+// watch returns a server of the list that has work when the one that is used has been
+// silent for longer than patience; "": ctx ended.
+func (m *Miner) watch(ctx context.Context, pool string, conn watched) string {
+	const looks = 8 // within patience
+	pinged := false
+	for {
+		m.mu.Lock()
+		patience := m.patience
+		others := slices.DeleteFunc(slices.Clone(m.pools), func(p string) bool { return p == pool })
+		m.mu.Unlock()
+		every := patience / looks
+		if patience <= 0 || len(others) == 0 {
+			patience, every = 0, time.Second
+		}
+		timer := time.NewTimer(every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ""
+		case <-timer.C:
+		}
+		switch quiet := conn.Quiet(); {
+		case patience == 0:
+		case quiet < patience/2:
+			pinged = false
+		case !pinged:
+			conn.Ping()
+			pinged = true
+		case quiet < patience:
+		default:
+			for _, other := range others {
+				if m.answers(ctx, other, patience) && conn.Quiet() >= patience {
+					return other
+				}
+			}
+		}
+	}
+}
+
+// answers says whether a server gives work within a time.
+func (m *Miner) answers(ctx context.Context, server string, within time.Duration) (yes bool) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	_ = m.cfg.Connect(server).Run(ctx, func(a stratum.Assignment) {
+		if a.Job != nil {
+			yes = true
+			cancel()
+		}
+	})
+	return yes
+}
+
 // connect uses one server until its connection ends, or it has been without work for a
-// while, or refuses all shares, and there are others. worked: it had a job; moved: the list has changed, or a
-// better server of it is back.
-func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
+// while, or refuses all shares, and there are others. worked: it had a job; moved: the
+// list has changed, or another server of it is better now (to).
+func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool, to string) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -324,7 +400,7 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	m.mu.Lock()
 	if len(m.pools) == 0 || !slices.Contains(m.pools, pool) { // changed meanwhile
 		m.mu.Unlock()
-		return false, true
+		return false, true, ""
 	}
 	m.active, m.drop, m.conn, m.refused = pool, cancel, conn, 0
 	better := m.pools[:slices.Index(m.pools, pool)]
@@ -338,6 +414,13 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 		})
 	}
 	var withdrawn *time.Timer
+	if w, ok := conn.(watched); ok {
+		group.Go(func() {
+			if to := m.watch(ctx, pool, w); to != "" {
+				cancel(&silent{to})
+			}
+		})
+	}
 	err := conn.Run(ctx, func(a stratum.Assignment) {
 		if worked = a.Job != nil; worked && withdrawn != nil {
 			withdrawn.Stop()
@@ -353,6 +436,9 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 	}
 	cause := context.Cause(ctx)
 	moved = errors.Is(cause, errMoved) || errors.Is(cause, errBetter)
+	if left := (*silent)(nil); errors.As(cause, &left) {
+		moved, to = true, left.to
+	}
 	m.mu.Lock()
 	m.active, m.drop, m.conn = "", nil, nil
 	m.mu.Unlock()
@@ -370,7 +456,7 @@ func (m *Miner) connect(ctx context.Context, pool string) (worked, moved bool) {
 		m.idle(pool + ": " + err.Error())
 		m.cfg.Log.Warn("no connection to the pool", "pool", pool, "error", err)
 	}
-	return worked, moved
+	return worked, moved, to
 }
 
 // idle takes the work away: what is hashed without a connection is wasted.

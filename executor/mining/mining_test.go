@@ -67,6 +67,8 @@ type server struct {
 // network is all servers, and what came to them.
 type network struct {
 	mu       sync.Mutex
+	hang     map[string]time.Time // servers that say nothing any more, since when
+	pings    int
 	servers  map[string]*server
 	attempts []string
 	verdict  error
@@ -74,7 +76,7 @@ type network struct {
 }
 
 func newNetwork(names ...string) *network {
-	n := &network{servers: map[string]*server{}}
+	n := &network{servers: map[string]*server{}, hang: map[string]time.Time{}}
 	for _, name := range names {
 		n.servers[name] = &server{up: true, jobs: make(chan stratum.Assignment, 8), lose: make(chan error)}
 	}
@@ -115,7 +117,12 @@ func (c connection) Run(ctx context.Context, on func(stratum.Assignment)) error 
 	c.n.attempts = append(c.n.attempts, c.pool)
 	s := c.n.servers[c.pool]
 	up := s != nil && s.up
+	_, hangs := c.n.hang[c.pool]
 	c.n.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if !up {
 		return errDown
 	}
@@ -137,6 +144,36 @@ func (c connection) Submit(_ context.Context, a stratum.Assignment, extranonce2 
 	defer c.n.mu.Unlock()
 	c.n.shares = append(c.n.shares, fmt.Sprint(c.pool, " ", a.Job.ID, " ", len(extranonce2), " ", nonce))
 	return c.n.verdict
+}
+
+func (n *network) stop(name string, stopped bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.hang, name)
+	if stopped {
+		n.hang[name] = time.Now()
+	}
+}
+
+func (n *network) asked() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pings
+}
+
+func (c connection) Quiet() time.Duration {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	if since, ok := c.n.hang[c.pool]; ok {
+		return time.Since(since)
+	}
+	return 0
+}
+
+func (c connection) Ping() {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	c.n.pings++
 }
 
 func assignment(job string, clean bool) stratum.Assignment {
@@ -177,6 +214,80 @@ func TestFailover(t *testing.T) {
 		synctest.Wait()
 		if s := m.Status(); s.Pool != "a" {
 			t.Errorf("after b was lost: %+v", s)
+		}
+	})
+}
+
+// A server whose process or machine hangs is left as soon as another one has work, and
+// not before.
+func TestSilentServerIsLeft(t *testing.T) {
+	const patience = 2 * time.Second
+	tests := []struct {
+		name    string
+		pools   []string
+		hang    []string
+		back    time.Duration // when the first one speaks again; 0: never
+		want    string
+		within  time.Duration
+		patient bool
+	}{
+		{"the next has work", []string{"a", "b", "c"}, []string{"a"}, 0, "b", patience + patience/2, false},
+		{"only the last has", []string{"a", "b", "c"}, []string{"a", "b"}, 0, "c", 2*patience + patience/2, false},
+		{"none has", []string{"a", "b"}, []string{"a", "b"}, 0, "a", time.Minute, false},
+		{"it was just slow", []string{"a", "b"}, []string{"a"}, patience / 2, "a", time.Minute, false},
+		{"it is alone", []string{"a"}, []string{"a"}, 0, "a", time.Minute, false},
+		{"servers that need not answer", []string{"a", "b"}, []string{"a"}, 0, "a", time.Minute, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, e := newNetwork("a", "b", "c"), newEngine()
+				m, stop := run(t, n, e, test.pools...)
+				defer stop()
+				if !test.patient {
+					m.SetPatience(patience)
+				}
+				time.Sleep(time.Minute)
+				if n.asked() > 0 || m.Status().Pool != "a" {
+					t.Fatalf("%d pings of a server that speaks, at %q", n.asked(), m.Status().Pool)
+				}
+				for _, name := range test.hang {
+					n.stop(name, true)
+				}
+				if test.back > 0 {
+					time.AfterFunc(test.back, func() { n.stop("a", false) })
+				}
+				time.Sleep(test.within)
+				synctest.Wait()
+				if got := m.Status().Pool; got != test.want || e.current() == nil {
+					t.Errorf("at %q, want %q", got, test.want)
+				}
+				if asked := n.asked() > 0; asked != (!test.patient && len(test.pools) > 1) && test.back == 0 {
+					t.Errorf("%d pings", n.asked())
+				}
+			})
+		})
+	}
+}
+
+// A miner that begins while the first server of its list hangs has work from another
+// one as soon.
+func TestSilentServerAtTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a", "b"), newEngine()
+		n.stop("a", true)
+		m, stop := run(t, n, e, "a", "b")
+		defer stop()
+		m.SetPatience(2 * time.Second)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if got := m.Status().Pool; got != "b" {
+			t.Errorf("at %q", got)
+		}
+		n.stop("a", false)
+		time.Sleep(2 * (probeEvery + stableAfter))
+		if got := m.Status().Pool; got != "a" {
+			t.Errorf("at %q after the better server came back", got)
 		}
 	})
 }

@@ -16,6 +16,10 @@ import (
 // defaultYield is how threads give cpus to others unless the task says otherwise.
 const defaultYield = "sense"
 
+// proxyPatience is how long a proxy may be silent while another one has work: a proxy
+// that is asked answers at once, unless its process or machine hangs.
+const proxyPatience = 2 * time.Second
+
 // minRateInterval is the shortest time over which a hashrate is measured: threads
 // count batch by batch.
 const minRateInterval = 250 * time.Millisecond
@@ -81,6 +85,10 @@ func (m *Miner) setProxies(p *message.Proxies) {
 	m.epoch = p.Epoch
 	m.paused = p.Paused
 	m.mining.SetPaused(m.paused || m.held)
+	m.mining.SetPatience(0)
+	if p.Several {
+		m.mining.SetPatience(proxyPatience)
+	}
 	m.mining.SetPools(p.Addresses)
 }
 

@@ -20,7 +20,7 @@ func (t *Task) Doing() string {
 			parts = append(parts, fmt.Sprintf("%.0f %% of the time given to others", 100*y.Share()))
 		}
 	case t.Proxy != nil && t.Proxy.Ready:
-		parts = append(parts, fmt.Sprintf("height %d, %d connections", t.Proxy.Height, t.Proxy.Connections))
+		parts = append(parts, fmt.Sprintf("height %d, %d connections, shard %d", t.Proxy.Height, t.Proxy.Connections, t.Proxy.Shard))
 	case t.Proxy != nil:
 		parts = append(parts, fields("not ready", shorten(t.Proxy.Error, 100))...)
 	}

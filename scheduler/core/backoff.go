@@ -85,18 +85,24 @@ func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
 	return cause
 }
 
+// Causes that no other executor would mend.
+const (
+	causeNoUser  = "the agent does not know the user"
+	causeNoFetch = "the executor cannot be fetched"
+)
+
 // causeOf names what was wrong, so that the same trouble has the same name on every
 // agent.
 func causeOf(s *mesos.TaskStatus) string {
 	text := strings.ToLower(s.GetMessage())
 	for _, k := range []struct{ text, cause string }{
-		{"failed to get user information", "the agent does not know the user"},
-		{"failed to chown", "the agent does not know the user"},
-		{"no such user", "the agent does not know the user"},
+		{"failed to get user information", causeNoUser},
+		{"failed to chown", causeNoUser},
+		{"no such user", causeNoUser},
 		{"not the one that was sent", "the fetched executor is damaged"},
 		{"permission denied", "the executor may not be run"},
 		{"error while loading shared libraries", "a library is missing"},
-		{"fetch", "the executor cannot be fetched"},
+		{"fetch", causeNoFetch},
 	} {
 		if strings.Contains(text, k.text) {
 			return k.cause
@@ -128,6 +134,9 @@ const (
 	mostAgents   = 3
 	breakerFirst = 5 * time.Second
 	breakerMost  = 10 * time.Minute
+	// probeLimit is how long a launch that is to show whether tasks can run again is
+	// waited for before one more is tried beside it.
+	probeLimit = time.Minute
 )
 
 func (cs causes) failed(c *Core, t *Task, cause, message string) {
@@ -165,6 +174,16 @@ func (cs causes) forgetOldest() {
 	delete(cs, oldest)
 }
 
+// forget ends all obstacles.
+func (cs causes) forget(c *Core) {
+	for _, k := range cs {
+		if k.open {
+			c.settle(k.kind)
+		}
+	}
+	clear(cs)
+}
+
 // succeeded ends the obstacles of a kind: its tasks can run after all.
 func (cs causes) succeeded(c *Core, t *Task) {
 	for key, k := range cs {
@@ -191,16 +210,19 @@ func (cs causes) worst(kind string) (worst *obstacle) {
 	return worst
 }
 
-// wait is for how long tasks of a kind are not to be launched, and whether they are
-// tried one at a time.
-func (cs causes) wait(kind string, clock time.Duration) (wait time.Duration, one bool) {
+// wait is for how long tasks of a kind are not to be launched, and how many are tried at
+// a time then; 0: there is no obstacle.
+func (cs causes) wait(kind string, clock time.Duration) (wait time.Duration, probes int) {
 	for _, k := range cs {
 		if k.kind == kind && k.open {
-			one = true
 			wait = max(wait, k.until-clock)
+			n := 1 + int(max(0, clock-k.until)/probeLimit)
+			if probes == 0 || n < probes {
+				probes = n
+			}
 		}
 	}
-	return wait, one
+	return wait, probes
 }
 
 // proxyBackoff delays launches of proxies while none of them comes to serve.
@@ -226,14 +248,30 @@ func (b *proxyBackoff) failed(c *Core, refused bool) {
 // pace bounds how many launched miners may be on their way at a time: they all fetch
 // from one server, and an agent gives an executor a minute to register. It starts
 // small, so that what cannot run at all fails on few agents, and grows with each that
-// comes to run.
-type pace struct{ window int }
+// comes to run. When they take long, by whatever is the narrowest on the way, it shrinks:
+// so there are about as many on the way as can be served within paceGoal.
+type pace struct {
+	window int
+	until  time.Duration // no smaller before: what is on the way was launched by the former
+}
 
 const (
 	paceFirst = 16
 	paceMost  = 400
+	paceLeast = 4
+	// paceGoal is how long a launch may take: a quarter of what Mesos gives it.
+	paceGoal = 15 * time.Second
 )
 
-func newPace() pace { return pace{paceFirst} }
+func newPace() pace { return pace{window: paceFirst} }
 
-func (p *pace) ran() { p.window = min(p.window+1, paceMost) }
+// took notes how long a launch took, until it ran or came to nothing.
+func (p *pace) took(d, clock time.Duration, ran bool) {
+	switch {
+	case d > paceGoal && clock >= p.until:
+		p.window = max(paceLeast, p.window*2/3)
+		p.until = clock + d
+	case d <= paceGoal && ran:
+		p.window = min(p.window+1, paceMost)
+	}
+}

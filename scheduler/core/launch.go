@@ -30,6 +30,7 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	t.Digest, t.Spec = c.artifact().Digest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
 	t.Version, t.Place = message.Version, c.agent(t.AgentID, t.Hostname).place
+	t.ReportMs = c.reportInterval(t.Kind).Milliseconds()
 	if t.Kind == KindProxy {
 		c.state.Epoch++
 		t.Epoch = c.state.Epoch
@@ -72,7 +73,7 @@ func (c *Core) describe(t *Task) *message.Task {
 	m := &message.Task{
 		Version:          message.Version,
 		ExecutorDigest:   t.Digest,
-		ReportIntervalMs: uint64(c.set.ReportInterval.Milliseconds()),
+		ReportIntervalMs: uint64(t.ReportMs),
 		Link:             &message.Link{Key: c.launchKey(t.ID), Session: c.state.Session},
 	}
 	if t.Kind == KindMiner {
@@ -131,15 +132,24 @@ func (c *Core) outdated(t *Task) bool {
 		c.upgrading() && t.Digest != c.artifact().Digest
 }
 
+// uri is how agents get the executor. Agents may keep a copy if the URL names the
+// content: it is right then, unless it is damaged. An archive is unpacked, and what is
+// in it is executable.
+func (a Artifact) uri(damaged bool) mesos.CommandInfo_URI {
+	yes, no, file := true, false, executorFile
+	cache := !damaged && a.Digest != "" && strings.Contains(a.URL, a.Digest)
+	if strings.HasSuffix(a.URL, ".tar.gz") || strings.HasSuffix(a.URL, ".tgz") {
+		return mesos.CommandInfo_URI{Value: a.URL, Executable: &no, Extract: &yes, Cache: &cache}
+	}
+	return mesos.CommandInfo_URI{Value: a.URL, Executable: &yes, Extract: &no, Cache: &cache, OutputFile: &file}
+}
+
 // executorInfo is of an id that is never used again: Mesos demands an identical
 // ExecutorInfo for an id that lives, and drops tasks for one that just ended.
 func (c *Core) executorInfo(t *Task, resources []mesos.Resource) *mesos.ExecutorInfo {
-	yes, no, file, name := true, false, executorFile, "lode executor"
+	no, name := false, "lode executor"
 	value := "./" + executorFile
 	a := c.artifact()
-	// The URL names the content, so a copy in the agent's cache is right, unless it is
-	// damaged.
-	cache := t.run.agent.badCache != a.Digest
 	return &mesos.ExecutorInfo{
 		Type:        mesos.ExecutorInfo_CUSTOM,
 		ExecutorID:  mesos.ExecutorID{Value: t.ID},
@@ -147,9 +157,7 @@ func (c *Core) executorInfo(t *Task, resources []mesos.Resource) *mesos.Executor
 		Name:        &name,
 		Resources:   resources,
 		Command: &mesos.CommandInfo{
-			URIs: []mesos.CommandInfo_URI{{
-				Value: a.URL, Executable: &yes, Extract: &no, Cache: &cache, OutputFile: &file,
-			}},
+			URIs:  []mesos.CommandInfo_URI{a.uri(t.run.agent.badCache == a.Digest)},
 			Shell: &no, Value: &value, Arguments: []string{executorFile},
 		},
 		ShutdownGracePeriod: &mesos.DurationInfo{Nanoseconds: (2 * killGrace).Nanoseconds()},

@@ -14,9 +14,11 @@ const (
 	reviveBurst = 4
 	revivePause = 5 * time.Second
 	// roomPatience is how long a proxy waits for a fitting offer before a miner is
-	// killed to make room for it, roomPause the time between two such kills.
-	roomPatience = 4 * time.Second
-	roomPause    = 15 * time.Second
+	// killed to make room for it, spareRoomPatience how long it does while another one
+	// serves, roomPause the time between two such kills.
+	roomPatience      = 4 * time.Second
+	spareRoomPatience = 30 * time.Second
+	roomPause         = 15 * time.Second
 	// roomLooks is at how many tasks makeRoom looks.
 	roomLooks = 2000
 )
@@ -104,8 +106,8 @@ func (c *Core) minersWanted() (code reasonCode, detail string) {
 func (c *Core) minerRoom() int {
 	window := c.pace.window
 	if len(c.causes) > 0 {
-		if _, one := c.causes.wait(KindMiner, c.clock); one {
-			window = 1
+		if _, probes := c.causes.wait(KindMiner, c.clock); probes > 0 {
+			window = min(window, probes)
 		}
 	}
 	room := window - c.sums.flight
@@ -120,16 +122,21 @@ func (c *Core) minerRoom() int {
 // another one until every miner is killed for want of it.
 func (c *Core) makeRoom() {
 	s := c.slotToFill()
+	patience := roomPatience
+	if c.best() == healthServing {
+		patience = spareRoomPatience
+	}
 	if s == nil || !c.settled() || c.revive.wanted || c.clock < c.roomAt || c.clock < c.proxies.until ||
-		c.clock-max(s.wanted, c.revive.at, c.recon.started) < roomPatience || len(c.tasks) == 0 {
+		c.clock-max(s.wanted, c.revive.at, c.recon.started) < patience || len(c.tasks) == 0 {
 		return
 	}
 	var best *Task
+	cpus, _ := c.proxyLeast()
 	others := c.proxyPlaces(s)
 	for i := range min(len(c.tasks), roomLooks) {
 		t := c.tasks[(c.swept+i)%len(c.tasks)]
 		a := t.run.agent
-		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < toMilli(c.set.ProxyCPUs) ||
+		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < cpus ||
 			a.until > c.clock || a.hasProxy() && !s.spreadOver(c) || others.Judge(a.place, 0) != nil {
 			continue
 		}

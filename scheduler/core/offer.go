@@ -22,6 +22,9 @@ const (
 	refuseLeast       = time.Second
 	// offerLife bounds how long an offer is kept while others could use it.
 	offerLife = 10 * time.Second
+	// holdPause is how long no offer of an agent is kept after one was for as long as may
+	// be: what it waits for may not come soon, and others can use it meanwhile.
+	holdPause = time.Minute
 	// maintenanceMargin is how long before an agent's maintenance nothing is
 	// launched there, evacuation how long before it our tasks are ended.
 	maintenanceMargin = 10 * time.Minute
@@ -69,13 +72,16 @@ func (b *offerBook) clear() {
 }
 
 func (c *Core) receiveOffers(offers []mesos.Offer) {
+	for i := range offers { // how many there are says how large a proxy has to be
+		o := &offers[i]
+		a := c.agent(o.AgentID.Value, o.Hostname)
+		c.unavailability(a, o.Unavailability)
+		c.learnPlace(a, o)
+	}
 	var crowded []*heldOffer
 	for i := range offers {
 		o := &offers[i]
 		c.counters.OffersReceived++
-		a := c.agent(o.AgentID.Value, o.Hostname)
-		c.unavailability(a, o.Unavailability)
-		c.learnPlace(a, o)
 		h := &heldOffer{offer: *o, received: c.clock}
 		if v := c.judge(o); v.crowded() {
 			crowded = append(crowded, h)
@@ -119,12 +125,11 @@ func (c *Core) expire(h *heldOffer) {
 		return
 	}
 	c.counters.OffersExpired++
-	refuse := refuseSatisfied
+	refuse, pause := refuseSatisfied, refuseSatisfied
 	if h.why.Code == reasonPace || h.why.Code == reasonSpread {
-		refuse = refuseLater
-	} else {
-		c.agent(h.offer.AgentID.Value, "").noHold = c.clock + refuseSatisfied
+		refuse, pause = refuseLater, holdPause
 	}
+	c.agent(h.offer.AgentID.Value, "").noHold = c.clock + pause
 	c.release(h)
 	c.decline(h, h.why, refuse)
 }
@@ -292,12 +297,12 @@ type launch struct {
 
 // placeProxy cuts a proxy out of the inventory, or says why that cannot be.
 func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reason) {
-	cpus, mem := toMilli(c.set.ProxyCPUs), int64(c.set.ProxyMem)*1000
+	cpus, mem := c.proxySize(s, inv)
 	if inv.sum("cpus", false) < cpus {
 		return nil, because(reasonProxyUnfit, "a proxy needs %g cpu", fromMilli(cpus))
 	}
 	if inv.sum("mem", false) < mem {
-		return nil, because(reasonProxyUnfit, "a proxy needs %d MB", c.set.ProxyMem)
+		return nil, because(reasonProxyUnfit, "a proxy needs %d MB", mem/1000)
 	}
 	if addressesOf(o, 0) == nil {
 		return nil, Reason{reasonProxyUnfit, "a proxy needs an address of its agent"}
@@ -335,7 +340,7 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 				reason = Reason{reasonBounded, "an operator bounds the cpus that miners may have"}
 			}
 		}
-		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < minerMem*1000 {
+		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < c.minerMem() {
 			continue
 		}
 		if place := c.minerPlace(c.agent(o.AgentID.Value, ""), len(launches)); place.Code != reasonNone {
@@ -345,13 +350,16 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		executor := inv.cutExecutor(revocable)
 		launches = append(launches, &launch{
 			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
-			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", (minerMem-executorMem)*1000, false)),
+			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", c.minerMem()-executorMem*1000, false)),
 			executor:  executor,
 		})
 		room--
 	}
 	return launches, reason
 }
+
+// minerMem is what a miner is given, in thousandths of a MB.
+func (c *Core) minerMem() int64 { return int64(c.set.MinerMem) * 1000 }
 
 // minerCPUs is what a miner may have.
 func (c *Core) minerCPUs(inv inventory, revocable bool) int64 {
@@ -374,8 +382,8 @@ func (c *Core) minerUnfit(inv inventory) Reason {
 		return Reason{reasonNotRevocable, "its cpus are not revocable (--only-revocable)"}
 	case c.minerCPUs(inv, false) < leastMinerCPU && c.minerCPUs(inv, true) < leastMinerCPU:
 		return because(reasonHeldBack, "its cpus are held back (--hold-back-cpus %g)", c.set.HoldBackCPUs)
-	case inv.sum("mem", false) < minerMem*1000:
-		return because(reasonMinerUnfit, "a miner needs %d MB", minerMem)
+	case inv.sum("mem", false) < c.minerMem():
+		return because(reasonMinerUnfit, "a miner needs %d MB", c.set.MinerMem)
 	}
 	return Reason{}
 }

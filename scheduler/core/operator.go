@@ -340,12 +340,16 @@ func (c *Core) upgrading() bool {
 
 func (c *Core) upgrade(e *Operate) (string, error) {
 	o := &c.state.Operator
+	former := c.artifact()
 	c.rollout = rollout{begun: true} // a command tries again what failed before
 	c.state.Bad = nil
 	c.settle("upgrade")
 	defer c.beginRollout()
 	if e.Artifact != nil {
 		c.set.ArtifactURL, c.set.ArtifactDigest = e.Artifact.URL, e.Artifact.Digest
+		if former.Digest != e.Artifact.Digest {
+			c.set.Fallback = former
+		}
 	}
 	switch e.Upgrade {
 	case "pause":
@@ -355,6 +359,7 @@ func (c *Core) upgrade(e *Operate) (string, error) {
 		o.Upgrade = upgradePaused
 		return "the upgrade is paused", nil
 	case "rollback":
+		c.set.Fallback = Artifact{} // the other one is what it goes back from
 		o.Upgrade, o.Pinned = upgradeRunning, c.set.ArtifactDigest
 		return "tasks go back to executor " + short(c.set.ArtifactDigest), nil
 	}
@@ -366,7 +371,7 @@ func short(digest string) string { return digest[:min(12, len(digest))] }
 
 func (c *Core) oldTasks() (n int) {
 	for _, t := range c.tasks {
-		if t.Digest != c.set.ArtifactDigest {
+		if t.Digest != c.artifact().Digest {
 			n++
 		}
 	}
@@ -393,6 +398,9 @@ func (c *Core) UpgradeState() (state string, old, fresh int) {
 	}
 	return state, old, len(c.tasks) - old
 }
+
+// Artifact is the executor that new tasks get.
+func (c *Core) Artifact() Artifact { return c.artifact() }
 
 // Operator returns what operators decided; the caller may keep it.
 func (c *Core) Operator() Operator {

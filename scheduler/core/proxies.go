@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// The list is sent again until the miner says that it has it.
+	// The list is sent again until the miner says that it has it, in a report.
 	listFirst = 3 * time.Second
 	listMost  = time.Minute
 	// listUnknown is how long a miner of before is given to say what list it has.
@@ -116,6 +116,7 @@ func (c *Core) listFor(t *Task) *message.Proxies {
 		return cmp.Or(cmp.Compare(affinity(t.AgentID, a), affinity(t.AgentID, b)), a-b)
 	})
 	order = order[:min(len(order), mostListed)]
+	list.Several = len(order) > 1
 	for i, more := 0, true; more; i++ { // the best address of each, then what else they are reached by
 		more = false
 		for _, s := range order {
@@ -151,6 +152,13 @@ func (c *Core) lacksList(t *Task) bool {
 	return t.run.knownEpoch < c.state.Proxies.Epoch && t.State == stateRunning && t.Kill == "" && t.run.index >= 0
 }
 
+// allTold says that the newest list was sent to all who lack it, once at least.
+func (c *Core) allTold() bool {
+	return c.lists.walk == 0 && !slices.ContainsFunc(c.lists.due, func(t *Task) bool {
+		return c.lacksList(t) && t.run.listEpoch != c.state.Proxies.Epoch
+	})
+}
+
 func (c *Core) sendLists() {
 	c.walkLists()
 	q := &c.lists
@@ -174,7 +182,7 @@ func (c *Core) sendLists() {
 			r.listEpoch, r.listSends = c.state.Proxies.Epoch, 0
 		}
 		r.listAt = c.clock
-		pause := exponential(listFirst, listMost, float64(r.listSends))
+		pause := exponential(max(listFirst, c.reportsEvery(t)*3/2), listMost, float64(r.listSends))
 		r.listSends++
 		c.send(t, &message.ToExecutor{
 			Event: &message.ToExecutor_Proxies{Proxies: c.listFor(t)},

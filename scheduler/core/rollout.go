@@ -72,7 +72,7 @@ func (c *Core) rememberBad() {
 		c.state.Bad, c.dirty = nil, true
 		return
 	}
-	c.stopRollout(b.Why)
+	c.stopRollout(b.Why, b.Runs)
 }
 
 // rolloutDone says that no miner is left to be replaced that Mesos can see.
@@ -145,17 +145,38 @@ func (c *Core) rolloutFailed(t *Task, cause string) {
 	if r.failures < mostFailures {
 		return
 	}
+	runs := cause == causeNoFetch || cause == causeNoUser || c.runsWell(t.Digest)
+	if runs && r.killed == 0 { // nothing is being replaced: it is the agents' fault
+		r.failures = 0
+		return
+	}
 	why := fmt.Sprintf("%d new tasks failed: %s", r.failures, cause)
 	if t.Digest != c.set.Fallback.Digest {
-		c.state.Bad, c.dirty = &BadArtifact{Digest: t.Digest, Why: why, At: c.now}, true
+		c.state.Bad, c.dirty = &BadArtifact{Digest: t.Digest, Why: why, At: c.now, Runs: runs}, true
 	}
-	c.stopRollout(why)
+	c.stopRollout(why, runs)
 }
 
-func (c *Core) stopRollout(why string) {
+// runsWell says that a task does its work with an executor.
+func (c *Core) runsWell(digest string) bool {
+	for _, t := range c.tasks {
+		if t.Digest == digest && t.run.proved && t.State == stateRunning {
+			return true
+		}
+	}
+	return false
+}
+
+// stopRollout ends the replacing. New tasks get the fallback, unless others run well
+// with the new binary.
+func (c *Core) stopRollout(why string, runs bool) {
 	r := &c.rollout
 	r.stopped = why
-	r.back = c.set.Fallback.Digest != "" && c.set.Fallback.Digest != c.set.ArtifactDigest
+	r.back = !runs && c.set.Fallback.Digest != "" && c.set.Fallback.Digest != c.set.ArtifactDigest
+	if r.back { // what kept the new one from running says nothing of the old one
+		c.causes.forget(c)
+		c.proxies.reset()
+	}
 	c.beginRollout() // by what new tasks get now
 	c.troubled("upgrade", "replacing tasks stopped: "+why)
 	c.notice(slog.LevelWarn, "replacing tasks stops: the new ones do not work", "error", why,

@@ -21,6 +21,9 @@ const (
 	judgeAway        = 14 * 24 * time.Hour
 	judgeUpgrade     = 20 // one in
 	judgeFlight      = 400
+	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
+	judgeMoveMost    = 55 * time.Second
+	judgeSecond      = 110 * time.Second
 )
 
 // ledger is what the scheduler was told and what it asked for since, so far as one
@@ -287,7 +290,7 @@ func (l *ledger) tick(h *harness, up bool) {
 		if progress(t.State) > 0 && progress(t.State) < progress(stateRunning) && w.connected-l.spoke[t.ID] > 50*time.Second {
 			h.fail("nothing is heard of %s for %v, and Mesos is not asked", t.ID, w.connected-l.spoke[t.ID])
 		}
-		if t.Kind == KindMiner && t.State == stateRunning && w.connected-l.gaveWork > h.grace+4*time.Minute && h.awake().Sub(w.since) > 4*time.Minute {
+		if x := h.task(t.ID); t.Kind == KindMiner && t.State == stateRunning && x != nil && !x.executor.hung && w.connected-max(l.gaveWork, was.since) > h.grace+4*time.Minute && h.awake().Sub(w.since) > 4*time.Minute {
 			h.fail("%s waits for a proxy for %v", t.ID, w.connected-l.gaveWork)
 		}
 		l.checkEvacuated(h, t)

@@ -125,6 +125,7 @@ func (h *harness) checkCore(e Event) {
 			h.checkNeed(t, e)
 		}
 	}
+	h.watch.note(h)
 	if _, tick := e.(Tick); !tick {
 		return
 	}
@@ -172,8 +173,11 @@ func (h *harness) checkCore(e Event) {
 		h.fail("sums are %+v, expected %+v", c.sums, sums)
 	}
 	for slot, n := range wanted {
-		if n > 2 {
+		switch {
+		case n > 2:
 			h.fail("%d proxies are wanted at once for place %d", n, slot)
+		case n == 2:
+			h.checkSecond(slot)
 		}
 	}
 	if c.sums.flight > judgeFlight+2*len(h.agents) {

@@ -465,7 +465,8 @@ func (a *simAgent) forget(t *simTask) {
 	a.left = nil
 }
 
-func (a *simAgent) refuse(f *mesos.Filters) {
+// refuse hides what is offered no more than was refused.
+func (a *simAgent) refuse(f *mesos.Filters, refused inventory) {
 	seconds := 5.0
 	if f != nil && f.RefuseSeconds != nil {
 		seconds = *f.RefuseSeconds
@@ -474,5 +475,5 @@ func (a *simAgent) refuse(f *mesos.Filters) {
 		seconds = min(seconds, 5) // a filter does not hide what is offered in other parts
 	}
 	a.filterUntil = a.c.now.Add(time.Duration(seconds * float64(time.Second)))
-	a.filter = a.free().total("cpus")
+	a.filter = refused.total("cpus")
 }

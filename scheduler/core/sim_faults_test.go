@@ -371,6 +371,9 @@ func (h *harness) reboot(a *simAgent) {
 	}
 	a.cutOff()
 	a.lost = true
+	for _, t := range a.tasks {
+		t.executor.dead = true
+	}
 	h.serial++
 	b := &simAgent{c: h.cluster, id: fmt.Sprintf("%s-%d", a.id, h.serial), known: true, tasks: make(map[string]*simTask), total: a.total}
 	b.rack, b.zone = a.rack, a.zone

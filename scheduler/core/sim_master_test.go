@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -148,7 +149,7 @@ func (m *simMaster) call(session int, call *scheduler.Call) {
 	case scheduler.Call_DECLINE:
 		for _, id := range call.Decline.OfferIDs {
 			if o := m.take(id.Value); o != nil {
-				o.agent.refuse(call.Decline.Filters)
+				o.agent.refuse(call.Decline.Filters, newInventory(o.info.Resources, true))
 			}
 		}
 	case scheduler.Call_REVIVE:
@@ -179,6 +180,10 @@ func (m *simMaster) call(session int, call *scheduler.Call) {
 
 func (m *simMaster) accept(accept *scheduler.Call_Accept) {
 	o := m.take(accept.OfferIDs[0].Value)
+	var left inventory
+	if o != nil {
+		left = newInventory(o.info.Resources, true)
+	}
 	for _, op := range accept.Operations {
 		for _, info := range op.Launch.TaskInfos {
 			switch {
@@ -188,12 +193,13 @@ func (m *simMaster) accept(accept *scheduler.Call_Accept) {
 			case m.c.chance(m.c.faults.loseLaunch):
 				m.c.chaos("launch lost")
 			default:
+				left.subtract(slices.Concat(info.Resources, info.Executor.Resources))
 				m.launch(o.agent, info)
 			}
 		}
 	}
 	if o != nil {
-		o.agent.refuse(accept.Filters)
+		o.agent.refuse(accept.Filters, left)
 	}
 }
 

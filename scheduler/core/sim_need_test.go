@@ -27,14 +27,22 @@ type watch struct {
 	restarted  time.Time
 	late       time.Time // when calls were last slow
 	newRunning map[string]bool
-	epoch      uint64 // of the list, when the process began
+	epoch      uint64             // of the list, when the process began
+	listed     map[string]listing // proxies that miners are, or were, told of, by address
 	ledger     ledger
+}
+
+// listing is what miners were told of a proxy.
+type listing struct {
+	at    time.Time // when it was last on the list
+	epoch uint64    // of the last list with it
 }
 
 func newWatch() watch {
 	return watch{
 		operator: make(map[string]bool), asked: make(map[string]time.Time), launched: make(map[string]time.Duration),
 		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
+		listed: make(map[string]listing),
 	}
 }
 
@@ -92,7 +100,7 @@ func (w *watch) offers(h *harness) {
 		if age := h.awake().Sub(o.at); age > judgeOffer+3*time.Second && h.awake().Sub(w.since) > 20*time.Second {
 			h.fail("offer %s of %s is kept for %v", id, o.agent.id, age)
 		}
-		if o.session == h.session {
+		if o.session == h.session && h.awake().After(o.at) { // else it is just being made
 			w.held[o.agent.id] += h.pace
 			if w.held[o.agent.id] > 100*time.Second {
 				h.fail("offers of %s were kept for %v of %v\n%s", o.agent.id, w.held[o.agent.id], h.awake().Sub(w.heldFrom), h.explain())
@@ -229,6 +237,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		}) {
 			needless("no other proxy took over")
 		}
+		h.checkMoved(t, needless)
 	case WhyNotNeeded:
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
@@ -273,6 +282,69 @@ func (h *harness) checkNeed(t *Task, e Event) {
 	default:
 		if !w.operator[t.ID] && !command {
 			needless("nobody asked for it")
+		}
+	}
+}
+
+// note keeps book of what miners are told of.
+func (w *watch) note(h *harness) {
+	p := &h.core.state.Proxies
+	for slot := range len(p.More) + 1 {
+		if a := p.of(slot); len(a) > 0 {
+			w.listed[a[0]] = listing{h.awake(), p.Epoch}
+		}
+	}
+}
+
+// plainlyServes says that a proxy serves for d, and that nobody can doubt it.
+func (h *harness) plainlyServes(x *simTask, d time.Duration) bool {
+	e := x.executor
+	return e.serves() && !e.readyAt.IsZero() && h.awake().Sub(e.readyAt) > d && h.seen(e, d) && h.awake().Sub(e.spoke) < 10*time.Second
+}
+
+// checkMoved makes sure that a proxy that serves is ended for another one only when its
+// miners were told of that one, and had time to move.
+func (h *harness) checkMoved(t *Task, needless func(string, ...any)) {
+	last, was := h.watch.listed[t.Addresses[0]]
+	if !was || !h.plainlyServes(h.task(t.ID), 30*time.Second) {
+		return
+	}
+	since := h.awake().Sub(last.at)
+	if since < judgeMove {
+		needless("its miners are told of another one for %v", since)
+	}
+	if since > judgeMoveMost {
+		return
+	}
+	for _, m := range h.core.tasks {
+		x := h.task(m.ID)
+		if m.Kind != KindMiner || m.Kill != "" || m.State != stateRunning || x == nil || x.executor.proxies.GetEpoch() > last.epoch {
+			continue
+		}
+		if sent, ok := h.watch.ledger.lists[m.ID]; !ok || sent.epoch <= last.epoch {
+			needless("%s is not told of another one yet", m.ID)
+		}
+	}
+}
+
+// plainlyUsed says that a miner works with a proxy for d, and that nobody can doubt it.
+func (h *harness) plainlyUsed(p *simExecutor, d time.Duration) bool {
+	return slices.ContainsFunc(h.core.tasks, func(t *Task) bool {
+		x := h.task(t.ID)
+		return t.Kind == KindMiner && t.State == stateRunning && x != nil && h.proxyAt[x.executor.works()] == p &&
+			h.awake().Sub(x.executor.at) > d && h.seen(x.executor, d) && h.awake().Sub(x.executor.spoke) < 10*time.Second
+	})
+}
+
+// checkSecond makes sure that a place has two proxies only as long as that is of use:
+// the first is to be replaced, or its miners are moving, or none of them says that it is
+// of use to them.
+func (h *harness) checkSecond(slot int) {
+	for _, t := range h.core.tasks {
+		x := h.task(t.ID)
+		if t.Kind == KindProxy && t.Slot == slot && t.Kill == "" && t.State == stateRunning && x != nil && h.listed(t) &&
+			t.Spec == h.core.spec(KindProxy) && !h.core.outdated(t) && h.plainlyServes(x, judgeSecond) && h.plainlyUsed(x.executor, judgeSecond) {
+			h.fail("%s serves for %v, and there is another one beside it", t.ID, h.awake().Sub(x.executor.readyAt))
 		}
 	}
 }

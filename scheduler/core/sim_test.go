@@ -262,8 +262,15 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	if h.err == nil && h.maxMiners > 0 && h.liveMiners() >= h.maxMiners && h.healthy() == "" && !h.master.suppressed {
 		return h, fmt.Errorf("there are all %d miners that are wanted, and offers are not suppressed\n%s", h.maxMiners, h.explain())
 	}
-	// A periodic reconciliation may be under way at that very moment.
-	h.run(h.now.Add(10*time.Second), func() bool { return h.err != nil || h.healthy() == "" })
+	// A periodic reconciliation may be under way at that very moment, or a new miner find
+	// out that it cannot reach its proxy.
+	patience := 10 * time.Second
+	for _, e := range h.proxyAt {
+		if e.remote && !e.dead {
+			patience = 4 * time.Minute
+		}
+	}
+	h.run(h.now.Add(patience), func() bool { return h.err != nil || h.healthy() == "" })
 	if h.err != nil {
 		return h, h.err
 	}

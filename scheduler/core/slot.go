@@ -7,12 +7,16 @@ import (
 
 // A slot is the place of one proxy. Its active proxy is the one that miners are told
 // of. When that one ails, or works by settings of before, another is launched beside
-// it, and takes over when it serves: made before broken. Which of the two runs on is
-// decided by what they do, not by what Mesos says of them.
+// it, and takes over when it serves: made before broken. The one of before goes on until
+// its miners have moved, and takes the place back if the other one does not last. Which
+// of the two runs on is decided by what they do, not by what Mesos says of them. So a
+// place has two proxies at most, and the second one for one of two reasons: it is to take
+// over, or its miners are moving.
 type slot struct {
 	n       int
 	active  *Task
-	next    *Task         // launched to take over
+	next    *Task         // launched to take over, or the one of before
+	moved   time.Duration // since when next is the one of before; never: it is not
 	health  health        // of active, at the last look
 	wanted  time.Duration // since when a proxy is to be launched; never: none is
 	tries   int           // launches of next in a row that were of no use
@@ -55,13 +59,25 @@ const (
 	nextPatience = time.Minute
 	retryFirst   = 30 * time.Second
 	retryMost    = 30 * time.Minute
+	// dismissPause is how long miners have from when they are told of another proxy
+	// until theirs ends, dismissLimit how long they have if telling them all takes long.
+	dismissPause = 3 * time.Second
+	dismissLimit = time.Minute
 	// spreadPatience is how long an agent without a proxy is waited for.
 	spreadPatience = 10 * time.Second
 )
 
-// freshFor is how old a report may be that is believed.
-func (c *Core) freshFor() time.Duration {
-	return max(10*time.Second, 3*c.set.ReportInterval+time.Second)
+// freshFor is how old a report of a task may be that is believed.
+func (c *Core) freshFor(t *Task) time.Duration {
+	return max(10*time.Second, 3*c.reportsEvery(t)+time.Second)
+}
+
+// reportsEvery is the mean time between reports of a task.
+func (c *Core) reportsEvery(t *Task) time.Duration {
+	if t.ReportMs > 0 {
+		return time.Duration(t.ReportMs) * time.Millisecond
+	}
+	return c.set.ReportInterval
 }
 
 // restoreSlots finds the places of the proxies that are in the state.
@@ -73,7 +89,7 @@ func (c *Core) restoreSlots() {
 		}
 	}
 	for i := range n {
-		c.slots = append(c.slots, &slot{n: i, wanted: never, stale: true})
+		c.slots = append(c.slots, &slot{n: i, moved: never, wanted: never, stale: true})
 	}
 	for _, id := range sortedKeysOf(c.state.Tasks) {
 		t := c.state.Tasks[id]
@@ -94,6 +110,11 @@ func (c *Core) restoreSlots() {
 			c.kill(t, WhyReplaced)
 		}
 	}
+	for _, s := range c.slots {
+		if s.next != nil && s.next.Epoch < s.active.Epoch { // who of its miners has moved, they will say
+			s.moved = c.clock + listUnknown*6/5
+		}
+	}
 }
 
 func (c *Core) slotOf(t *Task) *slot { return c.slots[t.Slot] }
@@ -108,7 +129,7 @@ func (c *Core) enterSlot(t *Task) {
 	if s.active == nil {
 		s.active, s.witness = t, witness{}
 	} else {
-		s.next = t
+		s.next, s.moved = t, never
 	}
 }
 
@@ -119,14 +140,19 @@ func (c *Core) leaveSlot(t *Task) {
 	c.places.vacant++
 	switch t {
 	case s.active:
-		s.active, s.next, s.witness = s.next, nil, witness{}
+		s.active, s.next, s.moved, s.witness = s.next, nil, never, witness{}
 	case s.next:
-		s.next = nil
-		if t.Kill != "" { // else it failed, which has a back-off of its own
-			s.retry = c.clock + c.jitter(exponential(retryFirst, retryMost, float64(s.tries)))
-			s.tries++
+		if t.Kill != "" && s.moved == never { // else it failed, which has a back-off of its own
+			s.noUse(c)
 		}
+		s.next, s.moved = nil, never
 	}
+}
+
+// noUse puts the next try off.
+func (s *slot) noUse(c *Core) {
+	s.retry = c.clock + c.jitter(exponential(retryFirst, retryMost, float64(s.tries)))
+	s.tries++
 }
 
 func (c *Core) slotsChanged() bool {
@@ -151,9 +177,9 @@ func (c *Core) convergeSlots() {
 
 func (c *Core) convergeSlot(s *slot) {
 	s.health = c.health(s, s.active)
-	if s.health == healthServing && s.next == nil && s.active.run.ready {
+	if s.health == healthServing && s.active.run.ready {
 		s.active.run.served = true
-		if c.clock-s.retry > retryMost {
+		if s.next == nil && c.clock-s.retry > retryMost {
 			s.tries = 0
 		}
 	}
@@ -182,32 +208,60 @@ func (c *Core) succeed(s *slot) {
 	}
 	next := c.health(s, s.next)
 	switch {
-	case next == healthServing && (s.health <= healthNoWork || c.replaced(s)),
+	case next == healthServing && (s.health <= healthNoWork || c.lostSight(s.active) || c.outmoded(s.active) && !c.outmoded(s.next)),
 		next == healthNoWork && s.health == healthSilent:
-		old := s.active
-		s.active, s.next, s.witness, s.tries = s.next, nil, witness{}, 0
-		s.active.run.listed = true
-		s.health = next
-		c.kill(old, WhyReplaced)
-	case s.health == healthServing && !c.replaced(s):
+		c.takeOver(s, next)
+	case s.health == healthServing && s.moved != never:
+		if c.haveMoved(s) {
+			c.kill(s.next, WhyReplaced)
+		}
+	case s.health == healthServing && !away(s.active.State) && (!c.outmoded(s.active) || c.outmoded(s.next)):
 		c.kill(s.next, WhyNotNeeded)
 	case next <= healthNoWork && progress(s.next.State) >= progress(stateRunning) && c.clock-s.next.run.since > nextPatience,
-		away(s.next.State):
+		away(s.next.State) && c.clock-max(s.next.run.since, c.recon.started) >= awayPatience:
 		c.kill(s.next, WhyNoBetter)
 	}
 }
 
-// replaced says that the active proxy is to be replaced though it may serve: when
-// Mesos has lost it, at once when it pays to another address, after the miners when it
-// is only of another binary.
-func (c *Core) replaced(s *slot) bool {
-	t := s.active
-	switch {
-	case t == nil:
-		return false
-	case away(t.State):
-		return c.clock-max(t.run.since, c.recon.started) > awayLimit
+// takeOver makes the next proxy the active one. The one of before is ended, at once if
+// it is of no use to its miners.
+func (c *Core) takeOver(s *slot, next health) {
+	old, serves := s.active, s.health == healthServing && s.active.State == stateRunning
+	if s.moved == never {
+		s.tries = 0
+	} else { // the one that was to be better was not, for long
+		s.noUse(c)
 	}
+	s.active, s.next, s.moved, s.witness = s.next, nil, never, witness{}
+	s.active.run.listed = true
+	s.health = next
+	if serves {
+		s.next, s.moved = old, c.clock
+	} else {
+		c.kill(old, WhyReplaced)
+	}
+}
+
+// haveMoved says that the miners of the proxy of before have been told of the other
+// one, and had time to move, or that telling them all takes too long.
+func (c *Core) haveMoved(s *slot) bool {
+	moving := c.clock - max(s.moved, c.recon.started)
+	return moving >= dismissPause && c.allTold() || moving >= dismissLimit
+}
+
+// replaced says that the active proxy is to be replaced though it may serve.
+func (c *Core) replaced(s *slot) bool {
+	return s.active != nil && (c.lostSight(s.active) || c.outmoded(s.active))
+}
+
+// lostSight says that Mesos does not see a proxy for so long that another one is safer.
+func (c *Core) lostSight(t *Task) bool {
+	return away(t.State) && c.clock-max(t.run.since, c.recon.started) > awayLimit
+}
+
+// outmoded says that a proxy is to be replaced as it works by what was: at once when it
+// pays to another address, after the miners when it is only of another binary.
+func (c *Core) outmoded(t *Task) bool {
 	return t.State == stateRunning &&
 		(t.Spec != c.spec(KindProxy) || c.outdated(t) && c.rollout.stopped == "" && c.rolloutDone())
 }
@@ -271,11 +325,11 @@ func (c *Core) health(s *slot, t *Task) health {
 		return healthStarting
 	case t.State != stateRunning: // somebody else ends it
 		return healthSilent
-	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor():
+	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor(t):
 		switch {
 		case word == miningWord:
 			return healthServing
-		case silent > silentLimit || word == idleWord && silent > c.freshFor():
+		case silent > silentLimit || word == idleWord && silent > c.freshFor(t):
 			r.given = true
 			return healthSilent
 		}
@@ -284,6 +338,8 @@ func (c *Core) health(s *slot, t *Task) health {
 		if t == s.active && s.witness.useless(c.clock, c.witnessSpan()) {
 			return healthNoWork
 		}
+		return healthServing
+	case !r.served && word == miningWord: // its first report was from before it had work
 		return healthServing
 	case r.served && c.clock-r.unready < noWorkLimit, !r.served && c.clock-r.unready < startPatience:
 		return patient

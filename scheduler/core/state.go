@@ -74,6 +74,8 @@ type BadArtifact struct {
 	Digest string    `json:"digest"`
 	Why    string    `json:"why"`
 	At     time.Time `json:"at"`
+	// Runs says that it does run, on other agents.
+	Runs bool `json:"runs,omitempty"`
 }
 
 // Task is a task that was launched and of whose end nothing is known. Its executor
@@ -97,6 +99,8 @@ type Task struct {
 	Version uint32 `json:"version,omitempty"`
 	// Place is where its agent is, as far as constraints look at that.
 	Place constraint.Place `json:"place,omitempty"`
+	// ReportMs is the mean time between its reports, in milliseconds; 0: what Settings say.
+	ReportMs int64 `json:"report_ms,omitempty"`
 	// Kill is why the task is to end; "": it is wanted.
 	Kill Why `json:"kill,omitempty"`
 
@@ -184,8 +188,8 @@ func (s *State) check() error {
 		if t == nil || t.ID != id || t.AgentID == "" || t.State == "" || (t.Kind != KindProxy && t.Kind != KindMiner) {
 			return fmt.Errorf("task %q is incomplete", id)
 		}
-		if t.Slot < 0 || t.Slot >= mostProxies {
-			return fmt.Errorf("proxy %q is for place %d of %d", id, t.Slot, mostProxies)
+		if t.Slot < 0 || t.Slot >= MostProxies {
+			return fmt.Errorf("proxy %q is for place %d of %d", id, t.Slot, MostProxies)
 		}
 		if t.Kind == KindProxy && (len(t.Ports) != 2 || len(t.Addresses) == 0) {
 			return fmt.Errorf("proxy %q has no address", id)

@@ -81,7 +81,8 @@ const (
 type run struct {
 	index   int // in Core.tasks; -1: the task is over
 	agent   *agent
-	since   time.Duration // when its state was entered; 0 after a restart
+	begun   time.Duration // when it was launched, or taken over from the state
+	since   time.Duration // when its state was entered
 	heard   time.Duration // when Mesos last spoke of it
 	message string        // of its latest status
 
@@ -161,7 +162,7 @@ func (c *Core) count(t *Task, n int) {
 // adopt gives a task of the state its place in the indexes.
 func (c *Core) adopt(t *Task) {
 	a := c.agent(t.AgentID, t.Hostname)
-	t.run = &run{index: len(c.tasks), agent: a, heard: c.clock, since: c.clock, reportAt: never, unready: never}
+	t.run = &run{index: len(c.tasks), agent: a, begun: c.clock, heard: c.clock, since: c.clock, reportAt: never, unready: never}
 	if a.place == nil && t.Place != nil && len(c.places.fields) > 0 {
 		c.setPlace(a, t.Place)
 	}
@@ -276,8 +277,8 @@ func (c *Core) setState(t *Task, state string) {
 
 // ran notes that a launched task came to run.
 func (c *Core) ran(t *Task) {
-	c.pace.ran()
 	if t.run.fresh {
+		c.pace.took(c.clock-t.run.begun, c.clock, true)
 		c.tell(Ran{Kind: t.Kind, Took: c.now.Sub(t.LaunchedAt)})
 	}
 	if t.Kind == KindMiner && t.run.fresh {
@@ -339,6 +340,9 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 		AgentID: t.AgentID, Hostname: t.Hostname, At: c.now, Wanted: t.Kill != "",
 	}
 	b := judgeEnd(state, s)
+	if t.run.fresh && progress(t.State) < progress(stateRunning) {
+		c.pace.took(c.clock-t.run.begun, c.clock, false)
+	}
 	if t.Kill == "" {
 		e.Cause = c.blameEnd(t, b, s)
 		if b == blameTask || b == blameRequest {

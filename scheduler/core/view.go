@@ -152,7 +152,7 @@ func (c *Core) view(t *Task) TaskView {
 	v.run = nil
 	if r.report != nil {
 		v.ReportAge = max(0, c.clock-r.reportAt)
-		v.Silent = v.ReportAge > c.freshFor()
+		v.Silent = v.ReportAge > c.freshFor(t)
 	}
 	return v
 }

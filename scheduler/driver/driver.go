@@ -42,6 +42,8 @@ var ErrNoSubscription = errors.New("there is no subscription")
 
 var errSubscriptionLost = errors.New("the subscription was lost")
 
+const defaultAskTimeout = 5 * time.Second
+
 // Config is what a Driver needs.
 type Config struct {
 	// Masters are URLs of masters, http://host:port; any of them may lead. Or there is
@@ -125,7 +127,7 @@ func New(config Config) (*Driver, error) {
 		}
 	}
 	set(&config.SubscribeTimeout, 20*time.Second)
-	set(&config.AskTimeout, 5*time.Second)
+	set(&config.AskTimeout, defaultAskTimeout)
 	set(&config.CallTimeout, time.Minute)
 	set(&config.LeaderCheck, 3*time.Second)
 	set(&config.BackoffFirst, 500*time.Millisecond)

@@ -75,7 +75,7 @@ var mutants = []mutant{
 	one("unknown tasks are killed when they are over", "orphan.go", "c.endKill(k)\n\t\tdelete(c.orphans, id)", "delete(c.orphans, id)"),
 
 	// Watchdogs.
-	one("a silent proxy is never replaced", "slot.go", "case silent > silentLimit || word == idleWord && silent > c.freshFor():", "case false:"),
+	one("a silent proxy is never replaced", "slot.go", "case silent > silentLimit || word == idleWord && silent > c.freshFor(t):", "case false:"),
 	one("a proxy without work is never replaced", "slot.go", "\t\treturn patient\n\t}\n\treturn healthNoWork\n}", "\t\treturn patient\n\t}\n\treturn patient\n}"),
 	one("a proxy that its miners do not reach is never replaced", "slot.go",
 		"if t == s.active && s.witness.useless(c.clock, c.witnessSpan()) {", "if false {"),
@@ -105,13 +105,13 @@ var mutants = []mutant{
 	one("kills are forgotten by a restart", "task.go", "if t.Kill != \"\" {\n\t\tc.startKill(t)\n\t}\n}\n\n// remove", "}\n\n// remove"),
 	one("what was replaced while it was away runs on", "task.go", "c.kill(t, WhySurplus)\n\t\t\treturn", "return"),
 	one("a miner is killed though a proxy is on its way", "need.go", "if s == nil || !c.settled() || c.revive.wanted ||", "if s = c.slots[0]; !c.settled() || c.revive.wanted ||"),
-	one("a miner is killed though there is room", "need.go", "roomPatience = 4 * time.Second", "roomPatience = 0"),
+	one("a miner is killed though there is room", "need.go", "roomPatience      = 4 * time.Second\n\tspareRoomPatience = 30 * time.Second", "roomPatience      = 0\n\tspareRoomPatience = 0"),
 	one("no room is made for a proxy", "core.go", "\tc.makeRoom()\n", ""),
 	one("a proxy is ended before the next one serves", "slot.go", "case next == healthServing && (s.health <= healthNoWork", "case next >= healthStarting && (s.health <= healthNoWork"),
 
 	// Bounds.
 	one("an offer is kept for ever", "offer.go", "c.after(offerLife, func() { c.expire(h) })", ""),
-	one("offers are kept again and again", "offer.go", "c.agent(h.offer.AgentID.Value, \"\").noHold = c.clock + refuseSatisfied", "_ = refuseSatisfied"),
+	one("offers are kept again and again", "offer.go", "c.agent(h.offer.AgentID.Value, \"\").noHold = c.clock + pause", "_ = pause"),
 	one("offers are refused for a moment only", "offer.go", "c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))", "c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuseLeast)))"),
 	one("offers are never suppressed", "need.go", "case idle && !r.suppressed:", "case false:"),
 	one("offers are never revived", "need.go", "case (r.wanted || r.suppressed && !idle) && r.bucket.take(c.clock):", "case false:"),
@@ -122,10 +122,10 @@ var mutants = []mutant{
 	one("a damaged copy in a cache is used for ever", "backoff.go", "// It never spoke: the file in the agent's cache may be damaged.\n\t\ta.badCache = t.Digest", ""),
 	one("an upgrade has no limit", "rollout.go", "room -= max(r.killed-r.proved, c.sums.flight)", "room = 1 << 20"),
 	one("an upgrade goes on though the new ones fail", "rollout.go", "if r.failures < mostFailures {", "if r.failures >= 0 {"),
-	one("an upgrade that failed does not go back", "rollout.go", "r.back = c.set.Fallback.Digest != \"\" && c.set.Fallback.Digest != c.set.ArtifactDigest", "r.back = false"),
-	one("an upgrade that failed begins anew at a restart", "rollout.go", "c.stopRollout(b.Why)", "_ = b"),
+	one("an upgrade that failed does not go back", "rollout.go", "r.back = !runs && c.set.Fallback.Digest != \"\" && c.set.Fallback.Digest != c.set.ArtifactDigest", "r.back = false"),
+	one("an upgrade that failed begins anew at a restart", "rollout.go", "c.stopRollout(b.Why, b.Runs)", "_ = b"),
 	one("tasks are not upgraded", "core.go", "\tc.roll()\n", ""),
-	one("miners are told the list again without a pause", "proxies.go", "pause := exponential(listFirst, listMost, float64(r.listSends))", "pause := time.Duration(0)"),
+	one("miners are told the list again without a pause", "proxies.go", "pause := exponential(max(listFirst, c.reportsEvery(t)*3/2), listMost, float64(r.listSends))", "pause := time.Duration(0)"),
 	{"miners are told the list once", []edit{
 		{"proxies.go", "if c.clock-r.listAt >= pause {", "if false {"},
 		{"proxies.go", "r.knownEpoch = max(r.knownEpoch, epoch)\n\tc.wantList(t)", "r.knownEpoch = max(r.knownEpoch, epoch)"},

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	"lode/scheduler/driver"
+)
+
+// masterFlags say which masters there are, and who we are to them.
+type masterFlags struct {
+	Master     []string `help:"Mesos masters, http://host:port, any of which may lead; or zk://[user:password@]host:port,host:port/path, which knows them." required:"" placeholder:"URL"`
+	MasterCA   string   `name:"master-ca" help:"PEM certificates to trust for https masters; default: the system's." placeholder:"FILE"`
+	Principal  string   `help:"Principal to authenticate with." placeholder:"NAME"`
+	SecretFile string   `help:"File with the principal's secret." placeholder:"FILE"`
+}
+
+func (f *masterFlags) check() error {
+	switch {
+	case f.Principal != "" && f.SecretFile == "":
+		return usagef("--principal needs the principal's secret (--secret-file)")
+	case f.Principal == "" && f.SecretFile != "":
+		return usagef("--secret-file needs the name that the secret is of (--principal)")
+	}
+	return nil
+}
+
+// read reads the files.
+func (f *masterFlags) read() (secret string, cas *x509.CertPool, err error) {
+	if f.SecretFile != "" {
+		if secret, err = readSecret(f.SecretFile); err != nil {
+			return "", nil, usagef("--secret-file: %w", err)
+		}
+	}
+	if f.MasterCA != "" {
+		pem, err := os.ReadFile(f.MasterCA)
+		if err != nil {
+			return "", nil, usagef("--master-ca: %w", err)
+		}
+		cas = x509.NewCertPool()
+		if !cas.AppendCertsFromPEM(pem) {
+			return "", nil, usagef("--master-ca: %s holds no PEM certificate", f.MasterCA)
+		}
+	}
+	return secret, cas, nil
+}
+
+// teardownCmd is `lode teardown`.
+type teardownCmd struct {
+	masterFlags `embed:""`
+	Framework   string `arg:"" help:"Id of the framework, as the scheduler's log and the master's page have it."`
+}
+
+// Help is shown by lode teardown --help.
+func (teardownCmd) Help() string {
+	return `Ends a framework at the master, and with it all of its tasks on all agents. It cannot be undone: a scheduler of that
+framework ends too, with exit code 3. Use it for a framework whose scheduler or state folder is gone, or that --new-framework left behind:
+else Mesos keeps its tasks, and their resources, until the failover timeout.
+
+  lode teardown --master http://10.0.0.1:5050 5f3c…-0001`
+}
+
+// Run is called by kong.
+func (cmd *teardownCmd) Run(env *environment) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
+	config := driver.Config{Masters: cmd.Master, Principal: cmd.Principal}
+	var err error
+	if config.Secret, config.RootCAs, err = cmd.read(); err != nil {
+		return err
+	}
+	switch err := driver.Teardown(env.ctx, config, cmd.Framework); {
+	case errors.Is(err, driver.ErrNoFramework):
+		return fmt.Errorf("%w: it was ended already, or the id is wrong", err)
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(env.stdout, "framework %s and its tasks are ended\n", cmd.Framework)
+	return nil
+}

@@ -1,0 +1,98 @@
+package core
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// A proxy that serves and is to be replaced goes on until its miners have been told of
+// the other one and had time to move.
+func TestPlannedMoveBreaksNothing(t *testing.T) {
+	s := newScript(t)
+	p, miners := s.mining("S1", "S2", "S3")
+	s.pass(20 * time.Second)
+	s.c.set.CoinbaseTag, s.c.specs = "another", nil
+	s.c.slots[0].stale = true
+	s.pass(2 * time.Second)
+	p2 := s.launchOne("S4", scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+	s.update(p2, mesos.TASK_RUNNING)
+	s.c.lists.bucket.tokens, s.c.lists.bucket.at = 1, s.c.clock // the master takes few messages
+	s.proxyReport(p2, true)
+	if s.c.proxy().ID != p2 {
+		t.Fatal("the other one does not take over")
+	}
+	if n := len(s.calls(scheduler.Call_MESSAGE)); n != 1 {
+		t.Errorf("%d messages to %d miners at once", n, len(miners))
+	}
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+		t.Fatalf("it is killed before all miners were told: %v", k)
+	}
+	s.pass(dismissPause - time.Second)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+		t.Fatalf("it is killed before they could move: %v", k)
+	}
+	s.pass(2 * time.Second)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 1 || k[0].Kill.TaskID.Value != p {
+		t.Errorf("kills %v, want that of %s", k, p)
+	}
+}
+
+// A proxy that ended meanwhile needs no end.
+func TestMovedProxyThatEndsByItself(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1")
+	s.pass(20 * time.Second)
+	s.c.set.CoinbaseTag, s.c.specs = "another", nil
+	s.c.slots[0].stale = true
+	s.pass(2 * time.Second)
+	p2 := s.launchOne("S4", scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+	s.update(p2, mesos.TASK_RUNNING)
+	s.proxyReport(p2, true)
+	s.update(p, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED)
+	s.pass(time.Minute)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 || s.c.proxy().ID != p2 {
+		t.Errorf("kills %v, the proxy is %s", k, s.c.proxy().ID)
+	}
+}
+
+func TestProxySize(t *testing.T) {
+	for _, test := range []struct {
+		proxies, agents int
+		cpus            float64 // setting
+		mem             int     // setting
+		wantCPUs        int64   // thousandths
+		wantMem         int64   // MB
+	}{
+		{1, 1, 0, 0, 1000, 256},
+		{1, 20_000, 0, 0, 1000, 256},
+		{1, 20_001, 0, 0, 2000, 512},
+		{2, 50_000, 0, 0, 3000, 768}, // one has to serve all when the other is lost
+		{4, 50_000, 0, 0, 1000, 256},
+		{1, 50_000, 0.5, 128, 500, 128},
+		{1, 50_000, 0, 2048, 3000, 2048},
+	} {
+		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
+			s := newScript(t)
+			s.c.set.Proxies, s.c.set.ProxyCPUs, s.c.set.ProxyMem = test.proxies, test.cpus, test.mem
+			for i := range test.agents - len(s.c.agents) {
+				s.c.agent(fmt.Sprint("A", i), "h")
+			}
+			slot := s.c.slots[0]
+			large := newInventory([]mesos.Resource{scalar("cpus", 8, ""), scalar("mem", 8192, "")}, false)
+			if cpus, mem := s.c.proxySize(slot, large); cpus != test.wantCPUs || mem != test.wantMem*1000 {
+				t.Errorf("got %d cpus, %d MB", cpus, mem/1000)
+			}
+			// When no agent has as much, less is better than nothing.
+			slot.wanted = s.c.clock - spreadPatience
+			small := newInventory([]mesos.Resource{scalar("cpus", 1.5, ""), scalar("mem", 300, "")}, false)
+			least, leastMem := s.c.proxyLeast()
+			if cpus, mem := s.c.proxySize(slot, small); cpus != min(test.wantCPUs, max(least, 1500)) || mem != min(test.wantMem*1000, max(leastMem, 300_000)) {
+				t.Errorf("got %d cpus, %d MB of 1500 and 300", cpus, mem/1000)
+			}
+		})
+	}
+}
