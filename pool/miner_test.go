@@ -71,7 +71,7 @@ const minerTimeout = time.Minute
 
 func dial(t testing.TB, address string) *miner {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	conn, err := net.DialTimeout("tcp", address, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestCertificateFaults(t *testing.T) {
 					conn.Close()
 				}
 			}()
-			o := ClientOptions{URL: "stratum+tls://" + l.Addr().String(), User: "me", Timeout: 5 * time.Second}
+			o := ClientOptions{URL: "stratum+tls://" + l.Addr().String(), User: "me", Timeout: time.Minute}
 			if c.trusted {
 				o.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 			}

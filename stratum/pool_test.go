@@ -126,7 +126,7 @@ func (m *rawMiner) send(text string) {
 // line is the next line without its end.
 func (m *rawMiner) line() string {
 	m.t.Helper()
-	m.SetReadDeadline(time.Now().Add(20 * time.Second))
+	m.SetReadDeadline(time.Now().Add(time.Minute))
 	line, err := m.r.ReadString('\n')
 	if err != nil {
 		m.t.Fatalf("read a line: %v", err)
@@ -150,7 +150,7 @@ func (m *rawMiner) expect(want ...string) {
 // closed fails the test unless the server ends the connection with nothing more.
 func (m *rawMiner) closed() {
 	m.t.Helper()
-	m.SetReadDeadline(time.Now().Add(20 * time.Second))
+	m.SetReadDeadline(time.Now().Add(time.Minute))
 	line, err := m.r.ReadString('\n')
 	if err == nil {
 		m.t.Fatalf("server sent %q, should have closed the connection", line)
@@ -171,7 +171,7 @@ const (
 	submitLine      = `{"id":4,"method":"mining.submit","params":["me","4f1a","0102030405060708","6553f100","10015793"]}` + "\n"
 	submitReply     = `{"id":4,"result":true,"error":null}`
 	difficultyOne   = `{"id":null,"method":"mining.set_difficulty","params":[1]}`
-	eventuallyLimit = 20 * time.Second
+	eventuallyLimit = time.Minute
 )
 
 // login goes through the handshake.

@@ -43,7 +43,7 @@ func TestSocketsOfSlowReaders(t *testing.T) {
 			}
 			eventually(t, "the miner is ready", func() bool { return server.Stats().Ready.Load() == 1 })
 			var reason error
-			for end := time.Now().Add(20 * time.Second); reason == nil && time.Now().Before(end); {
+			for end := time.Now().Add(time.Minute); reason == nil && time.Now().Before(end); {
 				c.send(server)
 				select {
 				case reason = <-reasons:

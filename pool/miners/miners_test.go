@@ -166,7 +166,7 @@ func (m *quietMiner) send(lines string) {
 // until reads to the line with the text.
 func (m *quietMiner) until(text string) string {
 	m.t.Helper()
-	_ = m.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = m.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		line, err := m.r.ReadString('\n')
 		if err != nil {
@@ -255,7 +255,7 @@ func TestQuietUpstream(t *testing.T) {
 		t.Error("sent away not once")
 	}
 	for _, gone := range []*quietMiner{m, other} {
-		_ = gone.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = gone.SetReadDeadline(time.Now().Add(time.Minute))
 		if line, err := gone.r.ReadString('\n'); err == nil {
 			t.Errorf("not sent away: %s", line)
 		}

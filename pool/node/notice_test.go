@@ -92,7 +92,7 @@ func TestZMQ(t *testing.T) {
 			to <- make([]byte, 32)
 			select {
 			case <-n.notes:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("no notice")
 			}
 		}
