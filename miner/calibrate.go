@@ -136,6 +136,9 @@ func calibrate(all []scan.Kernel, on ground, log *slog.Logger) (kernelPair, cali
 			group := groups[i]
 			begin, cpu := time.Now(), cpuClock()
 			c := choose(len(group), func(i int) float64 {
+				if on.over() { // a sample can take seconds where others have the cpu
+					return 0
+				}
 				beside.run(group[i].kernel)
 				return group[i].cost(&w)
 			}, func() bool {
