@@ -2,6 +2,8 @@ package miner
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,6 +26,7 @@ type machine struct {
 	cycle        func(now time.Duration) float64
 	began        time.Time
 	batch        time.Duration // of one on a free core
+	log          strings.Builder
 }
 
 const (
@@ -83,7 +86,8 @@ func (s machineScanner) Scan(uint32, int) []scan.Candidate {
 // engineOn runs an engine that senses on a machine until stop is called; call it in a bubble.
 func engineOn(m *machine, pair bool) (e *Engine, stop func()) {
 	k := &scan.Kernel{Name: "machine", Nonces: 1, States: 1, Batch: batchHashes}
-	e = newEngine(Options{Threads: len(m.used), Sense: true}, kernelPair{plain: k}, allNonces)
+	log := slog.New(slog.NewTextHandler(&m.log, nil))
+	e = newEngine(Options{Threads: len(m.used), Sense: true, Log: log}, kernelPair{plain: k}, allNonces)
 	for i, w := range e.workers {
 		w.scanners[0] = readyScanner{k, machineScanner{m, i}}
 	}
@@ -321,10 +325,11 @@ func TestEngineUnderPressure(t *testing.T) {
 		name        string
 		others, own func(threads float64) float64 // share of the time that somebody waits
 		least, most float64                       // threads of four, while there is pressure
+		told        bool                          // the operator is
 	}{
-		{"fewer threads help", func(n float64) float64 { return max(0, n-2) / 2 }, func(float64) float64 { return 0.2 }, 1.5, 2.9},
-		{"others wait all the same", func(float64) float64 { return 0.8 }, func(float64) float64 { return 0.1 }, 3.3, 3.99},
-		{"only its own threads wait", func(float64) float64 { return 0 }, func(float64) float64 { return 1 }, 3.85, 4.01},
+		{"fewer threads help", func(n float64) float64 { return max(0, n-2) / 2 }, func(float64) float64 { return 0.2 }, 1.5, 2.9, true},
+		{"others wait all the same", func(float64) float64 { return 0.8 }, func(float64) float64 { return 0.1 }, 3.3, 3.99, true},
+		{"only its own threads wait", func(float64) float64 { return 0 }, func(float64) float64 { return 1 }, 3.85, 4.01, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -351,11 +356,15 @@ func TestEngineUnderPressure(t *testing.T) {
 					return machine, own
 				}
 				e, stop := engineOn(m, false)
-				defer stop()
 				time.Sleep(time.Minute)
 				within(t, "threads", 4*m.rate(e, 4*time.Minute), c.least, c.most)
 				time.Sleep(2 * time.Minute)
 				within(t, "threads when nobody waits", 4*m.rate(e, 30*time.Second), 3.85, 4.01)
+				stop()
+				log := m.log.String()
+				if strings.Contains(log, "others wait for cpus") != c.told || strings.Contains(log, "all threads hash again") != c.told || strings.Count(log, "\n") > 40 {
+					t.Errorf("the log says\n%s", log)
+				}
 			})
 		})
 	}

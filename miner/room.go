@@ -48,28 +48,48 @@ func (e *Engine) watch(ctx context.Context) {
 	var quota yield.Quota
 	var pressure yield.Pressure
 	looks := 0
+	told := "" // why fewer hash
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		next := wholeRoom
+		next, why := wholeRoom, ""
 		// Who asked for more threads than cpus knows why.
 		if now := len(e.system.allowed()); now > 0 && first > 0 && threads <= first {
 			next.cpus = min(1, float64(now)/float64(threads))
 		}
 		if periods, throttled, ok := e.system.throttling(); ok {
-			next.share = quota.Sample(periods, throttled)
+			if next.share = quota.Sample(periods, throttled); next.share < 1 {
+				why = "the control group is stopped for its quota (cpu.stat)"
+			}
 		}
 		if machine, own, ok := e.system.pressure(); ok {
 			waiting := yield.Waiting{At: e.clock(), Machine: machine, Own: own, Met: e.met()}
-			next.share = min(next.share, pressure.Sample(waiting))
+			if share := pressure.Sample(waiting); share < next.share {
+				next.share, why = share, "others wait for cpus (/proc/pressure/cpu)"
+			}
+		}
+		if why != told {
+			e.tellRoom(why)
+			told = why
 		}
 		e.setRoom(next)
 		if looks++; looks%beliefEvery == 0 {
 			e.doubt()
 		}
+	}
+}
+
+// tellRoom says why fewer threads hash than were asked for; "": all do again.
+func (e *Engine) tellRoom(why string) {
+	switch log := e.options.Log; {
+	case log == nil:
+	case why == "":
+		log.Info("all threads hash again")
+	default:
+		log.Info("fewer threads hash", "why", why)
 	}
 }
 
