@@ -20,6 +20,12 @@ func TestSessionDialFails(t *testing.T) {
 		text string
 	}{
 		{"authorize false", func(p *poolConn) { p.handshake(okConfigure, okSubscribe, `{"id":3,"result":false,"error":null}`) }, ErrUnauthorized, "refused without a reason"},
+		{"authorize refused in words", func(p *poolConn) {
+			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":"Invalid worker name","error":null}`)
+		}, ErrUnauthorized, "invalid worker name"},
+		{"authorize refused by a status", func(p *poolConn) {
+			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":{"status":"denied"},"error":null}`)
+		}, ErrUnauthorized, "denied"},
 		{"authorize error", func(p *poolConn) {
 			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":null,"error":[24,"no \u001b[1msuch user",null]}`)
 		}, ErrUnauthorized, `"me": no [1msuch user`},

@@ -77,7 +77,12 @@ func notFalse(result []byte) error {
 	}
 	switch string(word) {
 	case "false", "0", "no":
-		return isTrue(result)
+		return &Error{CodeUnauthorized, noReason}
+	}
+	for _, no := range []string{"invalid", "denied", "fail", "error", "reject", "refus", "unauthor", "not author", "unknown", "banned"} {
+		if bytes.Contains(word, []byte(no)) {
+			return &Error{CodeUnauthorized, printable(word, maxMessageText)}
+		}
 	}
 	return nil
 }
