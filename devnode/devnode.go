@@ -13,15 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"lode/internal/freeport"
 )
 
 // DefaultMiningAddress is a simnet address that nobody holds the key of; blocks
@@ -154,13 +154,12 @@ func FindBinary(ctx context.Context, given string) (string, error) {
 }
 
 func (n *Node) startOnFreePorts(ctx context.Context) error {
-	rpc, err := freeAddress()
+	ports, err := freeport.On("127.0.0.1", 2)
 	if err != nil {
 		return err
 	}
-	if n.P2P, err = freeAddress(); err != nil {
-		return err
-	}
+	rpc := fmt.Sprint("127.0.0.1:", ports[0])
+	n.P2P = fmt.Sprint("127.0.0.1:", ports[1])
 	scheme := "https"
 	if n.config.PlainHTTP {
 		scheme = "http"
@@ -358,15 +357,6 @@ func (n *Node) BlockHash(ctx context.Context, height int64) (string, error) {
 func (n *Node) Generate(ctx context.Context, blocks int) ([]string, error) {
 	var hashes []string
 	return hashes, n.Call(ctx, &hashes, "generate", blocks)
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return "127.0.0.1:" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
 // tail keeps the end of what btcd prints, for error messages.

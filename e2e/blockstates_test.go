@@ -238,6 +238,9 @@ func (w *blockWorld) do(a core.Action) {
 	case core.SubmitBlock:
 		state, confirmations := w.chain.fate(a.Hash)
 		w.inbox = append(w.inbox, core.Submitted{Hash: a.Hash, State: state, Confirmations: confirmations})
+	case core.AskBlock:
+		state, confirmations := w.chain.fate(a.Hash)
+		w.inbox = append(w.inbox, core.Submitted{Hash: a.Hash, State: state, Confirmations: confirmations})
 	case core.Stop:
 		w.t.Fatalf("the scheduler ends: %v", a.Err)
 	case core.Call:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,12 +36,7 @@ func join(t *testing.T, m *fakemaster.Master, state, executor string) *member {
 	if err := os.WriteFile(c.Executor, []byte(executor), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Listen = l.Addr().String()
-	l.Close()
+	c.Listen = freeAddress(t)
 	s := &member{instance: &instance{t: t, master: m, result: make(chan error, 1), log: new(lockedBuffer), config: c}, at: c.Listen}
 	c.Logger = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,7 +5,6 @@ package zktest
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"lode/internal/freeport"
 )
 
 const jar = "/usr/share/java/zookeeper.jar"
@@ -46,7 +47,10 @@ func Start(t testing.TB, n int, settings ...string) *Ensemble {
 		t.Skipf("there is no ZooKeeper (%s): apt-get install zookeeper", jar)
 	}
 	e := &Ensemble{t: t}
-	ports := freePorts(t, 3*n)
+	ports, err := freeport.On("127.0.0.1", 3*n)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var members strings.Builder
 	if n > 1 {
 		for i := range n {
@@ -74,19 +78,6 @@ func Start(t testing.TB, n int, settings ...string) *Ensemble {
 	}
 	e.Await()
 	return e
-}
-
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // all at the end, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 func (s *Server) start(t testing.TB, java string) {
