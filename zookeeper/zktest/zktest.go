@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,14 +92,22 @@ func (s *Server) start(t testing.TB, java string) {
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	s.exited = make(chan struct{})
+	started := make(chan error, 1)
 	go func() {
-		_ = s.cmd.Wait() // it is killed
+		// It dies with the thread that starts it, and a thread may end before the test does.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = s.cmd.Wait() // it is killed
+		}
 		close(s.exited)
 	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Kill ends a server.
