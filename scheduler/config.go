@@ -68,7 +68,7 @@ type Config struct {
 	PayoutAddress string
 	// CoinbaseTag is text for the coinbase, at most 40 bytes.
 	CoinbaseTag string
-	// ProxyLimits are what the proxy puts up with, as stratum.ParseLimits reads them.
+	// ProxyLimits are what the proxy puts up with, as pool.ParseLimits reads them.
 	ProxyLimits map[string]string
 	// MinBlockInterval is the least time between blocks, for test networks. 0: none.
 	MinBlockInterval time.Duration
