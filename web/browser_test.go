@@ -18,6 +18,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -243,19 +244,30 @@ func eventually(t *testing.T, ctx context.Context, expression string) {
 	}
 }
 
-// screenshot keeps a picture in the folder LODE_SCREENSHOTS, if that is set.
+// screenshot keeps a picture as an artefact.
 func screenshot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
-	folder := os.Getenv("LODE_SCREENSHOTS")
+	artefact(t, name+".png", func() (png []byte, err error) {
+		err = chromedp.Run(ctx, chromedp.CaptureScreenshot(&png))
+		return png, err
+	})
+}
+
+// artefact keeps a file in the folder LODE_TEST_SCREENSHOTS, if that is set.
+func artefact(t *testing.T, name string, content func() ([]byte, error)) {
+	t.Helper()
+	folder := os.Getenv("LODE_TEST_SCREENSHOTS")
 	if folder == "" {
 		return
 	}
-	var png []byte
-	run(t, ctx, chromedp.CaptureScreenshot(&png))
+	b, err := content()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, name+".png"), png, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, name), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -429,6 +441,9 @@ func checkAccessibility(t *testing.T, ctx context.Context) {
 	t.Helper()
 	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
 	if err != nil {
+		if os.Getenv("LODE_TEST_AXE") != "" {
+			t.Fatalf("axe-core is not installed, and LODE_TEST_AXE demands it: %v", err)
+		}
 		t.Log("axe-core is not installed (make web-check installs it): accessibility is not checked")
 		return
 	}
@@ -444,19 +459,40 @@ func checkAccessibility(t *testing.T, ctx context.Context) {
 	}
 }
 
-// Ten thousand tasks that all change: the page keeps drawing. The numbers go to the
-// log; only what no busy machine can excuse is an error.
+// Ten thousand tasks that all change: the page keeps drawing. How fast goes to the log, and
+// to budgets.json beside the screenshots; how much it does for it is counted, and that no
+// busy machine can excuse: elements in the document, and layouts for each frame.
 func TestTenThousandTasks(t *testing.T) {
 	c := newCluster(t, 10_000)
 	ctx := browser(t)
 	run(t, ctx, chromedp.Navigate(c.URL))
 	eventually(t, ctx, `document.querySelector("#tab-tasks .n")?.textContent.replace(/\D/g, "") === "10001" && document.querySelectorAll(".tbody .tr").length > 5`)
+	layouts := func() (layouts, styles float64) {
+		var metrics []*performance.Metric
+		run(t, ctx, chromedp.ActionFunc(func(ctx context.Context) (err error) {
+			metrics, err = performance.GetMetrics().Do(ctx)
+			return err
+		}))
+		for _, m := range metrics {
+			switch m.Name {
+			case "LayoutCount":
+				layouts = m.Value
+			case "RecalcStyleCount":
+				styles = m.Value
+			}
+		}
+		return layouts, styles
+	}
+	run(t, ctx, performance.Enable())
+	layoutsBefore, stylesBefore := layouts()
 	var frames struct {
-		Frames        int
-		Worst, Median float64
-		Paint         float64
-		Rows          int
-		Interaction   float64
+		Frames         int
+		Worst, Median  float64 // ms between two
+		Paint          float64 // ms from the request to the first
+		Rows, Elements int
+		Interaction    float64 // ms from a click to the sorted table
+		Layouts        float64 // for each frame
+		Styles         float64 // for each frame
 	}
 	run(t, ctx, chromedp.Evaluate(`(async () => {
 		const scroll = document.querySelector(".scroll"), gaps = [];
@@ -477,11 +513,22 @@ func TestTenThousandTasks(t *testing.T) {
 		const interaction = performance.now() - begun;
 		gaps.sort((a, b) => a - b);
 		const paint = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
-		return {Frames: gaps.length, Worst: gaps.at(-1), Median: gaps[gaps.length >> 1], Paint: paint, Rows: rows, Interaction: interaction};
+		const elements = document.querySelectorAll("*").length;
+		return {Elements: elements, Frames: gaps.length, Worst: gaps.at(-1), Median: gaps[gaps.length >> 1], Paint: paint, Rows: rows, Interaction: interaction};
 	})()`, &frames, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
-	t.Logf("%d frames in 5 s, median gap %.1f ms, worst %.1f ms; first paint %.0f ms; sorting %.0f ms", frames.Frames, frames.Median, frames.Worst, frames.Paint, frames.Interaction)
+	layoutsAfter, stylesAfter := layouts()
+	frames.Layouts, frames.Styles = (layoutsAfter-layoutsBefore)/float64(max(frames.Frames, 1)), (stylesAfter-stylesBefore)/float64(max(frames.Frames, 1))
+	t.Logf("%d frames in 5 s, median gap %.1f ms, worst %.1f ms; first paint %.0f ms; sorting %.0f ms; %.2f layouts and %.2f style recalculations a frame; %d elements",
+		frames.Frames, frames.Median, frames.Worst, frames.Paint, frames.Interaction, frames.Layouts, frames.Styles, frames.Elements)
+	artefact(t, "budgets.json", func() ([]byte, error) { return json.MarshalIndent(frames, "", "  ") })
 	if frames.Rows > 100 {
 		t.Errorf("%d rows are in the document: it holds more than what is in view", frames.Rows)
+	}
+	if frames.Elements > 1500 {
+		t.Errorf("%d elements are in the document, at most 1,500 are wanted", frames.Elements)
+	}
+	if frames.Frames > 20 && frames.Layouts > 3 {
+		t.Errorf("%.1f layouts for each frame: something reads the layout after it has changed it", frames.Layouts)
 	}
 	screenshot(t, ctx, "cluster-10000")
 }
