@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes what is handed out, in dist/: for amd64 and arm64 a tarball, a deb and an rpm with both
 # programs, an OCI image of lode alone, an SBOM of each program, and the checksums of all. The same
-# commit gives the same files. Run by `make dist`, which sets VERSION, TOOL and GO.
+# commit gives the same files. Run by `make dist`, which sets VERSION, GCFLAGS, TOOL and GO.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${VERSION:?set by make dist}" "${GO:=go}" "${TOOL:=go tool -modfile=tools/go.mod}"
+: "${VERSION:?set by make dist}" "${GCFLAGS:?set by make dist}" "${GO:=go}" "${TOOL:=go tool -modfile=tools/go.mod}"
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
@@ -31,7 +31,7 @@ for arch in amd64 arm64; do
   mkdir -p "$stage"
   echo "building $name"
   for program in lode lode-executor; do
-    GOARCH=$arch "$GO" build -trimpath -ldflags "$LDFLAGS" -o "$stage/$program" "./cmd/$program"
+    GOARCH=$arch "$GO" build -trimpath -gcflags "$GCFLAGS" -ldflags "$LDFLAGS" -o "$stage/$program" "./cmd/$program"
     $TOOL cyclonedx-gomod bin -json -noserial -version "$VERSION" "$stage/$program" 2>/dev/null |
       grep -v '"timestamp"' >"dist/$name-$program.cdx.json" # it tells the time of this run
   done

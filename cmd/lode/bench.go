@@ -47,7 +47,7 @@ type benchOutput struct {
 // benchMeasureCmd is `lode bench` without a further word.
 type benchMeasureCmd struct{}
 
-// Run is called by kong.
+// Run is called by execute.
 func (benchMeasureCmd) Run(env *environment, cmd *benchCmd) error {
 	if cmd.Plot != "" {
 		if err := plot.CheckName(cmd.Plot); err != nil {

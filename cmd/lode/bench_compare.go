@@ -46,7 +46,7 @@ type benchComparison struct {
 	Missing []string     `json:"missing"` // what only one of them has measured
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *benchCompareCmd) Run(env *environment, bench *benchCmd) error {
 	before, err := readBench(cmd.Before)
 	if err != nil {

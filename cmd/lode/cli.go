@@ -17,8 +17,8 @@ import (
 // cli lists the subcommands. A flag's value is taken from the command line, else
 // from LODE_<NAME>, else from the configuration file, else from its default.
 type cli struct {
-	Log    logFlags        `embed:"" prefix:"log-"`
-	Config kong.ConfigFlag `help:"YAML or TOML file with values for flags, for all commands or in sections named as commands." placeholder:"FILE"`
+	Log    logFlags   `embed:"" prefix:"log-"`
+	Config configFile `help:"YAML or TOML file with values for flags, for all commands or in sections named as commands." placeholder:"FILE"`
 
 	Dev        devCmd        `cmd:"" help:"Mine on a development cluster on this machine."`
 	Scheduler  schedulerCmd  `cmd:"" help:"Run the Mesos scheduler."`
@@ -52,8 +52,14 @@ type cli struct {
 	Completion completionCmd `cmd:"" help:"Write a script that completes commands and flags in a shell."`
 	Reference  referenceCmd  `cmd:"" hidden:"" help:"Write the reference of all flags."`
 
-	ShowVersion kong.VersionFlag `name:"version" short:"V" env:"-" help:"Print the version."`
+	ShowVersion bool `name:"version" short:"V" env:"-" help:"Print the version."`
 }
+
+// configFile is the path of a configuration file.
+type configFile string
+
+// versionLine is what --version prints.
+func versionLine() string { return "lode " + version.String() }
 
 type logFlags struct {
 	Level  *slog.Level `help:"Least level that is logged: debug, info, warn or error; default: info, for dev warn." placeholder:"LEVEL"`
@@ -88,21 +94,7 @@ func usagef(format string, args ...any) error {
 }
 
 func execute(ctx context.Context, folders *folders, args []string, stdout, stderr io.Writer) (err error) {
-	// kong ends the program from inside --help; a panic brings us back out.
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case exitStatus:
-			err = p
-			if p == 0 {
-				err = nil
-			}
-		default:
-			panic(p)
-		}
-	}()
 	var c cli
-	var file *fileValues
 	help := stdout
 	if o, ok := stdout.(*output); ok {
 		help = o.file // kong asks it for the terminal's width
@@ -110,18 +102,10 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 	parser, err := kong.New(&c,
 		kong.Name("lode"),
 		kong.Description("Mine SHA-256d on an Apache Mesos cluster with its idle cores.\n\nStart here: lode dev"),
-		kong.UsageOnError(),
 		kong.PostBuild(nameVariables),
-		kong.Configuration(func(r io.Reader) (kong.Resolver, error) {
-			values, err := readConfig(r)
-			file = values
-			return values, err
-		}),
 		kong.Writers(help, stderr),
-		kong.Exit(func(code int) { panic(exitStatus(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ValueFormatter(describeValue),
-		kong.Vars{"version": "lode " + version.String()},
 	)
 	if err != nil {
 		return err
@@ -129,7 +113,7 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	kctx, err := parser.Parse(args)
+	kctx, file, err := parse(parser, args, loadConfig)
 	defer func() {
 		if usage := new(usageError); errors.As(err, &usage) {
 			if at := origin(kctx, file, err); at != "" {
@@ -137,10 +121,10 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 			}
 		}
 	}()
+	if errors.Is(err, errShown) {
+		return nil
+	}
 	if err != nil {
-		if wrong := new(kong.ParseError); errors.As(err, &wrong) {
-			kctx = wrong.Context
-		}
 		if path := new(fs.PathError); errors.As(err, &path) { // only one file is read so far
 			return usagef("--config: %w", err)
 		}
@@ -157,7 +141,7 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 	}
 	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn), folders: folders}
 	warnOfUnknown(kctx.Model, kctx.Selected(), env.log)
-	return kctx.Run(env, parser)
+	return commandIn(kctx.Selected(), parser)(env) // parse has seen to it that there is one
 }
 
 func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
@@ -174,7 +158,7 @@ func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
 type versionCmd struct{}
 
 func (versionCmd) Run(env *environment) error {
-	_, err := fmt.Fprintln(env.stdout, "lode", version.String())
+	_, err := fmt.Fprintln(env.stdout, versionLine())
 	return err
 }
 
@@ -183,7 +167,7 @@ type helpCmd struct {
 	Command []string `arg:"" optional:"" help:"The command, if not lode itself."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *helpCmd) Run(env *environment) error {
 	return execute(env.ctx, env.folders, append(cmd.Command, "--help"), env.stdout, env.stderr)
 }

@@ -24,7 +24,7 @@ func (completionCmd) Help() string {
     lode completion fish > ~/.config/fish/completions/lode.fish`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *completionCmd) Run(env *environment, app *kong.Kong) error {
 	var script bytes.Buffer
 	root := app.Model.Node

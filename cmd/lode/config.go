@@ -27,6 +27,16 @@ type fileValues struct {
 	taken map[string]string
 }
 
+// loadConfig reads the configuration file at a path.
+func loadConfig(path string) (*fileValues, error) {
+	f, err := os.Open(kong.ExpandPath(path))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readConfig(f)
+}
+
 // readConfig reads a configuration file.
 func readConfig(r io.Reader) (*fileValues, error) {
 	b, err := io.ReadAll(io.LimitReader(r, mostConfig+1))

@@ -55,7 +55,7 @@ func (cmd *devCmd) agents() int {
 	return max(devcluster.DefaultAgents, cmd.Proxies)
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *devCmd) Run(env *environment) error {
 	switch {
 	case cmd.Proxies < 1:

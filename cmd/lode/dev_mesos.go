@@ -45,7 +45,7 @@ const (
 	mostAgents  = 250
 )
 
-// Run is called by kong.
+// Run is called by execute.
 func (c *devMesosCmd) Run(env *environment) (err error) {
 	if c.Masters < 1 {
 		return usagef("--masters=%d: want at least one", c.Masters)

@@ -36,7 +36,7 @@ const (
 	mostTemplate     = 64 << 20 // bytes
 )
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *devNodeCmd) Run(env *environment) error {
 	var bits uint32
 	if _, err := fmt.Sscanf(cmd.Bits, "%08x", &bits); err != nil || bits == 0 {

@@ -68,7 +68,7 @@ Attacks (--hostile):
 ` + list.String()[1:]
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *loadCmd) Run(env *environment) error {
 	options, err := cmd.options()
 	if err != nil {

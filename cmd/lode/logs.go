@@ -37,7 +37,7 @@ func (logsCmd) Help() string {
 Where these ask who reads (--authenticate_http_readonly), --principal and --secret-file say so.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *logsCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {

@@ -48,7 +48,7 @@ It prints a line for each share and each new block, and one of progress every te
 whose "event" is start, block, share, progress or end. --http serves a page, /api/v1/status and /metrics, as a pool-proxy does.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *mineCmd) Run(env *environment) error {
 	options, err := cmd.clientOptions(env)
 	if err != nil {

@@ -38,7 +38,7 @@ func (neighbourCmd) Help() string {
 It says when the machine is too noisy to tell: measure where nothing else runs.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *neighbourCmd) Run(env *environment) error {
 	if cmd.Plot != "" {
 		if err := plot.CheckName(cmd.Plot); err != nil {

@@ -27,7 +27,7 @@ func (scaleCmd) Help() string {
   lode scale --agent h1 --cpus 4`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *scaleCmd) Run(env *environment) error {
 	switch {
 	case cmd.Unbounded && cmd.Miners != nil:
@@ -53,7 +53,7 @@ type pauseCmd struct {
 	Reason      string `help:"Why; it is kept in the log." placeholder:"TEXT"`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *pauseCmd) Run(env *environment) error {
 	return cmd.order(env, api.PausePath, api.Command{Reason: cmd.Reason})
 }
@@ -63,7 +63,7 @@ type resumeCmd struct {
 	remoteFlags `embed:""`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *resumeCmd) Run(env *environment) error {
 	return cmd.order(env, api.ResumePath, api.Command{})
 }
@@ -75,7 +75,7 @@ type drainCmd struct {
 	Reason      string `help:"Why; it is kept." placeholder:"TEXT"`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *drainCmd) Run(env *environment) error {
 	return cmd.order(env, api.AgentsPath+"/"+url.PathEscape(cmd.Agent)+"/drain", api.Command{Reason: cmd.Reason})
 }
@@ -86,7 +86,7 @@ type undrainCmd struct {
 	Agent       string `arg:"" help:"Agent, as it was named to drain it."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *undrainCmd) Run(env *environment) error {
 	return cmd.order(env, api.AgentsPath+"/"+url.PathEscape(cmd.Agent)+"/undrain", api.Command{})
 }
@@ -97,7 +97,7 @@ type restartCmd struct {
 	Task        string `arg:"" help:"Task, as lode status or lode tasks names it."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *restartCmd) Run(env *environment) error {
 	return cmd.orderTask(env, cmd.Task, "restart")
 }
@@ -108,7 +108,7 @@ type killCmd struct {
 	Task        string `arg:"" help:"Task, as lode status or lode tasks names it."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *killCmd) Run(env *environment) error {
 	return cmd.orderTask(env, cmd.Task, "kill")
 }
@@ -136,22 +136,22 @@ type (
 	}
 )
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *upgradeStartCmd) Run(env *environment) error {
 	return cmd.order(env, api.UpgradePath, api.Command{Action: "start"})
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *upgradePauseCmd) Run(env *environment) error {
 	return cmd.order(env, api.UpgradePath, api.Command{Action: "pause"})
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *upgradeRollbackCmd) Run(env *environment) error {
 	return cmd.order(env, api.UpgradePath, api.Command{Action: "rollback"})
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *upgradeStatusCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {
@@ -177,7 +177,7 @@ type rotateKeysCmd struct {
 	Revoke      bool `help:"Void the old key at once and replace the proxy: it leaked."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *rotateKeysCmd) Run(env *environment) error {
 	return cmd.order(env, api.KeysPath, api.Command{Revoke: cmd.Revoke})
 }

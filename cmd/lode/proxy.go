@@ -241,7 +241,7 @@ func readCertificates(flag, file string) (pem []byte, certificates *x509.CertPoo
 // proxyServeCmd runs a pool-proxy without Mesos.
 type proxyServeCmd struct{}
 
-// Run is called by kong.
+// Run is called by execute.
 func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {
@@ -271,7 +271,7 @@ func boundLog(log *slog.Logger) *slog.Logger {
 // proxyCheckCmd is `lode proxy check`.
 type proxyCheckCmd struct{}
 
-// Run is called by kong.
+// Run is called by execute.
 func (proxyCheckCmd) Run(env *environment, cmd *proxyCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {

@@ -28,7 +28,7 @@ type referenceCmd struct {
 	Man      string `help:"Folder for the man pages." placeholder:"DIR"`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *referenceCmd) Run(env *environment, app *kong.Kong) error {
 	pages := 0
 	for _, p := range []struct {

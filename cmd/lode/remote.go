@@ -185,7 +185,7 @@ type tasksCmd struct {
 // states are those of tasks that have not ended.
 var states = []string{"staging", "starting", "running", "killing", "unreachable", "lost", "unknown"}
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *tasksCmd) Run(env *environment) error {
 	if state := strings.TrimPrefix(strings.ToLower(cmd.State), "task_"); state != "" && !slices.Contains(states, state) {
 		return usagef("--state=%s: no task is ever in that state%s", cmd.State, didYouMean(state, states))
@@ -213,7 +213,7 @@ type agentsCmd struct {
 	remoteFlags `embed:""`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *agentsCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {
@@ -253,7 +253,7 @@ func (eventsCmd) Help() string {
 last event; one of type gap says that some were missed.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *eventsCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {
@@ -306,7 +306,7 @@ type whyCmd struct {
 	Agent       string `arg:"" optional:"" help:"Agent, by id or hostname; default: all."`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *whyCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {

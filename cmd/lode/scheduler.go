@@ -147,7 +147,7 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 // schedulerServeCmd runs the scheduler.
 type schedulerServeCmd struct{}
 
-// Run is called by kong.
+// Run is called by execute.
 func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {

@@ -15,7 +15,7 @@ the address that they are told, whether the state folder can be written, and ask
 run beside the scheduler. What an agent sees from where it is, only an agent knows.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (schedulerCheckCmd) Run(env *environment, cmd *schedulerCmd) error {
 	config, err := cmd.config(env)
 	if err != nil {

@@ -24,7 +24,7 @@ func (statusCmd) Help() string {
 ids are short, and every command takes them as they are shown here. Colours are for terminals only, and NO_COLOR is respected.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *statusCmd) Run(env *environment) error {
 	c, err := cmd.client()
 	if err != nil {

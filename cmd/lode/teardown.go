@@ -62,7 +62,7 @@ else Mesos keeps its tasks, and their resources, until the failover timeout.
   lode teardown --master http://10.0.0.1:5050 5f3c…-0001`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *teardownCmd) Run(env *environment) error {
 	if err := cmd.check(); err != nil {
 		return err

@@ -21,7 +21,7 @@ func (topCmd) Help() string {
 arrows and page keys scroll, s sorts by the next column, r reverses, / searches. NO_COLOR is respected.`
 }
 
-// Run is called by kong.
+// Run is called by execute.
 func (cmd *topCmd) Run(env *environment) error {
 	if cmd.Interval < 100*time.Millisecond {
 		return usagef("--interval=%v: want 100ms or more", cmd.Interval)

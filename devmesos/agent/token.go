@@ -41,20 +41,33 @@ func (p *process) authenticate(r *http.Request) (*claims, *wire.Refusal) {
 	if !bearer {
 		return nil, unauthorized("")
 	}
-	if n := len(strings.Split(text, ".")); n != 3 {
-		return nil, unauthorized(fmt.Sprintf("Invalid JWT: Expected 3 components in token, got %d", n))
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return nil, unauthorized(fmt.Sprintf("Invalid JWT: Expected 3 components in token, got %d", len(parts)))
 	}
-	_, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return p.config.JWTSecretKey, nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}))
-	if err != nil {
+	if !p.signed(parts[0], parts[1], parts[2]) {
 		return nil, unauthorized("Invalid JWT: Token signature does not match")
 	}
 	c := new(claims)
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(text, ".")[1])
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, c) != nil {
 		return nil, unauthorized("Invalid JWT: Failed to parse payload")
 	}
 	return c, nil
+}
+
+// signed says whether a token is one of ours. Nothing in it ends by itself, so there is
+// nothing else to validate; jwt.Parse would keep half of the program's methods for that.
+func (p *process) signed(header, payload, signature string) bool {
+	var h struct {
+		Algorithm string `json:"alg"`
+	}
+	text, err := base64.RawURLEncoding.DecodeString(header)
+	if err != nil || json.Unmarshal(text, &h) != nil || h.Algorithm != jwt.SigningMethodHS256.Alg() {
+		return false
+	}
+	mac, err := base64.RawURLEncoding.DecodeString(signature)
+	return err == nil && jwt.SigningMethodHS256.Verify(header+"."+payload, mac, p.config.JWTSecretKey) == nil
 }
 
 func unauthorized(description string) *wire.Refusal {
