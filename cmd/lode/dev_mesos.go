@@ -43,6 +43,7 @@ type devMesosCmd struct {
 const (
 	mostMasters = 9
 	mostAgents  = 250
+	mostAmount  = 1e12 // of a resource, as Mesos writes them
 )
 
 // Run is called by execute.
@@ -55,6 +56,11 @@ func (c *devMesosCmd) Run(env *environment) (err error) {
 		return usagef("--masters=%d: want at most %d", c.Masters, mostMasters)
 	case c.Agents > mostAgents:
 		return usagef("--agents=%d: want at most %d, each has a hundred ports from 31000 on", c.Agents, mostAgents)
+	}
+	for name, n := range map[string]float64{"cpus": c.CPUs, "mem": c.Mem, "disk": c.Disk} {
+		if n > mostAmount {
+			return usagef("--%s=%v: want at most %g", name, n, mostAmount)
+		}
 	}
 	for name, d := range map[string]time.Duration{
 		"allocation": c.Allocation, "heartbeat": c.Heartbeat, "agent-ping": c.AgentPing, "update-retry": c.UpdateRetry,

@@ -11,6 +11,7 @@ import (
 	"lode/pool"
 	"lode/scheduler"
 	"lode/scheduler/constraint"
+	"lode/scheduler/driver"
 	"lode/scheduler/rule"
 	"lode/zookeeper"
 )
@@ -110,6 +111,14 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	var err error
 	if config.StateDir, config.ZooKeeper, err = cmd.place(); err != nil {
 		return config, err
+	}
+	for _, m := range cmd.Master {
+		if len(cmd.Master) == 1 && strings.HasPrefix(m, "file://") || strings.HasPrefix(cmd.Master[0], "zk://") {
+			continue // what is in it shows when it is read
+		}
+		if _, err := driver.MasterURL(m); err != nil {
+			return config, usagef("--master: %w", err)
+		}
 	}
 	if _, _, err := pool.ParseLimits(cmd.ProxyLimit); err != nil {
 		return config, usagef("--proxy-limit: %w", err)

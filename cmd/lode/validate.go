@@ -33,6 +33,9 @@ const (
 	folderPlaceholder  = "DIR"  // there may be none yet
 )
 
+// mostNumber bounds numbers of any kind: no difficulty, rate or amount is near it.
+const mostNumber = 1e18
+
 // checkFlags refuses values that make no sense for any flag of their kind: negative
 // or endless numbers, empty elements of lists, empty values where there has to be one,
 // addresses that are none, files that cannot be read.
@@ -72,8 +75,11 @@ func checkFlag(f *kong.Flag, value any) error {
 			return fmt.Errorf("=%v: want 0 or more", v.Interface())
 		}
 	case reflect.Float64:
-		if n := v.Float(); !(n >= 0) || math.IsInf(n, 0) {
+		switch n := v.Float(); {
+		case !(n >= 0) || math.IsInf(n, 0):
 			return fmt.Errorf("=%v: want a number, 0 or more", n)
+		case n > mostNumber:
+			return fmt.Errorf("=%v: want at most %g", n, mostNumber)
 		}
 	case reflect.String:
 		text := v.String()

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -35,15 +37,27 @@ type Client struct {
 	http  *http.Client
 }
 
-// NewClient returns a client of the scheduler at base, a URL or host:port. Token "":
-// none; tls nil: the system's certificates are trusted.
+// DefaultPort is where a scheduler listens unless it is told otherwise.
+const DefaultPort = "8650"
+
+// NewClient returns a client of the scheduler at base: a URL, host:port, or a host, where
+// the port is DefaultPort. Token "": none; tls nil: the system's certificates are trusted.
 func NewClient(base, token string, config *tls.Config) (*Client, error) {
-	if !strings.Contains(base, "://") {
-		base = "http://" + base
+	full := base
+	if !strings.Contains(full, "://") {
+		full = "http://" + full
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not a URL such as http://host:8650", base)
+	u, err := url.Parse(full)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is not a URL such as http://host:%s", base, DefaultPort)
+	}
+	if full != base && u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), DefaultPort)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("%q: want a port of 1 to 65535", base)
+		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config

@@ -473,6 +473,8 @@ func TestMasterURL(t *testing.T) {
 		{"http://user:pw@m:5050", "", "--principal"},
 		{"zk://z:2181/mesos", "", "nothing beside it"},
 		{"ftp://m", "", "not a URL"},
+		{"m:65536", "", "1 to 65535"},
+		{"http://m:0", "", "1 to 65535"},
 		{"", "", "not a URL"},
 		{"http://%", "", "not a URL"},
 	} {

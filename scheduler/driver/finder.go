@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -33,14 +34,14 @@ func newFinder(config Config, log *slog.Logger) (finder, error) {
 		// Hosts may have been taken for several masters at their commas.
 		u, err := zookeeper.Parse(strings.Join(masters, ","))
 		if err != nil {
-			return nil, fmt.Errorf("master %w", err)
+			return nil, fmt.Errorf("--master: %w", err)
 		}
 		return zookeeper.NewMasters(u, config.RootCAs != nil, log), nil
 	}
 	l := make(list, len(masters))
 	for i, m := range masters {
 		if l[i], err = MasterURL(m); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--master: %w", err)
 		}
 	}
 	return l, nil
@@ -57,11 +58,11 @@ func expand(masters []string) ([]string, error) {
 	name := strings.TrimPrefix(masters[0], fileScheme)
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("master %s: %w", masters[0], err)
+		return nil, fmt.Errorf("--master %s: %w", masters[0], err)
 	}
 	masters = strings.FieldsFunc(string(b), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	if len(masters) == 0 || strings.HasPrefix(masters[0], fileScheme) {
-		return nil, fmt.Errorf("master %s%s: the file names no master", fileScheme, name)
+		return nil, fmt.Errorf("--master %s%s: the file names no master", fileScheme, name)
 	}
 	return masters, nil
 }
@@ -81,16 +82,19 @@ func MasterURL(s string) (string, error) {
 	}
 	u, err := url.Parse(full)
 	if err != nil {
-		return "", fmt.Errorf("master %q is not a URL: %w", s, err)
+		return "", fmt.Errorf("%q is not a URL: %w", s, err)
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
-		return "", fmt.Errorf("master %q is not a URL such as http://host:5050 or zk://host:2181/mesos (and there is one of ZooKeeper, with nothing beside it)", s)
+		return "", fmt.Errorf("%q is not a URL such as http://host:5050 or zk://host:2181/mesos (and there is one of ZooKeeper, with nothing beside it)", s)
 	}
 	if u.User != nil {
-		return "", fmt.Errorf("master %s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
+		return "", fmt.Errorf("%s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), "5050")
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q: want a port of 1 to 65535", s)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
