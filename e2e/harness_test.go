@@ -168,6 +168,7 @@ type options struct {
 	payout    string                 // address; "": a good one
 	state     string                 // of the scheduler; "": a folder
 	password  string                 // of the node; "": the right one
+	executor  string                 // file; "": the one that was built
 }
 
 // newWorld starts node and Mesos, and a scheduler that mines with them.
@@ -182,6 +183,9 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	if o.payout == "" {
 		o.payout = devnode.DefaultMiningAddress
+	}
+	if o.executor == "" {
+		o.executor = executor()
 	}
 	if o.resources == "" {
 		o.resources = "cpus:1.5;mem:1024;disk:1024"
@@ -239,7 +243,7 @@ func newWorld(t *testing.T, o options) *world {
 		"--payout-address=" + o.payout,
 		"--state=" + cmp.Or(o.state, w.stateDir),
 		"--listen=" + strings.TrimPrefix(w.url, "http://"),
-		"--executor=" + executor(),
+		"--executor=" + o.executor,
 		"--min-block-interval=500ms",
 		"--report-interval=500ms",
 	}, o.flags...)
@@ -277,9 +281,14 @@ func (w *world) until(what string, ok func(api.Status) bool) api.Status {
 
 func eventually(t *testing.T, what string, ok func() bool, explain func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
+	eventuallyWithin(t, patience, what, ok, explain)
+}
+
+func eventuallyWithin(t *testing.T, limit time.Duration, what string, ok func() bool, explain func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain until %s; now:\n%s", patience, what, explain())
+			t.Fatalf("waited %v in vain until %s; now:\n%s", limit, what, explain())
 		}
 	}
 }
