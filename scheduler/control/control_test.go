@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lode/scheduler/api"
@@ -433,4 +434,31 @@ func TestPromises(t *testing.T) {
 	if why, err = explain(status, api.Control{}, "a"); err != nil || len(why.Promises) != 1 || why.Promises[0].Example != "a" {
 		t.Errorf("%v %+v", err, why.Promises)
 	}
+}
+
+// Who watches events that are seldom is told that the stream lives, however many others
+// there are.
+func TestQuietStreamSaysThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "GET", api.EventsPath+"?type=block", nil)
+		r.RemoteAddr, r.Host = w.remote, w.host
+		rec := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.handler.ServeHTTP(rec, r)
+		}()
+		for range 60 {
+			time.Sleep(time.Second)
+			w.feed.Add(api.Event{Type: "task", Message: "of no interest"})
+		}
+		cancel()
+		<-done
+		body := rec.Body.String()
+		if n := strings.Count(body, ": still here"); n < 3 || n > 4 || strings.Contains(body, "of no interest") {
+			t.Errorf("told %d times in a minute:\n%s", n, body)
+		}
+	})
 }

@@ -283,7 +283,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, _ string) error
 	if !lines {
 		fmt.Fprint(out, "retry: 2000\n\n")
 	}
-	for {
+	for last := time.Now(); ; {
 		// A reader that takes nothing for a while is cut off.
 		_ = control.SetWriteDeadline(time.Now().Add(requestTime))
 		if out.Flush() != nil || control.Flush() != nil {
@@ -292,9 +292,6 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, _ string) error
 		events, alive := nextEvents(r.Context(), watcher)
 		if !alive {
 			return nil
-		}
-		if len(events) == 0 && !lines {
-			fmt.Fprint(out, ": still here\n\n")
 		}
 		for _, e := range events {
 			if len(types) > 0 && !slices.Contains(types, e.Type) && e.Type != "gap" {
@@ -309,6 +306,11 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, _ string) error
 			} else {
 				fmt.Fprintf(out, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Type, b)
 			}
+			last = time.Now()
+		}
+		if time.Since(last) >= aliveEvery && !lines { // though others may get many
+			fmt.Fprint(out, ": still here\n\n")
+			last = time.Now()
 		}
 	}
 }
