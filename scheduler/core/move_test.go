@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,5 +95,87 @@ func TestProxySize(t *testing.T) {
 				t.Errorf("got %d cpus, %d MB of 1500 and 300", cpus, mem/1000)
 			}
 		})
+	}
+}
+
+// A proxy that takes over and does not last gives the place back to the one of before,
+// which has gone on for its miners; and it is not tried again at once.
+func TestMoveThatDoesNotLast(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		slow bool // the master takes no messages, so that the move takes long
+		ends func(s *script, p2 string)
+	}{
+		{"it fails", false, func(s *script, p2 string) { s.update(p2, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED) }},
+		{"its agent is lost", true, func(s *script, p2 string) {
+			for id, task := range s.c.state.Tasks {
+				s.idle[id] = task.Kind == KindMiner
+			}
+			s.update(p2, mesos.TASK_UNREACHABLE, mesos.REASON_AGENT_REMOVED)
+			s.pass(awayPatience + 8*time.Second)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			p, _ := s.mining("S1", "S2")
+			s.pass(20 * time.Second)
+			s.c.set.CoinbaseTag, s.c.specs = "another", nil
+			s.c.slots[0].stale = true
+			s.pass(2 * time.Second)
+			p2 := s.launchOne("S4", scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+			s.update(p2, mesos.TASK_RUNNING)
+			if test.slow {
+				s.c.lists.bucket.tokens, s.c.lists.bucket.rate = 0, 0
+			}
+			s.proxyReport(p2, true)
+			if s.c.proxy().ID != p2 || s.c.slots[0].next == nil {
+				t.Fatal("the other one does not take over, with the one of before beside it")
+			}
+			test.ends(s, p2)
+			if s.c.proxy().ID != p {
+				t.Fatalf("the proxy is %s, want the one of before, %s", s.c.proxy().ID, p)
+			}
+			if got, want := s.c.state.Proxies.Addresses, s.c.state.Tasks[p].Addresses; !slices.Equal(got, want) {
+				t.Errorf("miners are told of %v, want %v", got, want)
+			}
+			if s.c.state.Tasks[p].Kill != "" {
+				t.Errorf("the one of before is to end: %s", s.c.state.Tasks[p].Kill)
+			}
+			if s.c.lostAt != never {
+				t.Error("it counts as if no proxy served")
+			}
+		})
+	}
+}
+
+// A scheduler that is restarted in the middle of a move gives miners time to move, and
+// ends the proxy of before then.
+func TestMoveOverARestart(t *testing.T) {
+	s := newScript(t)
+	p, _ := s.mining("S1", "S2")
+	s.pass(20 * time.Second)
+	s.c.set.CoinbaseTag, s.c.specs = "another", nil
+	s.c.slots[0].stale = true
+	s.pass(2 * time.Second)
+	p2 := s.launchOne("S4", scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+	s.update(p2, mesos.TASK_RUNNING)
+	s.proxyReport(p2, true)
+	set := s.c.set
+	c, err := New(set, s.c.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.c, s.ends = c, nil
+	s.step(Subscribed{FrameworkID: "F", Master: "m:5050"})
+	if s.c.proxy().ID != p2 || s.c.slots[0].next == nil || s.c.slots[0].next.ID != p {
+		t.Fatalf("after a restart the place has %+v", s.c.slots[0])
+	}
+	s.pass(20 * time.Second)
+	if k := s.calls(scheduler.Call_KILL); len(k) != 0 {
+		t.Fatalf("kills %v before the miners said what they know", k)
+	}
+	s.pass(30 * time.Second)
+	if k := s.calls(scheduler.Call_KILL); len(k) == 0 || k[0].Kill.TaskID.Value != p {
+		t.Errorf("kills %v, want that of %s", k, p)
 	}
 }
