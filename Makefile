@@ -7,8 +7,10 @@ export CGO_ENABLED ?= 0
 # The version is the tag, or the commit's place after it.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X lode/version.tag=$(VERSION)
-# Mesos' messages are many: inlined, their code is a tenth of lode.
-export GCFLAGS := github.com/mesos/mesos-go/...=-l
+# What is large and not hot: inlined, its code is a tenth of lode.
+COLD    := github.com/mesos/mesos-go google.golang.org/protobuf github.com/alecthomas/kong github.com/prometheus \
+  github.com/gdamore/tcell/v2 github.com/pelletier/go-toml/v2 gopkg.in/yaml.v3
+export GCFLAGS := $(patsubst %,-gcflags=%/...=-l,$(COLD))
 TOOL    := $(GO) tool -modfile=tools/go.mod
 # Arguments for `make run`, e.g. make run ARGS="--blocks 2".
 ARGS    ?=
@@ -27,8 +29,8 @@ help: ## List the targets.
 build: ## Build bin/lode, bin/lode-executor and bin/btcd.
 	@mkdir -p $(BIN)
 	@echo "building $(BIN)/lode, $(BIN)/lode-executor, $(BIN)/btcd (the first time fetches modules and takes a minute or two)"
-	$(GO) build -trimpath -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)' -o $(BIN)/lode ./cmd/lode
-	$(GO) build -trimpath -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)' -o $(BIN)/lode-executor ./cmd/lode-executor
+	$(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/lode ./cmd/lode
+	$(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/lode-executor ./cmd/lode-executor
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/btcd github.com/btcsuite/btcd
 
 PREFIX  ?= /usr/local

@@ -31,7 +31,7 @@ for arch in amd64 arm64; do
   mkdir -p "$stage"
   echo "building $name"
   for program in lode lode-executor; do
-    GOARCH=$arch "$GO" build -trimpath -gcflags "$GCFLAGS" -ldflags "$LDFLAGS" -o "$stage/$program" "./cmd/$program"
+    GOARCH=$arch "$GO" build -trimpath $GCFLAGS -ldflags "$LDFLAGS" -o "$stage/$program" "./cmd/$program"
     $TOOL cyclonedx-gomod bin -json -noserial -version "$VERSION" "$stage/$program" 2>/dev/null |
       grep -v '"timestamp"' >"dist/$name-$program.cdx.json" # it tells the time of this run
   done
