@@ -75,7 +75,7 @@ var mutants = []mutant{
 	one("unknown tasks are killed when they are over", "orphan.go", "c.endKill(k)\n\t\tdelete(c.orphans, id)", "delete(c.orphans, id)"),
 
 	// Watchdogs.
-	one("a silent proxy is never replaced", "slot.go", "case silent > silentLimit || word == idleWord && silent > c.freshFor(t):", "case false:"),
+	one("a silent proxy is never replaced", "slot.go", "case silent > silentLimit || word == idleWord && silent > c.freshFor(t):", "case silent < 0:"),
 	one("a proxy without work is never replaced", "slot.go", "\t\treturn patient\n\t}\n\treturn healthNoWork\n}", "\t\treturn patient\n\t}\n\treturn patient\n}"),
 	one("a proxy that its miners do not reach is never replaced", "slot.go",
 		"if t == s.active && s.witness.useless(c.clock, c.witnessSpan()) {", "if false {"),
@@ -90,9 +90,9 @@ var mutants = []mutant{
 	one("the grace is over at once", "proxies.go", "c.clock-c.lostAt < c.set.ProxyGrace {", "c.clock < c.lostAt {"),
 	one("a launch that nothing is heard of is not asked about", "task.go", "c.ask(t, 0)\n\t\tc.watchLaunch(t)", "c.watchLaunch(t)"),
 	one("a launch that never runs is waited for", "task.go", "if c.clock-r.since >= launchLimit {", "if false {"),
-	one("a launch is given up early", "task.go", "launchLimit    = 5 * time.Minute", "launchLimit    = time.Minute"),
+	one("a launch is given up early", "task.go", "if c.clock-r.since >= launchLimit {", "if c.clock-r.since >= launchLimit/5 {"),
 	one("a miner that hangs is kept", "task.go", "if c.hangs(t) {", "if false {"),
-	one("a miner that pauses counts as hung", "task.go", "const silentLife = 10 * time.Minute", "const silentLife = 15 * time.Second"),
+	one("a miner that pauses counts as hung", "task.go", "return c.clock-spoke > silentLife", "return c.clock-spoke > silentLife/40"),
 	one("unknown tasks are never given up", "task.go", "if t.State != stateUnknown && t.Kill == \"\" && c.now.Sub(t.Since) < awayLife {", "if t.Kill == \"\" && c.now.Sub(t.Since) < awayLife {"),
 	one("tasks that are away are given up soon", "task.go", "if t.State != stateUnknown && t.Kill == \"\" && c.now.Sub(t.Since) < awayLife {", "if false {"),
 
@@ -105,9 +105,11 @@ var mutants = []mutant{
 	one("kills are forgotten by a restart", "task.go", "if t.Kill != \"\" {\n\t\tc.startKill(t)\n\t}\n}\n\n// remove", "}\n\n// remove"),
 	one("what was replaced while it was away runs on", "task.go", "c.kill(t, WhySurplus)\n\t\t\treturn", "return"),
 	one("a miner is killed though a proxy is on its way", "need.go", "if s == nil || !c.settled() || c.revive.wanted ||", "if s = c.slots[0]; !c.settled() || c.revive.wanted ||"),
-	one("a miner is killed though there is room", "need.go", "roomPatience      = 4 * time.Second\n\tspareRoomPatience = 30 * time.Second", "roomPatience      = 0\n\tspareRoomPatience = 0"),
+	one("a miner is killed though there is room", "need.go", "c.clock-max(s.wanted, c.revive.at, c.recon.started) < patience || len", "patience < 0 || len"),
 	one("no room is made for a proxy", "core.go", "\tc.makeRoom()\n", ""),
 	one("a proxy is ended before the next one serves", "slot.go", "case next == healthServing && (s.health <= healthNoWork", "case next >= healthStarting && (s.health <= healthNoWork"),
+	one("a proxy is ended before its miners have moved", "slot.go", "return moving >= dismissPause && c.allTold() || moving >= dismissLimit", "return moving >= 0"),
+	one("a proxy that its miners have left runs on", "slot.go", "return moving >= dismissPause && c.allTold() || moving >= dismissLimit", "return moving < 0"),
 
 	// Bounds.
 	one("an offer is kept for ever", "offer.go", "c.after(offerLife, func() { c.expire(h) })", ""),
@@ -125,7 +127,7 @@ var mutants = []mutant{
 	one("an upgrade that failed does not go back", "rollout.go", "r.back = !runs && c.set.Fallback.Digest != \"\" && c.set.Fallback.Digest != c.set.ArtifactDigest", "r.back = false"),
 	one("an upgrade that failed begins anew at a restart", "rollout.go", "c.stopRollout(b.Why, b.Runs)", "_ = b"),
 	one("tasks are not upgraded", "core.go", "\tc.roll()\n", ""),
-	one("miners are told the list again without a pause", "proxies.go", "pause := exponential(max(listFirst, c.reportsEvery(t)*3/2), listMost, float64(r.listSends))", "pause := time.Duration(0)"),
+	one("miners are told the list again without a pause", "proxies.go", "r.listEpoch == c.state.Proxies.Epoch && c.clock-r.listAt < listFirst {", "false {"),
 	{"miners are told the list once", []edit{
 		{"proxies.go", "if c.clock-r.listAt >= pause {", "if false {"},
 		{"proxies.go", "r.knownEpoch = max(r.knownEpoch, epoch)\n\tc.wantList(t)", "r.knownEpoch = max(r.knownEpoch, epoch)"},

@@ -1,7 +1,8 @@
 // Command mutants puts deliberate faults into the scheduler's core, one at a time, and
 // runs the simulation on each: a fault that no history finds is one that the simulation
 // would let pass. The files of the tree are not touched: the compiler is given others in
-// their place (go build -overlay).
+// their place (go build -overlay), with all faults at once, of which an environment
+// variable chooses one.
 //
 //	go run ./scheduler/core/mutants [-run text] [-seeds n] [-jobs n]
 //
@@ -21,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +62,19 @@ func run(ctx context.Context, seeds, jobs int, only string) error {
 			chosen = append(chosen, m)
 		}
 	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no fault has %q in its name", only)
+	}
+	binaries, err := build(ctx, root, tmp, chosen)
+	if err != nil {
+		return err
+	}
+	switch found, err := try(ctx, root, filepath.Join(tmp, "all"), 0, 20); {
+	case err != nil:
+		return err
+	case found != "":
+		return fmt.Errorf("the core fails without a fault, so nothing can be said of any: %s", found)
+	}
 	work := make(chan int)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -68,7 +83,7 @@ func run(ctx context.Context, seeds, jobs int, only string) error {
 		wg.Go(func() {
 			for i := range work {
 				m, start := chosen[i], time.Now()
-				verdict, err := try(ctx, m, root, filepath.Join(tmp, fmt.Sprint(i)), seeds)
+				verdict, err := try(ctx, root, binaries[i], i+1, seeds)
 				mu.Lock()
 				switch {
 				case err != nil:
@@ -96,7 +111,7 @@ func run(ctx context.Context, seeds, jobs int, only string) error {
 		return err
 	}
 	fmt.Printf("killed %d of %d\n", killed, len(chosen))
-	if killed < len(chosen) || len(chosen) == 0 {
+	if killed < len(chosen) {
 		return fmt.Errorf("%d faults survive %d histories, %d could not be tried", len(chosen)-killed-broken, seeds, broken)
 	}
 	return nil
@@ -105,28 +120,72 @@ func run(ctx context.Context, seeds, jobs int, only string) error {
 // failure is what the simulation prints of a history that fails.
 var failure = regexp.MustCompile(`(?m)^\s*sim_test.go:\d+: (seed \d+: .*)$`)
 
-// try returns what killed a mutant; "": nothing did.
-func try(ctx context.Context, m mutant, root, tmp string, seeds int) (verdict string, err error) {
-	if err := os.Mkdir(tmp, 0o755); err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	overlay, err := m.overlay(root, tmp)
+// build compiles the simulation with faults and returns, for each of them, the file that
+// has it.
+func build(ctx context.Context, root, tmp string, ms []mutant) ([]string, error) {
+	s, err := readSources(filepath.Join(root, folder), ms)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	merged, alone, err := s.merge(ms)
+	if err != nil {
+		return nil, err
+	}
+	all := filepath.Join(tmp, "all")
+	if err := merged.compile(ctx, root, all); err != nil {
+		return nil, err
+	}
+	binaries := slices.Repeat([]string{all}, len(ms))
+	for _, i := range alone {
+		changed, err := s.with(ms[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ms[i].name, err)
+		}
+		binaries[i] = filepath.Join(tmp, fmt.Sprint(i))
+		if err := changed.compile(ctx, root, binaries[i]); err != nil {
+			return nil, fmt.Errorf("%s: %w", ms[i].name, err)
+		}
+	}
+	return binaries, nil
+}
+
+// compile makes the core's test with files in the place of those of the tree.
+func (s sources) compile(ctx context.Context, root, binary string) error {
+	dir := binary + ".src"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	replace := make(map[string]string)
+	for name, text := range s {
+		replace[filepath.Join(root, folder, name)] = filepath.Join(dir, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, list, 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./"+folder)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("it does not compile: %s", bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// try returns what killed the mutant of a number; "": nothing did.
+func try(ctx context.Context, root, binary string, number, seeds int) (verdict string, err error) {
 	// Whatever a fault makes the simulation do, it must come to an end.
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
-	binary := filepath.Join(tmp, "core.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./"+folder)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("it does not compile: %s", bytes.TrimSpace(out))
-	}
 	test := exec.CommandContext(ctx, binary, "-test.run", "^TestSimulation$", "-test.timeout", "0")
 	test.Dir = filepath.Join(root, folder)
-	test.Env = append(os.Environ(), fmt.Sprintf("LODE_SIM_SEEDS=%d", seeds), "LODE_SIM_FIRST=1", "GOMAXPROCS=1")
+	test.Env = append(os.Environ(), fmt.Sprintf("LODE_MUTANT=%d", number), fmt.Sprintf("LODE_SIM_SEEDS=%d", seeds), "LODE_SIM_FIRST=1", "GOMAXPROCS=1")
 	out, err := test.CombinedOutput()
 	switch found := failure.FindSubmatch(out); {
 	case err == nil:
@@ -140,44 +199,6 @@ func try(ctx context.Context, m mutant, root, tmp string, seeds int) (verdict st
 	default:
 		return string(found[1][:min(len(found[1]), 160)]), nil
 	}
-}
-
-// overlay writes the files with the fault in them and returns the list of these.
-func (m mutant) overlay(root, tmp string) (string, error) {
-	replace := make(map[string]string)
-	for _, e := range m.edits {
-		original := filepath.Join(root, folder, e.file)
-		from := original
-		if replace[original] != "" { // a second edit of it
-			from = replace[original]
-		}
-		text, err := os.ReadFile(from)
-		if err != nil {
-			return "", err
-		}
-		changed, err := e.apply(string(text))
-		if err != nil {
-			return "", err
-		}
-		replace[original] = filepath.Join(tmp, e.file)
-		if err := os.WriteFile(replace[original], []byte(changed), 0o644); err != nil {
-			return "", err
-		}
-	}
-	list, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(tmp, "overlay.json")
-	return name, os.WriteFile(name, list, 0o644)
-}
-
-// apply puts the new text in the place of the old one, which must be there once.
-func (e edit) apply(text string) (string, error) {
-	if n := strings.Count(text, e.old); n != 1 {
-		return "", fmt.Errorf("%s has this text %d times, expected once; the list of faults is to follow the code: %q", e.file, n, e.old)
-	}
-	return strings.Replace(text, e.old, e.new, 1), nil
 }
 
 func moduleRoot() (string, error) {
