@@ -10,6 +10,7 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"golang.org/x/sys/unix"
 
 	"lode/message"
 )
@@ -32,18 +33,24 @@ func BenchmarkStep(b *testing.B) {
 		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				f := at(b, n)
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				var cpu time.Duration
 				for done := 0; done < b.N; {
 					b.StopTimer()
 					f.settle()
 					events := prepare(f, min(most, b.N-done))
+					begun := threadCPU()
 					b.StartTimer()
 					for _, e := range events {
 						f.step(e)
 					}
+					cpu += threadCPU() - begun
 					done += len(events)
 				}
 				b.StopTimer()
 				f.settle()
+				b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}
@@ -130,6 +137,9 @@ func BenchmarkStep(b *testing.B) {
 	for _, n := range sizes {
 		b.Run(fmt.Sprintf("mass-end/%d", n), func(b *testing.B) {
 			f := at(b, n)
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			var cpu time.Duration
 			for range b.N {
 				b.StopTimer()
 				f.settle()
@@ -137,6 +147,7 @@ func BenchmarkStep(b *testing.B) {
 				for _, t := range f.someMiners(n) {
 					events = append(events, f.updateOf(t, mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED))
 				}
+				begun := threadCPU()
 				b.StartTimer()
 				for i, e := range events {
 					f.step(e)
@@ -145,9 +156,11 @@ func BenchmarkStep(b *testing.B) {
 						f.step(Tick{})
 					}
 				}
+				cpu += threadCPU() - begun
 			}
 			b.StopTimer()
 			f.settle()
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
 	}
 	for _, n := range sizes {
@@ -171,6 +184,16 @@ func BenchmarkStep(b *testing.B) {
 			runtime.KeepAlive(f)
 		})
 	}
+}
+
+// threadCPU is the time that the thread had a core: where other programs run as well, it
+// says more than that of a clock on the wall. 0: it is not known.
+func threadCPU() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 func heapInUse() int64 {
