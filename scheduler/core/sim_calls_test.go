@@ -13,12 +13,17 @@ import (
 const (
 	judgeLaunch      = 5 * time.Minute
 	judgeSilent      = 10 * time.Minute
+	judgeKill        = 3 * time.Second  // between two KILLs of a task
+	judgeRoom        = 3 * time.Second  // for offers to come, before room is made
+	judgeAsk         = 90 * time.Second // between two questions
+	judgeSight       = 45 * time.Second // that a proxy may be out of sight
 	judgeOffer       = 10 * time.Second
 	judgeEvacuation  = 30 * time.Second
 	judgeMaintenance = 10 * time.Minute
 	judgeStale       = 5 * time.Minute
 	judgeUnknown     = 15 * time.Minute
 	judgeAway        = 14 * 24 * time.Hour
+	judgeAwayKilled  = 65 * time.Minute
 	judgeUpgrade     = 20 // one in
 	judgeFlight      = 400
 	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
@@ -39,7 +44,10 @@ type ledger struct {
 	failed     map[string]time.Duration // the last task that failed on an agent
 	known      map[string]lastSeen      // tasks of the core at the last tick
 	lists      map[string]sentList      // by task
+	killed     map[string]sentKill      // by task
+	used       map[string]time.Time     // proxies that are out of sight
 	declines   map[string]int           // by agent, since
+	declined   map[string]int           // by agent, in all
 	since      time.Time
 	revives    []time.Time
 	gaveWork   time.Duration // when a proxy last gave work
@@ -53,6 +61,11 @@ type lastSeen struct {
 	killed time.Duration
 }
 
+type sentKill struct {
+	session uint64
+	at      time.Time
+}
+
 type sentList struct {
 	epoch uint64
 	at    time.Time
@@ -63,7 +76,7 @@ func (l *ledger) begin(h *harness) {
 	*l = ledger{
 		valid: make(map[string]*mesos.Offer), heard: make(map[string]bool), spoke: make(map[string]time.Duration),
 		hints: make(map[string]time.Duration), over: make(map[string]bool), ended: make(map[string]bool), failed: make(map[string]time.Duration),
-		known: make(map[string]lastSeen), lists: make(map[string]sentList), declines: make(map[string]int),
+		known: make(map[string]lastSeen), lists: make(map[string]sentList), killed: make(map[string]sentKill), used: make(map[string]time.Time), declines: make(map[string]int), declined: make(map[string]int),
 		since: h.awake(), gaveWork: h.watch.connected,
 	}
 }
@@ -128,7 +141,7 @@ func (l *ledger) took(h *harness, e Event, actions []Action) {
 	}
 	for _, a := range actions {
 		if c, ok := a.(Call); ok {
-			l.call(h, c.Call)
+			l.call(h, c)
 		}
 	}
 }
@@ -152,6 +165,9 @@ func (l *ledger) update(h *harness, s *mesos.TaskStatus, actions []Action) {
 	}
 	l.heard[id], l.spoke[id] = true, h.watch.connected
 	delete(l.hints, id)
+	if state := s.GetState().String(); terminal(state) || away(state) {
+		delete(l.killed, id) // if it comes back, it is killed anew
+	}
 	if terminal(s.GetState().String()) {
 		l.over[id], l.ended[id] = true, true
 	} else {
@@ -159,7 +175,7 @@ func (l *ledger) update(h *harness, s *mesos.TaskStatus, actions []Action) {
 	}
 }
 
-func (l *ledger) call(h *harness, c *scheduler.Call) {
+func (l *ledger) call(h *harness, c Call) {
 	switch c.Type {
 	case scheduler.Call_ACCEPT:
 		for _, o := range c.Accept.OfferIDs {
@@ -179,6 +195,7 @@ func (l *ledger) call(h *harness, c *scheduler.Call) {
 		if id := c.Kill.TaskID.Value; l.over[id] {
 			h.fail("KILL of %s, which has ended, as Mesos said", id)
 		}
+		l.checkKillPause(h, c.Kill.TaskID.Value, c.Session)
 	case scheduler.Call_ACKNOWLEDGE:
 		if len(c.Acknowledge.UUID) == 0 {
 			h.fail("an update of %s without a number is acknowledged", c.Acknowledge.TaskID.Value)
@@ -239,6 +256,7 @@ func (l *ledger) decline(h *harness, agent string) {
 	if h.master.agents[agent].splits {
 		most = 150
 	}
+	l.declined[agent]++
 	if l.declines[agent]++; l.declines[agent] > most {
 		h.fail("%d offers of %s are declined in %v", l.declines[agent], agent, h.awake().Sub(l.since))
 	}
@@ -247,11 +265,12 @@ func (l *ledger) decline(h *harness, agent string) {
 // tick looks for what did not happen. up says that there is a subscription.
 func (l *ledger) tick(h *harness, up bool) {
 	w := &h.watch
+	content := h.core.paused() || !slices.ContainsFunc(h.core.tasks, func(t *Task) bool { return t.Kind == KindMiner && t.State == stateRunning && t.Kill == "" })
 	for _, e := range h.proxyAt {
-		if e.serves() || h.core.paused() {
-			l.gaveWork = w.connected
-			break
-		}
+		content = content || e.serves()
+	}
+	if content { // or nobody waits for work, and tells that there is none
+		l.gaveWork = w.connected
 	}
 	quiet := up && h.slow == 0 && !w.since.IsZero() && h.awake().Sub(w.late) > 30*time.Second
 	for id, at := range l.hints {
@@ -284,6 +303,15 @@ func (l *ledger) tick(h *harness, up bool) {
 		if t.State == stateUnreachable && h.now.Sub(was.wall) > judgeAway+2*time.Hour && w.connected-was.since > 70*time.Minute && !h.skewed {
 			h.fail("%s is out of reach for %v", t.ID, h.now.Sub(was.wall))
 		}
+		if away(t.State) && t.Kill != "" && w.connected-max(was.since, was.killed) > judgeAwayKilled {
+			h.fail("%s is to end, and out of reach for %v", t.ID, w.connected-was.since)
+		}
+		if heard, ok := l.heard[t.ID]; quiet && ok && !heard && w.connected-l.spoke[t.ID] > judgeAsk {
+			h.fail("nothing is heard of %s since the subscription, and Mesos was asked %v ago", t.ID, w.connected-l.spoke[t.ID])
+		}
+		if t.Kind == KindProxy && t.State == stateUnreachable {
+			l.checkSight(h, t, w.connected-was.since)
+		}
 		if t.Kill != "" || !quiet {
 			continue
 		}
@@ -311,10 +339,11 @@ func (l *ledger) checkGivenUp(h *harness, id string, was lastSeen) {
 func (l *ledger) checkEvacuated(h *harness, t *Task) {
 	a := h.master.agents[t.AgentID]
 	asked, ok := h.watch.asked[t.AgentID]
+	first := h.watch.askedFirst[t.AgentID]
 	if a == nil || a.down.IsZero() || h.skewed || !ok || a.cut || !a.known || away(t.State) {
 		return
 	}
-	if left := a.down.Sub(h.now); left < judgeEvacuation-10*time.Second && h.awake().Sub(asked) > 15*time.Second &&
+	if left := a.down.Sub(h.now); left < judgeEvacuation-10*time.Second && h.awake().Sub(first) > 15*time.Second &&
 		h.awake().Sub(asked) < judgeStale-time.Minute && h.awake().Sub(h.watch.since) > 30*time.Second && h.awake().Sub(h.watch.restarted) > 70*time.Second {
 		h.fail("%s is wanted on %s, whose maintenance begins in %v", t.ID, a.id, left)
 	}
@@ -328,4 +357,30 @@ func (l *ledger) checkListPause(h *harness, id string, epoch uint64) {
 		h.fail("list %d is sent to %s again after %v", epoch, id, h.awake().Sub(last.at))
 	}
 	l.lists[id] = sentList{epoch, h.awake()}
+}
+
+// checkKillPause makes sure that a task is given time to end.
+func (l *ledger) checkKillPause(h *harness, id string, session uint64) {
+	last, again := l.killed[id]
+	if pause := h.awake().Sub(last.at); again && last.session == session && pause < judgeKill {
+		h.fail("KILL of %s again after %v", id, pause)
+	}
+	l.killed[id] = sentKill{session, h.awake()}
+}
+
+// checkSight makes sure that a proxy that is out of sight, and of no use to anybody, has a
+// successor, or is to have one.
+func (l *ledger) checkSight(h *harness, t *Task, out time.Duration) {
+	x := h.task(t.ID)
+	if x == nil || x.executor.connections() > 0 {
+		l.used[t.ID] = h.awake()
+	}
+	for _, since := range []time.Time{l.used[t.ID], h.watch.since, h.watch.late} {
+		if h.awake().Sub(since) < judgeSight {
+			return
+		}
+	}
+	if t.Kill == "" && out > judgeSight && !h.watch.since.IsZero() && !h.inReserve(t) {
+		h.fail("%s is out of sight for %v, nobody uses it, and no other one is wanted", t.ID, out)
+	}
 }

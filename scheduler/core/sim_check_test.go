@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -243,8 +244,13 @@ func (h *harness) checkCall(a Call) {
 		h.fail("framework id changed from %s to %s", h.framework, disk.FrameworkID)
 	}
 	if call.Type != scheduler.Call_MESSAGE {
-		b, _ := call.Marshal()
-		h.checkPublic(call.Type.String()+" call", string(b))
+		if n := call.Size(); cap(h.buffer) < n {
+			h.buffer = make([]byte, 2*n)
+		}
+		n, err := call.MarshalTo(h.buffer[:cap(h.buffer)])
+		if err != nil || bytes.Contains(h.buffer[:n], []byte(simPassword)) || bytes.Contains(h.buffer[:n], []byte(simKey)) {
+			h.fail("a secret is in the %s call: %v", call.Type, err)
+		}
 	}
 	switch call.Type {
 	case scheduler.Call_KILL:
@@ -297,6 +303,7 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 			id := info.TaskID.Value
 			if disk.Tasks[id] == nil {
 				h.fail("task %s is launched before it is stored", id)
+				return
 			}
 			if h.executed[id] {
 				h.fail("task id %s is used again", id)
@@ -320,6 +327,9 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 						h.fail("task %s mixes revocable %s with others", id, name)
 					}
 				}
+			}
+			if b := disk.Bad; b != nil && !b.Runs && h.good != h.digest && disk.Tasks[id].Digest == b.Digest && !h.batched {
+				h.fail("task %s is launched with an executor that did not run: %s", id, b.Why)
 			}
 			if info.Executor.ExecutorID.Value != id {
 				h.fail("task %s has executor %s", id, info.Executor.ExecutorID.Value)
@@ -416,6 +426,11 @@ func (h *harness) explain() string {
 	return b.String()
 }
 
+// any says that there is a task in a state.
+func (h *harness) any(state string) bool {
+	return h.core != nil && slices.ContainsFunc(h.core.tasks, func(t *Task) bool { return t.State == state })
+}
+
 // isFirstOfNone says that no miner would use the proxy of a slot, so that nobody finds
 // out whether it can be reached.
 func (h *harness) isFirstOfNone(slot int) bool {
@@ -450,6 +465,9 @@ func (h *harness) healthy() string {
 	total := 0
 	for _, a := range h.agents {
 		if a.lost {
+			if h.awake().Sub(a.cutAwake) < 2*time.Minute {
+				return "that agent " + a.id + " is lost is not known yet"
+			}
 			continue
 		}
 		for id, t := range a.tasks {
@@ -484,6 +502,9 @@ func (h *harness) healthy() string {
 		proxy := proxies[i]
 		if proxy == nil || !proxy.serves() && !(proxy.remote && h.isFirstOfNone(i)) {
 			return "no proxy serves"
+		}
+		if proxy.serves() && !h.known(proxy, 15*time.Second) {
+			return "that the proxy serves is not known yet"
 		}
 		if got := proxy.task.GetProxy().PayoutAddress; got != h.payout {
 			return fmt.Sprintf("the proxy pays to %s, not to %s", got, h.payout)

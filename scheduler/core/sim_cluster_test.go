@@ -1,7 +1,6 @@
 package core
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -30,6 +29,7 @@ type cluster struct {
 	proxyAt  map[string]*simExecutor // by address
 	noWork   bool                    // no upstream has work
 	bad      string                  // digest of a binary that cannot start
+	cursed   []curse                 // of the next proxies that start
 
 	// toScheduler is where events go.
 	toScheduler func(session int, e Event)
@@ -49,33 +49,63 @@ type chances struct {
 	neverRuns                                                     float64
 }
 
+// curse is what is wrong with a proxy from its start.
+type curse func(*simExecutor)
+
 type timer struct {
 	at  time.Time
 	seq int
 	do  func()
 }
 
+// timers is a heap, earliest first, in the order of their setting among equals. (That of
+// the library allocates for each.)
 type timers []timer
 
-func (t timers) Len() int { return len(t) }
-func (t timers) Less(i, j int) bool {
-	if t[i].at.Equal(t[j].at) {
-		return t[i].seq < t[j].seq
+func (t timers) less(i, j int) bool {
+	if d := t[i].at.Compare(t[j].at); d != 0 {
+		return d < 0
 	}
-	return t[i].at.Before(t[j].at)
+	return t[i].seq < t[j].seq
 }
-func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
-func (t *timers) Pop() any {
-	old := *t
-	x := old[len(old)-1]
-	*t = old[:len(old)-1]
-	return x
+
+func (t *timers) push(x timer) {
+	*t = append(*t, x)
+	h := *t
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !h.less(i, parent) {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+func (t *timers) pop() timer {
+	h := *t
+	top, last := h[0], len(h)-1
+	h[0], h[last] = h[last], timer{}
+	h = h[:last]
+	*t = h
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
+			if h.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return top
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
 }
 
 func (c *cluster) after(d time.Duration, do func()) {
 	c.serial++
-	heap.Push(&c.timers, timer{c.now.Add(d), c.serial, do})
+	c.timers.push(timer{c.now.Add(d), c.serial, do})
 }
 
 func (c *cluster) chance(p float64) bool { return c.faulty && p > 0 && c.rnd.Float64() < p }
@@ -88,7 +118,7 @@ func (c *cluster) between(from, to time.Duration) time.Duration {
 // run works until the virtual time, or until done says so.
 func (c *cluster) run(until time.Time, done func() bool) {
 	for len(c.timers) > 0 && !c.timers[0].at.After(until) {
-		t := heap.Pop(&c.timers).(timer)
+		t := c.timers.pop()
 		c.now = t.at
 		t.do()
 		if done != nil && done() {
@@ -119,6 +149,7 @@ type simAgent struct {
 	lost        bool // for good
 	cut         bool // from the master
 	cutAt       time.Time
+	cutAwake    time.Time // the same, without what was warped away
 	backAt      time.Time
 	awayMost    time.Duration // the longest that it was cut off
 	unreachable bool          // the master has said so
@@ -350,7 +381,7 @@ func (a *simAgent) cutOff() {
 	if a.cut || a.lost {
 		return
 	}
-	a.cut, a.cutAt = true, a.c.now
+	a.cut, a.cutAt, a.cutAwake = true, a.c.now, a.c.awake()
 	m.rescindOf(a)
 	cutAt := a.cutAt
 	a.c.after(75*time.Second, func() {

@@ -26,7 +26,8 @@ type simExecutor struct {
 	idle    bool // a proxy whose upstreams have no work
 	remote  bool // a proxy that is ready, and that no miner reaches
 	seq     uint64
-	spoke   time.Time // its last report that arrived
+	spoke   time.Time // its last message that arrived
+	told    hearsay   // its last report that arrived
 	readyAt time.Time // since when a proxy serves; zero: it does not
 	lastOK  time.Time // when it last served
 
@@ -39,6 +40,15 @@ type simExecutor struct {
 	hash     []byte
 	received bool
 	found    int
+}
+
+// hearsay is what the scheduler could know from a report.
+type hearsay struct {
+	at      time.Time
+	session uint64 // of the scheduler that it was for
+	seq     uint64
+	ready   bool
+	proxy   string
 }
 
 func newSimExecutor(t *simTask) *simExecutor {
@@ -65,6 +75,10 @@ func (e *simExecutor) start() {
 	}
 	e.started, e.at = true, e.c.awake()
 	e.stuck = e.c.chance(0.1)
+	if e.task.GetProxy() != nil && len(e.c.cursed) > 0 {
+		e.c.cursed[0](e)
+		e.c.cursed = e.c.cursed[1:]
+	}
 	e.t.update(mesos.TASK_STARTING, nil)
 	e.t.update(mesos.TASK_RUNNING, nil)
 	e.hello()
@@ -135,6 +149,18 @@ func (e *simExecutor) reportLoop() {
 	if e.hung {
 		return
 	}
+	e.report()
+	if e.task.GetProxy() != nil {
+		e.maybeFind()
+	}
+	if e.c.chance(e.c.faults.executorDies) {
+		e.c.chaos("executor dies")
+		e.die()
+	}
+}
+
+func (e *simExecutor) report() {
+	e.note()
 	e.seq++
 	r := &message.Report{Sequence: e.seq, UptimeMs: uint64(e.c.awake().Sub(e.at).Milliseconds()), ExecutorDigest: e.task.ExecutorDigest}
 	if e.task.GetMiner() != nil {
@@ -145,13 +171,8 @@ func (e *simExecutor) reportLoop() {
 		r.Detail = &message.Report_Miner{Miner: m}
 	} else {
 		r.Detail = &message.Report_Proxy{Proxy: &message.ProxyReport{Ready: e.serves() || e.remote && e.secrets != nil && !e.idle && !e.c.noWork, Height: int64(e.seq), Connections: e.connections()}}
-		e.maybeFind()
 	}
 	e.say(&message.ToScheduler{Event: &message.ToScheduler_Report{Report: r}})
-	if e.c.chance(e.c.faults.executorDies) {
-		e.c.chaos("executor dies")
-		e.die()
-	}
 }
 
 // maybeFind finds a block now and then, and sends it until it is received.
@@ -185,6 +206,10 @@ func (e *simExecutor) say(m *message.ToScheduler) {
 	if err != nil {
 		panic(err)
 	}
+	told := hearsay{session: e.sealer.Session()}
+	if r := m.GetReport(); r != nil {
+		told.seq, told.ready, told.proxy = r.Sequence, r.GetProxy().GetReady(), r.GetMiner().GetProxy()
+	}
 	copies := 1
 	if e.c.chance(e.c.faults.duplicate) {
 		copies++
@@ -196,6 +221,10 @@ func (e *simExecutor) say(m *message.ToScheduler) {
 		e.c.after(e.c.between(0, 200*time.Millisecond), func() {
 			if !a.cut && !a.lost && a.known && e.c.master.session != 0 {
 				e.spoke = e.c.awake()
+				if told.seq > e.told.seq {
+					e.told = told
+					e.told.at = e.spoke
+				}
 				e.c.master.event(Message{AgentID: a.id, ExecutorID: m.TaskId, Data: slices.Clone(data)})
 			}
 		})
@@ -206,6 +235,7 @@ func (e *simExecutor) receive(data []byte) {
 	if e.dead || !e.started || e.hung {
 		return
 	}
+	before := e.sealer.Session()
 	m, err := e.sealer.OpenToExecutor(data)
 	if errors.Is(err, message.ErrReplayed) || errors.Is(err, message.ErrSession) {
 		return // of a scheduler that has crashed meanwhile
@@ -230,6 +260,10 @@ func (e *simExecutor) receive(data []byte) {
 			e.received, e.block = true, nil
 		}
 	}
+	if e.sealer.Session() != before { // a scheduler that was restarted has taken in nothing
+		e.hello()
+	}
+	e.report()
 }
 
 func (e *simExecutor) kill() {

@@ -173,6 +173,15 @@ var repertoire = []struct {
 			}
 		}
 	}},
+	{"proxies are of no use, and those that follow", 3, func(h *harness, rnd *rand.Rand) {
+		curses := []curse{(*simExecutor).hang, func(e *simExecutor) { e.idle = true }, func(e *simExecutor) { e.remote = true }}
+		if e := h.aProxy(rnd); e != nil {
+			curses[rnd.IntN(len(curses))](e)
+		}
+		for range 1 + rnd.IntN(2) {
+			h.cursed = append(h.cursed, curses[rnd.IntN(len(curses))])
+		}
+	}},
 	{"proxy is out of its miners' reach", 3, func(h *harness, rnd *rand.Rand) {
 		if e := h.aProxy(rnd); e != nil {
 			e.remote = true
@@ -258,6 +267,10 @@ var repertoire = []struct {
 	{"maintenance", 4, func(h *harness, rnd *rand.Rand) {
 		a := h.anAgent(rnd)
 		a.down = h.now.Add(between(rnd, 10*time.Second, 12*time.Minute))
+		if rnd.IntN(2) == 0 { // it begins before faults end
+			a.down = h.now.Add(between(rnd, 40*time.Second, 2*time.Minute))
+		}
+		delete(h.watch.askedFirst, a.id)
 		over := h.now.Add(between(rnd, 20*time.Second, 14*time.Minute)) // or called off
 		h.maintain(a, over)
 	}},
@@ -339,7 +352,7 @@ func (h *harness) makePlan(seed uint64, end time.Time, only []int) {
 func (h *harness) heal() {
 	h.faulty = false
 	h.tell("--- faults end")
-	h.noWork, h.slow, h.late = false, 0, 0
+	h.noWork, h.slow, h.late, h.cursed = false, 0, 0, nil
 	h.goOn()
 	if !h.master.up {
 		h.master.failover(0)
@@ -391,7 +404,7 @@ func (h *harness) maintain(a *simAgent, over time.Time) {
 		return
 	}
 	if !a.cut && a.known {
-		h.watch.asked[a.id] = h.awake()
+		h.watch.ask(h, a)
 		h.serial++
 		h.master.event(InverseOffers{[]mesos.InverseOffer{{
 			OfferID: mesos.OfferID{Value: fmt.Sprintf("I%d", h.serial)}, AgentID: &mesos.AgentID{Value: a.id},

@@ -14,9 +14,11 @@ type watch struct {
 	connected  time.Duration // for how long there was a subscription, in all
 	since      time.Time     // since when there is one; zero: there is none
 	last       time.Time
+	clock      coreClock
 	served     time.Duration // connected, when a listed proxy last served
 	operator   map[string]bool
 	asked      map[string]time.Time // for an agent's resources, by agent
+	askedFirst map[string]time.Time // the same, since its maintenance is planned
 	launched   map[string]time.Duration
 	killed     map[string]bool // of which a need was looked at
 	replacing  map[string]bool // miners that were killed as outdated, not yet made up for
@@ -25,7 +27,7 @@ type watch struct {
 	calls      int // in the window that began at
 	callsFrom  time.Time
 	restarted  time.Time
-	late       time.Time // when calls were last slow
+	late       time.Time // when calls were last slow, or events were taken in late
 	newRunning map[string]bool
 	epoch      uint64             // of the list, when the process began
 	listed     map[string]listing // proxies that miners are, or were, told of, by address
@@ -40,9 +42,17 @@ type listing struct {
 
 func newWatch() watch {
 	return watch{
-		operator: make(map[string]bool), asked: make(map[string]time.Time), launched: make(map[string]time.Duration),
+		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), launched: make(map[string]time.Duration),
 		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
 		listed: make(map[string]listing),
+	}
+}
+
+// ask notes that the scheduler is told of an agent's maintenance.
+func (w *watch) ask(h *harness, a *simAgent) {
+	w.asked[a.id] = h.awake()
+	if w.askedFirst[a.id].IsZero() {
+		w.askedFirst[a.id] = h.awake()
 	}
 }
 
@@ -57,9 +67,10 @@ func (w *watch) started(h *harness) {
 // tick is called before each Tick of the core.
 func (w *watch) tick(h *harness) {
 	up := h.session != 0 && h.core != nil && h.core.connected
-	if h.late > 0 || h.stalled {
+	if h.late > 0 || h.stalled || h.slow > 0 {
 		w.late = h.awake()
 	}
+	w.checkClock(h)
 	if d := h.awake().Sub(w.last); up && !w.since.IsZero() && !h.stalled {
 		w.connected += min(d, h.pace+time.Second)
 	}
@@ -78,12 +89,33 @@ func (w *watch) tick(h *harness) {
 	}
 	for _, t := range h.core.tasks {
 		if x := h.task(t.ID); t.Kind == KindProxy && t.Kill == "" && t.State == stateRunning && x != nil && x.executor.serves() && !x.executor.readyAt.IsZero() &&
-			h.awake().Sub(x.executor.readyAt) > 10*time.Second && h.known(x.executor) { // else nobody can know
+			h.awake().Sub(x.executor.readyAt) > 10*time.Second && h.known(x.executor, 10*time.Second) { // else nobody can know
 			w.served = w.connected
 		}
 	}
 	w.offers(h)
 	w.ledger.tick(h, up)
+}
+
+// coreClock is what the core's clock showed at a tick.
+type coreClock struct {
+	core          *Core
+	connected     bool
+	subscriptions uint64
+	shows         time.Duration
+}
+
+// checkClock makes sure that it stands still without a subscription: every watchdog
+// counts on that.
+func (w *watch) checkClock(h *harness) {
+	was := w.clock
+	w.clock = coreClock{core: h.core}
+	if c := h.core; c != nil {
+		w.clock = coreClock{c, c.connected, c.counters.Subscriptions, c.clock}
+	}
+	if is := w.clock; is.core != nil && is.core == was.core && !was.connected && is.subscriptions == was.subscriptions && is.shows != was.shows {
+		h.fail("the clock runs without a subscription")
+	}
 }
 
 // offers makes sure that none is kept for long, and not again and again.
@@ -136,19 +168,18 @@ func (h *harness) seen(e *simExecutor, d time.Duration) bool {
 		!h.watch.since.IsZero() && h.awake().Sub(h.watch.since) > d && h.faults.loseMessage < 0.25 && h.slow == 0
 }
 
-// known says that somebody tells the scheduler that a proxy serves.
-func (h *harness) known(p *simExecutor) bool {
-	tells := func(e *simExecutor) bool {
-		a := e.t.agent
-		return !a.cut && !a.lost && a.known && h.faults.loseMessage < 0.25
+// known says that somebody told the scheduler within d that a proxy serves.
+func (h *harness) known(p *simExecutor, d time.Duration) bool {
+	told := func(e *simExecutor) bool {
+		return e.told.session == h.core.state.Session && !e.told.at.Before(h.watch.since) && h.awake().Sub(e.told.at) < d
 	}
-	if tells(p) {
+	if told(p) && p.told.ready && p.told.at.After(p.readyAt) {
 		return true
 	}
 	using, not := 0, 0
 	for _, t := range h.core.tasks {
-		if x := h.task(t.ID); x != nil && x.executor.started && !x.executor.dead && !x.executor.hung && x.executor.task.GetMiner() != nil && tells(x.executor) {
-			if h.proxyAt[x.executor.works()] == p {
+		if x := h.task(t.ID); x != nil && x.executor.task.GetMiner() != nil && told(x.executor) {
+			if h.proxyAt[x.executor.told.proxy] == p {
 				using++
 			} else {
 				not++
@@ -192,7 +223,17 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		if idle := w.connected - w.served; idle < h.grace-2*time.Second {
 			needless("a proxy served %v ago, the grace is %v", idle, h.grace)
 		}
+		if up := h.awake().Sub(w.since); up < h.grace-2*time.Second {
+			needless("there is a subscription for %v, the grace is %v", up, h.grace)
+		}
 	case WhyRoom:
+		wanted := never
+		for _, s := range h.core.slots {
+			wanted = min(wanted, s.wanted)
+		}
+		if wanted != never && h.core.clock-wanted < judgeRoom {
+			needless("a proxy is wanted for %v, and nothing was offered yet", h.core.clock-wanted)
+		}
 		places := 0
 		for _, p := range h.core.tasks {
 			if p.Kind != KindProxy || p.Kill != "" {
@@ -233,7 +274,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
 			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
-				(y == nil || y.executor.remote || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second))
+				(y == nil || y.executor.remote || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second))
 		}) {
 			needless("no other proxy took over")
 		}
@@ -276,8 +317,12 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("maintenance begins in %v", a.down.Sub(h.now))
 		}
 	case WhySilent:
-		if !executor.hung && h.seen(executor, judgeSilent) && h.awake().Sub(executor.spoke) < judgeSilent {
-			needless("it reported %v ago", h.awake().Sub(executor.spoke))
+		heard := w.since
+		if executor.told.session == h.core.state.Session && executor.told.at.After(heard) {
+			heard = executor.told.at
+		}
+		if silent := h.awake().Sub(heard); silent < judgeSilent-5*time.Second {
+			needless("it could not be heard, or was, %v ago", silent)
 		}
 	default:
 		if !w.operator[t.ID] && !command {
@@ -306,7 +351,7 @@ func (h *harness) plainlyServes(x *simTask, d time.Duration) bool {
 // miners were told of that one, and had time to move.
 func (h *harness) checkMoved(t *Task, needless func(string, ...any)) {
 	last, was := h.watch.listed[t.Addresses[0]]
-	if !was || !h.plainlyServes(h.task(t.ID), 30*time.Second) {
+	if x := h.task(t.ID); !was || !h.plainlyServes(x, 30*time.Second) || x.executor.connections() == 0 {
 		return
 	}
 	since := h.awake().Sub(last.at)
@@ -318,7 +363,8 @@ func (h *harness) checkMoved(t *Task, needless func(string, ...any)) {
 	}
 	for _, m := range h.core.tasks {
 		x := h.task(m.ID)
-		if m.Kind != KindMiner || m.Kill != "" || m.State != stateRunning || x == nil || x.executor.proxies.GetEpoch() > last.epoch {
+		if m.Kind != KindMiner || m.Kill != "" || m.State != stateRunning || x == nil || x.executor.proxies.GetEpoch() > last.epoch ||
+			!h.seen(x.executor, 15*time.Second) { // which list it has, it says only now
 			continue
 		}
 		if sent, ok := h.watch.ledger.lists[m.ID]; !ok || sent.epoch <= last.epoch {
@@ -351,6 +397,13 @@ func (h *harness) checkSecond(slot int) {
 
 func (h *harness) seenAgent(a *simAgent, d time.Duration) bool {
 	return (a.backAt.IsZero() || h.awake().Sub(a.backAt) > d) && !h.watch.since.IsZero() && h.awake().Sub(h.watch.since) > d && h.slow == 0 && h.late == 0
+}
+
+// inReserve says that there is another proxy for the place of one, or one is to be, or
+// that was tried lately.
+func (h *harness) inReserve(t *Task) bool {
+	s := h.core.slots[t.Slot]
+	return s.n >= h.proxyN || s.active != t || s.next != nil || s.wanted != never || h.core.clock < s.retry
 }
 
 func (h *harness) listed(p *Task) bool {
@@ -388,8 +441,8 @@ func (h *harness) checkForgotten() {
 		if x == nil && !away(t.State) {
 			h.fail("task %s is remembered as %s, and nobody has it", id, t.State)
 		}
-		if x != nil && x.agent.lost && !away(t.State) && h.now.Sub(x.agent.cutAt) > 3*time.Minute {
-			h.fail("task %s is remembered as %s, and its agent is lost for %v", id, t.State, h.now.Sub(x.agent.cutAt))
+		if x != nil && x.agent.lost && !away(t.State) && h.awake().Sub(x.agent.cutAwake) > 3*time.Minute {
+			h.fail("task %s is remembered as %s, and its agent is lost for %v", id, t.State, h.awake().Sub(x.agent.cutAwake))
 		}
 	}
 	for id := range h.core.orphans {
