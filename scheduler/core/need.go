@@ -126,8 +126,11 @@ func (c *Core) makeRoom() {
 	if c.best() == healthServing {
 		patience = spareRoomPatience
 	}
-	if s == nil || !c.settled() || c.revive.wanted || c.clock < c.roomAt || c.clock < c.proxies.until ||
-		c.clock-max(s.wanted, c.revive.at, c.recon.started) < patience || len(c.tasks) == 0 {
+	if s == nil || !c.settled() || c.revive.wanted || c.clock < c.roomAt ||
+		c.clock-max(s.wanted, c.revive.at, c.recon.started, c.proxies.until) < patience || len(c.tasks) == 0 {
+		return
+	}
+	if c.reconsiderOffers(); s.wanted == never { // one that is kept for something else does by now
 		return
 	}
 	var best *Task

@@ -105,7 +105,7 @@ var mutants = []mutant{
 	one("kills are forgotten by a restart", "task.go", "if t.Kill != \"\" {\n\t\tc.startKill(t)\n\t}\n}\n\n// remove", "}\n\n// remove"),
 	one("what was replaced while it was away runs on", "task.go", "c.kill(t, WhySurplus)\n\t\t\treturn", "return"),
 	one("a miner is killed though a proxy is on its way", "need.go", "if s == nil || !c.settled() || c.revive.wanted ||", "if s = c.slots[0]; !c.settled() || c.revive.wanted ||"),
-	one("a miner is killed though there is room", "need.go", "c.clock-max(s.wanted, c.revive.at, c.recon.started) < patience || len", "patience < 0 || len"),
+	one("a miner is killed though there is room", "need.go", "c.clock-max(s.wanted, c.revive.at, c.recon.started, c.proxies.until) < patience || len", "patience < 0 || len"),
 	one("no room is made for a proxy", "core.go", "\tc.makeRoom()\n", ""),
 	one("a proxy is ended before the next one serves", "slot.go", "case next == healthServing && (s.health <= healthNoWork", "case next >= healthStarting && (s.health <= healthNoWork"),
 	one("a proxy is ended before its miners have moved", "slot.go", "return moving >= dismissPause && c.allTold() || moving >= dismissLimit", "return moving >= 0"),
