@@ -289,6 +289,8 @@ func (f *farm) settle() {
 				f.step(f.updateOf(t, mesos.TASK_KILLED))
 			case t.State != stateRunning:
 				f.step(f.updateOf(t, mesos.TASK_RUNNING))
+			case f.c.clock-t.run.since > silentLife/2 && (t.run.reportAt == never || f.c.clock-t.run.reportAt > silentLife/2):
+				f.step(f.reportOf(t)) // else it counts as hung before long
 			}
 		}
 		clear(f.c.causes)

@@ -19,6 +19,7 @@ type watch struct {
 	operator   map[string]bool
 	asked      map[string]time.Time // for an agent's resources, by agent
 	askedFirst map[string]time.Time // the same, since its maintenance is planned
+	downTold   map[string]time.Time // when it begins, as the scheduler was told
 	launched   map[string]time.Duration
 	killed     map[string]bool // of which a need was looked at
 	replacing  map[string]bool // miners that were killed as outdated, not yet made up for
@@ -42,7 +43,7 @@ type listing struct {
 
 func newWatch() watch {
 	return watch{
-		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), launched: make(map[string]time.Duration),
+		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), downTold: make(map[string]time.Time), launched: make(map[string]time.Duration),
 		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
 		listed: make(map[string]listing),
 	}
@@ -50,7 +51,7 @@ func newWatch() watch {
 
 // ask notes that the scheduler is told of an agent's maintenance.
 func (w *watch) ask(h *harness, a *simAgent) {
-	w.asked[a.id] = h.awake()
+	w.asked[a.id], w.downTold[a.id] = h.awake(), a.down
 	if w.askedFirst[a.id].IsZero() {
 		w.askedFirst[a.id] = h.awake()
 	}
@@ -312,7 +313,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		}
 	case WhyMaintenance:
 		a := x.agent
-		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > judgeStale+5*time.Second || a.down.After(h.now.Add(judgeEvacuation+5*time.Second))) &&
+		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > judgeStale+5*time.Second || w.downTold[a.id].After(h.now.Add(judgeEvacuation+5*time.Second))) &&
 			!h.skewed && !a.down.IsZero() {
 			needless("maintenance begins in %v", a.down.Sub(h.now))
 		}
