@@ -121,8 +121,8 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 			}
 		}
 	}()
-	if errors.Is(err, errShown) {
-		return nil
+	if s := new(shown); errors.As(err, &s) {
+		return s.outcome()
 	}
 	if err != nil {
 		if path := new(fs.PathError); errors.As(err, &path) { // only one file is read so far

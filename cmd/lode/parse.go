@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -16,8 +17,22 @@ import (
 // names of methods, and a program with any such call keeps every method of every type that
 // it knows: with Mesos' messages in it lode would be half as large again.
 
-// errShown says that what was asked for is on standard output: help, or the version.
-var errShown = errors.New("shown")
+// shown says that what was asked for was written to standard output, help or the version,
+// or why it could not be.
+type shown struct{ err error }
+
+func (s *shown) Error() string { return fmt.Sprint("shown: ", s.err) }
+
+// outcome is how the program ends.
+func (s *shown) outcome() error {
+	switch {
+	case s.err == nil:
+		return nil
+	case errors.Is(s.err, syscall.EPIPE):
+		return exitStatus(exitNobodyReads)
+	}
+	return fmt.Errorf("standard output: %w", s.err)
+}
 
 // parse reads the command line, the environment and, with load, the configuration.
 // With an error the context is as far as it came.
@@ -31,10 +46,10 @@ func parse(k *kong.Kong, args []string, load func(path string) (*fileValues, err
 		switch {
 		case p.Flag == nil:
 		case p.Flag.Name == "help":
-			return ctx, nil, cmp.Or(ctx.PrintUsage(false), errShown)
+			return ctx, nil, &shown{ctx.PrintUsage(false)}
 		case p.Flag.Name == "version":
 			_, err := fmt.Fprintln(k.Stdout, versionLine())
-			return ctx, nil, cmp.Or(err, errShown)
+			return ctx, nil, &shown{err}
 		case p.Flag.Name == "config":
 			named = true
 		}
