@@ -439,7 +439,7 @@ func (h *harness) isFirstOfNone(slot int) bool {
 		for other := range h.proxyN {
 			first = first && affinity(t.AgentID, slot) <= affinity(t.AgentID, other)
 		}
-		if t.Kind == KindMiner && first {
+		if t.Kind == KindMiner && t.Kill == "" && !away(t.State) && first {
 			return false
 		}
 	}

@@ -404,7 +404,7 @@ func (h *harness) seenAgent(a *simAgent, d time.Duration) bool {
 // that was tried lately.
 func (h *harness) inReserve(t *Task) bool {
 	s := h.core.slots[t.Slot]
-	return s.n >= h.proxyN || s.active != t || s.next != nil || s.wanted != never || h.core.clock < s.retry
+	return s.n >= h.proxyN || s.active != t || s.next != nil || s.wanted != never || h.core.clock < s.retry+2*time.Second
 }
 
 func (h *harness) listed(p *Task) bool {
