@@ -270,6 +270,9 @@ func (f *farm) settle() {
 		f.step(Rescind{id})
 	}
 	f.c.pace.window = paceMost
+	if f.c.paused() { // by the benchmark of pauses
+		f.step(Pause{Why: "to be measured"})
+	}
 	for i := 0; ; i++ {
 		f.second()
 		f.free = f.free[:0]

@@ -86,7 +86,6 @@ func BenchmarkCluster(b *testing.B) {
 	const agents = 5000
 	for b.Loop() {
 		s := &script{t: new(testing.T), c: testCore(b), now: simEpoch}
-		s.c.pace.window = agents
 		s.step(Subscribed{FrameworkID: "F", Master: "m"})
 		s.mining()
 		var offers []mesos.Offer
@@ -97,13 +96,18 @@ func BenchmarkCluster(b *testing.B) {
 				AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
 			})
 		}
-		s.step(Offers{offers})
-		infos := s.launched()
+		var infos []mesos.TaskInfo
+		for some := range slices.Chunk(offers, paceMost) {
+			s.c.pace.window = paceMost
+			s.step(Offers{some})
+			launched := s.launched()
+			for _, info := range launched {
+				s.update(info.TaskID.Value, mesos.TASK_RUNNING)
+			}
+			infos = append(infos, launched...)
+		}
 		if len(infos) != agents {
 			b.Fatalf("%d launches", len(infos))
-		}
-		for _, info := range infos {
-			s.update(info.TaskID.Value, mesos.TASK_RUNNING)
 		}
 		for range 3 {
 			for _, info := range infos {
