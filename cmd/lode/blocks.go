@@ -54,12 +54,11 @@ const orphanDepth = 6
 // SubmitBlock submits to every node and then asks whether the block is in the main
 // chain of one: no answer to a submission proves that.
 func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (scheduler.BlockFate, error) {
-	fate := scheduler.BlockFate{State: "submitted"}
+	found := newFindings()
 	if len(block) < wire.MaxBlockHeaderPayload {
-		return fate, fmt.Errorf("%w: it has %d bytes", scheduler.ErrBlockInvalid, len(block))
+		return found.fate, fmt.Errorf("%w: it has %d bytes", scheduler.ErrBlockInvalid, len(block))
 	}
 	hash := chainhash.DoubleHashH(block[:wire.MaxBlockHeaderPayload])
-	var errs []error
 	invalid, answered := 0, false
 	for _, n := range s.nodes {
 		verdict, reason, err := n.Submit(ctx, block)
@@ -68,52 +67,58 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 			err = fmt.Errorf("node %s: %s", n.URL(), reason)
 		}
 		if err != nil {
-			errs = append(errs, err)
+			found.errs = append(found.errs, err)
 			continue
 		}
 		answered = true
-		said, err := fateAt(ctx, n, hash, heightOf(block))
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case said.State == "confirmed":
-			return said, nil
-		case said.State == "orphaned":
-			fate = said
+		if found.add(fateAt(ctx, n, hash, heightOf(block))) {
+			return found.fate, nil
 		}
 	}
 	switch {
 	case invalid == len(s.nodes):
-		return fate, fmt.Errorf("%w: %w", scheduler.ErrBlockInvalid, errors.Join(errs...))
+		return found.fate, fmt.Errorf("%w: %w", scheduler.ErrBlockInvalid, errors.Join(found.errs...))
 	case !answered:
-		return fate, errors.Join(errs...)
+		return found.fate, errors.Join(found.errs...)
 	}
-	return fate, nil
+	return found.fate, nil
 }
 
 // BlockFate asks every node for a block, until one has it in its main chain.
 func (s *blockSubmitter) BlockFate(ctx context.Context, hash string, height int64) (scheduler.BlockFate, error) {
-	fate := scheduler.BlockFate{State: "submitted"}
+	found := newFindings()
 	h, err := chainhash.NewHashFromStr(hash)
 	if err != nil {
-		return fate, err
+		return found.fate, err
 	}
-	var errs []error
 	for _, n := range s.nodes {
-		said, err := fateAt(ctx, n, *h, height)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case said.State == "confirmed":
-			return said, nil
-		case said.State == "orphaned":
-			fate = said
+		if found.add(fateAt(ctx, n, *h, height)) {
+			return found.fate, nil
 		}
 	}
-	if len(errs) == len(s.nodes) {
-		return fate, errors.Join(errs...)
+	if len(found.errs) == len(s.nodes) {
+		return found.fate, errors.Join(found.errs...)
 	}
-	return fate, nil
+	return found.fate, nil
+}
+
+// findings is what nodes have said of a block so far, and why others have not.
+type findings struct {
+	fate scheduler.BlockFate
+	errs []error
+}
+
+func newFindings() *findings { return &findings{fate: scheduler.BlockFate{State: "submitted"}} }
+
+// add takes in what a node says, and tells whether nothing can outdo it.
+func (f *findings) add(said scheduler.BlockFate, err error) (final bool) {
+	switch {
+	case err != nil:
+		f.errs = append(f.errs, err)
+	case said.State == "confirmed" || said.State == "orphaned":
+		f.fate = said
+	}
+	return err == nil && said.State == "confirmed"
 }
 
 // fateAt is what one node says of a block; height is where it belongs, should the node

@@ -1,7 +1,10 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -107,35 +110,42 @@ func (c *Core) heedRoles(e RoleNeed) {
 	if !c.set.IdleMode {
 		return
 	}
-	for left := c.roles.see(c.now, max(0, e.Milli)); left > 0; {
-		t := c.leastMiner(left)
-		if t == nil {
-			return
-		}
-		left -= t.CPUs
+	for _, t := range c.minersOf(c.roles.see(c.now, max(0, e.Milli))) {
 		c.agent(t.AgentID, t.Hostname).busy.leave(c.now)
 		c.kill(t, Why(fmt.Sprintf("the role %s lacks cpus that its quota guarantees (--mode idle)", limit(e.Role, 255))))
 	}
 }
 
-// leastMiner is the smallest miner on ordinary resources that has so many thousandths of a cpu,
-// or else the largest of all. nil: there is none.
-func (c *Core) leastMiner(milli int64) (best *Task) {
-	better := func(t *Task) bool {
-		switch enough := t.CPUs >= milli; {
-		case best == nil:
-			return true
-		case enough != (best.CPUs >= milli):
-			return enough
-		case t.CPUs != best.CPUs:
-			return (t.CPUs < best.CPUs) == enough
-		}
-		return t.ID < best.ID
+// minersOf is miners on ordinary resources that have so many thousandths of a cpu together, if
+// there are enough: the largest ones, and last the smallest that has the rest.
+func (c *Core) minersOf(milli int64) (chosen []*Task) {
+	if milli <= 0 {
+		return nil
 	}
+	var list []*Task
 	for _, t := range c.tasks {
-		if t.Kind == KindMiner && !t.Revocable && t.Kill == "" && !away(t.State) && better(t) {
-			best = t
+		if t.Kind == KindMiner && !t.Revocable && t.Kill == "" && !away(t.State) {
+			list = append(list, t)
 		}
 	}
-	return best
+	slices.SortFunc(list, func(a, b *Task) int {
+		return cmp.Or(cmp.Compare(b.CPUs, a.CPUs), strings.Compare(a.ID, b.ID))
+	})
+	for i, t := range list {
+		if t.CPUs < milli {
+			chosen = append(chosen, t)
+			milli -= t.CPUs
+			continue
+		}
+		for _, next := range list[i:] {
+			if next.CPUs < milli {
+				break
+			}
+			if next.CPUs < t.CPUs {
+				t = next
+			}
+		}
+		return append(chosen, t)
+	}
+	return chosen
 }
