@@ -1,13 +1,16 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"debug/elf"
+	"debug/elf" // its reader would bring decompressors and DWARF into the binary
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net"
 	"net/http"
 	"os"
@@ -132,23 +135,31 @@ func checkExecutor(path string) Finding {
 
 // describeProgram looks whether agents can run a binary.
 func describeProgram(b *artifact.Binary) (string, error) {
-	file, err := elf.NewFile(b.Reader())
-	if err != nil {
+	program := b.Reader()
+	var head elf.Header64 // of a file of 32 bits the fields up to Machine are the same
+	if err := binary.Read(program, binary.LittleEndian, &head); err != nil || !bytes.HasPrefix(head.Ident[:], []byte(elf.ELFMAG)) {
 		return "", errors.New("it is no program for Linux: build it (make)")
 	}
-	defer file.Close()
-	arch := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[file.Machine]
-	switch {
-	case file.OSABI != elf.ELFOSABI_NONE && file.OSABI != elf.ELFOSABI_LINUX:
-		return "", fmt.Errorf("it is a program for %s, and agents run Linux", file.OSABI)
-	case file.Type != elf.ET_EXEC && file.Type != elf.ET_DYN:
-		return "", fmt.Errorf("it is no program but a file of type %s", file.Type)
-	case arch == "":
-		return "", fmt.Errorf("it is for %s: want amd64 or arm64", file.Machine)
+	osABI, kind, machine := elf.OSABI(head.Ident[elf.EI_OSABI]), elf.Type(head.Type), elf.Machine(head.Machine)
+	if elf.Data(head.Ident[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		kind, machine = elf.Type(bits.ReverseBytes16(head.Type)), elf.Machine(bits.ReverseBytes16(head.Machine))
 	}
-	for _, p := range file.Progs {
-		if p.Type == elf.PT_INTERP {
-			loader, _ := io.ReadAll(io.LimitReader(p.Open(), 100))
+	arch := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[machine]
+	switch {
+	case osABI != elf.ELFOSABI_NONE && osABI != elf.ELFOSABI_LINUX:
+		return "", fmt.Errorf("it is a program for %s, and agents run Linux", osABI)
+	case kind != elf.ET_EXEC && kind != elf.ET_DYN:
+		return "", fmt.Errorf("it is no program but a file of type %s", kind)
+	case arch == "" || elf.Class(head.Ident[elf.EI_CLASS]) != elf.ELFCLASS64:
+		return "", fmt.Errorf("it is for %s of %s: want amd64 or arm64", machine, elf.Class(head.Ident[elf.EI_CLASS]))
+	}
+	for i := range int64(head.Phnum) {
+		var p elf.Prog64
+		if err := binary.Read(io.NewSectionReader(program, int64(head.Phoff)+i*int64(head.Phentsize), 56), binary.LittleEndian, &p); err != nil {
+			return "", errors.New("it is the beginning of a program only: build it again (make)")
+		}
+		if elf.ProgType(p.Type) == elf.PT_INTERP {
+			loader, _ := io.ReadAll(io.NewSectionReader(program, int64(p.Off), int64(min(p.Filesz, 100))))
 			return "", fmt.Errorf("it needs %s and shared libraries, which agents need not have: build it with CGO_ENABLED=0 (make)",
 				strings.TrimRight(string(loader), "\x00"))
 		}

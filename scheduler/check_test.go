@@ -127,6 +127,7 @@ func TestCheck(t *testing.T) {
 			[]string{"it needs /lib64/ld-linux-x86-64.so.2 and shared libraries", "CGO_ENABLED=0"},
 		},
 		{"an executor for arm64", executorOf(string(program(arm64, ""))), []string{"static, linux/arm64"}, nil},
+		{"the beginning of an executor", executorOf(string(program(amd64, "/lib")[:80])), nil, []string{"the beginning of a program"}},
 		{"an executor for something else", executorOf(string(program(ppc, ""))), nil, []string{"want amd64 or arm64"}},
 		{"no executor", func(t *testing.T, c *scheduler.Config) {
 			c.Masters, c.Executor = []string{leading{agents: 1}.start(t)}, filepath.Join(t.TempDir(), "none")

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"lode/internal/terminal"
 	"lode/load"
@@ -182,11 +181,12 @@ func parseStorm(text string) (int, time.Duration, error) {
 	return n, every, nil
 }
 
-// loadProgress shows how far a load is: a bar on a terminal, else a line now and
-// then.
+// loadProgress shows how far a load is: a line that is drawn anew on a terminal, else a
+// line now and then.
 type loadProgress struct {
 	w     io.Writer
-	bar   *progressbar.ProgressBar // nil: lines
+	live  bool // w is a terminal
+	drawn bool // its line is not empty
 	phase load.Phase
 	next  time.Time // of the next line
 }
@@ -195,12 +195,7 @@ type loadProgress struct {
 const lineInterval = 5 * time.Second
 
 func newLoadProgress(w io.Writer) *loadProgress {
-	p := &loadProgress{w: w}
-	if terminal.Is(w) {
-		p.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
-			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
-	}
-	return p
+	return &loadProgress{w: w, live: terminal.Is(w)}
 }
 
 func (l *loadProgress) show(p load.Progress) {
@@ -208,13 +203,15 @@ func (l *loadProgress) show(p load.Progress) {
 	if p.Phase != load.Ramping {
 		text += fmt.Sprintf("  %d shares, %d accepted, %d false rejects  %d clean jobs", p.Submitted, p.Accepted, p.FalseRejects, p.Broadcasts)
 	}
-	if l.bar != nil {
+	if l.live {
 		part := float64(p.Mining) / float64(p.Wanted)
 		if p.Phase != load.Ramping {
 			part = float64(p.Done) / max(float64(p.Of), 1)
 		}
-		_ = l.bar.Set(min(int(1000*part), 999)) // a bar that cannot be drawn is no reason to end
-		l.bar.Describe(text)
+		text = fmt.Sprintf("%3.0f%%  %s", 100*min(part, 1), text)
+		look := terminal.LookOf(l.w, os.Getenv) // it may have another size by now
+		fmt.Fprintf(l.w, "\r%s\x1b[K", look.Line(text, terminal.Plain))
+		l.drawn = true
 		return
 	}
 	if now := time.Now(); p.Phase != l.phase || now.After(l.next) {
@@ -225,14 +222,14 @@ func (l *loadProgress) show(p load.Progress) {
 
 // notice prints a sentence that cannot wait.
 func (l *loadProgress) notice(text string) {
-	if l.bar != nil {
-		_ = l.bar.Clear()
-	}
+	l.close()
 	fmt.Fprintln(l.w, "note:", text)
 }
 
+// close empties the line.
 func (l *loadProgress) close() {
-	if l.bar != nil {
-		_ = l.bar.Finish()
+	if l.drawn {
+		fmt.Fprint(l.w, "\r\x1b[K")
+		l.drawn = false
 	}
 }

@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/creack/pty"
 
 	"lode/load"
 )
@@ -59,6 +64,39 @@ func TestInterruptedLoadReports(t *testing.T) {
 	code := run(ctx, []string{"load", "--pool", url, "--user", "me", "--connections", "3", "--ramp", "0s", "--duration", "1h", "--shares", "20"}, &stdout, &stderr)
 	if code != 130 || !strings.Contains(stdout.String(), "3 of 3 at the end") || !strings.Contains(stdout.String(), "submit") {
 		t.Errorf("exit code %d: %s%s", code, stderr.String(), stdout.String())
+	}
+}
+
+// A terminal has one line, drawn anew, that never wraps.
+func TestLoadProgressOnTerminal(t *testing.T) {
+	screen, tty, err := pty.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer screen.Close()
+	if err := pty.Setsize(screen, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	l := newLoadProgress(tty)
+	l.show(load.Progress{Phase: load.Ramping, Mining: 1, Wanted: 4})
+	l.show(load.Progress{Phase: load.Measuring, Done: 3 * time.Second, Of: 6 * time.Second, Mining: 4, Wanted: 4, Accepted: 7})
+	l.notice("something")
+	l.show(load.Progress{Phase: load.Measuring, Done: 6 * time.Second, Of: 6 * time.Second, Mining: 4, Wanted: 4, Accepted: 9})
+	l.close()
+	tty.Close()
+	drawn, _ := io.ReadAll(screen) // ends with an error when the other side is closed
+	lines := strings.FieldsFunc(strings.ReplaceAll(string(drawn), "\x1b[K", ""), func(r rune) bool { return r == '\r' || r == '\n' })
+	if len(lines) != 4 || strings.Count(string(drawn), "\n") != 1 || !strings.HasPrefix(lines[0], " 25%") ||
+		!strings.HasPrefix(lines[1], " 50%") || lines[2] != "note: something" || !strings.HasPrefix(lines[3], "100%") {
+		t.Errorf("drawn %q", drawn)
+	}
+	for _, line := range lines {
+		if utf8.RuneCountInString(line) > 40 {
+			t.Errorf("%q is wider than the terminal", line)
+		}
+	}
+	if !strings.HasSuffix(string(drawn), "\r\x1b[K") {
+		t.Errorf("the line stays: %q", drawn)
 	}
 }
 
