@@ -240,10 +240,10 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		}
 		c.mu.Unlock()
 	}
-	if idle && isDrop(err) && opts.SubscribeExtranonce {
-		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe", "pool", opts.URL)
+	if idle && isDrop(err) && opts.askNothing() {
+		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe and mining.suggest_difficulty", "pool", opts.URL)
 		c.mu.Lock()
-		c.opts.SubscribeExtranonce = false
+		c.opts.askNothing()
 		c.mu.Unlock()
 	}
 	return time.Since(s.since), wait, err

@@ -167,6 +167,15 @@ func TestSessionHandshakes(t *testing.T) {
 			p.expect(`{"id":2,"method":"mining.authorize","params":["me","x"]}`)
 			p.send(strings.Replace(okAuthorize, `"id":3`, `"id":2`, 1), notifyLine("j", nil))
 		}, 0, "n1"},
+		{"silent after configure", func(p *poolConn) {
+			if p.n == 1 {
+				return
+			}
+			p.expect(`{"id":1,"method":"mining.subscribe","params":["lode"]}`)
+			p.send(strings.Replace(okSubscribe, `"id":2`, `"id":1`, 1))
+			p.expect(`{"id":2,"method":"mining.authorize","params":["me","x"]}`)
+			p.send(strings.Replace(okAuthorize, `"id":3`, `"id":2`, 1), notifyLine("j", nil))
+		}, 0, "n1"},
 		{"flat subscription", func(p *poolConn) {
 			p.handshake(okConfigure, `{"id":2,"result":[["mining.notify","n2"],"a1b2c3d4",8],"error":null}`, okAuthorize)
 			p.send(notifyLine("j", nil))

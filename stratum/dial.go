@@ -70,8 +70,9 @@ func (o *ClientOptions) setDefaults() {
 // Dial connects to a pool once: it asks for version rolling, subscribes and
 // authorizes. ctx bounds that only; the session lives until Close or an error.
 //
-// A pool that drops the connection on mining.configure, on a session id, or (if a
-// first job is waited for) on mining.extranonce.subscribe is tried once more without.
+// A pool that drops the connection on mining.configure, or says nothing any more, that
+// drops it on a session id, or (if a first job is waited for) on mining.extranonce.subscribe
+// or mining.suggest_difficulty is tried once more without.
 func Dial(ctx context.Context, opts ClientOptions) (*Session, error) {
 	return dial(ctx, opts, owner{latest: newLatest(), generation: 1, enter: func(*Session) {}})
 }
@@ -92,17 +93,23 @@ func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 		opts.Resume = ""
 		s, at, err = dialOnce(ctx, opts, o)
 	}
-	if err != nil && at == subscribing && !opts.NoVersionRolling && isDrop(err) && ctx.Err() == nil {
-		opts.Logger.Info("pool drops the connection at mining.configure; trying without", "pool", opts.URL)
+	if err != nil && at == subscribing && !opts.NoVersionRolling && (isDrop(err) || errors.Is(err, ErrSilent)) && ctx.Err() == nil {
+		opts.Logger.Info("pool drops the connection at mining.configure, or says nothing; trying without", "pool", opts.URL)
 		opts.NoVersionRolling = true
 		s, at, err = dialOnce(ctx, opts, o)
 	}
-	if err != nil && at == authorized && opts.SubscribeExtranonce && isDrop(err) && ctx.Err() == nil {
-		opts.Logger.Info("pool drops the connection at mining.extranonce.subscribe; trying without", "pool", opts.URL)
-		opts.SubscribeExtranonce = false
+	if err != nil && at == authorized && isDrop(err) && ctx.Err() == nil && opts.askNothing() {
+		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe and mining.suggest_difficulty", "pool", opts.URL)
 		s, _, err = dialOnce(ctx, opts, o)
 	}
 	return s, err
+}
+
+// askNothing leaves out what a pool need not know after the login; changed: there was something.
+func (o *ClientOptions) askNothing() (changed bool) {
+	changed = o.SubscribeExtranonce || o.SuggestDifficulty.Valid()
+	o.SubscribeExtranonce, o.SuggestDifficulty = false, 0
+	return changed
 }
 
 // isDrop reports whether err is what a pool's closing of the connection looks like.

@@ -41,20 +41,8 @@ func TestForeignPools(t *testing.T) {
 	const (
 		yes  = `{"id":ID,"result":true,"error":null}`
 		diff = `{"id":null,"method":"mining.set_difficulty","params":[8]}`
-		okay = ""
 	)
-	job := func() string { return notifyLine("j", nil) }
-	for name, c := range map[string]struct {
-		before                          []string
-		configure, subscribe, authorize string // "": the usual one
-		after                           []string
-		answer                          string
-		verdict                         string // "": accepted
-		code                            int
-		job                             func(line string) string // how it writes its job; nil: as usual
-		difficulty                      Difficulty               // 0: 8
-		bits                            string                   // version bits of the share; "": 00004000
-	}{
+	for name, c := range map[string]foreignPool{
 		"difficulty and job before the subscribe reply":    {before: []string{diff, "JOB"}},
 		"job before the subscribe reply, difficulty after": {before: []string{"JOB"}, after: []string{diff}},
 		"job, then difficulty":                             {after: []string{"JOB", diff}},
@@ -156,75 +144,124 @@ func TestForeignPools(t *testing.T) {
 		"a mask as a number": {
 			configure: `{"id":1,"result":{"version-rolling":true,"version-rolling.mask":536862720},"error":null}`, after: []string{diff, "JOB"},
 		},
-		"deep nonsense": {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
+		"a subscription with its members sorted": {
+			subscribe: `{"id":2,"result":{"extranonce1":"a1b2c3d4","extranonce2_size":8,"subscriptions":[["mining.notify","n1"]]},"error":null}`, after: []string{diff, "JOB"},
+		},
+		"a subscription with names of its own": {
+			subscribe: `{"id":2,"result":{"extraNonce2Size":8,"extraNonce1":"a1b2c3d4","sessionId":"n1"},"error":null}`, after: []string{diff, "JOB"},
+		},
+		"a flat subscription like another": {
+			subscribe: `{"id":2,"result":["mining.notify","00000008","a1b2c3d4",8],"error":null}`, after: []string{diff, "JOB"},
+		},
+		"a job with its members sorted": {after: []string{diff, "JOB"}, job: sorted},
+		"an extranonce with its members sorted": {
+			subscribe: strings.Replace(okSubscribe, "a1b2c3d4", "ffff", 1),
+			after:     []string{`{"method":"mining.set_extranonce","params":{"extranonce2_size":8,"extranonce1":"a1b2c3d4"}}`, diff, "JOB"},
+		},
+		"a result and an error in all": {
+			configure: strings.Replace(okConfigure, `{`, `{"method":null,"params":null,`, 1),
+			after:     []string{`{"id":null,"method":"mining.set_difficulty","params":[8],"result":null,"error":null}`, "JOB"},
+			answer:    `{"id":ID,"method":null,"params":null,"result":true,"error":null}`,
+		},
+		"the request repeated":          {after: []string{diff, "JOB"}, answer: `{"id":ID,"method":"mining.submit","params":["me"],"result":true,"error":null}`},
+		"spaces around a method":        {after: []string{`{"method":" mining.set_difficulty ","params":[8]}`, "JOB"}},
+		"jobs without a coinbase":       {after: []string{diff, "JOB", strings.Replace(noCoinbase, "ID", "none", 1)}},
+		"no mask, and then one again":   {after: []string{diff, "JOB", `{"method":"mining.set_version_mask","params":["00000000"]}`, `{"method":"mining.set_version_mask","params":["1fffe000"]}`}},
+		"masks that are none":           {after: []string{diff, "JOB", `{"method":"mining.set_version_mask","params":[null]}`, `{"method":"mining.set_version_mask","params":["xyz"]}`}},
+		"methods that are none":         {after: []string{`{"method":{"a":1},"params":[]}`, `{"method":["mining.notify"],"params":[1]}`, diff, "JOB"}},
+		"messages to nobody":            {after: []string{`{"id":7,"method":"client.show_message","params":{"text":"hi"}}`, diff, "JOB", `{"method":"client.show_message","params":[null]}`, `{"method":"client.show_message"}`}},
+		"two answers to a login":        {authorize: okAuthorize + "\n" + strings.Replace(okAuthorize, "true", "false", 1), after: []string{diff, "JOB"}},
+		"a difficulty with a separator": {after: []string{diff, `{"method":"mining.set_difficulty","params":["8,000"]}`, "JOB"}},
+		"clean is nothing":              {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `,null]`)},
+		"no clean":                      {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `]`)},
+		"UTF-16":                        {after: []string{"\xff\xfe{\x00}\x00", diff, "JOB"}},
+		"deep nonsense":                 {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var shares []string
-			use := func(text, usual string) string {
-				if text == okay {
-					return usual
-				}
-				return text
-			}
-			fill := func(lines []string) (filled []string) {
-				for _, l := range lines {
-					line := job()
-					if c.job != nil {
-						line = c.job(line)
-					}
-					filled = append(filled, strings.Replace(l, "JOB", line, 1))
-				}
-				return filled
-			}
-			inPool(t, func(p *poolConn) {
-				poolOf(fill(c.before), use(c.configure, okConfigure), use(c.subscribe, okSubscribe), fill([]string{use(c.authorize, okAuthorize)})[0], fill(c.after), use(c.answer, yes), &shares)(p)
-			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-				s, err := Dial(t.Context(), o)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
-				time.Sleep(time.Second)
-				synctest.Wait()
-				a := <-s.Assignments()
-				if a.Job == nil {
-					t.Fatal("no work")
-				}
-				if want := max(c.difficulty, 0); a.Difficulty != want && (want != 0 || a.Difficulty != 8) {
-					t.Errorf("difficulty %v", a.Difficulty)
-				}
-				if string(a.Extranonce1) != "\xa1\xb2\xc3\xd4" || a.Extranonce2Size != 8 || !a.Job.Clean {
-					t.Errorf("assignment %+v", a)
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-				defer cancel()
-				err = s.Submit(ctx, a, []byte{1, 2, 3, 4, 5, 6, 7, 8}, a.Job.Time, 9, a.Job.Version|0x4000&a.VersionMask)
-				var refusal *Error
-				switch {
-				case c.verdict == "" && err != nil:
-					t.Errorf("refused: %v", err)
-				case c.verdict != "" && (!errors.As(err, &refusal) || refusal.Code != c.code || !strings.Contains(refusal.Text, c.verdict)):
-					t.Errorf("%v, want %d %s", err, c.code, c.verdict)
-				}
-				if want := `"0102030405060708"`; len(shares) != 1 || !strings.Contains(shares[0], want) || !strings.Contains(shares[0], `"`+use(c.bits, "00004000")+`"]`) {
-					t.Errorf("shares %q", shares)
-				}
-				// And as the miner of another process hands it in.
-				if err := s.SubmitShare(ctx, &Share{
-					Worker: "me", JobID: "j", Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: a.Job.Time, Nonce: 9,
-					VersionBits: 0x4000 & a.VersionMask, HasVersionBits: a.VersionMask != 0,
-				}); (err == nil) != (c.verdict == "") {
-					t.Errorf("share by hand: %v", err)
-				}
-				if len(shares) != 2 || shares[1][strings.Index(shares[1], "params"):] != shares[0][strings.Index(shares[0], "params"):] {
-					t.Errorf("shares %q", shares)
-				}
-				if s.Err() != nil {
-					t.Errorf("ended: %v", s.Err())
-				}
-			})
-		})
+		t.Run(name, c.mine)
 	}
+}
+
+// foreignPool is what sets a pool apart from the usual one.
+type foreignPool struct {
+	before                          []string
+	configure, subscribe, authorize string // "": the usual one
+	after                           []string
+	answer                          string
+	verdict                         string // "": accepted; anyReason: refused, for whatever reason
+	code                            int
+	job                             func(line string) string // how it writes its job; nil: as usual
+	difficulty                      Difficulty               // 0: 8
+	bits                            string                   // version bits of the share; "": 00004000
+}
+
+const anyReason = "any"
+
+// mine mines at the pool.
+func (c foreignPool) mine(t *testing.T) {
+	var shares []string
+	use := func(text, usual string) string {
+		if text == "" {
+			return usual
+		}
+		return text
+	}
+	fill := func(lines []string) (filled []string) {
+		for _, l := range lines {
+			line := notifyLine("j", nil)
+			if c.job != nil {
+				line = c.job(line)
+			}
+			filled = append(filled, strings.Replace(l, "JOB", line, 1))
+		}
+		return filled
+	}
+	inPool(t, func(p *poolConn) {
+		poolOf(fill(c.before), use(c.configure, okConfigure), use(c.subscribe, okSubscribe), fill([]string{use(c.authorize, okAuthorize)})[0], fill(c.after), use(c.answer, `{"id":ID,"result":true,"error":null}`), &shares)(p)
+	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+		s, err := Dial(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		a := <-s.Assignments()
+		if a.Job == nil {
+			t.Fatal("no work")
+		}
+		if want := max(c.difficulty, 0); a.Difficulty != want && (want != 0 || a.Difficulty != 8) {
+			t.Errorf("difficulty %v", a.Difficulty)
+		}
+		if string(a.Extranonce1) != "\xa1\xb2\xc3\xd4" || a.Extranonce2Size != 8 || !a.Job.Clean {
+			t.Errorf("assignment %+v", a)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		err = s.Submit(ctx, a, []byte{1, 2, 3, 4, 5, 6, 7, 8}, a.Job.Time, 9, a.Job.Version|0x4000&a.VersionMask)
+		var refusal *Error
+		switch {
+		case c.verdict == "" && err != nil:
+			t.Errorf("refused: %v", err)
+		case c.verdict != "" && (!errors.As(err, &refusal) || refusal.Code != c.code || c.verdict != anyReason && !strings.Contains(refusal.Text, c.verdict)):
+			t.Errorf("%v, want %d %s", err, c.code, c.verdict)
+		}
+		if want := `"0102030405060708"`; len(shares) != 1 || !strings.Contains(shares[0], want) || !strings.Contains(shares[0], `"`+use(c.bits, "00004000")+`"]`) {
+			t.Errorf("shares %q", shares)
+		}
+		// And as the miner of another process hands it in.
+		if err := s.SubmitShare(ctx, &Share{
+			Worker: "me", JobID: "j", Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: a.Job.Time, Nonce: 9,
+			VersionBits: 0x4000 & a.VersionMask, HasVersionBits: a.VersionMask != 0,
+		}); (err == nil) != (c.verdict == "") {
+			t.Errorf("share by hand: %v", err)
+		}
+		if len(shares) != 2 || shares[1][strings.Index(shares[1], "params"):] != shares[0][strings.Index(shares[0], "params"):] {
+			t.Errorf("shares %q", shares)
+		}
+		if s.Err() != nil {
+			t.Errorf("ended: %v", s.Err())
+		}
+	})
 }
 
 // rewrite replaces in a line what matches.
@@ -241,6 +278,126 @@ func decimal(line string) string {
 		}
 		return strconv.FormatUint(n, 10)
 	})
+}
+
+// noCoinbase is a job with nothing to be searched.
+const noCoinbase = `{"method":"mining.notify","params":["ID","69d77af62a669b5d8e3dff72e02dbbdb137ba6bf91b94b975c6d110d683e86bd","","",[],"20000000","207fffff","386d4380",true]}`
+
+// sorted has a job be an object, with its members in the order of the alphabet.
+func sorted(line string) string {
+	before, list, _ := strings.Cut(line, `"params":[`)
+	f := strings.Split(strings.TrimSuffix(list, "]}"), ",")
+	return before + `"params":{"clean_jobs":` + f[8] + `,"coinb1":` + f[2] + `,"coinb2":` + f[3] + `,"job_id":` + f[0] + `,"merkle_branch":` + f[4] +
+		`,"nbits":` + f[6] + `,"ntime":` + f[7] + `,"prevhash":` + f[1] + `,"version":` + f[5] + `}}`
+}
+
+// TestForeignAnswers: a yes is a yes and a no is a no, with its reason, in whatever words.
+func TestForeignAnswers(t *testing.T) {
+	const yes = 0
+	for answer, code := range map[string]int{
+		`"result":true,"error":"none"`:                                     yes,
+		`"result":true,"error":"null"`:                                     yes,
+		`"result":true,"error":"No error"`:                                 yes,
+		`"result":true,"error":false`:                                      yes,
+		`"result":true,"error":{"code":0,"message":"success"}`:             yes,
+		`"result":true,"error":[0,"OK",null]`:                              yes,
+		`"result":true,"error":[null,null,null]`:                           yes,
+		`"result":1.0,"error":null`:                                        yes,
+		`"result":[true],"error":null`:                                     yes,
+		`"result":"Share accepted","error":null`:                           yes,
+		`"result":"valid","error":null`:                                    yes,
+		`"result":{"accepted":true},"error":null`:                          yes,
+		`"result":{"success":1},"error":null`:                              yes,
+		`"result":"OK"`:                                                    yes,
+		`"result":null,"error":null`:                                       CodeOther,
+		`"result":"invalid","error":null`:                                  CodeOther,
+		`"result":"not accepted","error":null`:                             CodeOther,
+		`"result":{"accepted":false},"error":null`:                         CodeOther,
+		`"result":[false,"stale"],"error":null`:                            CodeStale,
+		`"result":"stale","error":null`:                                    CodeStale,
+		`"result":{"status":"rejected","reason":"stale"}`:                  CodeStale,
+		`"result":false,"error":null,"reject_reason":"Stale"`:              CodeStale,
+		`"result":null,"error":[null,"Job not found",null]`:                CodeStale,
+		`"result":null,"error":["Job not found",21]`:                       CodeStale,
+		`"result":null,"error":{"text":"stale share"}`:                     CodeStale,
+		`"result":null,"error":{"code":"21","message":"no"}`:               CodeStale,
+		`"result":null,"error":[20,"job-not-found",null]`:                  CodeStale,
+		`"result":null,"error":[20,"Job_Not_Found",null]`:                  CodeStale,
+		`"result":null,"error":"JobNotFound"`:                              CodeStale,
+		`"result":null,"error":[-1,"Unknown job",null]`:                    CodeStale,
+		`"result":null,"error":[20,"Job expired",null]`:                    CodeStale,
+		`"result":null,"error":[20,"Invalid job",null]`:                    CodeStale,
+		`"result":null,"error":[20,"No such job",null]`:                    CodeStale,
+		`"result":null,"error":{"code":22}`:                                CodeDuplicate,
+		`"result":null,"error":null,"reject-reason":"Duplicate"`:           CodeDuplicate,
+		`"result":null,"error":"DuplicateShare"`:                           CodeDuplicate,
+		`"result":null,"error":[20,"Share already submitted",null]`:        CodeDuplicate,
+		`"result":"Low difficulty share of 0.5","error":null`:              CodeLowDifficulty,
+		`"result":null,"error":[20,"Difficulty too low",null]`:             CodeLowDifficulty,
+		`"result":null,"error":[20,"low_difficulty",null]`:                 CodeLowDifficulty,
+		`"result":null,"error":[20,"Share is above target",null]`:          CodeLowDifficulty,
+		`"result":null,"error":[20,"high hash",null]`:                      CodeLowDifficulty,
+		`"result":null,"error":[20,"H-not-zero",null]`:                     CodeLowDifficulty,
+		`"result":null,"error":[20,"unauthorised worker",null]`:            CodeUnauthorized,
+		`"result":null,"error":{"code":-32000,"data":{"x":["duplicate"]}}`: -32000,
+	} {
+		t.Run(answer, func(t *testing.T) {
+			c := foreignPool{after: []string{`{"method":"mining.set_difficulty","params":[8]}`, "JOB"}, answer: `{"id":ID,` + answer + `}`, code: code}
+			if code != yes {
+				c.verdict = anyReason
+			}
+			c.mine(t)
+		})
+	}
+}
+
+// TestShareUnanswered: a pool that says nothing to some shares is mined at all the same;
+// one that says nothing to any is left.
+func TestShareUnanswered(t *testing.T) {
+	for name, ignored := range map[string]int{"some": 2, "all": 100} {
+		t.Run(name, func(t *testing.T) {
+			inPool(t, func(p *poolConn) {
+				p.login()
+				p.send(notifyLine("j", nil))
+				for i := 0; ; i++ {
+					line := p.read()
+					if line == "" {
+						return
+					}
+					if id, _, _ := strings.Cut(strings.TrimPrefix(line, `{"id":`), ","); i >= ignored {
+						p.send(`{"id":` + id + `,"result":true,"error":null}`)
+					}
+				}
+			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				s, err := Dial(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				var verdicts []error
+				for nonce := range uint32(5) {
+					if err := s.SubmitAsync(<-s.Assignments(), make([]byte, 8), 0, nonce, 0, func(err error) { verdicts = append(verdicts, err) }); err != nil {
+						t.Fatal(err)
+					}
+					s.latest.restore(s.Current())
+				}
+				time.Sleep(40 * time.Second)
+				synctest.Wait()
+				given := 0
+				for _, err := range verdicts {
+					if errors.Is(err, ErrUnanswered) {
+						given++
+					}
+				}
+				if name == "some" && (s.Err() != nil || given != ignored || len(verdicts) != 5) {
+					t.Errorf("ended: %v; verdicts %v", s.Err(), verdicts)
+				}
+				if name == "all" && !errors.Is(s.Err(), ErrSilent) {
+					t.Errorf("ended: %v; verdicts %v", s.Err(), verdicts)
+				}
+			})
+		})
+	}
 }
 
 // TestLoginUnanswered: a pool that gives work without a word to the login is mined at.

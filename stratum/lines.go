@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -56,23 +57,28 @@ func (l *Line) Refusal() error {
 // that docs/stratum.md names.
 func ParseNotify(params []byte) (*Job, error) { return parseJob(params) }
 
+// The names of params, for paramsOf.
+const difficultyName = "difficulty|diff"
+
+var extranonceNames = []string{"extranonce1|extranonce", "extranonce2size|extranoncesize|size"}
+
 // ParseSubscription reads the result of mining.subscribe.
 func ParseSubscription(result []byte) (Subscription, error) {
-	walk := paramsOf(result)
+	walk := paramsOf(result, append([]string{"subscriptions|sessionid"}, extranonceNames...)...)
 	subscriptions := walk.next()
 	extranonce1 := walk.next()
 	size := walk.next()
 	e1, n2, err := parseExtranonce(extranonce1, size)
-	if err != nil {
+	if err != nil || kindOf(subscriptions) == '"' && kindOf(result) == '[' {
 		// Some leave the subscriptions out, or do not put them into a list of their own.
 		var last [2][]byte
-		walk := paramsOf(result)
+		walk := arrayOf(result)
 		for value := walk.next(); value != nil; value = walk.next() {
 			last = [2][]byte{last[1], value}
 		}
 		var other error
 		if e1, n2, other = parseExtranonce(last[0], last[1]); other != nil {
-			return Subscription{}, fmt.Errorf("%w: %w", ErrProtocol, err)
+			return Subscription{}, fmt.Errorf("%w: %w", ErrProtocol, cmp.Or(err, other))
 		}
 		subscriptions = result
 	}
@@ -81,14 +87,14 @@ func ParseSubscription(result []byte) (Subscription, error) {
 
 // ParseExtranonce reads the params of mining.set_extranonce.
 func ParseExtranonce(params []byte) (extranonce1 []byte, extranonce2Size int, err error) {
-	walk := paramsOf(params)
+	walk := paramsOf(params, extranonceNames...)
 	e1, size := walk.next(), walk.next()
 	return parseExtranonce(e1, size)
 }
 
 // ParseDifficulty reads the params of mining.set_difficulty.
 func ParseDifficulty(params []byte) (Difficulty, error) {
-	walk := paramsOf(params)
+	walk := paramsOf(params, difficultyName)
 	value := walk.next()
 	f, ok := number(value)
 	if !ok || !Difficulty(f).Valid() {
@@ -99,7 +105,7 @@ func ParseDifficulty(params []byte) (Difficulty, error) {
 
 // ParseVersionMask reads the params of mining.set_version_mask.
 func ParseVersionMask(params []byte) (uint32, error) {
-	walk := paramsOf(params)
+	walk := paramsOf(params, "mask|versionmask|versionrollingmask")
 	value := walk.next()
 	mask, ok := hex32(value)
 	if !ok {

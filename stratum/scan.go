@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"strings"
 
 	"lode/stratum/jsonscan"
 )
@@ -46,7 +47,7 @@ func parseMessage(line []byte, m *message) error {
 			m.result = value
 		case "error":
 			m.err = value
-		case "reject-reason":
+		case "reject-reason", "reject_reason":
 			m.reason = value
 		}
 	}
@@ -78,17 +79,48 @@ func arrayOf(raw []byte) elements {
 }
 
 // paramsOf begins a walk over params of a pool, which may lack their brackets, or be an
-// object with names for what stands in the usual order.
-func paramsOf(raw []byte) elements {
+// object. names are those of what the list has in its order, each in small letters and
+// digits alone (see plain), with others for the same after bars. Where an object has none
+// of them, its order counts.
+func paramsOf(raw []byte, names ...string) elements {
 	switch {
 	case len(raw) == 0 || raw[0] == '[':
 		return arrayOf(raw)
 	case raw[0] == '{':
+		if list := named(raw, names); list != nil {
+			return arrayOf(list)
+		}
 		e := elements{s: jsonscan.New(raw), end: '}'}
 		e.s.Begin('{')
 		return e
 	}
 	return elements{only: raw}
+}
+
+// named makes a list of an object; nil: none of the names is in it.
+func named(raw []byte, names []string) (list []byte) {
+	values, last := make([][]byte, len(names)), -1
+	s := jsonscan.New(raw)
+	s.Begin('{')
+	for n := 0; s.More(n, '}'); n++ {
+		name := plain(s.Name())
+		value := s.Value(1)
+		for i, known := range names {
+			if name != "" && strings.Contains("|"+known+"|", "|"+name+"|") {
+				values[i], last = value, max(last, i)
+			}
+		}
+	}
+	if last < 0 {
+		return nil
+	}
+	for i, value := range values[:last+1] {
+		if value == nil {
+			value = []byte("null")
+		}
+		list = append(append(list, "[,"[min(i, 1)]), value...)
+	}
+	return append(list, ']')
 }
 
 // next is the next value, raw; nil: there is none.
@@ -129,6 +161,15 @@ func number(raw []byte) (float64, bool) {
 	}
 	f, err := strconv.ParseFloat(string(raw), 64)
 	return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
+}
+
+// isNumber reports whether a value is meant to be a number, be it too great for one.
+func isNumber(raw []byte) bool {
+	if content, ok := text(raw); ok {
+		raw = bytes.TrimSpace(content)
+	}
+	_, err := strconv.ParseFloat(string(raw), 64)
+	return err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 func hexDigit(c byte) uint32 {

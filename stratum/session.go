@@ -50,6 +50,8 @@ var (
 	ErrOtherSpace = fmt.Errorf("%w that the share was found for", ErrDisconnected)
 	// ErrBusy: more shares wait for the pool than are kept.
 	ErrBusy = errors.New("too many shares wait for the pool")
+	// ErrUnanswered: the pool has said nothing to a share, but has to later ones.
+	ErrUnanswered = errors.New("the pool has not answered the share")
 	// ErrReconnect: the pool asked to be connected to again (client.reconnect).
 	ErrReconnect = errors.New("pool asks to reconnect")
 )
@@ -68,12 +70,14 @@ type Session struct {
 	since  time.Time
 	heard  atomic.Int64 // time from since to the last line
 
-	mu        sync.Mutex // guards what follows
-	nextID    uint64
-	pending   []*pending // in the order sent
-	sessionID string
-	dialed    bool // subscribed and authorized: assignments are published
-	published bool // the present one is, or one before it was
+	mu      sync.Mutex // guards what follows
+	nextID  uint64
+	pending []*pending // in the order sent
+	// lastAnswered is the id of the last share that has its answer.
+	lastAnswered uint64
+	sessionID    string
+	dialed       bool // subscribed and authorized: assignments are published
+	published    bool // the present one is, or one before it was
 
 	current Assignment // Job nil: none yet
 	// What the next job comes with.
@@ -106,7 +110,7 @@ type Session struct {
 type pending struct {
 	id     uint64
 	method string
-	due    time.Time
+	sent   time.Time
 	done   func(result []byte, err error)
 }
 
@@ -307,7 +311,7 @@ func (s *Session) request(method string, params []byte, done func(result []byte,
 	default:
 		return ErrBusy
 	}
-	s.pending = append(s.pending, &pending{s.nextID, method, time.Now().Add(s.opts.Timeout), done})
+	s.pending = append(s.pending, &pending{s.nextID, method, time.Now(), done})
 	return nil
 }
 
@@ -343,26 +347,37 @@ func (s *Session) write() {
 	}
 }
 
+// checkReplies gives up requests that have no reply for too long. That is the end of the
+// session, but for what pools may ignore, and for a share if later ones had their replies:
+// some say nothing to those that they do not want.
 func (s *Session) checkReplies() {
 	s.mu.Lock()
 	s.waitOut()
 	var late string
-	var login *pending
-	for late == "" && len(s.pending) > 0 && time.Now().After(s.pending[0].due) {
+	var given []func() // up
+	for late == "" && len(s.pending) > 0 && time.Since(s.pending[0].sent) > s.opts.Timeout {
 		switch p := s.pending[0]; {
 		case p.method == "mining.configure", p.method == "mining.suggest_difficulty", p.method == "mining.extranonce.subscribe", p.method == "mining.ping":
 			// Many pools ignore these.
-			s.pending = s.pending[1:]
 		case p.method == "mining.authorize" && s.current.Job != nil:
-			s.pending, login = s.pending[1:], p
+			given = append(given, func() {
+				s.log.Warn("the pool gives work without a word to the login: it is taken for a yes")
+				p.done(nil, nil)
+			})
+		case p.method == "mining.submit" && s.lastAnswered > p.id:
+			given = append(given, func() {
+				s.log.Warn("the pool has not answered a share, but later ones: it is given up", "after", s.opts.Timeout)
+				p.done(nil, ErrUnanswered)
+			})
 		default:
 			late = p.method
+			continue
 		}
+		s.pending = s.pending[1:]
 	}
 	s.mu.Unlock()
-	if login != nil {
-		s.log.Warn("the pool gives work without a word to the login: it is taken for a yes")
-		login.done(nil, nil)
+	for _, done := range given {
+		done()
 	}
 	if late != "" {
 		s.end(fmt.Errorf("%w: no reply to %s within %v", ErrSilent, late, s.opts.Timeout))

@@ -1,9 +1,6 @@
 package stratum
 
-import (
-	"bytes"
-	"context"
-)
+import "context"
 
 // Submit hands in a share of a and waits for the pool's verdict: nil, a *Error, or
 // an error that says why there is none. version is the complete header version.
@@ -57,32 +54,4 @@ func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
 		}
 		done(err)
 	})
-}
-
-func isTrue(result []byte) error {
-	if truthy(result) {
-		return nil
-	}
-	return &Error{CodeOther, noReason}
-}
-
-const noReason = "refused without a reason"
-
-// notFalse is for a login: p2pool answers to it with no result and no error, others with
-// words of welcome. Whatever is no clear no is a yes.
-func notFalse(result []byte) error {
-	word := result
-	if content, ok := text(result); ok {
-		word = bytes.ToLower(bytes.TrimSpace(content))
-	}
-	switch string(word) {
-	case "false", "0", "no":
-		return &Error{CodeUnauthorized, noReason}
-	}
-	for _, no := range []string{"invalid", "denied", "fail", "error", "reject", "refus", "unauthor", "not author", "unknown", "banned"} {
-		if bytes.Contains(word, []byte(no)) {
-			return &Error{CodeUnauthorized, printable(word, maxMessageText)}
-		}
-	}
-	return nil
 }

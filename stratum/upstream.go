@@ -3,7 +3,6 @@ package stratum
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 const (
 	maxExtranonce1  = 32
 	maxCoinbase     = 160 << 10 // bytes, both parts: p2pool pays 4,000 outputs at once
+	minCoinbase     = 60        // that with one input, no script but the extranonces, and one output without one
 	maxBranch       = 32
 	maxMessageText  = 512
 	maxFixedBits    = 32 // jobs
@@ -92,13 +92,14 @@ func (s *Session) complain(what string, err error) {
 }
 
 func (s *Session) handleMessage(m *message) error {
-	method, _ := text(m.method)
-	if len(method) == 0 || m.params == nil && (m.result != nil || m.err != nil) && !isNull(m.id) {
-		s.takeReply(m) // some repeat the method in a reply
+	content, _ := text(m.method)
+	method := string(bytes.TrimSpace(content))
+	if m.isReply(method) {
+		s.takeReply(m)
 		return nil
 	}
 	var err error
-	switch string(method) {
+	switch method {
 	case "mining.notify":
 		err = s.takeJob(m.params)
 	case "mining.set_difficulty":
@@ -110,7 +111,7 @@ func (s *Session) handleMessage(m *message) error {
 	case "mining.set_version_mask":
 		err = s.takeMask(m.params)
 	case "client.show_message":
-		params := paramsOf(m.params)
+		params := paramsOf(m.params, "message|text|msg")
 		content, _ := text(params.next())
 		s.showMessage(printable(content, maxMessageText))
 	case "client.reconnect":
@@ -120,15 +121,28 @@ func (s *Session) handleMessage(m *message) error {
 	case "mining.ping":
 		s.answer(m.id, []byte(`"pong"`))
 	default:
-		s.log.Debug("unknown message from the pool", "method", printable(method, 64))
+		s.log.Debug("unknown message from the pool", "method", printable([]byte(method), 64))
 		if !isNull(m.id) {
 			s.answerRaw(m.id, `,"result":null,"error":[20,"Method not found",null]}`)
 		}
 	}
 	if err != nil {
-		s.complain(string(method)+" that cannot be used, left out", err)
+		s.complain(method+" that cannot be used, left out", err)
 	}
 	return nil
+}
+
+// isReply reports whether a message is a reply. Some repeat the method in it, and even the
+// params; others have a result and an error in all that they send.
+func (m *message) isReply(method string) bool {
+	switch method {
+	case "":
+		return true
+	case "mining.notify", "mining.set_difficulty", "mining.set_target", "mining.set_extranonce", "mining.set_version_mask",
+		"client.show_message", "client.reconnect", "client.get_version", "mining.ping":
+		return m.params == nil && (m.result != nil || m.err != nil) && !isNull(m.id)
+	}
+	return m.result != nil || m.err != nil
 }
 
 // showMessage shows people what the pool has to say to them, or as much of it as they can
@@ -185,6 +199,9 @@ func (s *Session) takeReply(m *message) {
 	}
 	p := s.pending[found]
 	s.pending = append(s.pending[:found], s.pending[found+1:]...)
+	if p.method == "mining.submit" {
+		s.lastAnswered = max(s.lastAnswered, p.id)
+	}
 	s.mu.Unlock()
 	s.answered = true
 	err := replyError(m.err)
@@ -196,113 +213,6 @@ func (s *Session) takeReply(m *message) {
 		return
 	}
 	p.done(m.result, nil)
-}
-
-// replyError reads the error member of a reply: an array, an object, a string, or
-// what stands for none.
-func replyError(raw []byte) error {
-	switch {
-	case isNull(raw), string(raw) == "false", string(raw) == `""`, string(raw) == "0":
-		return nil
-	case raw[0] == '[':
-		params := arrayOf(raw)
-		first := params.next()
-		code, ok := number(first)
-		if !ok {
-			if content, ok := text(first); ok && len(content) > 0 {
-				return reasonError(content)
-			}
-			return nil // []
-		}
-		content, _ := text(params.next())
-		return codedError(code, content)
-	case raw[0] == '{':
-		var e struct {
-			Code    float64 `json:"code"`
-			Message string  `json:"message"`
-		}
-		if json.Unmarshal(raw, &e) != nil {
-			return reasonError(raw)
-		}
-		return codedError(e.Code, []byte(e.Message))
-	}
-	content, ok := text(raw)
-	if code, isNumber := number(raw); isNumber {
-		return codedError(code, nil)
-	}
-	if !ok {
-		content = raw
-	}
-	return reasonError(content)
-}
-
-func codedError(code float64, reason []byte) error {
-	if code == 0 && len(reason) == 0 {
-		return nil
-	}
-	e := &Error{int(min(max(code, -1e6), 1e6)), printable(reason, maxMessageText)}
-	if e.Text == "" {
-		e.Text = noReason
-	}
-	if e.Code < CodeStale || e.Code > CodeNotSubscribed { // a code that says nothing, or of its own
-		if code := codeOf(reason); code != CodeOther || e.Code == 0 || e.Code == -1 {
-			e.Code = code
-		}
-	}
-	return e
-}
-
-// reasonError is a refusal in words alone.
-func reasonError(reason []byte) error {
-	return &Error{codeOf(reason), printable(reason, maxMessageText)}
-}
-
-// codeOf is the code that words stand for.
-func codeOf(reason []byte) int {
-	reason = bytes.ToLower(reason)
-	for _, known := range []struct {
-		words string
-		code  int
-	}{
-		{"stale", CodeStale},
-		{"job not found", CodeStale},
-		{"unknown-work", CodeStale},
-		{"unknown work", CodeStale},
-		{"invalid jobid", CodeStale},
-		{"invalid job id", CodeStale},
-		{"prevblk", CodeStale},
-		{"duplicate", CodeDuplicate},
-		{"low diff", CodeLowDifficulty},
-		{"above target", CodeLowDifficulty},
-		{"high-hash", CodeLowDifficulty},
-		{"low-diff", CodeLowDifficulty},
-		{"unauthorized", CodeUnauthorized},
-		{"not authorized", CodeUnauthorized},
-		{"not subscribed", CodeNotSubscribed},
-	} {
-		if bytes.Contains(reason, []byte(known.words)) {
-			return known.code
-		}
-	}
-	return CodeOther
-}
-
-// truthy reports whether a value means yes.
-func truthy(raw []byte) bool {
-	if len(raw) > 0 && raw[0] == '{' { // as JSON-RPC 2.0 is used by some
-		var reply struct {
-			Status json.RawMessage `json:"status"`
-		}
-		return json.Unmarshal(raw, &reply) == nil && reply.Status != nil && truthy(reply.Status)
-	}
-	if content, ok := text(raw); ok {
-		raw = bytes.ToLower(bytes.TrimSpace(content))
-	}
-	switch string(raw) {
-	case "true", "1", "ok", "yes", "accepted", "accept", "success":
-		return true
-	}
-	return false
 }
 
 // configured takes the reply to mining.configure, whenever it comes.
@@ -401,8 +311,8 @@ func (s *Session) takeDifficulty(raw []byte) error {
 	if err != nil {
 		err = fmt.Errorf("mining.set_difficulty: %w", err)
 	}
-	params := paramsOf(raw)
-	if _, isNumber := number(params.next()); err != nil && !isNumber {
+	params := paramsOf(raw, difficultyName)
+	if err != nil && !isNumber(params.next()) {
 		return err // it says nothing
 	}
 	return s.setDifficulty(d, err)
@@ -427,7 +337,7 @@ func (s *Session) setDifficulty(d Difficulty, err error) error {
 
 // takeTarget takes mining.set_target, which some pools send instead.
 func (s *Session) takeTarget(raw []byte) error {
-	params := paramsOf(raw)
+	params := paramsOf(raw, "target")
 	hash, err := parseHash(params.next())
 	if err != nil {
 		return fmt.Errorf("mining.set_target: %w", err)
@@ -469,7 +379,7 @@ func (s *Session) takeMask(raw []byte) error {
 // takeReconnect ends the session so that it is made again, to the same host: a pool's, or
 // a forger's, word is not enough to take the hash rate elsewhere.
 func (s *Session) takeReconnect(raw []byte) error {
-	params := paramsOf(raw)
+	params := paramsOf(raw, "host|hostname|url", "port", "wait|waittime")
 	name, _ := text(params.next())
 	port, _ := number(params.next())
 	wait, _ := number(params.next())
@@ -564,7 +474,8 @@ func (s *Session) publish() {
 
 // parseJob reads the params of mining.notify and holds them against their bounds.
 func parseJob(raw []byte) (*Job, error) {
-	params := paramsOf(raw)
+	params := paramsOf(raw, "jobid|job|id", "prevhash|previousblockhash|previousblock", "coinb1|coinbase1", "coinb2|coinbase2",
+		"merklebranch|merklebranches|branch", "version", "nbits|bits", "ntime|time", "cleanjobs|clean")
 	id, prev, coinbase1, coinbase2 := params.next(), params.next(), params.next(), params.next()
 	branch, version, nbits, ntime, clean := params.next(), params.next(), params.next(), params.next(), params.next()
 	if ntime == nil {
@@ -609,6 +520,9 @@ func parseJob(raw []byte) (*Job, error) {
 	j.Time, okTime = hex32(ntime)
 	if !okVersion || !okBits || !okTime {
 		return nil, fmt.Errorf("version %.32q, nbits %.32q, ntime %.32q: want up to 8 hexadecimal digits each", version, nbits, ntime)
+	}
+	if size := len(j.Coinbase1) + len(j.Coinbase2); size < minCoinbase {
+		return nil, fmt.Errorf("coinbase of %d bytes: no transaction is so small", size)
 	}
 	target, err := TargetFromBits(j.Bits)
 	if err != nil {
