@@ -172,6 +172,7 @@ type httpReply struct {
 	status int
 	body   []byte
 	user   string // that asked
+	moved  string // where it says that it is; "": here
 }
 
 func (c *client) post(ctx context.Context, method string, params []any, reread bool) (httpReply, error) {
@@ -219,7 +220,7 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	if err != nil {
 		return httpReply{}, transportError(ctx, err)
 	}
-	return httpReply{response.StatusCode, text, user}, nil
+	return httpReply{response.StatusCode, text, user, response.Header.Get("Location")}, nil
 }
 
 // readBody reads a body of at most that many bytes. A template is megabytes: where its
@@ -249,13 +250,16 @@ func readBody(response *http.Response, most int64) ([]byte, error) {
 func (r *httpReply) result() (json.RawMessage, error) {
 	var reply struct {
 		Result json.RawMessage `json:"result"`
-		Error  *RPCError       `json:"error"`
+		Error  json.RawMessage `json:"error"`
 	}
 	status, text, user := r.status, r.body, r.user
 	isJSON := json.Unmarshal(text, &reply) == nil
+	if isJSON {
+		if err := readError(reply.Error); err != nil {
+			return nil, err
+		}
+	}
 	switch {
-	case isJSON && reply.Error != nil:
-		return nil, reply.Error
 	case isJSON && status == http.StatusOK && reply.Result != nil:
 		return reply.Result, nil
 	case isJSON && status == http.StatusOK:
@@ -271,11 +275,30 @@ func (r *httpReply) result() (json.RawMessage, error) {
 		return nil, fmt.Errorf("%w: %s", ErrBusy, firstLine(text))
 	case bytes.Contains(text, []byte("HTTP request to an HTTPS server")):
 		return nil, errors.New("the node speaks TLS: write https:// in its address")
+	case status >= 300 && status < 400 && r.moved != "":
+		return nil, fmt.Errorf("HTTP status %d: it sends callers to %.120q: give that address if it is the node's", status, r.moved)
 	case len(text) == 0:
 		return nil, fmt.Errorf("HTTP status %d with an empty body", status)
 	default:
 		return nil, fmt.Errorf("HTTP status %d, not a JSON-RPC reply: %q (is this the address of a node's RPC server?)", status, firstLine(text))
 	}
+}
+
+// readError reads the error member of a reply, which others than Bitcoin Core may have as
+// words alone, or as something that stands for none.
+func readError(raw json.RawMessage) error {
+	e := new(RPCError)
+	switch string(raw) {
+	case "", "null", "false", `""`, "{}", "0":
+		return nil
+	}
+	if json.Unmarshal(raw, e) == nil {
+		return e
+	}
+	if json.Unmarshal(raw, &e.Message) != nil {
+		e.Message = string(raw)
+	}
+	return e
 }
 
 func firstLine(text []byte) string {

@@ -35,6 +35,8 @@ type RPCError struct {
 func (e *RPCError) Error() string {
 	message := firstLine([]byte(e.Message))
 	switch {
+	case e.Code == 0: // it was words alone
+		return message
 	case e.Code == -9 && e.Message != "Shutting down": // Bitcoin Core has one code for both
 		return fmt.Sprintf("%s (%d): give the node a peer", message, e.Code)
 	case e.Code == -10:

@@ -311,7 +311,7 @@ func (n *Node) Header(ctx context.Context, hash chainhash.Hash) (Header, error) 
 		Confirmations int64  `json:"confirmations"`
 		Height        int64  `json:"height"`
 		Bits          string `json:"bits"`
-		Version       int32  `json:"version"`
+		Version       int64  `json:"version"` // with a sign, or (bcoin) without
 		Time          uint32 `json:"time"`
 		MedianTime    uint32 `json:"mediantime"`
 	}

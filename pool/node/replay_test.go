@@ -228,6 +228,8 @@ func TestBtcdVerdicts(t *testing.T) {
 		"rejected: block hash of 7fff is higher than expected max of 00ff":                Invalid,
 		"rejected: coinbase transaction for block pays 2 which is more than expected 1":   Invalid,
 		"rejected: the coinbase signature script serialized block height is 7 when 2 was": Invalid,
+		"rejected: database is not open":                                                  Later,
+		"rejected: write /data/000001.fdb: no space left on device":                       Later,
 	} {
 		if got := interpret(word); got != want {
 			t.Errorf("%q is %v, want %v", word, got, want)
@@ -247,6 +249,68 @@ func TestStrangeVerdicts(t *testing.T) {
 		if got := interpret(word); got != want {
 			t.Errorf("%q is %v, want %v", word, got, want)
 		}
+	}
+}
+
+// TestBcoinVerdicts has bcoin's words (lib/node/rpc.js and lib/blockchain/chain.js of v2.2).
+func TestBcoinVerdicts(t *testing.T) {
+	for word, want := range map[string]Verdict{
+		"rejected: duplicate": Known, "rejected: bad-prevblk": Later, "rejected: time-too-new": Later, "Rejected: Time-Too-New ": Later,
+		"rejected: time-too-old": Invalid, "rejected: bad-cb-height": Invalid, "rejected: high-hash": Invalid, "rejected: bad-witness-merkle-match": Invalid,
+	} {
+		if got := interpret(word); got != want {
+			t.Errorf("%q is %v, want %v", word, got, want)
+		}
+	}
+	// A block's version without a sign.
+	bcoin := answering(t, 200, `{"result":{"hash":"00","confirmations":1,"height":4,"version":3758096384,"bits":"207fffff","time":7,"mediantime":5},"error":null,"id":1}`)
+	if h, err := bcoin.Header(t.Context(), chainhash.Hash{1}); err != nil || h.Confirmations != 1 || h.Version != 0xe0000000 {
+		t.Errorf("%+v %v", h, err)
+	}
+}
+
+// TestForeignReplies: replies of nodes, and of what stands before them, that are not as
+// Bitcoin Core writes them.
+func TestForeignReplies(t *testing.T) {
+	for name, c := range map[string]struct {
+		status   int
+		body     string
+		location string
+		err      string // "": the height is 7
+	}{
+		"an error in words":        {200, `{"result":null,"error":"no such call","id":1}`, "", "no such call"},
+		"an error in words, 500":   {500, `{"result":null,"error":"database is locked","id":1}`, "", "database is locked"},
+		"an error with a text":     {200, `{"result":null,"error":{"code":"E_BUSY","message":"wait"},"id":1}`, "", "E_BUSY"},
+		"an error that is a list":  {200, `{"result":null,"error":[-1,"what?"],"id":1}`, "", "what?"},
+		"an error that is none":    {200, `{"result":7,"error":false,"id":1}`, "", ""},
+		"an empty error":           {200, `{"result":7,"error":{},"id":1}`, "", ""},
+		"an error without words":   {200, `{"result":7,"error":"","id":1}`, "", ""},
+		"JSON-RPC 2.0":             {200, `{"jsonrpc":"2.0","result":7,"id":1}`, "", ""},
+		"a reply of several lines": {200, "{\r\n  \"id\": 1,\r\n  \"result\": 7\r\n}\r\n", "", ""},
+		"a list of replies":        {200, `[{"result":7,"error":null,"id":1}]`, "", "not a JSON-RPC reply"},
+		"sent elsewhere":           {301, "<html>", "https://node.example/", `"https://node.example/"`},
+		"sent nowhere":             {302, "<html>", "", "HTTP status 302"},
+		"a gateway":                {502, "<html>\n<h1>502 Bad Gateway</h1>", "", "HTTP status 502"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if c.location != "" {
+					w.Header().Set("Location", c.location)
+				}
+				w.WriteHeader(c.status)
+				_, _ = w.Write([]byte(c.body))
+			}))
+			defer server.Close()
+			n, err := New(Options{URL: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			height, err := n.Height(t.Context())
+			if c.err == "" && (err != nil || height != 7) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("%d, %v; want %q", height, err, c.err)
+			}
+		})
 	}
 }
 

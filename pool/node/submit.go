@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -54,18 +55,13 @@ func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason stri
 	return interpret(*word), *word, nil
 }
 
-// interpret reads the words of BIP 22, of Core's consensus code and of btcd, which
-// puts English after "rejected:". Words may carry a suffix, as in
+// interpret reads the words of BIP 22, of Core's consensus code, and of btcd and bcoin,
+// which put English or the words of Core after "rejected:". Words may carry a suffix, as in
 // "bad-version(0x00000001)". A word that nobody knows is not taken for the end of a block.
 func interpret(word string) Verdict {
-	if text, isBtcd := strings.CutPrefix(word, "rejected:"); isBtcd {
-		switch {
-		case strings.Contains(text, "already have block"), strings.Contains(text, "already exists"):
-			return Known
-		case strings.Contains(text, "too far in the future"), strings.Contains(text, "previous block") && strings.Contains(text, "not known"):
-			return Later
-		}
-		return Invalid
+	word = strings.ToLower(strings.TrimSpace(word))
+	if text, isSentence := strings.CutPrefix(word, "rejected:"); isSentence {
+		return interpretSentence(strings.TrimSpace(text))
 	}
 	switch {
 	case word == "":
@@ -86,6 +82,25 @@ func interpret(word string) Verdict {
 		}
 	}
 	return Later // prev-blk-not-found, time-too-new, and what may be a node's own trouble
+}
+
+// interpretSentence reads what btcd and bcoin have against a block: that is the end of it,
+// but for what time may change.
+func interpretSentence(text string) Verdict {
+	contains := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	switch {
+	case text == "duplicate", contains("already have block", "already exists"):
+		return Known
+	case text == "bad-prevblk", text == "time-too-new": // bcoin says so of a parent that it does not have
+		return Later
+	case contains("too far in the future"), contains("previous block") && contains("not known"):
+		return Later
+	case contains("database", "leveldb", "no space left", "input/output error", "read-only file"):
+		return Later // btcd does not tell its own trouble from the block's
+	}
+	return Invalid
 }
 
 // Propose asks the node whether it would take the block, leaving out proof of work

@@ -4,6 +4,7 @@
 //	nodesource.go  the source: templates come, and go on as work
 //	work.go        what miners search of a template
 //	late.go        testnets' rule for blocks that come late
+//	clock.go       a node whose clock is off
 package nodesource
 
 import (
@@ -74,6 +75,7 @@ type Source struct {
 	tip      chainhash.Hash
 	tipTime  uint32
 	crossing *time.Timer
+	clockOff bool // the node's is far ahead of ours
 }
 
 var _ source.Witness = (*Source)(nil)
@@ -169,7 +171,7 @@ func (s *Source) make(ctx context.Context, t *template.Template, since time.Time
 			return nil, err
 		}
 	}
-	w, err := s.work(s.boundTime(ctx, t), since)
+	w, err := s.work(s.boundTime(ctx, s.boundClock(t, since)), since)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.URL(), err)
 	}
