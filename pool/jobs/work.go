@@ -110,3 +110,9 @@ func (w *Work) TimeError(ntime uint32) *stratum.Error {
 	}
 	return nil
 }
+
+// Possible reports whether a block may have a time, as far as is known: what bounds a pool's
+// job are rules for shares.
+func (w *Work) Possible(ntime uint32) bool {
+	return w.Taker != nil || ntime >= w.MinTime && (w.MaxTime == 0 || ntime <= w.MaxTime)
+}

@@ -50,6 +50,7 @@ type Attempt struct {
 
 	Variant *jobs.Variant // nil: it failed before there was anything to hash
 	Version uint32
+	fault   error // of version or time: it is no share, but may be a block
 	Header  [merkle.HeaderSize]byte
 	Hash    chainhash.Hash
 
@@ -86,7 +87,8 @@ func (a *Attempt) Admit() {
 	}
 }
 
-// prepare finds the header's parts.
+// prepare finds the header's parts. Rules that are ours or a pool's are for shares: whether
+// a block keeps to those of the network is for the nodes to say.
 func (a *Attempt) prepare(size int) {
 	v, err := a.Job.Variant(size, a.Key.Edition())
 	if err != nil {
@@ -94,12 +96,17 @@ func (a *Attempt) prepare(size int) {
 		return
 	}
 	if a.Version, err = v.Job.ShareVersion(a.Job.Mask, a.In); err != nil {
-		a.refuse(accounts.Malformed, err)
-		return
+		if a.fault = err; a.Job.Taker != nil { // a pool is told the bits of the mask alone
+			a.refuse(accounts.Malformed, err)
+			return
+		}
+		a.Version = v.Job.Version&^a.Job.Mask | a.In.VersionBits
 	}
 	if err := a.Job.TimeError(a.In.Time); err != nil {
-		a.refuse(accounts.Malformed, err)
-		return
+		if a.fault = err; !a.Job.Possible(a.In.Time) {
+			a.refuse(accounts.Malformed, err)
+			return
+		}
 	}
 	a.Variant = v
 }
@@ -180,6 +187,8 @@ func (a *Attempt) Judge(now time.Time, rules Rules) {
 	switch {
 	case a.Stranger:
 		a.refuse(accounts.Malformed, ErrNotAllowed)
+	case a.fault != nil:
+		a.refuse(accounts.Malformed, a.fault)
 	case a.Lost, !rules.Working, j.Retired(now, rules.Grace):
 		a.refuse(accounts.Stale, ErrStale)
 	case !isBlock && !meets(&a.Hash, a.Reached, a.Difficulty):

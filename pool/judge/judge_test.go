@@ -27,6 +27,12 @@ func (g given) Coinbase() (before, after []byte)          { return g.job.Coinbas
 func (g given) Branch() []chainhash.Hash                  { return g.job.MerkleBranch }
 func (g given) Solve(header [80]byte, _ []byte) []byte    { return header[:] }
 
+// taker is a pool.
+type taker struct{}
+
+func (taker) Take(*stratum.Share, uint32, []byte, *chainhash.Hash)                {}
+func (taker) TakeBlock(*stratum.Share, uint32, []byte, string, func(string) bool) {}
+
 // court judges shares.
 type court struct {
 	table *jobs.Table
@@ -198,6 +204,11 @@ func TestTable(t *testing.T) {
 	stale := refused{accounts.Stale, judge.ErrStale}
 	malformed := func(err error) refused { return refused{accounts.Malformed, err} }
 	duplicate := refused{accounts.Duplicate, judge.ErrDuplicate}
+	with := func(v vector, change func(v *vector)) vector {
+		change(&v)
+		return v
+	}
+	ofPool := func(_ *court, j *jobs.Job) { j.Taker = taker{} }
 	for name, c := range map[string]struct {
 		v       vector
 		before  func(c *court, j *jobs.Job)
@@ -234,6 +245,17 @@ func TestTable(t *testing.T) {
 		"a block for no upstream":   {v: block, before: func(c *court, _ *jobs.Job) { c.rules.Working = false }, want: stale, isBlock: true},
 		"a block on the last tip":   {v: block, before: func(c *court, _ *jobs.Job) { c.send(t, &plain.job, 0, true) }, want: stale, isBlock: true},
 		"a block of the job before": {v: block, before: func(c *court, _ *jobs.Job) { c.send(t, &plain.job, 0, false) }, want: accepted, isBlock: true},
+
+		// Nor do bounds that are not the network's.
+		"a block with bits outside the mask":   {v: with(block, func(v *vector) { v.mask = 0 }), want: malformed(nil), isBlock: true},
+		"a pool's, with bits outside the mask": {v: with(block, func(v *vector) { v.mask = 0 }), before: ofPool, want: malformed(nil)},
+		"a block 7001 s ahead":                 {v: with(block, func(v *vector) { v.job.Time -= 7001 }), want: malformed(jobs.ErrTimeTooNew), isBlock: true},
+		"a block before mintime":               {v: with(block, func(v *vector) { v.job.Time += 101 }), want: malformed(jobs.ErrTimeTooOld)},
+		"a pool's block before its job":        {v: with(block, func(v *vector) { v.job.Time += 101 }), before: ofPool, want: malformed(jobs.ErrTimeTooOld), isBlock: true},
+		"a block after maxtime":                {v: block, before: func(_ *court, j *jobs.Job) { j.MaxTime = block.share.Time - 1 }, want: malformed(jobs.ErrTimeTooNew)},
+		"a pool's block later than pools take": {v: block, before: func(c *court, j *jobs.Job) { ofPool(c, j); j.MaxTime = block.share.Time - 1 }, want: malformed(jobs.ErrTimeTooNew), isBlock: true},
+		"a share for a pool before its job":    {v: with(plain, func(v *vector) { v.job.Time += 101 }), before: ofPool, want: malformed(jobs.ErrTimeTooOld)},
+		"a stranger's block, outside the mask": {v: with(block, func(v *vector) { v.mask = 0 }), change: func(a *attempt) { a.Stranger = true }, want: malformed(judge.ErrNotAllowed), isBlock: true},
 
 		"a stranger's share":         {v: plain, change: func(a *attempt) { a.Stranger = true }, want: malformed(judge.ErrNotAllowed)},
 		"a stranger's for no job":    {v: plain, change: func(a *attempt) { a.Stranger, a.Job = true, nil }, want: refused{accounts.Stale, judge.ErrNotAllowed}},
