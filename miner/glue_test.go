@@ -17,6 +17,9 @@ import (
 type machine struct {
 	mu   sync.Mutex
 	used []time.Duration // cpu time of each thread
+	// gaps are the greatest times between two yields of each thread, or since the begin; yielded
+	// is when the last one was.
+	gaps, yielded []time.Duration
 	// busy says whether somebody computes on the cpu of a thread, beside whether somebody does on
 	// the other cpu of its core.
 	busy, beside func(thread int, now time.Duration) bool
@@ -38,7 +41,7 @@ func never(int, time.Duration) bool { return false }
 
 func newMachine(threads int, batch time.Duration) *machine {
 	return &machine{
-		used: make([]time.Duration, threads), busy: never, beside: never, began: time.Now(), batch: batch,
+		used: make([]time.Duration, threads), gaps: make([]time.Duration, threads), yielded: make([]time.Duration, threads), busy: never, beside: never, began: time.Now(), batch: batch,
 		cycle: func(time.Duration) float64 { return 1e-9 },
 	}
 }
@@ -70,6 +73,14 @@ func (m *machine) sleep(thread int, d time.Duration) {
 	}
 }
 
+// yield notes for how long somebody who is not preempted for may have waited.
+func (m *machine) yield(thread int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gaps[thread] = max(m.gaps[thread], m.now()-m.yielded[thread])
+	m.yielded[thread] = m.now()
+}
+
 // scanner is that of a thread of the machine.
 type machineScanner struct {
 	m      *machine
@@ -85,9 +96,13 @@ func (s machineScanner) Scan(uint32, int) []scan.Candidate {
 
 // engineOn runs an engine that senses on a machine until stop is called; call it in a bubble.
 func engineOn(m *machine, pair bool) (e *Engine, stop func()) {
+	return engineWith(Options{Sense: true}, m, pair)
+}
+
+func engineWith(o Options, m *machine, pair bool) (e *Engine, stop func()) {
 	k := &scan.Kernel{Name: "machine", Nonces: 1, States: 1, Batch: batchHashes}
-	log := slog.New(slog.NewTextHandler(&m.log, nil))
-	e = newEngine(Options{Threads: len(m.used), Sense: true, Log: log}, kernelPair{plain: k}, allNonces)
+	o.Threads, o.Log = len(m.used), slog.New(slog.NewTextHandler(&m.log, nil))
+	e = newEngine(o, kernelPair{plain: k}, allNonces)
 	for i, w := range e.workers {
 		w.scanners[0] = readyScanner{k, machineScanner{m, i}}
 	}
@@ -114,6 +129,7 @@ func engineOn(m *machine, pair bool) (e *Engine, stop func()) {
 			return m.used[i] + 1
 		},
 		sleep: m.sleep,
+		yield: m.yield,
 		cycle: func() float64 { return m.cycle(m.now()) },
 	}
 	e.SetWork(easyWork(32))
@@ -192,6 +208,32 @@ func TestEngineBesideSomebodyWhoComputes(t *testing.T) {
 		time.Sleep(700 * time.Millisecond)
 		within(t, "alone again", m.rate(e, 2*time.Second), 0.999, 1.001)
 	})
+}
+
+// Somebody who wakes up on a thread's cpu and is not preempted for gets it at the next yield.
+func TestThreadsYield(t *testing.T) {
+	for name, o := range map[string]Options{"none": {}, "nice": {Nice: 19}, "idle": {Idle: true}, "sense": {Sense: true}} {
+		for _, batch := range []time.Duration{20 * time.Microsecond, 100 * time.Microsecond, 300 * time.Microsecond} {
+			t.Run(name+" with batches of "+batch.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := newMachine(2, batch)
+					_, stop := engineWith(o, m, false)
+					time.Sleep(time.Second)
+					stop()
+					for i, gap := range m.gaps {
+						switch {
+						case name == "none" && m.yielded[i] != 0:
+							t.Error("a thread yielded")
+						case name != "none" && (gap >= giveEvery+batch || m.yielded[i] < time.Second-giveEvery-batch):
+							t.Errorf("thread %d: %v between two yields, the last after %v", i, gap, m.yielded[i])
+						case name != "none" && batch < giveEvery && gap < giveEvery:
+							t.Errorf("thread %d yields each %v, which costs more than need be", i, gap)
+						}
+					}
+				})
+			})
+		}
+	}
 }
 
 // A parked thread turns to new work, and ends, when its park is over.

@@ -20,6 +20,7 @@ type system struct {
 	// Of the calling thread, the engine's i-th:
 	cpuTime func(i int) time.Duration
 	sleep   func(i int, d time.Duration)
+	yield   func(i int)    // to whoever else waits for its cpu
 	cycle   func() float64 // seconds that one takes at the moment; 0: not known
 	// A cookie of core scheduling of its own, and the one that another thread has.
 	makeCookie func() error
@@ -34,6 +35,7 @@ func thisSystem() system {
 		pressure:   func() (machine, own time.Duration, ok bool) { return cpuPressure("/") },
 		cpuTime:    func(int) time.Duration { return threadTime() },
 		sleep:      func(_ int, d time.Duration) { sleepThread(d) },
+		yield:      func(int) { yieldThread() },
 		cycle:      limits.Cycle,
 		makeCookie: makeCookie,
 		copyCookie: copyCookie,

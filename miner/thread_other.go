@@ -27,3 +27,5 @@ func threadTime() time.Duration { return 0 }
 func timeOfThread(int32) time.Duration { return 0 }
 
 func sleepThread(d time.Duration) { time.Sleep(d) }
+
+func yieldThread() {}

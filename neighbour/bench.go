@@ -30,8 +30,8 @@ type bench struct {
 type sample struct {
 	outcome
 	job    time.Duration // cpu time of the job's process
-	hashes uint64        // of the miner beside it
-	mined  time.Duration // cpu time of the miner
+	done   uint64        // hashes of the miner beside it, or turns of the yardstick
+	spent  time.Duration // cpu time of either
 	window time.Duration // from before the job's start to its end
 	others time.Duration // of strangers on the job's cpu; less than 0: not known
 }
@@ -84,7 +84,7 @@ func choosePlaces(cores [][]int, socketOf func(int) []int, wanted int) (cpu int,
 }
 
 // plan lists what is done in a round: the jobs, and the server at the harvest's loads.
-func (b *bench) plan() (jobs, harvests []*measurement) {
+func (b *bench) plan() (jobs []*measurement, harvests []harvest) {
 	o := &b.options
 	for _, kind := range o.jobs {
 		jobs = append(jobs, &measurement{job: kind, load: o.Load})
@@ -103,11 +103,13 @@ func (b *bench) plan() (jobs, harvests []*measurement) {
 		}
 	}
 	for _, load := range harvestLoads {
-		m := &measurement{job: Server, placement: Same, load: load, beside: b.lode(b.places[Same])}
+		m := measurement{job: Server, placement: Same, load: load, beside: b.lode(b.places[Same])}
 		if load == 0 {
 			m.job = ""
 		}
-		harvests = append(harvests, m)
+		loop := m
+		loop.beside = &beside{"a loop", job{Kind: yardstickKind, CPUs: b.places[Same]}}
+		harvests = append(harvests, harvest{load, &m, &loop})
 	}
 	return jobs, harvests
 }
@@ -188,10 +190,10 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 		return s, err
 	}
 	s.window = clock() - began
-	s.hashes, s.mined = after.Hashes-before.Hashes, after.CPU-before.CPU
+	s.done, s.spent = after.Done-before.Done, after.CPU-before.CPU
 	s.others = -1
-	if m.beside == nil || m.beside.name == Lode && m.placement == Same {
-		s.others = max(0, busyTime(b.cpu)-busy-s.job-s.mined)
+	if m.beside == nil || m.beside.job.answers() && m.placement == Same {
+		s.others = max(0, busyTime(b.cpu)-busy-s.job-s.spent)
 	}
 	return s, nil
 }
@@ -210,7 +212,7 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &partner{command: c, answers: b.job.Kind == Lode}
+	p := &partner{command: c, answers: b.job.answers()}
 	if p.answers {
 		if p.in, err = c.StdinPipe(); err != nil {
 			return nil, err
@@ -232,7 +234,7 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 			p.end()
 			return nil, err
 		}
-		if got.Hashes > 0 {
+		if got.Done > 0 {
 			break
 		}
 		if err := sleep.For(ctx, 10*time.Millisecond); err != nil {
@@ -243,17 +245,17 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 	return p, nil
 }
 
-// ask returns what a miner did so far; nothing of what cannot answer.
+// ask returns what a miner or the yardstick did so far; nothing of what cannot answer.
 func (p *partner) ask() (o outcome, err error) {
 	if p == nil || !p.answers {
 		return o, nil
 	}
 	if _, err := io.WriteString(p.in, "\n"); err != nil {
-		return o, fmt.Errorf("the miner has ended: %w", err)
+		return o, fmt.Errorf("it has ended: %w", err)
 	}
 	line, err := p.out.ReadBytes('\n')
 	if err != nil {
-		return o, fmt.Errorf("the miner has ended: %w", err)
+		return o, fmt.Errorf("it has ended: %w", err)
 	}
 	return o, json.Unmarshal(line, &o)
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"lode/miner"
@@ -31,15 +32,19 @@ type job struct {
 const (
 	calibrateKind = "calibrate" // how many turns a microsecond has
 	commandKind   = "command"
+	yardstickKind = "yardstick"
 )
 
-// outcome is what a job says at its end, and a miner whenever it is asked.
+// answers says whether a job tells what it did whenever it is asked.
+func (j job) answers() bool { return j.Kind == Lode || j.Kind == yardstickKind }
+
+// outcome is what a job says at its end; a miner and the yardstick whenever they are asked.
 type outcome struct {
-	Turns  float64       `json:"turns,omitempty"` // a microsecond
-	Units  float64       `json:"units,omitempty"` // requests, pieces of work, accesses
-	Wall   time.Duration `json:"wall,omitempty"`
-	CPU    time.Duration `json:"cpu,omitempty"`
-	Hashes uint64        `json:"hashes,omitempty"`
+	Turns float64       `json:"turns,omitempty"` // a microsecond
+	Units float64       `json:"units,omitempty"` // requests, pieces of work, accesses
+	Wall  time.Duration `json:"wall,omitempty"`
+	CPU   time.Duration `json:"cpu,omitempty"`
+	Done  uint64        `json:"done,omitempty"` // hashes, or turns
 	// Quantiles in microseconds.
 	P50     float64 `json:"p50,omitempty"`
 	P99     float64 `json:"p99,omitempty"`
@@ -85,6 +90,8 @@ func runJob(text string) error {
 		return out.Encode(walk(j))
 	case Lode:
 		return mine(j, out)
+	case yardstickKind:
+		return count(out)
 	}
 	return fmt.Errorf("no job is called %q", j.Kind)
 }
@@ -211,13 +218,48 @@ func mine(j job, out *json.Encoder) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
+	answer(out, func() outcome {
 		s := e.Stats()
-		if err := out.Encode(outcome{Hashes: s.Hashes, CPU: s.Yielded.CPU, Wall: clock()}); err != nil {
-			break
-		}
-	}
+		return outcome{Done: s.Hashes, CPU: s.Yielded.CPU, Wall: clock()}
+	})
 	cancel()
 	return <-done
+}
+
+// answer tells what was done for each line of the input until that ends.
+func answer(out *json.Encoder, now func() outcome) {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if out.Encode(now()) != nil {
+			return
+		}
+	}
+}
+
+// count is the yardstick: turns that need nothing but the cpu, in a thread of SCHED_IDLE. It
+// ends with the process.
+func count(out *json.Encoder) error {
+	const turns = 100_000 // between 0.1 and 0.3 ms
+	var done, cpu atomic.Int64
+	failed := make(chan error, 1)
+	go func() {
+		lockThread()
+		if err := becomeIdle(); err != nil {
+			failed <- err
+			return
+		}
+		for {
+			runtime.KeepAlive(spin(turns))
+			cpu.Store(int64(cpuTime()))
+			done.Add(turns)
+		}
+	}()
+	answer(out, func() outcome {
+		return outcome{Done: uint64(done.Load()), CPU: time.Duration(cpu.Load()), Wall: clock()}
+	})
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
 }

@@ -43,6 +43,15 @@ func lockThread() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 }
 
+// becomeIdle makes the calling thread one of SCHED_IDLE; see sched(7).
+func becomeIdle() error {
+	const policy = 5
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy}, 0); err != nil {
+		return fmt.Errorf("become a thread of SCHED_IDLE: %w", err)
+	}
+	return nil
+}
+
 func clock() time.Duration { return read(unix.CLOCK_MONOTONIC) }
 
 // cpuTime is that of the calling thread.

@@ -14,6 +14,8 @@ func bind(job) error { return errLinux }
 
 func lockThread() {}
 
+func becomeIdle() error { return errLinux }
+
 var epoch = time.Now()
 
 func clock() time.Duration { return time.Since(epoch) }

@@ -88,13 +88,18 @@ type Yield struct {
 	AloneP99 float64 `json:"alone_p99_us"`
 }
 
-// Harvest is the share of the cycles that the server and strangers left idle in which
-// the miner hashed, at a load of the server.
+// Harvest is what the miner made of the time that the server, at a load, and strangers left
+// idle. To switch to the server and back, and to take its interrupts, costs some of that time
+// whatever a program does in it: so Share compares with a yardstick, a loop of SCHED_IDLE
+// that does nothing but count its turns, measured in turn at the same requests.
 type Harvest struct {
 	ForeignLoad float64 `json:"foreign_load"`
-	Share       float64 `json:"share"`
+	Share       float64 `json:"share"` // hashes over turns, each of what a free cpu gives; median
 	Least       float64 `json:"least"`
 	Greatest    float64 `json:"greatest"`
+	// Of the idle time: in how much of it a free cpu does as many hashes, and as many turns.
+	OfTime    float64 `json:"of_time"`
+	Yardstick float64 `json:"yardstick_of_time"`
 }
 
 // OptionError is a mistake in the options.
@@ -126,6 +131,12 @@ type beside struct {
 	job  job
 }
 
+// harvest is what is measured at one load: the miner and the yardstick.
+type harvest struct {
+	load            float64
+	lode, yardstick *measurement
+}
+
 // measurement is one job in one place, to be done once a round.
 type measurement struct {
 	job       string
@@ -138,7 +149,7 @@ type measurement struct {
 func (m *measurement) String() string {
 	switch {
 	case m.job == "":
-		return "the miner alone"
+		return m.beside.name + " alone"
 	case m.beside == nil:
 		return m.job + " alone"
 	}
@@ -157,11 +168,15 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.jobs == nil {
 		b.options.jobs = []string{Server, Batch, Memory}
 	}
-	plan, harvests := b.plan()
-	steps := o.Rounds * (len(plan) + len(harvests))
+	jobs, harvests := b.plan()
+	plan := slices.Clone(jobs)
+	for _, h := range harvests {
+		plan = append(plan, h.lode, h.yardstick)
+	}
+	steps := o.Rounds * len(plan)
 	step := 0
 	for round := range o.Rounds {
-		for _, m := range slices.Concat(plan, harvests) {
+		for _, m := range plan {
 			if o.Progress != nil {
 				o.Progress(step+1, steps, m.String())
 			}
@@ -174,5 +189,5 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			b.taken[m] = append(b.taken[m], got)
 		}
 	}
-	return b.report(plan, harvests), nil
+	return b.report(jobs, harvests), nil
 }

@@ -30,7 +30,7 @@ const (
 	noisyThroughput = 0.02
 )
 
-func (b *bench) report(jobs, harvests []*measurement) *Report {
+func (b *bench) report(jobs []*measurement, harvests []harvest) *Report {
 	r := &Report{CPU: miner.CPUName(), KernelRelease: kernelRelease(), Rounds: b.options.Rounds, Results: []Result{}, Harvest: []Harvest{}}
 	var others, windows time.Duration
 	for _, m := range jobs {
@@ -56,30 +56,49 @@ func (b *bench) report(jobs, harvests []*measurement) *Report {
 	if windows > 0 {
 		r.Noise.Others = float64(others) / float64(windows)
 	}
-	rates := make([]float64, b.options.Rounds) // hashes a second of cpu time, by round
-	for _, m := range harvests {
-		var shares []float64
-		for round, s := range b.taken[m] {
-			if m.load == 0 && s.mined > 0 { // a busy machine may have left the miner no time at all
-				rates[round] = float64(s.hashes) / s.mined.Seconds()
+	free := make([]struct{ lode, yardstick float64 }, b.options.Rounds) // done in a second of cpu time, by round
+	for _, h := range harvests {
+		var shares, times, sticks []float64
+		for round, s := range b.taken[h.lode] {
+			loop := b.taken[h.yardstick][round]
+			if h.load == 0 {
+				free[round].lode, free[round].yardstick = s.rate(), loop.rate()
 			}
-			shares = append(shares, harvested(s, rates[round]))
+			time, stick := s.harvested(free[round].lode), loop.harvested(free[round].yardstick)
+			share := 0.0 // a busy machine may have left them no time at all
+			if stick > 0 {
+				share = time / stick
+			}
+			shares, times, sticks = append(shares, share), append(times, time), append(sticks, stick)
 		}
 		slices.Sort(shares)
-		r.Harvest = append(r.Harvest, Harvest{ForeignLoad: m.load, Share: median(shares), Least: shares[0], Greatest: shares[len(shares)-1]})
+		slices.Sort(times)
+		slices.Sort(sticks)
+		r.Harvest = append(r.Harvest, Harvest{
+			ForeignLoad: h.load, Share: median(shares), Least: shares[0], Greatest: shares[len(shares)-1],
+			OfTime: median(times), Yardstick: median(sticks),
+		})
 	}
 	r.judge()
 	return r
 }
 
-// harvested is the share of the idle time that was hashed in, given the hashes a second
-// of cpu time.
-func harvested(s sample, rate float64) float64 {
+// rate is how much was done in a second of cpu time.
+func (s *sample) rate() float64 {
+	if s.spent <= 0 {
+		return 0
+	}
+	return float64(s.done) / s.spent.Seconds()
+}
+
+// harvested is in how much of the idle time a free cpu, which does so much in a second, does
+// as much.
+func (s *sample) harvested(rate float64) float64 {
 	idle := s.window - s.job - max(s.others, 0)
 	if idle <= 0 || rate == 0 {
 		return 0
 	}
-	return float64(s.hashes) / (rate * idle.Seconds())
+	return float64(s.done) / (rate * idle.Seconds())
 }
 
 // judge says whether the machine is too noisy.
@@ -192,8 +211,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "\nthe server had its cpu back: p50 %.0f µs, p99 %.0f µs after it woke up (alone %.0f and %.0f µs)\n",
 		r.Yield.P50, r.Yield.P99, r.Yield.AloneP50, r.Yield.AloneP99)
 	for _, h := range r.Harvest {
-		fmt.Fprintf(w, "of what a load of %.0f %% left idle, %.1f %% was harvested (%.1f–%.1f %%)\n",
-			100*h.ForeignLoad, 100*h.Share, 100*h.Least, 100*h.Greatest)
+		fmt.Fprintf(w, "of what a load of %.0f %% left idle, %.1f %% was harvested (%.1f–%.1f %%): %.1f %% of the time, of which a loop got %.1f %%\n",
+			100*h.ForeignLoad, 100*h.Share, 100*h.Least, 100*h.Greatest, 100*h.OfTime, 100*h.Yardstick)
 	}
 	if r.Noisy {
 		fmt.Fprintf(w, "\nThis machine is too noisy to tell a percent: %s.\n", r.Noise.Why)

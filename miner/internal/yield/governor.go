@@ -26,10 +26,12 @@ const (
 	// and a core that slept make tens of microseconds.
 	late = 250 * time.Microsecond
 	// earned is for how long a thread is on the cpu before an aside that finds nobody
-	// costs no more than a hundredth of it; suspected: while somebody seems to be there
-	// it may cost ten times that.
-	earned    = 100 * aside
-	suspected = 10 * aside
+	// costs no more than a hundredth of it, and half of that after each that found nobody
+	// down to an eighth; suspected: while somebody seems to be there it may cost ten times
+	// that.
+	earned     = 100 * aside
+	suspected  = 10 * aside
+	mostMisses = 3
 	// Asides that find somebody count for somebody who stays, those that find nobody
 	// against it. Who computes is found by all of them, or by two of three where the
 	// kernel lets a thread that wakes up go first. Who serves and leaves gaps is found
@@ -50,6 +52,7 @@ type Governor struct {
 
 	state   state
 	opinion float64       // that somebody stays: 0 to topmost
+	misses  int           // asides that found nobody, in a row; at most mostMisses
 	length  time.Duration // of the last longer park
 }
 
@@ -81,7 +84,7 @@ func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration)
 		}
 	}
 	g.state = running
-	due := time.Duration(earned)
+	due := time.Duration(earned) << g.misses
 	if g.opinion >= certain {
 		due = suspected
 	}
@@ -110,9 +113,10 @@ func (g *Governor) Woke(after time.Duration) (park time.Duration) {
 		return g.step()
 	case after < late:
 		g.opinion = max(0, g.opinion-missed)
+		g.misses = min(g.misses+1, mostMisses)
 		g.length /= 2
 	default:
-		g.opinion = min(topmost, g.opinion+found)
+		g.opinion, g.misses = min(topmost, g.opinion+found), 0
 		if g.opinion < certain {
 			return g.step()
 		}

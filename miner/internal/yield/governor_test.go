@@ -33,7 +33,11 @@ func TestGovernor(t *testing.T) {
 		"nobody": {batch(100*us, 0, 0), batch(100*us, 20*us, 0), batch(time.Hour, 49*us, 0)},
 		"an aside that finds nobody, and the next only when it has been earned": {
 			batch(5*ms, 60*us, aside), woke(60*us, 0),
-			batch(4900*us, 60*us, 0), batch(100*us, 60*us, aside), woke(0, 0),
+			batch(9900*us, 60*us, 0), batch(100*us, 60*us, aside), woke(0, 0),
+			batch(19*ms, 60*us, 0), batch(ms, 60*us, aside), woke(0, 0),
+			batch(39*ms, 60*us, 0), batch(ms, 60*us, aside), woke(0, 0),
+			batch(39*ms, 60*us, 0), batch(ms, 60*us, aside), woke(ms, aside), woke(0, 0), // somebody
+			batch(9900*us, 60*us, 0), batch(100*us, 60*us, aside), woke(0, 0),
 		},
 		"somebody by chance": {
 			batch(5*ms, ms, aside), woke(ms, aside), woke(2*ms, aside), woke(10*us, 0), batch(100*us, 0, 0),

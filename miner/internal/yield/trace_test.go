@@ -47,11 +47,11 @@ func TestTraces(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		lost            float64 // share of the time that is lost at least
-		least, greatest int     // parks, if each finds nobody
+		least, greatest int     // parks, if each finds nobody, so that they become rare
 	}{
-		{"alone", 0, 0, 50},
-		{"computing", 0.3, 51, 1000},
-		{"serving", 0.3, 20, 1000},
+		{"alone", 0, 0, 20},
+		{"computing", 0.3, 10, 1000},
+		{"serving", 0.3, 5, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var s Sensor
