@@ -213,6 +213,15 @@ func (c *Conn) Close(reason error) {
 
 // fail closes the connection at once; it returns false if it was closed already.
 func (c *Conn) fail(reason error) bool {
+	first := c.end(reason)
+	if first {
+		c.base.Close()
+	}
+	return first
+}
+
+// end is fail that leaves the socket open, where it returns true.
+func (c *Conn) end(reason error) bool {
 	c.mu.Lock()
 	if c.reason == nil {
 		c.reason = reason
@@ -223,9 +232,6 @@ func (c *Conn) fail(reason error) bool {
 	c.countUnread()
 	c.mu.Unlock()
 	c.ending.Store(true)
-	if first {
-		c.base.Close()
-	}
 	return first
 }
 
@@ -241,6 +247,10 @@ func (c *Conn) serve(config *tls.Config) {
 	if err := c.open(config); err != nil {
 		s.stats.Refused.Add(1)
 		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
+		if errors.Is(err, ErrBanned) && c.end(err) { // behind a balancer
+			s.hold(c.base)
+			return
+		}
 		c.fail(err)
 		return
 	}
@@ -252,8 +262,15 @@ func (c *Conn) serve(config *tls.Config) {
 	}
 	s.stats.Accepted.Add(1)
 	err := c.readLines()
-	c.linger()
-	c.fail(err)
+	if c.isNuisance(err) {
+		c.waitOutput(lingerTime)
+		if c.end(err) {
+			s.hold(c.base)
+		}
+	} else {
+		c.linger()
+		c.fail(err)
+	}
 	c.releaseInput()
 	c.mu.Lock()
 	reason := c.reason
@@ -293,10 +310,24 @@ func (c *Conn) open(config *tls.Config) error {
 	return nil
 }
 
+// isNuisance reports whether the connection ends for garbage, of which its address has
+// sent more: who comes once on the wrong port, or with a line too long, is told at once.
+func (c *Conn) isNuisance(err error) bool {
+	c.mu.Lock()
+	if c.reason != nil {
+		err = c.reason
+	}
+	c.mu.Unlock()
+	isGarbage := errors.Is(err, ErrGarbage) || errors.Is(err, ErrNotStratum) || errors.Is(err, ErrLineTooLong) || errors.Is(err, ErrBanned)
+	return isGarbage && c.server.gate.isNuisance(c, time.Now())
+}
+
+// lingerTime is how long the last output of a connection may take.
+const lingerTime = 2 * time.Second
+
 // linger lets what was sent reach the miner: closing a socket with unread input
 // in it would reset the connection and take the last reply along.
 func (c *Conn) linger() {
-	const patience = 2 * time.Second
 	c.mu.Lock()
 	lost := c.failed
 	c.mu.Unlock()
@@ -304,11 +335,11 @@ func (c *Conn) linger() {
 	if lost || !ok || c.base != c.conn {
 		return
 	}
-	c.waitOutput(patience)
+	c.waitOutput(lingerTime)
 	if half.CloseWrite() != nil {
 		return
 	}
-	c.conn.SetReadDeadline(time.Now().Add(patience))
+	c.conn.SetReadDeadline(time.Now().Add(lingerTime))
 	var discard [256]byte
 	for total := 0; total < 1<<20; {
 		n, err := c.conn.Read(discard[:])

@@ -398,6 +398,18 @@ func (g *gate) penalize(c *Conn, points float64, now time.Time) (banned bool) {
 	return true
 }
 
+// nuisance is the part of a ban's points with which an address is a nuisance: four
+// connections that were closed for garbage, or two that had many lines of it.
+const nuisance = 0.2
+
+// isNuisance reports whether the connection's address is banned, or on the way to it.
+func (g *gate) isNuisance(c *Conn, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := c.gate.visitor
+	return v != nil && g.limits.BanScore > 0 && (now.Before(v.bannedUntil) || g.points(v, now) >= nuisance*g.limits.BanScore)
+}
+
 // narrowed reports whether the connection's address is banned, though there are miners.
 func (g *gate) narrowed(c *Conn, now time.Time) bool {
 	g.mu.Lock()

@@ -191,7 +191,7 @@ func TestServerLineLimit(t *testing.T) {
 
 func TestServerGarbage(t *testing.T) {
 	reasons := make(chan error, 1)
-	server, addr := startServer(t, ServerOptions{}, &testPool{disconnected: func(_ *Conn, err error) { reasons <- err }})
+	server, addr := startServer(t, ServerOptions{Limits: Limits{Tarpit: -1}}, &testPool{disconnected: func(_ *Conn, err error) { reasons <- err }})
 	for name, first := range map[string]string{
 		"HTTP": "GET / HTTP/1.1\r\nHost: pool\r\n\r\n", "TLS": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "text": "hello\n", "batch": `[{"id":1}]` + "\n",
 	} {

@@ -68,6 +68,7 @@ type Server struct {
 	versionMask  atomic.Uint32
 	jobIDs       jobIDs
 	gate         gate
+	tarpit       tarpit
 	shared       shared
 	transactions transactions
 	lastID       atomic.Uint64
@@ -103,13 +104,19 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.batches, _ = handler.(BatchHandler)
 	s.strays, _ = handler.(StrayHandler)
 	s.gate.init(&s.opts.Limits)
+	s.tarpit.most, s.tarpit.patience, s.tarpit.count = s.opts.Tarpit, s.opts.TarpitTime, &s.stats.Held
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
 
 // SetFull has the server take new connections only in exchange for such as are of no use,
 // or take them again.
-func (s *Server) SetFull(full bool) { s.full.Store(full) }
+func (s *Server) SetFull(full bool) {
+	s.full.Store(full)
+	if full {
+		s.tarpit.drop(false)
+	}
+}
 
 // Stats are the server's counters.
 func (s *Server) Stats() *ServerStats { return &s.stats }
@@ -164,6 +171,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, config *tls.Config) 
 		// Out of file descriptors, or a connection that was gone before it was
 		// accepted: the listener lives on.
 		s.stats.AcceptErrors.Add(1)
+		s.tarpit.drop(false) // their file descriptors are of more use elsewhere
 		if pause == 0 {
 			s.log.Warn("cannot accept connections; trying on", "listen", l.Addr().String(), "error", err)
 		}
@@ -189,7 +197,11 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 		s.stats.Refused.Add(1)
 		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
 		s.gate.leave(c, time.Now())
-		base.Close()
+		if errors.Is(err, ErrBanned) {
+			s.hold(base)
+		} else {
+			base.Close()
+		}
 		return
 	}
 	s.mu.Lock()
@@ -204,6 +216,15 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 	s.wg.Add(1)
 	s.mu.Unlock()
 	go c.serve(config)
+}
+
+// hold closes conn, after some time unless what it takes is needed elsewhere.
+func (s *Server) hold(conn net.Conn) {
+	if s.full.Load() {
+		conn.Close()
+		return
+	}
+	s.tarpit.hold(conn)
 }
 
 // admit asks the gate, about the address too if that is known already.
@@ -303,6 +324,7 @@ func (s *Server) Close() {
 	}
 	s.mu.Unlock()
 	s.stopListening()
+	s.tarpit.drop(true)
 	for _, c := range conns {
 		c.fail(ErrServerClosed)
 	}

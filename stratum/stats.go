@@ -13,6 +13,7 @@ type ServerStats struct {
 	Accepted     atomic.Uint64
 	Refused      atomic.Uint64 // by limits, bans or Handler.Connected
 	AcceptErrors atomic.Uint64
+	Held         atomic.Int64  // open now in the tarpit, not counted above
 	CrowdedOut   atomic.Uint64 // closed before their login to make room for others
 	Guesses      atomic.Uint64 // refused logins
 

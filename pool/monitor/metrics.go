@@ -110,6 +110,7 @@ func (c collector) server(out chan<- prometheus.Metric, counter, gauge emit) {
 	s := c.m.o.Stratum
 	gauge(float64(s.Connections.Load()), "connections", "Open connections of miners.")
 	gauge(float64(s.Ready.Load()), "miners", "Connections that have subscribed and authorized.")
+	gauge(float64(s.Held.Load()), "connections_held", "Connections of addresses that send garbage, held in the tarpit.")
 	for _, m := range []struct {
 		value      uint64
 		name, help string
