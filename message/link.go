@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 
 	"github.com/gogo/protobuf/proto"
 )
@@ -27,13 +28,39 @@ var (
 // KeySize is the size of keys, in bytes.
 const KeySize = 32
 
-// LaunchKey is the secret of one launch: it follows from the framework's secret, so
-// a scheduler that was restarted knows it again.
-func LaunchKey(secret []byte, framework, task string) []byte {
-	key, err := hkdf.Key(sha256.New, secret, []byte(framework), "lode launch "+task, KeySize)
-	if err != nil { // only of a length that no hash can give
+// LaunchKeys are the secrets of launches: they follow from the framework's secret by
+// HKDF (RFC 5869), so a scheduler that was restarted knows them again. It is not safe for
+// concurrent use.
+type LaunchKeys struct {
+	framework string
+	mac       hash.Hash // keyed with the pseudorandom key
+}
+
+// NewLaunchKeys extracts from the secret what all keys of a framework follow from.
+func NewLaunchKeys(secret []byte, framework string) *LaunchKeys {
+	prk, err := hkdf.Extract(sha256.New, secret, []byte(framework))
+	if err != nil { // only of a hash that is not approved
 		panic(err)
 	}
+	return &LaunchKeys{framework, hmac.New(sha256.New, prk)}
+}
+
+// Framework is the id that the keys are of.
+func (k *LaunchKeys) Framework() string { return k.framework }
+
+// Of returns the key of the launch of a task.
+func (k *LaunchKeys) Of(task string) []byte {
+	key := expand(k.mac, "lode launch "+task)
+	return key[:]
+}
+
+// expand is HKDF-Expand with a MAC that is keyed already: one block of it is enough for a
+// key (RFC 5869, section 2.3).
+func expand(mac hash.Hash, info string) (key [KeySize]byte) {
+	mac.Reset()
+	mac.Write([]byte(info))
+	mac.Write([]byte{1})
+	mac.Sum(key[:0])
 	return key
 }
 
@@ -41,8 +68,8 @@ func LaunchKey(secret []byte, framework, task string) []byte {
 // launch: what it sends the other end can prove to be of it, what it opens is of the
 // other end and new. It is not safe for concurrent use.
 type Sealer struct {
-	send, receive []byte // keys of the directions
-	follows       bool   // it takes over the sessions of the other end
+	send, receive [KeySize]byte // keys of the directions
+	follows       bool          // it takes over the sessions of the other end
 	session       uint64
 	counter       uint64 // of the last message sent
 	window        window
@@ -50,20 +77,14 @@ type Sealer struct {
 
 // SchedulerEnd is the scheduler's end. Sessions of a launch must only grow.
 func SchedulerEnd(key []byte, session uint64) *Sealer {
-	return &Sealer{send: direction(key, "to executor"), receive: direction(key, "to scheduler"), session: session}
+	mac := hmac.New(sha256.New, key)
+	return &Sealer{send: expand(mac, "lode to executor"), receive: expand(mac, "lode to scheduler"), session: session}
 }
 
 // ExecutorEnd is the executor's end, with the session of its Task.
 func ExecutorEnd(key []byte, session uint64) *Sealer {
-	return &Sealer{send: direction(key, "to scheduler"), receive: direction(key, "to executor"), session: session, follows: true}
-}
-
-func direction(key []byte, name string) []byte {
-	k, err := hkdf.Expand(sha256.New, key, "lode "+name, KeySize)
-	if err != nil {
-		panic(err)
-	}
-	return k
+	mac := hmac.New(sha256.New, key)
+	return &Sealer{send: expand(mac, "lode to scheduler"), receive: expand(mac, "lode to executor"), session: session, follows: true}
 }
 
 // Session is that of the scheduler, as far as this end knows.
@@ -76,10 +97,8 @@ func (s *Sealer) Seal(m proto.Message) ([]byte, error) {
 		return nil, err
 	}
 	s.counter++
-	return Encode(&Envelope{
-		Version: Version, Body: body, Session: s.session, Counter: s.counter,
-		Mac: mac(s.send, s.session, s.counter, body),
-	})
+	sum := mac(&s.send, s.session, s.counter, body)
+	return Encode(&Envelope{Version: Version, Body: body, Session: s.session, Counter: s.counter, Mac: sum[:]})
 }
 
 // OpenToScheduler reads an envelope to the scheduler.
@@ -105,7 +124,7 @@ func (s *Sealer) open(b []byte) ([]byte, error) {
 	if err := decode(b, e); err != nil {
 		return nil, err
 	}
-	if !hmac.Equal(e.Mac, mac(s.receive, e.Session, e.Counter, e.Body)) {
+	if sum := mac(&s.receive, e.Session, e.Counter, e.Body); !hmac.Equal(e.Mac, sum[:]) {
 		return nil, ErrForged
 	}
 	switch {
@@ -120,14 +139,31 @@ func (s *Sealer) open(b []byte) ([]byte, error) {
 	return e.Body, nil
 }
 
-func mac(key []byte, session, counter uint64, body []byte) []byte {
-	h := hmac.New(sha256.New, key)
+// mac is HMAC-SHA-256 (RFC 2104) of a message and its numbers, big-endian. It is written
+// out because crypto/hmac makes seven objects for a key, and here each message has its own
+// while a link has no room to keep them.
+func mac(key *[KeySize]byte, session, counter uint64, body []byte) (sum [sha256.Size]byte) {
+	var inner, outer [sha256.BlockSize]byte
+	for i := range inner {
+		inner[i], outer[i] = 0x36, 0x5c
+	}
+	for i, b := range key {
+		inner[i] ^= b
+		outer[i] ^= b
+	}
 	var numbers [16]byte
 	binary.BigEndian.PutUint64(numbers[:8], session)
 	binary.BigEndian.PutUint64(numbers[8:], counter)
+	h := sha256.New()
+	h.Write(inner[:])
 	h.Write(numbers[:])
 	h.Write(body)
-	return h.Sum(nil)
+	h.Sum(sum[:0])
+	h.Reset()
+	h.Write(outer[:])
+	h.Write(sum[:])
+	h.Sum(sum[:0])
+	return sum
 }
 
 // windowSize is how many messages one may overtake another: an executor's outbox

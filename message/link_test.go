@@ -2,6 +2,10 @@ package message_test
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -23,19 +27,48 @@ func list(epoch uint64) *message.ToExecutor {
 
 func TestLaunchKeys(t *testing.T) {
 	secret := bytes.Repeat([]byte{1}, message.KeySize)
-	one := message.LaunchKey(secret, "F", "miner-1")
-	if len(one) != message.KeySize || !bytes.Equal(one, message.LaunchKey(secret, "F", "miner-1")) {
+	one := message.NewLaunchKeys(secret, "F").Of("miner-1")
+	if len(one) != message.KeySize || !bytes.Equal(one, message.NewLaunchKeys(secret, "F").Of("miner-1")) {
 		t.Error("a scheduler that was restarted would not know the key again")
 	}
+	if want, err := hkdf.Key(sha256.New, secret, []byte("F"), "lode launch miner-1", message.KeySize); err != nil || !bytes.Equal(one, want) {
+		t.Errorf("%x, want %x by HKDF (%v)", one, want, err)
+	}
 	for name, other := range map[string][]byte{
-		"another task":      message.LaunchKey(secret, "F", "miner-2"),
-		"another framework": message.LaunchKey(secret, "G", "miner-1"),
-		"another secret":    message.LaunchKey(bytes.Repeat([]byte{2}, message.KeySize), "F", "miner-1"),
+		"another task":      message.NewLaunchKeys(secret, "F").Of("miner-2"),
+		"another framework": message.NewLaunchKeys(secret, "G").Of("miner-1"),
+		"another secret":    message.NewLaunchKeys(bytes.Repeat([]byte{2}, message.KeySize), "F").Of("miner-1"),
 	} {
 		if bytes.Equal(one, other) {
 			t.Errorf("%s has the same key", name)
 		}
 	}
+}
+
+// What a message carries is what crypto/hmac makes of it.
+func TestEnvelopesCarryHMAC(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.SliceOfN(rapid.Byte(), message.KeySize, message.KeySize).Draw(t, "key")
+		session := rapid.Uint64().Draw(t, "session")
+		sealed, err := message.ExecutorEnd(key, session).Seal(hello(rapid.StringN(0, 300, 300).Draw(t, "task")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e message.Envelope
+		if err := e.Unmarshal(sealed); err != nil {
+			t.Fatal(err)
+		}
+		direction, err := hkdf.Expand(sha256.New, key, "lode to scheduler", message.KeySize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mac := hmac.New(sha256.New, direction)
+		mac.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, session), 1))
+		mac.Write(e.Body)
+		if want := mac.Sum(nil); e.Session != session || e.Counter != 1 || !bytes.Equal(e.Mac, want) {
+			t.Fatalf("session %d, counter %d, mac %x, want %x", e.Session, e.Counter, e.Mac, want)
+		}
+	})
 }
 
 // A message is taken once, however the network doubles and reorders it, and none is

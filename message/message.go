@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 
 	"github.com/gogo/protobuf/proto"
 )
@@ -86,8 +87,20 @@ func decode(b []byte, m versioned) error {
 // WorkerPassword is the Stratum password of a miner that this cluster launched:
 // HMAC-SHA-256 of its user name under the cluster's worker key, in hex. A proxy
 // that has the key can check any miner without a list.
-func WorkerPassword(key []byte, user string) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(user))
-	return hex.EncodeToString(mac.Sum(nil))
+func WorkerPassword(key []byte, user string) string { return NewWorkerPasswords(key).Of(user) }
+
+// WorkerPasswords makes many of one key. It is not safe for concurrent use.
+type WorkerPasswords struct{ mac hash.Hash }
+
+// NewWorkerPasswords keeps a worker key ready.
+func NewWorkerPasswords(key []byte) *WorkerPasswords {
+	return &WorkerPasswords{hmac.New(sha256.New, key)}
+}
+
+// Of returns the password of a user.
+func (p *WorkerPasswords) Of(user string) string {
+	var sum [sha256.Size]byte
+	p.mac.Reset()
+	p.mac.Write([]byte(user))
+	return hex.EncodeToString(p.mac.Sum(sum[:0]))
 }

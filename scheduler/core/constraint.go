@@ -158,7 +158,7 @@ func (c *Core) reconsiderCrowded(crowded []*heldOffer) {
 	for pass := 2; len(crowded) > 0; pass++ {
 		freed, left := c.places.freed(), crowded[:0]
 		for _, h := range crowded {
-			if v := c.judge(&h.offer); v.crowded() && pass < crowdedPasses {
+			if v := c.judge(h); v.crowded() && pass < crowdedPasses {
 				left = append(left, h)
 			} else {
 				c.settleOffer(h, v)

@@ -29,6 +29,8 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"lode/message"
 )
 
 // Reasons to end that no restart mends by itself.
@@ -81,6 +83,10 @@ type Core struct {
 	proxies proxyBackoff
 	roles   roleNeed
 
+	id        *mesos.FrameworkID  // of calls; never changed
+	keys      *message.LaunchKeys // nil: not needed yet
+	passwords *message.WorkerPasswords
+	program   *mesos.ExecutorInfo  // what executors have in common; nil: not needed yet
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
 	lostAt    time.Duration        // when miners lost their last proxy; never: they have one
@@ -148,11 +154,13 @@ func New(set Settings, state *State) (*Core, error) {
 		pace:   newPace(),
 		causes: make(causes),
 		alike:  map[string]*repeated{KindProxy: {}, KindMiner: {}},
+
+		passwords: message.NewWorkerPasswords(state.WorkerKey),
 	}
 	c.places = newPlaces(&c.set)
 	for _, id := range sortedKeysOf(state.Tasks) {
 		t := state.Tasks[id]
-		c.adopt(t)
+		c.adopt(t, c.agent(t.AgentID, t.Hostname))
 		if t.Kind == KindMiner { // it will say itself which list it has
 			if t.KeyEpoch < state.KeyEpoch {
 				c.former++
@@ -373,7 +381,10 @@ func (c *Core) Link() (ok bool, master, reason string) {
 func (c *Core) FrameworkID() string { return c.state.FrameworkID }
 
 func (c *Core) call(call *scheduler.Call) {
-	call.FrameworkID = &mesos.FrameworkID{Value: c.state.FrameworkID}
+	if c.id == nil || c.id.Value != c.state.FrameworkID {
+		c.id = &mesos.FrameworkID{Value: c.state.FrameworkID}
+	}
+	call.FrameworkID = c.id
 	c.actions = append(c.actions, Call{Session: c.session, Call: call})
 }
 

@@ -22,14 +22,14 @@ const killGrace = 5 * time.Second
 
 // launch gives a placed task its number, enters it into the state and describes it
 // to Mesos.
-func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
+func (c *Core) launch(a *agent, l *launch) (mesos.TaskInfo, error) {
 	t := l.task
 	c.state.NextTask++
 	n := c.state.NextTask
-	t.AgentID, t.Hostname = o.AgentID.Value, o.Hostname
+	t.AgentID, t.Hostname = a.id, a.hostname
 	t.Digest, t.Spec = c.artifact().Digest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
-	t.Version, t.Place = message.Version, c.agent(t.AgentID, t.Hostname).place
+	t.Version, t.Place = message.Version, a.place
 	t.ReportMs = c.reportInterval(t.Kind).Milliseconds()
 	if t.Kind == KindProxy {
 		c.state.Epoch++
@@ -41,10 +41,10 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	}
 	data, err := message.Encode(c.describe(t))
 	if err != nil {
-		return nil, fmt.Errorf("describe task %s: %w", t.ID, err)
+		return mesos.TaskInfo{}, fmt.Errorf("describe task %s: %w", t.ID, err)
 	}
 	c.state.Tasks[t.ID] = t
-	c.adopt(t)
+	c.adopt(t, a)
 	t.run.fresh = true
 	if t.Kind == KindMiner {
 		t.run.knownEpoch = c.state.Proxies.Epoch
@@ -54,12 +54,12 @@ func (c *Core) launch(o *mesos.Offer, l *launch) (*mesos.TaskInfo, error) {
 	c.changed(t)
 	c.counters.Launched[t.Kind]++
 	c.tell(TaskChanged{Task: c.view(t)})
-	return &mesos.TaskInfo{
+	return mesos.TaskInfo{
 		Name:       "lode " + t.Kind,
 		TaskID:     mesos.TaskID{Value: t.ID},
-		AgentID:    o.AgentID,
-		Resources:  l.resources,
-		Executor:   c.executorInfo(t, l.executor),
+		AgentID:    mesos.AgentID{Value: t.AgentID},
+		Resources:  l.resources.task,
+		Executor:   c.executorInfo(t, l.resources.executor),
 		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: killGrace.Nanoseconds()}},
 		Data:       data,
 	}, nil
@@ -82,7 +82,7 @@ func (c *Core) describe(t *Task) *message.Task {
 			Yield:    c.set.Yield,
 			OneACore: c.set.OneACore, CoreSched: c.set.CoreSched,
 			User:     t.ID,
-			Password: message.WorkerPassword(c.state.WorkerKey, t.ID),
+			Password: c.passwords.Of(t.ID),
 			Proxies:  c.listFor(t),
 		}}
 		return m
@@ -147,17 +147,29 @@ func (a Artifact) uri(damaged bool) mesos.CommandInfo_URI {
 // executorInfo is of an id that is never used again: Mesos demands an identical
 // ExecutorInfo for an id that lives, and drops tasks for one that just ended.
 func (c *Core) executorInfo(t *Task, resources []mesos.Resource) *mesos.ExecutorInfo {
-	no, name := false, "lode executor"
-	value := "./" + executorFile
 	a := c.artifact()
+	damaged := t.run.agent.badCache == a.Digest
+	info := c.program
+	if info == nil || info.FrameworkID.Value != c.state.FrameworkID || info.Command.URIs[0].Value != a.URL || damaged {
+		info = executorOf(a, damaged, c.state.FrameworkID)
+	}
+	if !damaged {
+		c.program = info
+	}
+	of := *info
+	of.ExecutorID, of.Resources = mesos.ExecutorID{Value: t.ID}, resources
+	return &of
+}
+
+// executorOf is what all executors of an artifact have in common.
+func executorOf(a Artifact, damaged bool, framework string) *mesos.ExecutorInfo {
+	no, name, value := false, "lode executor", "./"+executorFile
 	return &mesos.ExecutorInfo{
 		Type:        mesos.ExecutorInfo_CUSTOM,
-		ExecutorID:  mesos.ExecutorID{Value: t.ID},
-		FrameworkID: &mesos.FrameworkID{Value: c.state.FrameworkID},
+		FrameworkID: &mesos.FrameworkID{Value: framework},
 		Name:        &name,
-		Resources:   resources,
 		Command: &mesos.CommandInfo{
-			URIs:  []mesos.CommandInfo_URI{a.uri(t.run.agent.badCache == a.Digest)},
+			URIs:  []mesos.CommandInfo_URI{a.uri(damaged)},
 			Shell: &no, Value: &value, Arguments: []string{executorFile},
 		},
 		ShutdownGracePeriod: &mesos.DurationInfo{Nanoseconds: (2 * killGrace).Nanoseconds()},

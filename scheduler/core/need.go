@@ -88,7 +88,7 @@ func (c *Core) minersWanted() (code reasonCode, detail string) {
 	if most := c.maxMiners(); most >= 0 && c.sums.live >= most {
 		return reasonEnough, ""
 	}
-	if room := c.cpuRoom("", "", nil); room >= 0 && room < leastMinerCPU {
+	if room := c.cpuRoom(&agent{}, nil); room >= 0 && room < leastMinerCPU {
 		return reasonBounded, ""
 	}
 	if len(c.causes) > 0 {

@@ -37,7 +37,8 @@ const (
 
 // heldOffer is an offer that is ours until it is answered.
 type heldOffer struct {
-	offer    mesos.Offer
+	offer    *mesos.Offer // never changed
+	agent    *agent
 	received time.Duration
 	why      Reason // it is held
 	gone     bool   // answered, or taken back
@@ -72,18 +73,19 @@ func (b *offerBook) clear() {
 }
 
 func (c *Core) receiveOffers(offers []mesos.Offer) {
+	came := make([]heldOffer, len(offers))
 	for i := range offers { // how many there are says how large a proxy has to be
 		o := &offers[i]
 		a := c.agent(o.AgentID.Value, o.Hostname)
 		c.unavailability(a, o.Unavailability)
 		c.learnPlace(a, o)
+		came[i] = heldOffer{offer: o, agent: a, received: c.clock}
 	}
 	var crowded []*heldOffer
-	for i := range offers {
-		o := &offers[i]
+	for i := range came {
 		c.counters.OffersReceived++
-		h := &heldOffer{offer: *o, received: c.clock}
-		if v := c.judge(o); v.crowded() {
+		h := &came[i]
+		if v := c.judge(h); v.crowded() {
 			crowded = append(crowded, h)
 		} else {
 			c.settleOffer(h, v)
@@ -129,7 +131,7 @@ func (c *Core) expire(h *heldOffer) {
 	if h.why.Code == reasonPace || h.why.Code == reasonSpread {
 		refuse, pause = refuseLater, holdPause
 	}
-	c.agent(h.offer.AgentID.Value, "").noHold = c.clock + pause
+	h.agent.noHold = c.clock + pause
 	c.release(h)
 	c.decline(h, h.why, refuse)
 }
@@ -181,10 +183,10 @@ type verdict struct {
 }
 
 // answer says whether the offer is answered.
-func (c *Core) answer(h *heldOffer) bool { return c.answerWith(h, c.judge(&h.offer)) }
+func (c *Core) answer(h *heldOffer) bool { return c.answerWith(h, c.judge(h)) }
 
 func (c *Core) answerWith(h *heldOffer, v verdict) bool {
-	if v.hold && c.clock < c.agent(h.offer.AgentID.Value, "").noHold {
+	if v.hold && c.clock < h.agent.noHold {
 		v.hold, v.refuse = false, max(v.refuse, refuseLater)
 	}
 	if len(v.launches) == 0 && v.hold {
@@ -201,11 +203,11 @@ func (c *Core) answerWith(h *heldOffer, v verdict) bool {
 }
 
 // judge decides about an offer without answering it.
-func (c *Core) judge(o *mesos.Offer) verdict {
+func (c *Core) judge(h *heldOffer) verdict {
+	o, a := h.offer, h.agent
 	if role := o.GetAllocationInfo().GetRole(); role != "" && !slices.Contains(c.set.Roles, role) {
 		return verdict{reason: because(reasonRole, "it is for role %q, ours: %q", role, c.set.Roles), refuse: refuseUseless}
 	}
-	a := c.agent(o.AgentID.Value, o.Hostname)
 	if who, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
 		return verdict{reason: because(reasonDrained, "drained by %s", who), refuse: refuseUseless}
 	}
@@ -246,7 +248,7 @@ func (c *Core) judge(o *mesos.Offer) verdict {
 		}
 		return c.turnDown(miners, detail)
 	}
-	more, reason := c.placeMiners(o, inv, c.minerRoom())
+	more, reason := c.placeMiners(a, inv, c.minerRoom())
 	launches = append(launches, more...)
 	if len(launches) == 0 {
 		return verdict{reason: reason, refuse: refuseUseless}
@@ -291,8 +293,8 @@ func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches [
 
 // launch is a task that is about to be.
 type launch struct {
-	task                *Task
-	resources, executor []mesos.Resource
+	task      *Task
+	resources share
 }
 
 // placeProxy cuts a proxy out of the inventory, or says why that cannot be.
@@ -315,27 +317,27 @@ func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reas
 	if ports == nil {
 		return nil, Reason{reasonProxyUnfit, "a proxy needs 2 ports"}
 	}
-	executor := inv.cutExecutor(false)
-	resources = slices.Concat(inv.cut("cpus", cpus-executorCPUs, false), inv.cut("mem", mem-executorMem*1000, false), resources)
+	cut := inv.cutTask(cpus, mem, false)
+	cut.task = append(cut.task, resources...)
 	t := &Task{Kind: KindProxy, CPUs: cpus, Slot: s.n, Shard: shard, Ports: ports, Addresses: addressesOf(o, ports[0])}
-	return &launch{task: t, resources: resources, executor: executor}, Reason{}
+	return &launch{task: t, resources: cut}, Reason{}
 }
 
 // placeMiners cuts a miner out of the inventory on all of its cpus, and one more on
 // those that are revocable, which no task may mix with others; at most room (-1: any
 // number). It says why there is none.
-func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []*launch, reason Reason) {
+func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []*launch, reason Reason) {
 	if unfit := c.minerUnfit(inv); unfit.Code != reasonNone {
 		return nil, unfit
 	}
 	// Revocable ones first: the kernel gives them the least weight.
 	for _, revocable := range []bool{true, false} {
 		cpus := c.minerCPUs(inv, revocable)
-		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && c.agent(o.AgentID.Value, o.Hostname).busy.wait(c.now) > 0 {
+		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && a.busy.wait(c.now) > 0 {
 			reason = Reason{reasonBusy, "its agent is left to other work (--mode idle)"}
 			continue
 		}
-		if most := c.cpuRoom(o.AgentID.Value, o.Hostname, launches); most >= 0 && cpus > most {
+		if most := c.cpuRoom(a, launches); most >= 0 && cpus > most {
 			if cpus = most; cpus < leastMinerCPU {
 				reason = Reason{reasonBounded, "an operator bounds the cpus that miners may have"}
 			}
@@ -343,15 +345,13 @@ func (c *Core) placeMiners(o *mesos.Offer, inv inventory, room int) (launches []
 		if cpus < leastMinerCPU || room == 0 || inv.sum("mem", false) < c.minerMem() {
 			continue
 		}
-		if place := c.minerPlace(c.agent(o.AgentID.Value, ""), len(launches)); place.Code != reasonNone {
+		if place := c.minerPlace(a, len(launches)); place.Code != reasonNone {
 			reason = place
 			break
 		}
-		executor := inv.cutExecutor(revocable)
 		launches = append(launches, &launch{
 			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
-			resources: slices.Concat(inv.cut("cpus", cpus-executorCPUs, revocable), inv.cut("mem", c.minerMem()-executorMem*1000, false)),
-			executor:  executor,
+			resources: inv.cutTask(cpus, c.minerMem(), revocable),
 		})
 		room--
 	}
@@ -413,18 +413,17 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 	infos := make([]mesos.TaskInfo, 0, len(v.launches))
 	ids := make([]string, 0, len(v.launches))
 	for _, l := range v.launches {
-		info, err := c.launch(&h.offer, l)
+		info, err := c.launch(h.agent, l)
 		if err != nil {
 			c.stop(err)
 			return
 		}
-		infos = append(infos, *info)
+		infos = append(infos, info)
 		ids = append(ids, l.task.ID)
 	}
 	c.counters.OffersAccepted++
 	c.places.refused, c.places.served = "", c.clock
-	accept := calls.Accept(calls.OfferOperations{calls.OpLaunch(infos...)}.WithOffers(h.offer.ID))
-	c.call(accept.With(calls.RefuseSeconds(v.refuse)))
+	c.call(acceptOf(h.offer.ID, infos, v.refuse))
 	c.revive.filtered = true
 	c.tell(Accepted{c.decide(h, "accepted", Reason{}, v.refuse, ids)})
 }
@@ -432,7 +431,7 @@ func (c *Core) accept(h *heldOffer, v verdict) {
 func (c *Core) decline(h *heldOffer, reason Reason, refuse time.Duration) {
 	c.counters.OffersDeclined[string(reason.Code)]++
 	c.refusedPlace(reason)
-	c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))
+	c.call(declineOf(h.offer.ID, refuse))
 	c.revive.filtered = true
 	c.decide(h, "declined", reason, refuse, nil)
 }

@@ -219,7 +219,7 @@ func TestResubscriptionVoidsOffersReconcilesAndHoldsLaunches(t *testing.T) {
 	s.update(p, mesos.TASK_KILLED) // a proxy is wanted
 	s.c.now = s.now
 	s.c.agent("S0", "").until = 0
-	s.c.offers.byID["stale"] = &heldOffer{offer: mesos.Offer{ID: mesos.OfferID{Value: "stale"}, AgentID: mesos.AgentID{Value: "S5"}}}
+	s.c.offers.byID["stale"] = &heldOffer{agent: s.c.agent("S5", ""), offer: &mesos.Offer{ID: mesos.OfferID{Value: "stale"}, AgentID: mesos.AgentID{Value: "S5"}}}
 	s.now = s.now.Add(time.Minute)
 	s.step(Subscribed{FrameworkID: "F", Master: "m2"})
 	if len(s.c.offers.byID) != 0 {

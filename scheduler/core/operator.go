@@ -233,17 +233,18 @@ func (c *Core) agentBound(id, hostname string) (milli int64, bounded bool) {
 }
 
 // cpuRoom is how many cpus, in thousandths, miners on an agent may have beside those
-// that they have and the launches that are planned; negative: there is no bound.
-func (c *Core) cpuRoom(id, hostname string, planned []*launch) int64 {
+// that they have and the launches that are planned; negative: there is no bound. Of an
+// agent without a name it is what is left for all.
+func (c *Core) cpuRoom(a *agent, planned []*launch) int64 {
 	o := &c.state.Operator
-	most, bounded := c.agentBound(id, hostname)
+	if o.MaxCPUs == nil && len(o.AgentCPUs) == 0 {
+		return -1
+	}
+	most, bounded := c.agentBound(a.id, a.hostname)
 	if !bounded && o.MaxCPUs == nil {
 		return -1
 	}
-	here, all := int64(0), c.sums.cpus
-	if a := c.agents[id]; a != nil {
-		here = a.cpus
-	}
+	here, all := a.cpus, c.sums.cpus
 	for _, l := range planned {
 		if l.task.Kind == KindMiner {
 			all, here = all+l.task.CPUs, here+l.task.CPUs

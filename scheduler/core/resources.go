@@ -18,37 +18,36 @@ func fromMilli(m int64) float64 { return float64(m) / 1000 }
 // flavour is an amount of one resource of one kind: same name, role, reservations,
 // allocation and revocability. Each is an entry of its own in a task's resources.
 type flavour struct {
-	template  mesos.Resource // without its amount
+	template  *mesos.Resource // what is offered of it; its amount is below, and this is never changed
 	reserved  bool
 	revocable bool
 	amount    int64 // of a scalar, thousandths
 	ranges    []mesos.Value_Range
 }
 
-// inventory is what is left of an offer while tasks are cut out of it.
-type inventory map[string][]*flavour // by resource name, best flavour first
+// inventory is what is left of an offer while tasks are cut out of it: best flavours
+// first, among those of one name.
+type inventory []flavour
 
 // newInventory sorts resources by flavour. What belongs to volumes, to resource
 // providers, or is shared is left out: nothing of ours can use it.
 func newInventory(resources []mesos.Resource, revocable bool) inventory {
-	inv := make(inventory, 3)
-	for _, r := range resources {
+	inv := make(inventory, 0, len(resources))
+	for i := range resources {
+		r := &resources[i]
 		if r.Disk != nil || r.Shared != nil || r.ProviderID != nil || (r.Revocable != nil && !revocable) {
 			continue
 		}
-		template := r
-		template.Scalar, template.Ranges, template.Set = nil, nil, nil
-		var f *flavour
-		if i := slices.IndexFunc(inv[r.Name], func(f *flavour) bool { return f.same(&template) }); i >= 0 {
-			f = inv[r.Name][i]
-		} else {
-			f = &flavour{
-				template:  template,
+		at := slices.IndexFunc(inv, func(f flavour) bool { return f.same(r) })
+		if at < 0 {
+			at = len(inv)
+			inv = append(inv, flavour{
+				template:  r,
 				revocable: r.Revocable != nil,
 				reserved:  len(r.Reservations) > 0 || r.Reservation != nil || (r.Role != nil && *r.Role != "*"),
-			}
-			inv[r.Name] = append(inv[r.Name], f)
+			})
 		}
+		f := &inv[at]
 		if r.Scalar != nil {
 			f.amount += toMilli(r.Scalar.Value)
 		}
@@ -60,25 +59,33 @@ func newInventory(resources []mesos.Resource, revocable bool) inventory {
 			}
 		}
 	}
-	for _, flavours := range inv {
-		for _, f := range flavours {
-			f.ranges = coalesce(f.ranges)
-		}
-		slices.SortStableFunc(flavours, func(a, b *flavour) int { return a.rank() - b.rank() })
+	for i := range inv {
+		inv[i].ranges = coalesce(inv[i].ranges)
 	}
+	slices.SortStableFunc(inv, func(a, b flavour) int { return a.rank() - b.rank() })
 	return inv
 }
 
 // same says that a resource, its amount aside, is of the flavour. Offers have few
 // flavours, and most of them say little.
 func (f *flavour) same(r *mesos.Resource) bool {
-	t := &f.template
+	t := f.template
+	if t.Name != r.Name {
+		return false
+	}
 	plain := len(t.Reservations) == 0 && len(r.Reservations) == 0 && t.Reservation == nil && r.Reservation == nil
-	if plain && t.Name == r.Name && t.GetRole() == r.GetRole() && (t.Role == nil) == (r.Role == nil) &&
+	if plain && t.GetRole() == r.GetRole() && (t.Role == nil) == (r.Role == nil) &&
 		(t.Revocable == nil) == (r.Revocable == nil) && t.AllocationInfo.GetRole() == r.AllocationInfo.GetRole() {
 		return true
 	}
-	return t.Equal(r)
+	a, b := withoutAmount(t), withoutAmount(r)
+	return a.Equal(&b)
+}
+
+func withoutAmount(r *mesos.Resource) mesos.Resource {
+	bare := *r
+	bare.Scalar, bare.Ranges, bare.Set = nil, nil, nil
+	return bare
 }
 
 // rank orders flavours: what only we can use first, what can be taken away last.
@@ -95,17 +102,18 @@ func (f *flavour) rank() int {
 // take cuts an amount out of the flavour.
 func (f *flavour) take(milli int64) mesos.Resource {
 	f.amount -= milli
-	r := f.template
+	r := withoutAmount(f.template)
 	r.Scalar = &mesos.Value_Scalar{Value: fromMilli(milli)}
 	return r
 }
 
-// cut takes an amount out of as many flavours as it needs, best first. A task may mix
-// reserved and unreserved resources; only what is revocable has to stay among itself.
-// The caller has looked that there is enough.
-func (inv inventory) cut(name string, milli int64, revocable bool) (taken []mesos.Resource) {
-	for _, f := range inv[name] {
-		if n := min(f.amount, milli); f.revocable == revocable && n > 0 {
+// cut takes an amount out of as many flavours as it needs, best first, and appends it
+// to taken. A task may mix reserved and unreserved resources; only what is revocable
+// has to stay among itself. The caller has looked that there is enough.
+func (inv inventory) cut(taken []mesos.Resource, name string, milli int64, revocable bool) []mesos.Resource {
+	for i := range inv {
+		f := &inv[i]
+		if n := min(f.amount, milli); f.is(name) && f.revocable == revocable && n > 0 {
 			taken = append(taken, f.take(n))
 			milli -= n
 		}
@@ -113,48 +121,61 @@ func (inv inventory) cut(name string, milli int64, revocable bool) (taken []meso
 	return taken
 }
 
-// cutExecutor cuts out what an executor has beside its task: of the same flavour of
-// cpus, for Mesos does not let the two mix.
-func (inv inventory) cutExecutor(revocable bool) []mesos.Resource {
-	return slices.Concat(inv.cut("cpus", executorCPUs, revocable), inv.cut("mem", executorMem*1000, false))
+func (f *flavour) is(name string) bool { return f.template.Name == name }
+
+// share is what a task and its executor have of an offer. They share one container.
+type share struct{ task, executor []mesos.Resource }
+
+// cutTask cuts out thousandths of cpus and of MB: the executor's part first, of the same
+// flavour of cpus, for Mesos does not let the two mix.
+func (inv inventory) cutTask(cpus, mem int64, revocable bool) share {
+	all := make([]mesos.Resource, 0, 4) // as many as there mostly are
+	all = inv.cut(all, "cpus", executorCPUs, revocable)
+	all = inv.cut(all, "mem", executorMem*1000, false)
+	n := len(all)
+	all = inv.cut(all, "cpus", cpus-executorCPUs, revocable)
+	all = inv.cut(all, "mem", mem-executorMem*1000, false)
+	return share{task: all[n:], executor: all[:n:n]}
 }
 
 // takePorts cuts out n ports, chosen at random: a port that a dying process still
 // holds is then seldom hit twice. nil: there are not that many.
 func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, taken []mesos.Resource) {
 	var total uint64
-	for _, f := range inv["ports"] {
-		if !f.revocable {
+	for i := range inv {
+		if f := &inv[i]; f.is("ports") && !f.revocable {
 			total += countPorts(f.ranges)
 		}
 	}
 	if total < uint64(n) {
 		return nil, nil
 	}
-	chosen := make(map[*flavour][]uint64)
+	chosen := make([][]uint64, len(inv)) // by flavour
 	for ; len(ports) < n; total-- {
-		i := rnd.Uint64N(total)
-		for _, f := range inv["ports"] {
-			if f.revocable {
+		at := rnd.Uint64N(total)
+		for i := range inv {
+			f := &inv[i]
+			if !f.is("ports") || f.revocable {
 				continue
 			}
-			if has := countPorts(f.ranges); i >= has {
-				i -= has
+			if has := countPorts(f.ranges); at >= has {
+				at -= has
 				continue
 			}
-			p := f.port(i)
+			p := f.port(at)
 			f.removePort(p)
-			ports, chosen[f] = append(ports, p), append(chosen[f], p)
+			ports, chosen[i] = append(ports, p), append(chosen[i], p)
 			break
 		}
 	}
-	for _, f := range inv["ports"] {
-		if len(chosen[f]) == 0 {
+	for i, of := range chosen {
+		if len(of) == 0 {
 			continue
 		}
-		r := f.template
+		slices.Sort(of)
+		r := withoutAmount(inv[i].template)
 		r.Ranges = &mesos.Value_Ranges{}
-		for _, p := range slices.Sorted(slices.Values(chosen[f])) {
+		for _, p := range of {
 			r.Ranges.Range = append(r.Ranges.Range, mesos.Value_Range{Begin: p, End: p})
 		}
 		taken = append(taken, r)
@@ -194,7 +215,7 @@ func (f *flavour) removePort(p uint64) {
 // list each port once, but a port that was counted twice could be given out twice.
 func coalesce(ranges []mesos.Value_Range) []mesos.Value_Range {
 	slices.SortFunc(ranges, func(a, b mesos.Value_Range) int { return cmp.Compare(a.Begin, b.Begin) })
-	var joined []mesos.Value_Range
+	joined := ranges[:0]
 	for _, r := range ranges {
 		if n := len(joined); n > 0 && r.Begin <= joined[n-1].End+1 {
 			joined[n-1].End = max(joined[n-1].End, r.End)
@@ -218,8 +239,8 @@ func countPorts(ranges []mesos.Value_Range) uint64 {
 func (inv inventory) total(name string) int64 { return inv.sum(name, false) + inv.sum(name, true) }
 
 func (inv inventory) sum(name string, revocable bool) (milli int64) {
-	for _, f := range inv[name] {
-		if f.revocable == revocable {
+	for i := range inv {
+		if f := &inv[i]; f.is(name) && f.revocable == revocable {
 			milli += f.amount
 		}
 	}

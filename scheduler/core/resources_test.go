@@ -44,17 +44,17 @@ func TestFlavours(t *testing.T) {
 	}
 	inv := newInventory(resources, true)
 	var amounts []int64
-	for _, f := range inv["cpus"] {
+	for _, f := range inv.of("cpus") {
 		amounts = append(amounts, f.amount)
 	}
 	// Reserved ones first, what was split is added up, revocable ones last.
 	if want := []int64{2000, 1000, 2000, 4000}; !slices.Equal(amounts, want) {
 		t.Errorf("amounts %v, want %v", amounts, want)
 	}
-	if n := len(newInventory(resources, false)["cpus"]); n != 3 {
+	if n := len(newInventory(resources, false).of("cpus")); n != 3 {
 		t.Errorf("%d kinds without revocable ones, want 3", n)
 	}
-	taken := inv["cpus"][1].take(250)
+	taken := inv.of("cpus")[1].take(250)
 	if taken.Scalar.Value != 0.25 || len(taken.Reservations) != 1 || taken.AllocationInfo.GetRole() != "mining" {
 		t.Errorf("taken: %v", taken)
 	}
@@ -102,15 +102,15 @@ func TestTakenResourcesComeFromTheOffer(t *testing.T) {
 				t.Fatal("both ports are the same")
 			}
 		}
-		miners, why := c.placeMiners(o, inv, -1)
+		miners, why := c.placeMiners(c.agent("S0", "h"), inv, -1)
 		if len(miners) == 0 && why.Code == reasonNone {
 			t.Fatal("no miners and no reason")
 		}
 		launches = append(launches, miners...)
 		for _, l := range launches {
-			all := slices.Concat(l.resources, l.executor)
+			all := slices.Concat(l.resources.task, l.resources.executor)
 			if !before.subtract(all) {
-				t.Fatalf("%v is not in what is left of the offer", l.resources)
+				t.Fatalf("%v is not in what is left of the offer", all)
 			}
 			cpus, revocables := int64(0), make(map[bool]bool)
 			for _, r := range all {
@@ -143,7 +143,7 @@ func TestTakenResourcesComeFromTheOffer(t *testing.T) {
 }
 
 func firmCPUs(inv inventory) (n int64) {
-	for _, f := range inv["cpus"] {
+	for _, f := range inv.of("cpus") {
 		if !f.revocable {
 			n += f.amount
 		}
@@ -162,7 +162,7 @@ func TestPorts(t *testing.T) {
 			t.Fatalf("%v, %v", got, taken)
 		}
 		left := uint64(0)
-		for _, f := range inv["ports"] {
+		for _, f := range inv.of("ports") {
 			left += countPorts(f.ranges)
 		}
 		if left != 2 {
@@ -176,7 +176,7 @@ func TestPorts(t *testing.T) {
 		t.Errorf("ports %v", seen)
 	}
 	// Ports that are listed twice are there once.
-	twice := newInventory([]mesos.Resource{ports(7, 9), ports(3, 8), ports(9, 10)}, false)["ports"][0].ranges
+	twice := newInventory([]mesos.Resource{ports(7, 9), ports(3, 8), ports(9, 10)}, false).of("ports")[0].ranges
 	if len(twice) != 1 || twice[0] != (mesos.Value_Range{Begin: 3, End: 10}) {
 		t.Errorf("ports 7-9, 3-8 and 9-10 are %v", twice)
 	}

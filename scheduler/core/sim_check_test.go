@@ -321,7 +321,8 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 			if x := newInventory(info.Executor.Resources, true); x.total("cpus") < 10 || x.total("mem") < 32000 {
 				h.fail("the executor of %s has less than a master likes: %v", id, info.Executor.Resources)
 			}
-			for name, flavours := range newInventory(all, true) {
+			for _, name := range []string{"cpus", "mem", "ports"} {
+				flavours := newInventory(all, true).of(name)
 				for _, f := range flavours {
 					if f.revocable != flavours[0].revocable {
 						h.fail("task %s mixes revocable %s with others", id, name)
@@ -533,7 +534,7 @@ func (h *harness) healthy() string {
 		if _, ok := c.state.Operator.Drained[a.id]; ok || c.paused() {
 			return "a command of an operator is not lifted"
 		}
-		for _, f := range a.free()["cpus"] {
+		for _, f := range a.free().of("cpus") {
 			if f.amount >= leastMinerCPU && !h.constrained(a) {
 				return fmt.Sprintf("agent %s has %d thousandths of cpu unused", a.id, f.amount)
 			}

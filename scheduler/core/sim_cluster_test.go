@@ -263,20 +263,18 @@ func (t *simTask) resources() []mesos.Resource {
 
 // subtract takes resources out of an inventory; false: they are not in it.
 func (inv inventory) subtract(resources []mesos.Resource) bool {
-	for name, flavours := range newInventory(resources, true) {
-		for _, want := range flavours {
-			i := slices.IndexFunc(inv[name], func(f *flavour) bool { return f.same(&want.template) })
-			if i < 0 || inv[name][i].amount < want.amount {
-				return false
-			}
-			inv[name][i].amount -= want.amount
-			for _, r := range want.ranges {
-				for p := r.Begin; p <= r.End; p++ {
-					before := countPorts(inv[name][i].ranges)
-					inv[name][i].removePort(p)
-					if countPorts(inv[name][i].ranges) != before-1 {
-						return false
-					}
+	for _, want := range newInventory(resources, true) {
+		i := slices.IndexFunc(inv, func(f flavour) bool { return f.same(want.template) })
+		if i < 0 || inv[i].amount < want.amount {
+			return false
+		}
+		inv[i].amount -= want.amount
+		for _, r := range want.ranges {
+			for p := r.Begin; p <= r.End; p++ {
+				before := countPorts(inv[i].ranges)
+				inv[i].removePort(p)
+				if countPorts(inv[i].ranges) != before-1 {
+					return false
 				}
 			}
 		}
@@ -284,18 +282,28 @@ func (inv inventory) subtract(resources []mesos.Resource) bool {
 	return true
 }
 
+// of returns what there is of one name.
+func (inv inventory) of(name string) (flavours []*flavour) {
+	for i := range inv {
+		if inv[i].is(name) {
+			flavours = append(flavours, &inv[i])
+		}
+	}
+	return flavours
+}
+
 // resources turns an inventory back into a list.
 func (inv inventory) resources() []mesos.Resource {
 	var out []mesos.Resource
 	for _, name := range []string{"cpus", "mem", "ports"} {
-		for _, f := range inv[name] {
+		for _, f := range inv.of(name) {
 			switch {
 			case f.amount > 0:
-				r := f.template
+				r := withoutAmount(f.template)
 				r.Scalar = &mesos.Value_Scalar{Value: fromMilli(f.amount)}
 				out = append(out, r)
 			case len(f.ranges) > 0:
-				r := f.template
+				r := withoutAmount(f.template)
 				r.Ranges = &mesos.Value_Ranges{Range: slices.Clone(f.ranges)}
 				out = append(out, r)
 			}

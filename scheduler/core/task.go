@@ -160,8 +160,7 @@ func (c *Core) count(t *Task, n int) {
 }
 
 // adopt gives a task of the state its place in the indexes.
-func (c *Core) adopt(t *Task) {
-	a := c.agent(t.AgentID, t.Hostname)
+func (c *Core) adopt(t *Task, a *agent) {
 	t.run = &run{index: len(c.tasks), agent: a, begun: c.clock, heard: c.clock, since: c.clock, reportAt: never, unready: never}
 	if a.place == nil && t.Place != nil && len(c.places.fields) > 0 {
 		c.setPlace(a, t.Place)

@@ -89,7 +89,10 @@ func (c *Core) newPeer(id, agentID string, version uint32) *peer {
 }
 
 func (c *Core) launchKey(id string) []byte {
-	return message.LaunchKey(c.state.LinkKey, c.state.FrameworkID, id)
+	if c.keys == nil || c.keys.Framework() != c.state.FrameworkID {
+		c.keys = message.NewLaunchKeys(c.state.LinkKey, c.state.FrameworkID)
+	}
+	return c.keys.Of(id)
 }
 
 // retire remembers a proxy whose blocks may still come.
@@ -327,6 +330,7 @@ func (c *Core) rotateKeys(e RotateKeys) {
 		s.FormerKeys = s.FormerKeys[:min(len(s.FormerKeys), 4)]
 	}
 	s.WorkerKey = slices.Clone(e.Key)
+	c.passwords = message.NewWorkerPasswords(s.WorkerKey)
 	s.KeyEpoch++
 	c.former = 0
 	for _, t := range c.tasks {

@@ -113,8 +113,8 @@ var mutants = []mutant{
 
 	// Bounds.
 	one("an offer is kept for ever", "offer.go", "c.after(offerLife, func() { c.expire(h) })", ""),
-	one("offers are kept again and again", "offer.go", "c.agent(h.offer.AgentID.Value, \"\").noHold = c.clock + pause", "_ = pause"),
-	one("offers are refused for a moment only", "offer.go", "c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuse)))", "c.call(calls.Decline(h.offer.ID).With(calls.RefuseSeconds(refuseLeast)))"),
+	one("offers are kept again and again", "offer.go", "h.agent.noHold = c.clock + pause", "_ = pause"),
+	one("offers are refused for a moment only", "offer.go", "c.call(declineOf(h.offer.ID, refuse))", "c.call(declineOf(h.offer.ID, refuseLeast))"),
 	one("offers are never suppressed", "need.go", "case idle && !r.suppressed:", "case false:"),
 	one("offers are never revived", "need.go", "case (r.wanted || r.suppressed && !idle) && r.bucket.take(c.clock):", "case false:"),
 	one("offers are revived without a limit", "need.go", "case (r.wanted || r.suppressed && !idle) && r.bucket.take(c.clock):", "case n.proxies || n.miners:"),
