@@ -99,8 +99,7 @@ func NewWorkerPasswords(key []byte) *WorkerPasswords {
 
 // Of returns the password of a user.
 func (p *WorkerPasswords) Of(user string) string {
-	var sum [sha256.Size]byte
 	p.mac.Reset()
 	p.mac.Write([]byte(user))
-	return hex.EncodeToString(p.mac.Sum(sum[:0]))
+	return hex.EncodeToString(p.mac.Sum(nil))
 }

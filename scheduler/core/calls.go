@@ -7,26 +7,43 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// Calls that answer offers: by the thousand, so they are made in one piece and not by
-// the options of package calls.
+// Calls that answer offers come by the thousand. Each is made in one piece, and not part
+// by part as package calls does it.
 
-func acceptOf(offer mesos.OfferID, launches []mesos.TaskInfo, refuse time.Duration) *scheduler.Call {
-	return &scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &scheduler.Call_Accept{
-		OfferIDs: []mesos.OfferID{offer},
-		Operations: []mesos.Offer_Operation{{
-			Type: mesos.Offer_Operation_LAUNCH, Launch: &mesos.Offer_Operation_Launch{TaskInfos: launches},
-		}},
-		Filters: refusing(refuse),
-	}}
+// acceptOf launches tasks on an offer; the rest of it is refused for so long.
+func acceptOf(offer mesos.OfferID, tasks []mesos.TaskInfo, refuse time.Duration) *scheduler.Call {
+	c := &struct {
+		call       scheduler.Call
+		accept     scheduler.Call_Accept
+		offers     [1]mesos.OfferID
+		operations [1]mesos.Offer_Operation
+		launch     mesos.Offer_Operation_Launch
+		filters    mesos.Filters
+		seconds    float64
+	}{}
+	c.seconds = refuse.Seconds()
+	c.filters.RefuseSeconds = &c.seconds
+	c.launch.TaskInfos = tasks
+	c.operations[0] = mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH, Launch: &c.launch}
+	c.offers[0] = offer
+	c.accept = scheduler.Call_Accept{OfferIDs: c.offers[:], Operations: c.operations[:], Filters: &c.filters}
+	c.call = scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &c.accept}
+	return &c.call
 }
 
+// declineOf refuses an offer for so long.
 func declineOf(offer mesos.OfferID, refuse time.Duration) *scheduler.Call {
-	return &scheduler.Call{Type: scheduler.Call_DECLINE, Decline: &scheduler.Call_Decline{
-		OfferIDs: []mesos.OfferID{offer}, Filters: refusing(refuse),
-	}}
-}
-
-func refusing(d time.Duration) *mesos.Filters {
-	seconds := d.Seconds()
-	return &mesos.Filters{RefuseSeconds: &seconds}
+	c := &struct {
+		call    scheduler.Call
+		decline scheduler.Call_Decline
+		offers  [1]mesos.OfferID
+		filters mesos.Filters
+		seconds float64
+	}{}
+	c.seconds = refuse.Seconds()
+	c.filters.RefuseSeconds = &c.seconds
+	c.offers[0] = offer
+	c.decline = scheduler.Call_Decline{OfferIDs: c.offers[:], Filters: &c.filters}
+	c.call = scheduler.Call{Type: scheduler.Call_DECLINE, Decline: &c.decline}
+	return &c.call
 }

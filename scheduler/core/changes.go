@@ -22,20 +22,30 @@ const (
 	keyBlock = "block/"
 )
 
-// touched are the parts of the state that differ from what Changes told last.
+// touched are the parts of the state that differ from what Changes told last: each once.
 type touched struct {
-	tasks, blocks map[string]struct{}
+	tasks  []*Task // those that are over, too
+	blocks []string
 }
 
-func (t *touched) task(id string)    { t.tasks = put(t.tasks, id) }
-func (t *touched) block(hash string) { t.blocks = put(t.blocks, hash) }
-
-func put(set map[string]struct{}, key string) map[string]struct{} {
-	if set == nil {
-		set = make(map[string]struct{})
+func (t *touched) task(task *Task) {
+	if !task.run.touched {
+		task.run.touched = true
+		t.tasks = append(t.tasks, task)
 	}
-	set[key] = struct{}{}
-	return set
+}
+
+func (t *touched) clear() {
+	for _, task := range t.tasks {
+		task.run.touched = false
+	}
+	*t = touched{}
+}
+
+func (t *touched) block(hash string) {
+	if !slices.Contains(t.blocks, hash) {
+		t.blocks = append(t.blocks, hash)
+	}
 }
 
 // Changes returns what became of the state since the last call, in no more than one
@@ -48,35 +58,40 @@ func (c *Core) Changes() ([]Change, error) {
 		return nil, err
 	}
 	changes := []Change{head}
-	for _, id := range sorted(c.touched.tasks) {
-		var value []byte
-		if t := c.state.Tasks[id]; t != nil {
-			if value, err = json.Marshal(t); err != nil {
-				return nil, fmt.Errorf("encode task %s: %w", id, err)
-			}
+	slices.SortFunc(c.touched.tasks, byID)
+	for _, t := range c.touched.tasks {
+		if c.state.Tasks[t.ID] != t {
+			changes = append(changes, Change{keyTask + t.ID, nil})
+		} else if changes, err = appendTask(changes, t); err != nil {
+			return nil, err
 		}
-		changes = append(changes, Change{keyTask + id, value})
 	}
-	for _, hash := range sorted(c.touched.blocks) {
-		var value []byte
-		if b := c.block(hash); b != nil {
-			if value, err = json.Marshal(b); err != nil {
-				return nil, fmt.Errorf("encode block %s: %w", hash, err)
-			}
+	slices.Sort(c.touched.blocks)
+	for _, hash := range c.touched.blocks {
+		if b := c.block(hash); b == nil {
+			changes = append(changes, Change{keyBlock + hash, nil})
+		} else if changes, err = appendBlock(changes, b); err != nil {
+			return nil, err
 		}
-		changes = append(changes, Change{keyBlock + hash, value})
 	}
-	c.touched = touched{}
+	c.touched.clear()
 	return changes, nil
 }
 
-func sorted(set map[string]struct{}) []string {
-	keys := make([]string, 0, len(set))
-	for k := range set {
-		keys = append(keys, k)
+func appendTask(changes []Change, t *Task) ([]Change, error) {
+	value, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("encode task %s: %w", t.ID, err)
 	}
-	slices.Sort(keys)
-	return keys
+	return append(changes, Change{keyTask + t.ID, value}), nil
+}
+
+func appendBlock(changes []Change, b *Block) ([]Change, error) {
+	value, err := json.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode block %s: %w", b.Hash, err)
+	}
+	return append(changes, Change{keyBlock + b.Hash, value}), nil
 }
 
 // head is everything but tasks and blocks.
@@ -92,14 +107,22 @@ func (s *State) head() (Change, error) {
 
 // Entries returns the whole state as changes to an empty store.
 func (s *State) Entries() ([]Change, error) {
-	c := Core{state: s}
-	for id := range s.Tasks {
-		c.touched.task(id)
+	head, err := s.head()
+	if err != nil {
+		return nil, err
+	}
+	changes := []Change{head}
+	for _, id := range sortedKeysOf(s.Tasks) {
+		if changes, err = appendTask(changes, s.Tasks[id]); err != nil {
+			return nil, err
+		}
 	}
 	for _, b := range s.Blocks {
-		c.touched.block(b.Hash)
+		if changes, err = appendBlock(changes, b); err != nil {
+			return nil, err
+		}
 	}
-	return c.Changes()
+	return changes, nil
 }
 
 // RestoreState makes a state of the newest value of each key and checks that it makes

@@ -86,7 +86,7 @@ type Core struct {
 	id        *mesos.FrameworkID  // of calls; never changed
 	keys      *message.LaunchKeys // nil: not needed yet
 	passwords *message.WorkerPasswords
-	program   *mesos.ExecutorInfo  // what executors have in common; nil: not needed yet
+	program   *program             // of the last launch; nil: there was none
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
 	lostAt    time.Duration        // when miners lost their last proxy; never: they have one

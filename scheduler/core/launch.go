@@ -21,8 +21,8 @@ const executorFile = "lode-executor"
 const killGrace = 5 * time.Second
 
 // launch gives a placed task its number, enters it into the state and describes it
-// to Mesos.
-func (c *Core) launch(a *agent, l *launch) (mesos.TaskInfo, error) {
+// to Mesos in info.
+func (c *Core) launch(a *agent, l *launch, info *mesos.TaskInfo) error {
 	t := l.task
 	c.state.NextTask++
 	n := c.state.NextTask
@@ -41,7 +41,7 @@ func (c *Core) launch(a *agent, l *launch) (mesos.TaskInfo, error) {
 	}
 	data, err := message.Encode(c.describe(t))
 	if err != nil {
-		return mesos.TaskInfo{}, fmt.Errorf("describe task %s: %w", t.ID, err)
+		return fmt.Errorf("describe task %s: %w", t.ID, err)
 	}
 	c.state.Tasks[t.ID] = t
 	c.adopt(t, a)
@@ -54,15 +54,12 @@ func (c *Core) launch(a *agent, l *launch) (mesos.TaskInfo, error) {
 	c.changed(t)
 	c.counters.Launched[t.Kind]++
 	c.tell(TaskChanged{Task: c.view(t)})
-	return mesos.TaskInfo{
-		Name:       "lode " + t.Kind,
-		TaskID:     mesos.TaskID{Value: t.ID},
-		AgentID:    mesos.AgentID{Value: t.AgentID},
-		Resources:  l.resources.task,
-		Executor:   c.executorInfo(t, l.resources.executor),
-		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: killGrace.Nanoseconds()}},
-		Data:       data,
-	}, nil
+	program := c.programFor(a)
+	info.Name = "lode " + t.Kind
+	info.TaskID.Value, info.AgentID.Value = t.ID, t.AgentID
+	info.Resources, info.Data, info.KillPolicy = l.resources.task, data, program.kill
+	info.Executor = program.executorOf(t.ID, l.resources.executor)
+	return nil
 }
 
 var idReplacer = strings.NewReplacer("/", "_", `\`, "_")
@@ -70,21 +67,25 @@ var idReplacer = strings.NewReplacer("/", "_", `\`, "_")
 // describe tells the executor what the task is. No secret of the node is in it; a
 // miner's password is, because TaskInfo.data is in none of Mesos' state endpoints.
 func (c *Core) describe(t *Task) *message.Task {
-	m := &message.Task{
-		Version:          message.Version,
-		ExecutorDigest:   t.Digest,
-		ReportIntervalMs: uint64(t.ReportMs),
-		Link:             &message.Link{Key: c.launchKey(t.ID), Session: c.state.Session},
-	}
+	d := &struct { // one piece: there are many of them
+		task  message.Task
+		link  message.Link
+		kind  message.Task_Miner
+		miner message.MinerTask
+	}{}
+	m := &d.task
+	m.Version, m.ExecutorDigest, m.ReportIntervalMs = message.Version, t.Digest, uint64(t.ReportMs)
+	m.Link, d.link = &d.link, message.Link{Key: c.launchKey(t.ID), Session: c.state.Session}
 	if t.Kind == KindMiner {
-		m.Kind = &message.Task_Miner{Miner: &message.MinerTask{
+		d.miner = message.MinerTask{
 			Kernel:   c.set.Kernel,
 			Yield:    c.set.Yield,
 			OneACore: c.set.OneACore, CoreSched: c.set.CoreSched,
 			User:     t.ID,
 			Password: c.passwords.Of(t.ID),
 			Proxies:  c.listFor(t),
-		}}
+		}
+		m.Kind, d.kind.Miner = &d.kind, &d.miner
 		return m
 	}
 	host, _, _ := net.SplitHostPort(t.Addresses[0])
@@ -144,34 +145,44 @@ func (a Artifact) uri(damaged bool) mesos.CommandInfo_URI {
 	return mesos.CommandInfo_URI{Value: a.URL, Executable: &yes, Extract: &no, Cache: &cache, OutputFile: &file}
 }
 
-// executorInfo is of an id that is never used again: Mesos demands an identical
-// ExecutorInfo for an id that lives, and drops tasks for one that just ended.
-func (c *Core) executorInfo(t *Task, resources []mesos.Resource) *mesos.ExecutorInfo {
-	a := c.artifact()
-	damaged := t.run.agent.badCache == a.Digest
-	info := c.program
-	if info == nil || info.FrameworkID.Value != c.state.FrameworkID || info.Command.URIs[0].Value != a.URL || damaged {
-		info = executorOf(a, damaged, c.state.FrameworkID)
-	}
-	if !damaged {
-		c.program = info
-	}
-	of := *info
-	of.ExecutorID, of.Resources = mesos.ExecutorID{Value: t.ID}, resources
-	return &of
+// program is what all launches of an executor have in common. It is never changed.
+type program struct {
+	artifact  Artifact
+	framework string
+	damaged   bool
+	executor  mesos.ExecutorInfo
+	kill      *mesos.KillPolicy
 }
 
-// executorOf is what all executors of an artifact have in common.
-func executorOf(a Artifact, damaged bool, framework string) *mesos.ExecutorInfo {
-	no, name, value := false, "lode executor", "./"+executorFile
-	return &mesos.ExecutorInfo{
-		Type:        mesos.ExecutorInfo_CUSTOM,
-		FrameworkID: &mesos.FrameworkID{Value: framework},
-		Name:        &name,
-		Command: &mesos.CommandInfo{
-			URIs:  []mesos.CommandInfo_URI{a.uri(damaged)},
-			Shell: &no, Value: &value, Arguments: []string{executorFile},
-		},
-		ShutdownGracePeriod: &mesos.DurationInfo{Nanoseconds: (2 * killGrace).Nanoseconds()},
+// programFor is what executors on an agent are launched with.
+func (c *Core) programFor(a *agent) *program {
+	artifact := c.artifact()
+	damaged := a.badCache == artifact.Digest
+	if p := c.program; p != nil && p.artifact == artifact && p.framework == c.state.FrameworkID && p.damaged == damaged {
+		return p
 	}
+	no, name, value := false, "lode executor", "./"+executorFile
+	c.program = &program{
+		artifact: artifact, framework: c.state.FrameworkID, damaged: damaged,
+		executor: mesos.ExecutorInfo{
+			Type:        mesos.ExecutorInfo_CUSTOM,
+			FrameworkID: &mesos.FrameworkID{Value: c.state.FrameworkID},
+			Name:        &name,
+			Command: &mesos.CommandInfo{
+				URIs:  []mesos.CommandInfo_URI{artifact.uri(damaged)},
+				Shell: &no, Value: &value, Arguments: []string{executorFile},
+			},
+			ShutdownGracePeriod: &mesos.DurationInfo{Nanoseconds: (2 * killGrace).Nanoseconds()},
+		},
+		kill: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: killGrace.Nanoseconds()}},
+	}
+	return c.program
+}
+
+// executorOf is of an id that is never used again: Mesos demands an identical
+// ExecutorInfo for an id that lives, and drops tasks for one that just ended.
+func (p *program) executorOf(id string, resources []mesos.Resource) *mesos.ExecutorInfo {
+	e := p.executor
+	e.ExecutorID.Value, e.Resources = id, resources
+	return &e
 }

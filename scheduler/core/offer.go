@@ -410,16 +410,14 @@ func addressesOf(o *mesos.Offer, port uint64) []string {
 }
 
 func (c *Core) accept(h *heldOffer, v verdict) {
-	infos := make([]mesos.TaskInfo, 0, len(v.launches))
-	ids := make([]string, 0, len(v.launches))
-	for _, l := range v.launches {
-		info, err := c.launch(h.agent, l)
-		if err != nil {
+	infos := make([]mesos.TaskInfo, len(v.launches))
+	ids := make([]string, len(v.launches))
+	for i, l := range v.launches {
+		if err := c.launch(h.agent, l, &infos[i]); err != nil {
 			c.stop(err)
 			return
 		}
-		infos = append(infos, info)
-		ids = append(ids, l.task.ID)
+		ids[i] = l.task.ID
 	}
 	c.counters.OffersAccepted++
 	c.places.refused, c.places.served = "", c.clock

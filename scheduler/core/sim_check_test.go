@@ -23,7 +23,7 @@ func (h *harness) store() {
 	}
 	h.decoded = h.kept()
 	if !h.encodes {
-		h.core.touched = touched{}
+		h.core.touched.clear()
 		return
 	}
 	changes, err := h.core.Changes()
@@ -45,22 +45,22 @@ func (h *harness) kept() *State {
 	is, was := h.core.state, h.decoded
 	s := *is
 	s.Tasks, s.Blocks = was.Tasks, nil
-	for id := range h.core.touched.tasks {
-		if t := is.Tasks[id]; t != nil {
+	for _, touched := range h.core.touched.tasks {
+		if t := is.Tasks[touched.ID]; t != nil {
 			own := *t
 			own.run = nil
-			s.Tasks[id] = &own
+			s.Tasks[t.ID] = &own
 		} else {
-			delete(s.Tasks, id)
+			delete(s.Tasks, touched.ID)
 		}
 	}
 	for _, b := range was.Blocks {
-		if _, ok := h.core.touched.blocks[b.Hash]; !ok {
+		if !slices.Contains(h.core.touched.blocks, b.Hash) {
 			s.Blocks = append(s.Blocks, b)
 		}
 	}
 	for _, b := range is.Blocks {
-		if _, ok := h.core.touched.blocks[b.Hash]; ok {
+		if slices.Contains(h.core.touched.blocks, b.Hash) {
 			own := *b
 			s.Blocks = append(s.Blocks, &own)
 		}
@@ -121,8 +121,8 @@ func (h *harness) checkOrder(actions []Action) {
 // checkCore checks what must be true of the state at any time.
 func (h *harness) checkCore(e Event) {
 	c := h.core
-	for id := range c.touched.tasks {
-		if t := c.state.Tasks[id]; t != nil && t.Kill != "" {
+	for _, touched := range c.touched.tasks {
+		if t := c.state.Tasks[touched.ID]; t != nil && t.Kill != "" {
 			h.checkNeed(t, e)
 		}
 	}

@@ -86,6 +86,7 @@ type run struct {
 	heard   time.Duration // when Mesos last spoke of it
 	message string        // of its latest status
 
+	touched bool // Changes is to tell of it
 	placed  bool // of miners: it is counted where it is, see countPlace
 	proved  bool // it does its work, or at least lives on
 	old     bool // the rollout is to replace it
@@ -211,7 +212,7 @@ func (c *Core) remove(t *Task) {
 // follows from it.
 func (c *Core) changed(t *Task) {
 	c.dirty = true
-	c.touched.task(t.ID)
+	c.touched.task(t)
 }
 
 // update takes in the status of a task. Every status with a uuid is acknowledged,
