@@ -34,6 +34,7 @@ const KeySize = 32
 type LaunchKeys struct {
 	framework string
 	mac       hash.Hash // keyed with the pseudorandom key
+	info      []byte    // to be used again
 }
 
 // NewLaunchKeys extracts from the secret what all keys of a framework follow from.
@@ -42,7 +43,7 @@ func NewLaunchKeys(secret []byte, framework string) *LaunchKeys {
 	if err != nil { // only of a hash that is not approved
 		panic(err)
 	}
-	return &LaunchKeys{framework, hmac.New(sha256.New, prk)}
+	return &LaunchKeys{framework: framework, mac: hmac.New(sha256.New, prk)}
 }
 
 // Framework is the id that the keys are of.
@@ -50,18 +51,17 @@ func (k *LaunchKeys) Framework() string { return k.framework }
 
 // Of returns the key of the launch of a task.
 func (k *LaunchKeys) Of(task string) []byte {
-	key := expand(k.mac, "lode launch "+task)
-	return key[:]
+	k.info = append(append(k.info[:0], "lode launch "...), task...)
+	return expand(k.mac, k.info)
 }
 
 // expand is HKDF-Expand with a MAC that is keyed already: one block of it is enough for a
 // key (RFC 5869, section 2.3).
-func expand(mac hash.Hash, info string) (key [KeySize]byte) {
+func expand(mac hash.Hash, info []byte) []byte {
 	mac.Reset()
-	mac.Write([]byte(info))
+	mac.Write(info)
 	mac.Write([]byte{1})
-	mac.Sum(key[:0])
-	return key
+	return mac.Sum(make([]byte, 0, KeySize))
 }
 
 // Sealer is one end of the link between the scheduler and the executor of one
@@ -77,14 +77,20 @@ type Sealer struct {
 
 // SchedulerEnd is the scheduler's end. Sessions of a launch must only grow.
 func SchedulerEnd(key []byte, session uint64) *Sealer {
-	mac := hmac.New(sha256.New, key)
-	return &Sealer{send: expand(mac, "lode to executor"), receive: expand(mac, "lode to scheduler"), session: session}
+	executor, scheduler := directions(key)
+	return &Sealer{send: executor, receive: scheduler, session: session}
 }
 
 // ExecutorEnd is the executor's end, with the session of its Task.
 func ExecutorEnd(key []byte, session uint64) *Sealer {
+	executor, scheduler := directions(key)
+	return &Sealer{send: scheduler, receive: executor, session: session, follows: true}
+}
+
+// directions are the keys of what is sent to each end.
+func directions(key []byte) (executor, scheduler [KeySize]byte) {
 	mac := hmac.New(sha256.New, key)
-	return &Sealer{send: expand(mac, "lode to scheduler"), receive: expand(mac, "lode to executor"), session: session, follows: true}
+	return [KeySize]byte(expand(mac, []byte("lode to executor"))), [KeySize]byte(expand(mac, []byte("lode to scheduler")))
 }
 
 // Session is that of the scheduler, as far as this end knows.

@@ -90,16 +90,22 @@ func decode(b []byte, m versioned) error {
 func WorkerPassword(key []byte, user string) string { return NewWorkerPasswords(key).Of(user) }
 
 // WorkerPasswords makes many of one key. It is not safe for concurrent use.
-type WorkerPasswords struct{ mac hash.Hash }
+type WorkerPasswords struct {
+	mac  hash.Hash
+	user []byte // to be used again
+	sum  [sha256.Size]byte
+}
 
 // NewWorkerPasswords keeps a worker key ready.
 func NewWorkerPasswords(key []byte) *WorkerPasswords {
-	return &WorkerPasswords{hmac.New(sha256.New, key)}
+	return &WorkerPasswords{mac: hmac.New(sha256.New, key)}
 }
 
 // Of returns the password of a user.
 func (p *WorkerPasswords) Of(user string) string {
+	p.user = append(p.user[:0], user...)
 	p.mac.Reset()
-	p.mac.Write([]byte(user))
-	return hex.EncodeToString(p.mac.Sum(nil))
+	p.mac.Write(p.user)
+	var text [2 * sha256.Size]byte
+	return string(hex.AppendEncode(text[:0], p.mac.Sum(p.sum[:0])))
 }

@@ -87,6 +87,7 @@ type Core struct {
 	keys      *message.LaunchKeys // nil: not needed yet
 	passwords *message.WorkerPasswords
 	program   *program             // of the last launch; nil: there was none
+	inventory inventory            // of the last offer, its room to be used again
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
 	lostAt    time.Duration        // when miners lost their last proxy; never: they have one

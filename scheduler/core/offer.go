@@ -231,7 +231,8 @@ func (c *Core) judge(h *heldOffer) verdict {
 		return c.turnDown(miners, detail)
 	}
 
-	inv := newInventory(o.Resources, c.set.Revocable)
+	c.inventory = c.inventory.with(o.Resources, c.set.Revocable)
+	inv := c.inventory
 	launches, v := c.judgeProxies(o, a, inv)
 	if miners != reasonNone {
 		switch {

@@ -32,7 +32,13 @@ type inventory []flavour
 // newInventory sorts resources by flavour. What belongs to volumes, to resource
 // providers, or is shared is left out: nothing of ours can use it.
 func newInventory(resources []mesos.Resource, revocable bool) inventory {
-	inv := make(inventory, 0, len(resources))
+	return make(inventory, 0, len(resources)).with(resources, revocable)
+}
+
+// with is newInventory in the place of another one.
+func (inv inventory) with(resources []mesos.Resource, revocable bool) inventory {
+	clear(inv)
+	inv = inv[:0]
 	for i := range resources {
 		r := &resources[i]
 		if r.Disk != nil || r.Shared != nil || r.ProviderID != nil || (r.Revocable != nil && !revocable) {
