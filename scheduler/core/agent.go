@@ -37,14 +37,20 @@ type agent struct {
 	mining       int              // of these, miners that run and are wanted
 	cpus         int64            // of miners that are wanted and not away, thousandths
 	failures     decaying
-	busy         busyness
+	busy         *busyness     // nil: others never were
 	until        time.Duration // nothing is launched before
 	noHold       time.Duration // no offer of it is kept before
 	seen         time.Duration
-	badCache     string    // digest of the binary that its fetcher cache has a bad copy of
-	down         time.Time // start of maintenance; zero: none
-	downFor      time.Duration
-	downTold     time.Duration // when Mesos last told of it
+	badCache     string  // digest of the binary that its fetcher cache has a bad copy of
+	down         *outage // nil: no maintenance is planned
+	index        int     // in Core.fleet
+}
+
+// outage is a planned maintenance.
+type outage struct {
+	from  time.Time
+	lasts time.Duration // 0: for ever
+	told  time.Duration // when Mesos last told of it
 }
 
 // agentLife is how long an agent without tasks that is not heard of is remembered.
@@ -54,8 +60,9 @@ const agentLife = time.Hour
 func (c *Core) agent(id, hostname string) *agent {
 	a := c.agents[id]
 	if a == nil {
-		a = &agent{id: id}
+		a = &agent{id: id, index: len(c.fleet)}
 		c.agents[id] = a
+		c.fleet = append(c.fleet, a)
 		c.watchAgent(a)
 	}
 	if hostname != "" {
@@ -69,12 +76,20 @@ func (c *Core) agent(id, hostname string) *agent {
 func (c *Core) watchAgent(a *agent) {
 	c.after(agentLife, func() {
 		if len(a.tasks) == 0 && c.clock-a.seen >= agentLife && c.clock >= a.until {
-			delete(c.agents, a.id)
-			delete(c.ailing, a)
+			c.forgetAgent(a)
 			return
 		}
 		c.watchAgent(a)
 	})
+}
+
+func (c *Core) forgetAgent(a *agent) {
+	delete(c.agents, a.id)
+	delete(c.ailing, a)
+	last := c.fleet[len(c.fleet)-1]
+	c.fleet[a.index], last.index = last, a.index
+	c.fleet[len(c.fleet)-1] = nil
+	c.fleet = c.fleet[:len(c.fleet)-1]
 }
 
 func (c *Core) leaveAlone(a *agent, d time.Duration) {
@@ -83,23 +98,23 @@ func (c *Core) leaveAlone(a *agent, d time.Duration) {
 
 func (c *Core) unavailability(a *agent, u *mesos.Unavailability) {
 	if u == nil {
-		a.down, a.downFor = time.Time{}, 0
+		a.down = nil
 		delete(c.ailing, a)
 		return
 	}
-	a.down, a.downFor, a.downTold = time.Unix(0, u.Start.Nanoseconds), 0, c.clock
+	a.down = &outage{from: time.Unix(0, u.Start.Nanoseconds), told: c.clock}
 	if u.Duration != nil {
-		a.downFor = time.Duration(u.Duration.Nanoseconds)
+		a.down.lasts = time.Duration(u.Duration.Nanoseconds)
 	}
 	c.ailing[a] = struct{}{}
 }
 
 // maintenance says whether the agent is in maintenance, or will be within margin.
 func (a *agent) maintenance(now time.Time, margin time.Duration) (from time.Time, soon bool) {
-	if a == nil || a.down.IsZero() || (a.downFor > 0 && now.After(a.down.Add(a.downFor))) {
+	if a == nil || a.down == nil || (a.down.lasts > 0 && now.After(a.down.from.Add(a.down.lasts))) {
 		return time.Time{}, false
 	}
-	return a.down, now.Add(margin).After(a.down)
+	return a.down.from, now.Add(margin).After(a.down.from)
 }
 
 // exponential returns base, doubled n times, at most limit.

@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The core has clocks of its own, which it winds up from the times that it is given:
 // up is how long it has watched, clock how much of that with a subscription whose
@@ -71,6 +74,9 @@ func (a *alarms) pop() alarm {
 	a.heap[0] = a.heap[last]
 	a.heap[last] = alarm{}
 	a.heap = a.heap[:last]
+	if cap(a.heap) > mostKept && last < cap(a.heap)/4 {
+		a.heap = slices.Clone(a.heap)
+	}
 	for i := 0; ; {
 		least := i
 		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {

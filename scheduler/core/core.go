@@ -59,6 +59,7 @@ type Core struct {
 	shards    [256]int // proxies, by their number
 	former    int      // miners that have passwords of former keys
 	agents    map[string]*agent
+	fleet     []*agent            // all of agents, in no order; agent.index
 	ailing    map[*agent]struct{} // whose maintenance is announced
 	orphans   map[string]*killing
 	blocks    map[string]*assembly
@@ -88,6 +89,7 @@ type Core struct {
 	passwords *message.WorkerPasswords
 	program   *program             // of the last launch; nil: there was none
 	inventory inventory            // of the last offer, its room to be used again
+	words     vocabulary           // of tasks and reports
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind
 	lostAt    time.Duration        // when miners lost their last proxy; never: they have one
@@ -154,6 +156,7 @@ func New(set Settings, state *State) (*Core, error) {
 		offers: newOfferBook(),
 		pace:   newPace(),
 		causes: make(causes),
+		words:  make(vocabulary),
 		alike:  map[string]*repeated{KindProxy: {}, KindMiner: {}},
 
 		passwords: message.NewWorkerPasswords(state.WorkerKey),
@@ -161,6 +164,8 @@ func New(set Settings, state *State) (*Core, error) {
 	c.places = newPlaces(&c.set)
 	for _, id := range sortedKeysOf(state.Tasks) {
 		t := state.Tasks[id]
+		t.Kind, t.State = c.words.one(t.Kind), c.words.one(t.State)
+		t.Digest, t.Spec = c.words.one(t.Digest), c.words.one(t.Spec)
 		c.adopt(t, c.agent(t.AgentID, t.Hostname))
 		if t.Kind == KindMiner { // it will say itself which list it has
 			if t.KeyEpoch < state.KeyEpoch {
@@ -177,10 +182,16 @@ func New(set Settings, state *State) (*Core, error) {
 	return c, nil
 }
 
+// mostKept is how much room for actions, or alarms, is kept while it is not needed.
+const mostKept = 4096
+
 // Step takes in one event and returns what is to be done about it. The slice is the
 // caller's until the next Step.
 func (c *Core) Step(now time.Time, e Event) []Action {
 	c.wind(now)
+	if clear(c.actions); cap(c.actions) > mostKept { // what they point at may be large
+		c.actions = nil
+	}
 	// The first place is for a Persist.
 	c.stores, c.actions, c.dirty = nil, append(c.actions[:0], Persist{}), false
 	c.begin()

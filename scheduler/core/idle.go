@@ -37,6 +37,14 @@ type busyness struct {
 	until time.Time // no miner before
 }
 
+// others is what is remembered of them.
+func (a *agent) others() *busyness {
+	if a.busy == nil {
+		a.busy = new(busyness)
+	}
+	return a.busy
+}
+
 // see takes in what others use of an agent. It says whether the agent is to be left to
 // them now.
 func (b *busyness) see(now time.Time, share float64) bool {
@@ -72,7 +80,7 @@ func (c *Core) heedOthers(t *Task, r *run) {
 		return
 	}
 	share := float64(r.report.Miner.Host.OthersMilli) / 1000 / float64(r.report.Miner.Host.Cpus)
-	if a := c.agent(t.AgentID, t.Hostname); a.busy.see(c.now, share) {
+	if a := t.run.agent; a.others().see(c.now, share) {
 		c.kill(t, Why(fmt.Sprintf("others use %.0f %% of its agent (--mode idle)", 100*share)))
 	}
 }
@@ -111,7 +119,7 @@ func (c *Core) heedRoles(e RoleNeed) {
 		return
 	}
 	for _, t := range c.minersOf(c.roles.see(c.now, max(0, e.Milli))) {
-		c.agent(t.AgentID, t.Hostname).busy.leave(c.now)
+		t.run.agent.others().leave(c.now)
 		c.kill(t, Why(fmt.Sprintf("the role %s lacks cpus that its quota guarantees (--mode idle)", limit(e.Role, 255))))
 	}
 }

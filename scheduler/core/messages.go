@@ -52,7 +52,7 @@ func (c *Core) learnDigest(t *Task, digest string) {
 	if digest == "" || digest == r.digest {
 		return
 	}
-	r.digest = limit(digest, 64)
+	r.digest = c.words.one(limit(digest, 64))
 	if r.digest != t.Digest {
 		r.agent.badCache = t.Digest
 		c.notice(slog.LevelWarn, "executor is of another binary than its task was launched with",
@@ -66,7 +66,12 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 		return // overtaken by a newer one, whose word on a block was acknowledged perhaps
 	}
 	c.learnDigest(t, m.ExecutorDigest)
-	report := &Report{Uptime: time.Duration(m.UptimeMs) * time.Millisecond}
+	both := &struct { // in one piece
+		Report
+		miner MinerReport
+	}{}
+	report := &both.Report
+	report.Uptime = time.Duration(m.UptimeMs) * time.Millisecond
 	if s := m.Shares; s != nil {
 		report.Shares = Shares{
 			Accepted: s.Accepted, Rejected: s.Rejected, Stale: s.Stale, Difficulty: finite(s.Difficulty),
@@ -75,11 +80,11 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	switch {
 	case m.GetMiner() != nil && t.Kind == KindMiner:
 		d := m.GetMiner()
-		report.Hashrate, report.Threads, report.Kernel = finite(d.Hashrate), int(d.Threads), limit(d.Kernel, 40)
-		report.Miner = &MinerReport{
-			State: limit(d.State, 40), Hashes: d.Hashes, Proxy: limit(d.Proxy, 260),
-			JobAge: time.Duration(d.JobAgeMs) * time.Millisecond, Error: limit(d.Error, 300),
-			Yielded: d.Yielded, Host: limitHost(d.Host),
+		report.Hashrate, report.Threads, report.Kernel = finite(d.Hashrate), int(d.Threads), c.words.one(limit(d.Kernel, 40))
+		report.Miner, both.miner = &both.miner, MinerReport{
+			State: c.words.one(limit(d.State, 40)), Hashes: d.Hashes, Proxy: c.words.one(limit(d.Proxy, 260)),
+			JobAge: time.Duration(d.JobAgeMs) * time.Millisecond, Error: c.words.one(limit(d.Error, 300)),
+			Yielded: d.Yielded, Host: c.limitHost(d.Host),
 		}
 		c.knowsList(t, d.ProxiesEpoch)
 		c.hearMiner(t, report)
@@ -108,7 +113,7 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	default:
 		return
 	}
-	r.sequence, r.reportAt, r.reportRound, r.report = m.Sequence, c.clock, c.recon.round, report
+	r.sequence, r.reportAt, r.reportRound, r.report = m.Sequence, c.clock, int32(c.recon.round), report
 	if report.Miner != nil {
 		c.heedOthers(t, r)
 	}
@@ -154,9 +159,29 @@ func limit(s string, n int) string {
 	return s
 }
 
-func limitHost(h *message.Host) *message.Host {
+func (c *Core) limitHost(h *message.Host) *message.Host {
 	if h != nil {
-		h.Policy = limit(h.Policy, 20)
+		h.Policy = c.words.one(limit(h.Policy, 20))
 	}
 	return h
+}
+
+// vocabulary keeps texts that thousands of tasks have in common once.
+type vocabulary map[string]string
+
+// mostWords bounds a vocabulary: who makes up ever new ones gains nothing.
+const mostWords = 1000
+
+func (v vocabulary) one(text string) string {
+	known, ok := v[text]
+	switch {
+	case ok:
+		return known
+	case text == "":
+		return ""
+	case len(v) >= mostWords:
+		clear(v)
+	}
+	v[text] = text
+	return text
 }

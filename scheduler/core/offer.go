@@ -334,7 +334,7 @@ func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []*launc
 	// Revocable ones first: the kernel gives them the least weight.
 	for _, revocable := range []bool{true, false} {
 		cpus := c.minerCPUs(inv, revocable)
-		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && a.busy.wait(c.now) > 0 {
+		if cpus >= leastMinerCPU && !revocable && c.set.IdleMode && a.others().wait(c.now) > 0 {
 			reason = Reason{reasonBusy, "its agent is left to other work (--mode idle)"}
 			continue
 		}
@@ -465,7 +465,7 @@ func (c *Core) watchMaintenance() {
 	}
 	var doomed []*Task
 	for a := range c.ailing {
-		if _, soon := a.maintenance(c.now, evacuation); soon && c.clock-a.downTold < staleAfter {
+		if _, soon := a.maintenance(c.now, evacuation); soon && c.clock-a.down.told < staleAfter {
 			doomed = append(doomed, a.tasks...)
 		}
 	}

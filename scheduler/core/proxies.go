@@ -164,6 +164,7 @@ func (c *Core) sendLists() {
 	q := &c.lists
 	for range listsAtOnce {
 		if len(q.due) == 0 {
+			q.due = nil
 			return
 		}
 		t := q.due[0]

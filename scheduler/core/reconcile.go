@@ -42,8 +42,8 @@ func newReconciliation() reconciliation {
 type question struct {
 	pending  bool
 	queued   bool
-	attempts int
-	serial   int // alarms of a question before are void
+	attempts int32
+	serial   int32 // alarms of a question before are void
 }
 
 // heard notes that Mesos spoke of a task.
@@ -145,6 +145,9 @@ func (c *Core) sendQuestions() {
 			break
 		}
 		c.call(call)
+	}
+	if len(r.due) == 0 {
+		r.due = nil
 	}
 	if r.pending == 0 || c.clock-r.started >= holdLaunches {
 		r.done = r.done || r.pending == 0

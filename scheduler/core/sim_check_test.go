@@ -457,7 +457,7 @@ func (h *harness) healthy() string {
 		return "reconciliation is under way"
 	}
 	for a := range c.ailing {
-		if c.clock-a.downTold < staleAfter {
+		if c.clock-a.down.told < staleAfter {
 			return "maintenance is called off, and that is not known yet"
 		}
 	}

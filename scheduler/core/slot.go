@@ -325,7 +325,7 @@ func (c *Core) health(s *slot, t *Task) health {
 		return healthStarting
 	case t.State != stateRunning: // somebody else ends it
 		return healthSilent
-	case r.reportRound != c.recon.round || c.clock-r.reportAt > c.freshFor(t):
+	case r.reportRound != int32(c.recon.round) || c.clock-r.reportAt > c.freshFor(t):
 		switch {
 		case word == miningWord:
 			return healthServing

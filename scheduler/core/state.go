@@ -88,15 +88,15 @@ type Task struct {
 	State    string `json:"state"` // TASK_…
 	CPUs     int64  `json:"cpus_milli"`
 	// Revocable tasks run on resources that Mesos may take back.
-	Revocable  bool      `json:"revocable,omitempty"`
+	Revocable bool `json:"revocable,omitempty"`
+	// Version of the messages that its executor speaks; 0: 1.
+	Version    uint32    `json:"version,omitempty"`
 	LaunchedAt time.Time `json:"launched_at"`
 	// Since is when State was entered.
 	Since time.Time `json:"since"`
 	// Digest of the executor, and Spec of the settings, that it was launched with.
 	Digest string `json:"digest"`
 	Spec   string `json:"spec"`
-	// Version of the messages that its executor speaks; 0: 1.
-	Version uint32 `json:"version,omitempty"`
 	// Place is where its agent is, as far as constraints look at that.
 	Place constraint.Place `json:"place,omitempty"`
 	// ReportMs is the mean time between its reports, in milliseconds; 0: what Settings say.

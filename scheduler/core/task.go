@@ -85,37 +85,40 @@ type run struct {
 	since   time.Duration // when its state was entered
 	heard   time.Duration // when Mesos last spoke of it
 	message string        // of its latest status
+	killing *killing
+	asked   question
+	// reportRound is the subscription that the report came on: on the one before, it may
+	// have been true.
+	reportRound int32
 
 	touched bool // Changes is to tell of it
 	placed  bool // of miners: it is counted where it is, see countPlace
 	proved  bool // it does its work, or at least lives on
 	old     bool // the rollout is to replace it
 	fresh   bool // it was launched by this process
-	killing *killing
-	asked   question
+
+	listQueued bool // of miners: it is in listQueue.due
+
+	ready  bool // of proxies
+	served bool // of proxies: it once did
+	listed bool // of proxies: miners are told of it
+	given  bool // of proxies: given up, as nobody hears of them
 
 	digest   string
 	report   *Report
 	reportAt time.Duration // never: none
-	// reportRound is the subscription that it came on: on the one before, it may have
-	// been true.
-	reportRound int
-	sequence    uint64
-	ready       bool          // of proxies
-	unready     time.Duration // of proxies: since when they report no work
-	served      bool          // of proxies: it once did
-	listed      bool          // of proxies: miners are told of it
-	given       bool          // of proxies: given up, as nobody hears of them
-	toldError   string        // of proxies: why there is no work, as last told
-	secretsAt   time.Duration // of proxies: when they may ask for secrets again
-	// secretsEpoch is that of the newest secrets that a proxy has.
-	secretsEpoch uint64
-	peer         *peer         // nil: not needed yet
-	knownEpoch   uint64        // of miners: newest proxy list that they have
-	listAt       time.Duration // last proxy list sent
-	listEpoch    uint64        // its epoch
-	listSends    int           // of it
-	listQueued   bool
+	sequence uint64
+	peer     *peer // nil: not needed yet
+
+	unready      time.Duration // of proxies: since when they report no work
+	toldError    string        // of proxies: why there is no work, as last told
+	secretsAt    time.Duration // of proxies: when they may ask for secrets again
+	secretsEpoch uint64        // of proxies: that of the newest secrets that they have
+
+	knownEpoch uint64        // of miners: newest proxy list that they have
+	listAt     time.Duration // last proxy list sent
+	listEpoch  uint64        // its epoch
+	listSends  int           // of it
 }
 
 // tally sums up the tasks.
@@ -162,6 +165,7 @@ func (c *Core) count(t *Task, n int) {
 
 // adopt gives a task of the state its place in the indexes.
 func (c *Core) adopt(t *Task, a *agent) {
+	t.AgentID = a.id // the same text, kept once
 	t.run = &run{index: len(c.tasks), agent: a, begun: c.clock, heard: c.clock, since: c.clock, reportAt: never, unready: never}
 	if a.place == nil && t.Place != nil && len(c.places.fields) > 0 {
 		c.setPlace(a, t.Place)
@@ -200,6 +204,7 @@ func (c *Core) remove(t *Task) {
 	r.agent.tasks = slices.DeleteFunc(r.agent.tasks, func(x *Task) bool { return x == t })
 	delete(c.state.Tasks, t.ID)
 	c.changed(t)
+	r.report, r.peer = nil, nil // alarms of it may be set for long
 	if t.Kind == KindProxy {
 		c.shards[t.Shard]--
 		c.leaveSlot(t)

@@ -158,7 +158,10 @@ func (c *Core) view(t *Task) TaskView {
 }
 
 func (c *Core) agentView(a *agent) AgentView {
-	v := AgentView{ID: a.id, Hostname: a.hostname, Failures: a.failures.count(c.clock), Unavailable: a.down}
+	v := AgentView{ID: a.id, Hostname: a.hostname, Failures: a.failures.count(c.clock)}
+	if a.down != nil {
+		v.Unavailable = a.down.from
+	}
 	if a.until > c.clock {
 		v.BackoffUntil = c.wall(a.until)
 	}
