@@ -89,6 +89,7 @@ type Core struct {
 	passwords *message.WorkerPasswords
 	program   *program             // of the last launch; nil: there was none
 	inventory inventory            // of the last offer, its room to be used again
+	described description          // of the last task, likewise
 	words     vocabulary           // of tasks and reports
 	specs     map[string]string    // by kind
 	alike     map[string]*repeated // by kind

@@ -22,7 +22,7 @@ const killGrace = 5 * time.Second
 
 // launch gives a placed task its number, enters it into the state and describes it
 // to Mesos in info.
-func (c *Core) launch(a *agent, l *launch, info *mesos.TaskInfo) error {
+func (c *Core) launch(a *agent, l launch, info *mesos.TaskInfo) error {
 	t := l.task
 	c.state.NextTask++
 	n := c.state.NextTask
@@ -64,18 +64,22 @@ func (c *Core) launch(a *agent, l *launch, info *mesos.TaskInfo) error {
 
 var idReplacer = strings.NewReplacer("/", "_", `\`, "_")
 
+// description is the room for that of one task.
+type description struct {
+	task  message.Task
+	link  message.Link
+	kind  message.Task_Miner
+	miner message.MinerTask
+}
+
 // describe tells the executor what the task is. No secret of the node is in it; a
-// miner's password is, because TaskInfo.data is in none of Mesos' state endpoints.
+// miner's password is, because TaskInfo.data is in none of Mesos' state endpoints. It is
+// good until the next task is described.
 func (c *Core) describe(t *Task) *message.Task {
-	d := &struct { // one piece: there are many of them
-		task  message.Task
-		link  message.Link
-		kind  message.Task_Miner
-		miner message.MinerTask
-	}{}
+	d := &c.described
 	m := &d.task
-	m.Version, m.ExecutorDigest, m.ReportIntervalMs = message.Version, t.Digest, uint64(t.ReportMs)
-	m.Link, d.link = &d.link, message.Link{Key: c.launchKey(t.ID), Session: c.state.Session}
+	*m = message.Task{Version: message.Version, ExecutorDigest: t.Digest, ReportIntervalMs: uint64(t.ReportMs), Link: &d.link}
+	d.link = message.Link{Key: c.launchKey(t.ID), Session: c.state.Session}
 	if t.Kind == KindMiner {
 		d.miner = message.MinerTask{
 			Kernel:   c.set.Kernel,

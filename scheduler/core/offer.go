@@ -176,7 +176,7 @@ func (c *Core) reconsiderOffers() {
 
 // verdict is the result of looking at an offer: launch something, decline, or hold.
 type verdict struct {
-	launches []*launch
+	launches []launch
 	reason   Reason
 	refuse   time.Duration
 	hold     bool
@@ -269,7 +269,7 @@ func (c *Core) turnDown(miners reasonCode, detail string) verdict {
 
 // judgeProxies places the proxies that are wanted, one of them at most on an agent,
 // or says why none is placed.
-func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches []*launch, v verdict) {
+func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches []launch, v verdict) {
 	s := c.slotToFill()
 	if s == nil {
 		return nil, verdict{}
@@ -289,7 +289,7 @@ func (c *Core) judgeProxies(o *mesos.Offer, a *agent, inv inventory) (launches [
 	if l == nil {
 		return nil, verdict{reason: why, refuse: refuseUseless}
 	}
-	return []*launch{l}, verdict{}
+	return []launch{*l}, verdict{}
 }
 
 // launch is a task that is about to be.
@@ -327,7 +327,7 @@ func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reas
 // placeMiners cuts a miner out of the inventory on all of its cpus, and one more on
 // those that are revocable, which no task may mix with others; at most room (-1: any
 // number). It says why there is none.
-func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []*launch, reason Reason) {
+func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []launch, reason Reason) {
 	if unfit := c.minerUnfit(inv); unfit.Code != reasonNone {
 		return nil, unfit
 	}
@@ -350,7 +350,7 @@ func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []*launc
 			reason = place
 			break
 		}
-		launches = append(launches, &launch{
+		launches = append(launches, launch{
 			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
 			resources: inv.cutTask(cpus, c.minerMem(), revocable),
 		})

@@ -235,7 +235,7 @@ func (c *Core) agentBound(id, hostname string) (milli int64, bounded bool) {
 // cpuRoom is how many cpus, in thousandths, miners on an agent may have beside those
 // that they have and the launches that are planned; negative: there is no bound. Of an
 // agent without a name it is what is left for all.
-func (c *Core) cpuRoom(a *agent, planned []*launch) int64 {
+func (c *Core) cpuRoom(a *agent, planned []launch) int64 {
 	o := &c.state.Operator
 	if o.MaxCPUs == nil && len(o.AgentCPUs) == 0 {
 		return -1

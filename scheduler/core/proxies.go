@@ -47,7 +47,8 @@ func (l ProxyList) all() []string {
 
 type listQueue struct {
 	due    []*Task
-	walk   int // of the tasks, those before this one are not queued yet
+	walk   int              // of the tasks, those before this one are not queued yet
+	one    *message.Proxies // what all miners are told of a single proxy; never changed
 	bucket bucket
 }
 
@@ -98,13 +99,12 @@ func (c *Core) walkLists() {
 // listFor is the list of one miner: few proxies, in an order that spreads miners
 // evenly and that changes for as few as can be when a proxy comes or goes.
 func (c *Core) listFor(t *Task) *message.Proxies {
+	if p := &c.state.Proxies; len(p.More) == 0 && (!p.Paused || t.Version >= message.FirstLinked) {
+		return c.lists.ofOne(p)
+	}
 	list := &message.Proxies{Epoch: c.state.Proxies.Epoch, Paused: c.state.Proxies.Paused}
 	if list.Paused && t.Version < message.FirstLinked {
 		return list // its executor may know no pause, but it idles without a proxy
-	}
-	if len(c.state.Proxies.More) == 0 {
-		list.Addresses = c.state.Proxies.Addresses
-		return list
 	}
 	var order []int
 	for i := range c.slots {
@@ -126,6 +126,14 @@ func (c *Core) listFor(t *Task) *message.Proxies {
 		}
 	}
 	return list
+}
+
+// ofOne is the list where there is one proxy at most: the same for all miners.
+func (q *listQueue) ofOne(p *ProxyList) *message.Proxies {
+	if q.one == nil || q.one.Epoch != p.Epoch {
+		q.one = &message.Proxies{Epoch: p.Epoch, Paused: p.Paused, Addresses: p.Addresses}
+	}
+	return q.one
 }
 
 func affinity(agent string, slot int) uint64 {

@@ -95,9 +95,9 @@ func TestTakenResourcesComeFromTheOffer(t *testing.T) {
 		firmBefore := firmCPUs(before)
 
 		inv := newInventory(resources, c.set.Revocable)
-		var launches []*launch
+		var launches []launch
 		if l, _ := c.placeProxy(o, inv, c.slots[0]); l != nil {
-			launches = append(launches, l)
+			launches = append(launches, *l)
 			if l.task.Ports[0] == l.task.Ports[1] {
 				t.Fatal("both ports are the same")
 			}
