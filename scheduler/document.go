@@ -19,10 +19,13 @@ import (
 
 // Status is a snapshot of what the scheduler knows.
 func (s *Scheduler) Status() api.Status {
+	tasks, agents := []api.Task{}, []api.Agent{}
+	s.eachTask(func(t *core.TaskView) { tasks = append(tasks, *taskOf(t)) })
+	s.eachAgent(func(a *core.AgentView) { agents = append(agents, agentOf(a)) })
 	s.mu.Lock()
 	snapshot := s.core.Snapshot(time.Now())
 	s.mu.Unlock()
-	status := statusOf(&snapshot)
+	status := statusOf(&snapshot, tasks, agents)
 	status.Name, status.Roles, status.Uptime = s.config.Name, slices.Clone(s.config.Roles), time.Since(s.started).Seconds()
 	status.Artifact = s.binaries.info(snapshot.Artifact)
 	if since, err := s.ledger.trouble(); err != nil {
@@ -37,13 +40,51 @@ func storeProblem(since time.Time, err error) core.Problem {
 	}
 }
 
-func statusOf(c *core.Snapshot) api.Status {
+// pieceSize is how many tasks or agents are copied at a time under the core's lock.
+const pieceSize = 256
+
+// eachTask calls see for every task. It holds the core's lock for the copies of a few at a
+// time, and not while see works.
+func (s *Scheduler) eachTask(see func(*core.TaskView)) {
+	each(s, (*core.Walk).Tasks, see)
+}
+
+// eachAgent is as eachTask.
+func (s *Scheduler) eachAgent(see func(*core.AgentView)) {
+	each(s, (*core.Walk).Agents, see)
+}
+
+func each[T any](s *Scheduler, next func(*core.Walk, []T) (int, bool), see func(*T)) {
+	s.walking.Lock()
+	defer s.walking.Unlock()
+	s.mu.Lock()
+	walk := s.core.Walk()
+	s.mu.Unlock()
+	piece := make([]T, pieceSize)
+	for more := true; more; {
+		var n int
+		s.mu.Lock()
+		n, more = next(walk, piece)
+		s.mu.Unlock()
+		for i := range piece[:n] {
+			see(&piece[i])
+		}
+	}
+}
+
+// statusOf makes the document of what was seen: first the tasks and the agents, then the
+// rest. What ended in between is not a task any more.
+func statusOf(c *core.Snapshot, tasks []api.Task, agents []api.Agent) api.Status {
+	over := make(map[string]bool, len(c.Ended))
+	for i := range c.Ended {
+		over[c.Ended[i].ID] = true
+	}
 	s := api.Status{
 		FrameworkID: c.FrameworkID, Master: c.Master, Connected: c.Connected, Error: c.Error,
-		Tasks:     make([]api.Task, 0, len(c.Tasks)),
+		Tasks:     slices.DeleteFunc(tasks, func(t api.Task) bool { return over[t.ID] }),
 		Blocks:    make([]api.Block, 0, len(c.Blocks)),
 		Ended:     make([]api.Ended, 0, len(c.Ended)),
-		Agents:    make([]api.Agent, 0, len(c.Agents)),
+		Agents:    agents,
 		Decisions: make([]api.Decision, 0, len(c.Decisions)),
 		Problems:  make([]api.Problem, 0, len(c.Problems)),
 		Need:      api.Need{Proxies: c.NeedProxy, Miners: c.NeedMiners, Suppressed: c.Suppressed, Why: c.Need.Text},
@@ -58,10 +99,8 @@ func statusOf(c *core.Snapshot) api.Status {
 	if c.NeedProxy > 0 {
 		s.Need.Why = "a proxy is needed"
 	}
-	for i := range c.Tasks {
-		t := taskOf(&c.Tasks[i])
-		s.Tasks = append(s.Tasks, *t)
-		if t.Kind == core.KindMiner {
+	for i := range s.Tasks {
+		if t := &s.Tasks[i]; t.Kind == core.KindMiner {
 			s.Hashrate += t.Hashrate
 		}
 	}
@@ -80,16 +119,17 @@ func statusOf(c *core.Snapshot) api.Status {
 	for i := range c.Decisions {
 		s.Decisions = append(s.Decisions, *decisionOf(&c.Decisions[i]))
 	}
-	for _, a := range c.Agents {
-		s.Agents = append(s.Agents, api.Agent{
-			ID: a.ID, Hostname: a.Hostname, Failures: a.Failures, BackoffUntil: timeOrNil(a.BackoffUntil), Unavailable: timeOrNil(a.Unavailable),
-		})
-	}
 	slices.SortFunc(s.Agents, func(a, b api.Agent) int { return strings.Compare(a.ID, b.ID) })
 	for _, p := range c.Problems {
 		s.Problems = append(s.Problems, api.Problem(p))
 	}
 	return s
+}
+
+func agentOf(a *core.AgentView) api.Agent {
+	return api.Agent{
+		ID: a.ID, Hostname: a.Hostname, Failures: a.Failures, BackoffUntil: timeOrNil(a.BackoffUntil), Unavailable: timeOrNil(a.Unavailable),
+	}
 }
 
 func timeOrNil(t time.Time) *time.Time {

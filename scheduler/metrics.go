@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lode/internal/metricdoc"
-	"lode/scheduler/api"
 	"lode/scheduler/core"
 	"lode/version"
 )
@@ -52,7 +51,7 @@ func newInstruments() *metrics {
 func DescribeMetrics() ([]metricdoc.Metric, error) {
 	m := newInstruments()
 	example := measured{
-		status:   api.Status{Tasks: []api.Task{{Kind: core.KindMiner, State: "TASK_RUNNING"}}},
+		tasks:    map[[2]string]int{{core.KindMiner, "TASK_RUNNING"}: 1},
 		declined: map[string]uint64{}, ended: map[string]uint64{}, launched: map[string]uint64{core.KindMiner: 0},
 	}
 	return metricdoc.Of(m.persist, m.fetches, m.launch, &collector{look: func() measured { return example }})
@@ -60,7 +59,10 @@ func DescribeMetrics() ([]metricdoc.Metric, error) {
 
 // measured is what the collector reads, of one moment.
 type measured struct {
-	status                             api.Status
+	core                               core.Snapshot
+	tasks                              map[[2]string]int // by kind and state
+	hashrate                           float64
+	slowest                            float64 // to give a cpu to others, in seconds
 	counters                           core.Counters
 	declined, launched, ended, refused map[string]uint64 // copies of those of the counters
 	sums                               counts
@@ -69,18 +71,31 @@ type measured struct {
 }
 
 func (s *Scheduler) measure() measured {
+	m := measured{tasks: make(map[[2]string]int)}
+	s.eachTask(m.see)
 	s.mu.Lock()
-	snapshot := s.core.Snapshot(time.Now())
-	counters := s.core.Counters()
-	m := measured{
-		counters: counters, refused: maps.Clone(counters.Refused),
-		declined: maps.Clone(counters.OffersDeclined), launched: maps.Clone(counters.Launched), ended: maps.Clone(counters.Ended),
-	}
+	m.core, m.counters = s.core.Snapshot(time.Now()), s.core.Counters()
+	m.refused, m.declined = maps.Clone(m.counters.Refused), maps.Clone(m.counters.OffersDeclined)
+	m.launched, m.ended = maps.Clone(m.counters.Launched), maps.Clone(m.counters.Ended)
 	s.mu.Unlock()
-	m.status, m.sums, m.waiting = statusOf(&snapshot), s.tally.sums(), s.driver.Waiting()
+	m.sums, m.waiting = s.tally.sums(), s.driver.Waiting()
 	_, err := s.ledger.trouble()
 	m.failing = err != nil
 	return m
+}
+
+// see takes in one task.
+func (m *measured) see(t *core.TaskView) {
+	m.tasks[[2]string{t.Kind, t.State}]++
+	if t.Report == nil || t.Report.Miner == nil {
+		return
+	}
+	if !t.Silent {
+		m.hashrate += t.Report.Hashrate
+	}
+	if y := yieldedOf(t.Report.Miner.Yielded); y != nil {
+		m.slowest = max(m.slowest, y.P99)
+	}
 }
 
 // collector reads the core. Its labels are of bounded variety: no task or agent ids.
@@ -93,7 +108,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m := c.look()
-	status, counters, declined, launched, ended, refused := m.status, m.counters, m.declined, m.launched, m.ended, m.refused
+	status, counters, declined, launched, ended, refused := &m.core, m.counters, m.declined, m.launched, m.ended, m.refused
 	gauge := func(name, help string, v float64, labels ...string) {
 		emit(ch, prometheus.GaugeValue, name, help, v, labels)
 	}
@@ -110,17 +125,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		paused = 1
 	}
 	gauge("lode_paused", "Whether mining is paused, by an operator or by the rule of --pause-when.", paused)
-	gauge("lode_hashrate", "Hashes per second of all miners, as they report.", status.Hashrate)
+	gauge("lode_hashrate", "Hashes per second of all miners, as they report.", m.hashrate)
 	suppressed := 0.0
-	if status.Need.Suppressed {
+	if status.Suppressed {
 		suppressed = 1
 	}
 	gauge("lode_scheduler_suppressed", "Whether offers are suppressed because nothing is needed.", suppressed)
 
-	tasks := make(map[[2]string]float64)
-	for _, t := range status.Tasks {
-		tasks[[2]string{t.Kind, t.State}]++
-	}
 	sums := m.sums
 	for outcome, n := range map[string]float64{"accepted": sums.accepted, "rejected": sums.rejected, "stale": sums.stale} {
 		emit(ch, prometheus.CounterValue, "lode_shares_total", "Shares of miners, by what became of them.", n, []string{"outcome", outcome})
@@ -131,9 +142,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for use, n := range map[string]float64{"harvested": sums.cpu, "away": sums.away, "parked": sums.parked} {
 		emit(ch, prometheus.CounterValue, "lode_core_seconds_total", "Time of the miners' threads.", n, []string{"use", use})
 	}
-	gauge("lode_yield_p99_seconds", "Greatest upper bound, over the running miners, of how long a thread goes on after somebody wants its cpu.", slowestYield(status))
-	for k, n := range tasks {
-		gauge("lode_tasks", "Tasks that have not ended.", n, "kind", k[0], "state", k[1])
+	gauge("lode_yield_p99_seconds", "Greatest upper bound, over the running miners, of how long a thread goes on after somebody wants its cpu.", m.slowest)
+	for k, n := range m.tasks {
+		gauge("lode_tasks", "Tasks that have not ended.", float64(n), "kind", k[0], "state", k[1])
 	}
 	blocks := map[string]float64{"submitted": 0, "confirmed": 0, "orphaned": 0}
 	for _, b := range status.Blocks {
@@ -192,16 +203,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 // endStates are those in which a task ends.
 var endStates = []string{
 	"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR",
-}
-
-func slowestYield(s api.Status) float64 {
-	slowest := 0.0
-	for _, t := range s.Tasks {
-		if t.Miner != nil && t.Miner.Yielded != nil {
-			slowest = max(slowest, t.Miner.Yielded.P99)
-		}
-	}
-	return slowest
 }
 
 // emit sends one metric; labels are names and values in turn.

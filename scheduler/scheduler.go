@@ -83,8 +83,10 @@ type Scheduler struct {
 	events  chan queued
 	stopped chan struct{} // closed when the loop has ended
 
-	mu   sync.Mutex // guards core
+	mu   sync.Locker // guards core
 	core *core.Core
+
+	walking sync.Mutex // one look at all tasks at a time
 
 	tellMu sync.Mutex // one OnEvent at a time
 }
@@ -106,7 +108,7 @@ func New(config Config) (s *Scheduler, err error) {
 	started := time.Now()
 	s = &Scheduler{
 		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, mostEvents), stopped: make(chan struct{}),
-		feed:    feed.New(started),
+		feed: feed.New(started), mu: new(sync.Mutex),
 		started: started, history: history.New(), tally: newTally(started),
 	}
 	defer func() {

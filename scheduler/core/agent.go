@@ -44,6 +44,7 @@ type agent struct {
 	badCache     string  // digest of the binary that its fetcher cache has a bad copy of
 	down         *outage // nil: no maintenance is planned
 	index        int     // in Core.fleet
+	walked       uint32  // the last Walk that saw it
 }
 
 // outage is a planned maintenance.

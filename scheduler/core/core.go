@@ -98,6 +98,9 @@ type Core struct {
 	fetchTold time.Duration        // last complaint that agents cannot fetch the executor
 	roomAt    time.Duration        // earliest time at which another miner is killed to make room
 	swept     int                  // of tasks
+	walks     uint32
+	digests   map[string]int // tasks by the executor that they were launched with
+	hosts     hosts
 
 	begun      bool             // the session is
 	retired    map[string]*peer // of state.Retired, as far as they spoke
@@ -158,7 +161,9 @@ func New(set Settings, state *State) (*Core, error) {
 		pace:   newPace(),
 		causes: make(causes),
 		words:  make(vocabulary),
-		alike:  map[string]*repeated{KindProxy: {}, KindMiner: {}},
+
+		digests: make(map[string]int),
+		alike:   map[string]*repeated{KindProxy: {}, KindMiner: {}},
 
 		passwords: message.NewWorkerPasswords(state.WorkerKey),
 	}

@@ -113,6 +113,8 @@ func (c *Core) receiveReport(t *Task, m *message.Report, e Message) {
 	default:
 		return
 	}
+	c.hosts.count(r.report, -1)
+	c.hosts.count(report, 1)
 	r.sequence, r.reportAt, r.reportRound, r.report = m.Sequence, c.clock, int32(c.recon.round), report
 	if report.Miner != nil {
 		c.heedOthers(t, r)

@@ -370,14 +370,7 @@ func (c *Core) upgrade(e *Operate) (string, error) {
 
 func short(digest string) string { return digest[:min(12, len(digest))] }
 
-func (c *Core) oldTasks() (n int) {
-	for _, t := range c.tasks {
-		if t.Digest != c.artifact().Digest {
-			n++
-		}
-	}
-	return n
-}
+func (c *Core) oldTasks() int { return len(c.tasks) - c.digests[c.artifact().Digest] }
 
 // UpgradeStopped is why an upgrade does not go on; "": nothing stopped it.
 func (c *Core) UpgradeStopped() string { return c.rollout.stopped }

@@ -250,6 +250,29 @@ func (s *script) opened(c *scheduler.Call) *message.ToExecutor {
 	return m
 }
 
+// whole is a Snapshot with what a Walk sees.
+type whole struct {
+	Snapshot
+	Tasks  []TaskView
+	Agents []AgentView
+}
+
+func everything(c *Core, now time.Time) whole {
+	w, all := c.Walk(), whole{Snapshot: c.Snapshot(now)}
+	tasks, agents := make([]TaskView, 7), make([]AgentView, 7)
+	for more := true; more; {
+		var n int
+		n, more = w.Tasks(tasks)
+		all.Tasks = append(all.Tasks, tasks[:n]...)
+	}
+	for more := true; more; {
+		var n int
+		n, more = w.Agents(agents)
+		all.Agents = append(all.Agents, agents[:n]...)
+	}
+	return all
+}
+
 func taskState(s mesos.TaskState) *mesos.TaskState { return &s }
 
 // fail ends a task with a message.

@@ -421,7 +421,7 @@ func (h *harness) explain() string {
 	for _, d := range s.Decisions[:min(5, len(s.Decisions))] {
 		fmt.Fprintf(&b, "%v offer of %s: %s %s, refuse %v\n", d.At.Sub(simEpoch), d.AgentID, d.Outcome, d.Reason.Text, d.Refuse)
 	}
-	for _, t := range s.Tasks {
+	for _, t := range h.core.tasks {
 		fmt.Fprintf(&b, "%s %s %s\n", t.ID, t.State, t.Kill)
 	}
 	return b.String()

@@ -302,7 +302,7 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	if seed%16 == 5 && h.any(stateUnreachable) {
 		h.run(h.now.Add(judgeAwayKilled+10*time.Minute), h.stopped)
 	}
-	h.checkPublic("status", fmt.Sprintf("%+v", h.core.Snapshot(h.now)))
+	h.checkPublic("status", fmt.Sprintf("%+v", everything(h.core, h.now)))
 	return h, h.err
 }
 

@@ -90,6 +90,7 @@ type run struct {
 	// reportRound is the subscription that the report came on: on the one before, it may
 	// have been true.
 	reportRound int32
+	walked      uint32 // the last Walk that saw it
 
 	touched bool // Changes is to tell of it
 	placed  bool // of miners: it is counted where it is, see countPlace
@@ -171,6 +172,7 @@ func (c *Core) adopt(t *Task, a *agent) {
 		c.setPlace(a, t.Place)
 	}
 	c.tasks = append(c.tasks, t)
+	c.digests[t.Digest]++
 	a.tasks = append(a.tasks, t)
 	c.count(t, 1)
 	if t.Kind == KindProxy {
@@ -204,6 +206,10 @@ func (c *Core) remove(t *Task) {
 	r.agent.tasks = slices.DeleteFunc(r.agent.tasks, func(x *Task) bool { return x == t })
 	delete(c.state.Tasks, t.ID)
 	c.changed(t)
+	if c.digests[t.Digest]--; c.digests[t.Digest] == 0 {
+		delete(c.digests, t.Digest)
+	}
+	c.hosts.count(r.report, -1)
 	r.report, r.peer = nil, nil // alarms of it may be set for long
 	if t.Kind == KindProxy {
 		c.shards[t.Shard]--

@@ -224,7 +224,7 @@ func TestExecutorsOfVersion1(t *testing.T) {
 		Sequence: 9, Detail: &message.Report_Miner{Miner: &message.MinerReport{Hashrate: 77}},
 	}}}
 	s.step(Message{AgentID: "S1", ExecutorID: miner, Data: plain(t, miner, 1, report)})
-	for _, v := range s.c.Snapshot(s.now).Tasks {
+	for _, v := range everything(s.c, s.now).Tasks {
 		if v.ID == miner && (v.Report.Hashrate != 77 || v.Verified) {
 			t.Errorf("hashrate %g, verified %v", v.Report.Hashrate, v.Verified)
 		}

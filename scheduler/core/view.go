@@ -102,18 +102,17 @@ type Problem struct {
 	Text  string
 }
 
-// Snapshot is everything at one time.
+// Snapshot is everything at one time, but for the tasks and the agents, which a Walk
+// looks at.
 type Snapshot struct {
 	FrameworkID, Master, Error string
 	Connected, Reconciled      bool
 	Suppressed                 bool
 	Paused                     string // why miners do not hash; "": they do
 
-	Tasks      []TaskView // in no order
 	Blocks     []BlockView
-	Ended      []Ended     // newest first
-	Agents     []AgentView // in no order
-	Decisions  []Decision  // newest first
+	Ended      []Ended    // newest first
+	Decisions  []Decision // newest first
 	Problems   []Problem
 	Proxies    ProxyList
 	Artifact   Artifact // that new tasks get
@@ -123,27 +122,69 @@ type Snapshot struct {
 	Time       time.Time
 }
 
-// Snapshot copies what is needed for documents. What is costly is left to the caller.
+// Snapshot copies what is needed for documents. What is costly is left to the caller. What
+// it costs does not depend on how many tasks there are.
 func (c *Core) Snapshot(now time.Time) Snapshot {
 	reason, detail := c.minersWanted()
 	s := Snapshot{
 		FrameworkID: c.state.FrameworkID, Master: c.master, Error: c.lastError,
 		Connected: c.connected, Reconciled: c.recon.done && c.recon.pending == 0, Suppressed: c.revive.suppressed, Paused: c.pausedWhy(),
-		Tasks: make([]TaskView, 0, len(c.tasks)), Agents: make([]AgentView, 0, len(c.agents)),
 		Ended: c.ended.newest(), Decisions: c.decisions.newest(),
 		Proxies: c.state.Proxies, Artifact: c.artifact(), Problems: c.Problems(),
 		NeedProxy: c.proxiesWanted(), NeedMiners: reason == reasonNone, Need: c.explain(reason, detail), Time: now,
 	}
-	for _, t := range c.tasks {
-		s.Tasks = append(s.Tasks, c.view(t))
-	}
 	for _, b := range c.state.Blocks {
 		s.Blocks = append(s.Blocks, blockView(b))
 	}
-	for _, a := range c.agents {
-		s.Agents = append(s.Agents, c.agentView(a))
-	}
 	return s
+}
+
+// Walk looks at all tasks and at all agents piece by piece, while the core goes on
+// between the pieces: so whoever guards the core by a lock holds it for a short time. What
+// is there from the beginning to the end is seen once; what comes or goes meanwhile may be
+// seen or not. There is one walk at a time: the one before it is over when one begins.
+type Walk struct {
+	c             *Core
+	round         uint32
+	tasks, agents int // those before this one were not looked at yet
+}
+
+// Walk begins to look at what there is now.
+func (c *Core) Walk() *Walk {
+	c.walks++
+	return &Walk{c: c, round: c.walks, tasks: len(c.tasks), agents: len(c.fleet)}
+}
+
+// A walk goes down: what takes the place of a task that ended comes from the end of the
+// list, so it was seen already, and is marked.
+
+// Tasks fills piece with the next ones, and returns how many there are in it. Those that
+// are left are told by more.
+func (w *Walk) Tasks(piece []TaskView) (n int, more bool) {
+	c := w.c
+	for w.tasks = min(w.tasks, len(c.tasks)); w.tasks > 0 && n < len(piece); {
+		w.tasks--
+		if t := c.tasks[w.tasks]; t.run.walked != w.round {
+			t.run.walked = w.round
+			piece[n] = c.view(t)
+			n++
+		}
+	}
+	return n, w.tasks > 0
+}
+
+// Agents is as Tasks.
+func (w *Walk) Agents(piece []AgentView) (n int, more bool) {
+	c := w.c
+	for w.agents = min(w.agents, len(c.fleet)); w.agents > 0 && n < len(piece); {
+		w.agents--
+		if a := c.fleet[w.agents]; a.walked != w.round {
+			a.walked = w.round
+			piece[n] = c.agentView(a)
+			n++
+		}
+	}
+	return n, w.agents > 0
 }
 
 func (c *Core) view(t *Task) TaskView {
