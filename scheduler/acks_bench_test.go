@@ -221,7 +221,7 @@ func oneSync(b *testing.B, dir string) time.Duration {
 }
 
 // seedState stores a framework that launched its tasks just now.
-func seedState(b *testing.B, dir string, tasks int) {
+func seedState(b testing.TB, dir string, tasks int) {
 	state := core.NewState([]byte("0123456789abcdef0123456789abcdef"))
 	state.FrameworkID, state.NextTask = "F1", uint64(tasks)
 	now := time.Now()

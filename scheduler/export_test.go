@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"context"
+	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,4 +46,33 @@ func (s *Scheduler) Patterns() (patterns []string) {
 		patterns = append(patterns, h.pattern)
 	}
 	return patterns
+}
+
+// PieceSize is how many tasks are copied at a time under the core's lock.
+const PieceSize = pieceSize
+
+// Routes are what is served.
+func (s *Scheduler) Routes() http.Handler { return s.routes() }
+
+// Watch calls held whenever the core's lock was held for that long by a clock. It is called
+// before Run.
+func (s *Scheduler) Watch(clock func() time.Duration, held func(time.Duration)) {
+	s.mu = &watchedLock{Locker: s.mu, clock: clock, held: held}
+}
+
+type watchedLock struct {
+	sync.Locker
+	clock func() time.Duration
+	since time.Duration
+	held  func(time.Duration)
+}
+
+func (l *watchedLock) Lock() {
+	l.Locker.Lock()
+	l.since = l.clock()
+}
+
+func (l *watchedLock) Unlock() {
+	l.held(l.clock() - l.since)
+	l.Locker.Unlock()
 }
