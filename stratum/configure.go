@@ -14,7 +14,10 @@ const maxExtensions = 32
 func (c *Conn) configure(m *message) {
 	params := arrayOf(m.params)
 	names, options := params.next(), params.next()
-	if len(names) == 0 || names[0] != '[' {
+	if kindOf(names) == '"' {
+		names = append(append([]byte{'['}, names...), ']') // one, without its brackets
+	}
+	if kindOf(names) != '[' {
 		c.reply(m.id, falseNever, errParams)
 		return
 	}
@@ -54,7 +57,8 @@ type extensionValues struct{ mask, minimum []byte }
 // is not encoding/json that does this: each miner comes here, and would be left with a
 // stack of 8 KiB instead of 4.
 func parseExtensionValues(raw []byte) (v extensionValues, ok bool) {
-	if isNull(raw) {
+	// PHP writes an empty object as an empty list.
+	if isNull(raw) || string(raw) == "[]" {
 		return v, true
 	}
 	s := jsonscan.New(raw)

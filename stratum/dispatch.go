@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -227,11 +228,11 @@ func (c *Conn) judge() {
 // readSubmit takes a mining.submit apart, without allocation.
 func (c *Conn) readSubmit(m *message, s *Share) error {
 	params := arrayOf(m.params)
-	worker, okWorker := word(params.next())
+	worker, _ := word(params.next())
 	job, okJob := word(params.next())
 	extranonce, okExtranonce := text(params.next())
 	ntime, nonce, bits := params.next(), params.next(), params.next()
-	if !okWorker || !okJob || !okExtranonce || ntime == nil || nonce == nil {
+	if !okJob || !okExtranonce || ntime == nil || nonce == nil {
 		return errSubmitParams
 	}
 	if !c.isSubscribed() {
@@ -260,7 +261,7 @@ func (c *Conn) readSubmit(m *message, s *Share) error {
 	if s.Nonce, ok = hex32(nonce); !ok {
 		return errNonce
 	}
-	if !isNull(bits) {
+	if !isNull(bits) && string(bits) != `""` {
 		if s.VersionBits, ok = hex32(bits); !ok {
 			return errVersionDigits
 		}
@@ -363,8 +364,12 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 	if err := c.checkPassword(name, password); err != nil {
 		return err
 	}
-	if d := passwordDifficulty(password); d.Valid() {
-		c.server.handler.SuggestDifficulty(c, d, false)
+	begin, least := passwordWishes(password)
+	if begin.Valid() {
+		c.server.handler.SuggestDifficulty(c, begin, false)
+	}
+	if least.Valid() {
+		c.server.handler.SuggestDifficulty(c, least, true)
 	}
 	return nil
 }
@@ -440,23 +445,30 @@ func (c *Conn) announceMask() {
 	c.commitNotification(appendVersionMask(b, c.versionMask()))
 }
 
-// passwordDifficulty is the d= or diff= among the options in a password, which
-// are parted by commas, semicolons or spaces; 0: there is none.
-func passwordDifficulty(password string) Difficulty {
+// passwordWishes are the difficulties among the options in a password, which are parted by
+// commas, semicolons or spaces: one to begin with (d=, diff=, difficulty=) and one not to be
+// below (md=, mindiff=). 0: there is none. Of several the first counts.
+func passwordWishes(password string) (begin, least Difficulty) {
 	for option := range strings.FieldsFuncSeq(password, func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
-		name, value, _ := strings.Cut(option, "=")
-		if name != "d" && name != "diff" {
+		at := strings.IndexAny(option, "=:")
+		if at < 0 {
 			continue
 		}
-		if f, ok := number([]byte(value)); ok && Difficulty(f).Valid() {
-			return Difficulty(f)
+		f, ok := number([]byte(option[at+1:]))
+		if d := Difficulty(f); ok && d.Valid() {
+			switch strings.ToLower(option[:at]) {
+			case "d", "diff", "difficulty":
+				begin = cmp.Or(begin, d)
+			case "md", "mindiff":
+				least = cmp.Or(least, d)
+			}
 		}
 	}
-	return 0
+	return begin, least
 }
 
 func (c *Conn) suggestDifficulty(m *message) error {
-	params := arrayOf(m.params)
+	params := paramsOf(m.params, difficultyName)
 	f, ok := number(params.next())
 	if !ok || !Difficulty(f).Valid() {
 		return errDifficulty
@@ -466,13 +478,14 @@ func (c *Conn) suggestDifficulty(m *message) error {
 }
 
 func (c *Conn) suggestTarget(m *message) error {
-	params := arrayOf(m.params)
+	params := paramsOf(m.params, "target")
 	digits, ok := text(params.next())
 	var t Target
-	if !ok || len(digits) != 2*len(t) {
+	if digits = bareHex(digits); !ok || len(digits) > 2*len(t) || len(digits)%2 != 0 {
 		return errTargetParam
 	}
-	if _, err := hex.Decode(t[:], digits); err != nil || t == (Target{}) {
+	// Zeros on the left may be missing.
+	if _, err := hex.Decode(t[len(t)-len(digits)/2:], digits); err != nil || t == (Target{}) {
 		return errTargetParam
 	}
 	if d := t.Difficulty(); d.Valid() {

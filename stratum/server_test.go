@@ -151,6 +151,21 @@ func TestServerDialogues(t *testing.T) {
 			{`{"id":1,"method":"mining.suggest_difficulty"}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Difficulty must be a number above 0",null]}`}},
 			{`{"id":1,"method":"mining.suggest_target","params":["00"]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Target must be 64 hexadecimal digits and not zero",null]}`}},
 		}},
+		{"suggestions in other forms", []step{
+			{`{"id":1,"method":"mining.suggest_difficulty","params":512}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_difficulty","params":{"difficulty":512}}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_target","params":["0x00000000ffff0000000000000000000000000000000000000000000000000000"]}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_target","params":"ffff0000000000000000000000000000000000000000000000000000"}` + "\n", []string{`{"id":1,"result":true,"error":null}`}},
+			{`{"id":1,"method":"mining.suggest_target","params":["` + strings.Repeat("f", 66) + `"]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Target must be 64 hexadecimal digits and not zero",null]}`}},
+		}},
+		{"shares in other forms", []step{
+			login,
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","0X0102030405060708","6553F100","0x10015793",null]}` + "\n", []string{submitReply}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","0102030405060708","6553f100","10015793",""]}` + "\n", []string{submitReply}},
+			{`{"id":4,"method":"mining.submit","params":["me","4f1a","0102030405060708","6553f100","10015793","00000000","more"]}` + "\n", []string{submitReply}},
+			{`{"id":4,"method":"mining.submit","params":[null,"4f1a","0102030405060708","6553f100","10015793"]}` + "\n", []string{`{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`}},
+			{`{"id":4,"method":"mining.submit","params":["","4f1a","0102030405060708","6553f100","10015793"]}` + "\n", []string{`{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`}},
+		}},
 		{"extensions", []step{
 			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty","subscribe-extranonce","info","foo\"bar"],{"minimum-difficulty.value":2048,"info.hw-version":"s9","unasked":1}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":true,"subscribe-extranonce":true,"info":true,"foo\"bar":false},"error":null}`}},
 			{`{"id":1,"method":"mining.configure","params":[["version-rolling"]]}` + "\n", []string{configureReplyID(1)}},
@@ -160,6 +175,8 @@ func TestServerDialogues(t *testing.T) {
 			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":-1}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":"value must be a number not below 0"},"error":null}`}},
 			{`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":0}]}` + "\n", []string{`{"id":1,"result":{"minimum-difficulty":true},"error":null}`}},
 			{`{"id":1,"method":"mining.configure","params":[[],{}]}` + "\n", []string{`{"id":1,"result":{},"error":null}`}},
+			{`{"id":1,"method":"mining.configure","params":["version-rolling",{"version-rolling.mask":"0x1FFFE000"}]}` + "\n", []string{configureReplyID(1)}},
+			{`{"id":1,"method":"mining.configure","params":[["version-rolling"],[]]}` + "\n", []string{configureReplyID(1)}},
 			{`{"id":1,"method":"mining.configure","params":[[7,"info"],null]}` + "\n", []string{`{"id":1,"result":{"info":true},"error":null}`}},
 			{`{"id":1,"method":"mining.configure","params":[]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Malformed params",null]}`}},
 			{`{"id":1,"method":"mining.configure","params":[["info"],["info"]]}` + "\n", []string{`{"id":1,"result":null,"error":[20,"Malformed params",null]}`}},
@@ -331,6 +348,20 @@ func TestServerHandlerCalls(t *testing.T) {
 	want := `connected|authorize "me" "x"|subscribe ""|authorized|subscribe ""|authorized|authorize "me" "x"|authorize "you" "d=3"|suggest 3|submit 4f1a|disconnected`
 	if got := strings.Join(calls, "|"); got != want {
 		t.Errorf("calls\n     %s\nwant %s", got, want)
+	}
+}
+
+// TestPasswords: what is asked for in a password, in the dialects of several pools.
+func TestPasswords(t *testing.T) {
+	for password, want := range map[string][2]Difficulty{
+		"x": {}, "": {}, "secret": {}, "d": {}, "=5": {}, "id=5": {},
+		"d=512": {512}, "D=512": {512}, "x,d=512": {512}, "x;diff=1e3;m=solo": {1000}, "Difficulty=0.5": {0.5}, "d:512": {512},
+		"md=2048": {0, 2048}, "d=512,mindiff=64": {512, 64}, "d=1,d=2": {1},
+		"d=512k": {}, "d=-5,d=0,d=NaN,d=Inf,d=1e999": {}, "d=,d=7": {7},
+	} {
+		if begin, least := passwordWishes(password); want != [2]Difficulty{begin, least} {
+			t.Errorf("%q: %v, at least %v; want %v", password, begin, least, want)
+		}
 	}
 }
 
