@@ -16,7 +16,6 @@ import (
 const (
 	maxExtranonce1  = 32
 	maxCoinbase     = 160 << 10 // bytes, both parts: p2pool pays 4,000 outputs at once
-	minCoinbase     = 60        // that with one input, no script but the extranonces, and one output without one
 	maxBranch       = 32
 	maxMessageText  = 512
 	maxFixedBits    = 32 // jobs
@@ -521,8 +520,8 @@ func parseJob(raw []byte) (*Job, error) {
 	if !okVersion || !okBits || !okTime {
 		return nil, fmt.Errorf("version %.32q, nbits %.32q, ntime %.32q: want up to 8 hexadecimal digits each", version, nbits, ntime)
 	}
-	if size := len(j.Coinbase1) + len(j.Coinbase2); size < minCoinbase {
-		return nil, fmt.Errorf("coinbase of %d bytes: no transaction is so small", size)
+	if len(j.Coinbase1)+len(j.Coinbase2) == 0 {
+		return nil, fmt.Errorf("coinb1 and coinb2 are empty")
 	}
 	target, err := TargetFromBits(j.Bits)
 	if err != nil {
