@@ -33,8 +33,12 @@ func TestOpenAPITellsOfAllHandlers(t *testing.T) {
 			method, path = "GET", pattern
 		}
 		switch path {
-		case "/{$}", web.AssetPrefix, "/api/v1/": // the page; package control
+		case "/api/v1/": // package control
 			continue
+		case "/{$}":
+			path = "/"
+		case web.AssetPrefix:
+			path += "{file}"
 		case artifact.Prefix:
 			path += "{digest}/" + artifact.Name
 		}
@@ -47,7 +51,7 @@ func TestOpenAPITellsOfAllHandlers(t *testing.T) {
 		for method, operation := range operations {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel() // events have no end
-			url := "http://" + i.s.Addr() + strings.NewReplacer("{task}", miner.TaskID.Value, "{agent}", "S1", "{digest}", digest).Replace(path)
+			url := "http://" + i.s.Addr() + strings.NewReplacer("{task}", miner.TaskID.Value, "{agent}", "S1", "{digest}", digest, "{file}", "page.js").Replace(path)
 			r, err := http.NewRequestWithContext(ctx, strings.ToUpper(method), url, strings.NewReader("no JSON"))
 			if err != nil {
 				t.Fatal(err)

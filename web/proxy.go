@@ -39,10 +39,10 @@ const (
 
 // ProxyShares counts shares.
 type ProxyShares struct {
-	Accepted   uint64  `json:"accepted"`
-	Rejected   uint64  `json:"rejected"`
-	Stale      uint64  `json:"stale"`
-	Difficulty float64 `json:"difficulty"` // sum over accepted ones
+	Accepted   uint64  `json:"accepted"`   // shares
+	Rejected   uint64  `json:"rejected"`   // shares, for whatever reason but being late
+	Stale      uint64  `json:"stale"`      // shares that came too late
+	Difficulty float64 `json:"difficulty"` // pdiff, sum over accepted shares
 }
 
 // ProxyOutcome counts the shares with one outcome.

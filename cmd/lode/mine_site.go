@@ -13,8 +13,10 @@ import (
 
 	"lode/executor/mining"
 	"lode/history"
+	"lode/internal/apidoc"
 	"lode/internal/metricdoc"
 	"lode/pool/api"
+	"lode/pool/monitor"
 	"lode/version"
 	"lode/web"
 )
@@ -36,20 +38,23 @@ func newMineSite(cmd *mineCmd, m *mining.Miner, speed *speed, began time.Time) *
 // recordInterval is how often values are taken for the page's curve.
 const recordInterval = 10 * time.Second
 
-// serve answers until ctx ends.
-func (s *mineSite) serve(ctx context.Context, l net.Listener) error {
+// server has all that is answered.
+func (s *mineSite) server() *api.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(mineMetrics{s.status})
 	version.Register(registry)
 	server := api.New(api.Limits{})
-	page := web.Handler(web.Proxy)
-	server.Cheap("GET /{$}", page.ServeHTTP)
-	server.Cheap("GET "+web.AssetPrefix, page.ServeHTTP)
-	server.Cheap("GET /healthz", s.health)
-	server.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
-	server.Handle("GET "+history.Path, s.history)
-	server.Handle("GET "+web.DocumentPath, web.Document(func() any { return s.document() }))
-	server.JSON("/api/v1/status", func() any { return s.status() })
+	server.JSON(apidoc.Doc{Path: "/api/v1/status", Answer: "What the miner does.", Type: mineStatus{}}, func() any { return s.status() })
+	monitor.ServePage(server, s.history, func() any { return s.document() })
+	server.Handle(apidoc.Doc{Path: "/metrics", Answer: "[Metrics](metrics.md) for Prometheus."},
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
+	server.Cheap(apidoc.Doc{Path: "/healthz", Answer: "`ok`: there is work.", Errors: "503 there is none, with the reason"}, s.health)
+	return server
+}
+
+// serve answers until ctx ends.
+func (s *mineSite) serve(ctx context.Context, l net.Listener) error {
+	server := s.server()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -75,20 +80,20 @@ func (s *mineSite) record(ctx context.Context) {
 
 // mineStatus is the document of /api/v1/status; its names are those of a pool-proxy's.
 type mineStatus struct {
-	Ready      bool            `json:"ready"`
-	User       string          `json:"user"`
-	Upstream   string          `json:"upstream"`
-	Height     int64           `json:"height"`
-	Network    float64         `json:"network_difficulty"`
-	Difficulty float64         `json:"difficulty"` // of shares, as the pool asks
-	Threads    int             `json:"threads"`
-	Kernel     string          `json:"kernel"`
-	Hashes     uint64          `json:"hashes"`
-	Hashrate   float64         `json:"hashrate"`
+	Ready      bool            `json:"ready"`              // whether there is work
+	User       string          `json:"user"`               // the worker's name
+	Upstream   string          `json:"upstream"`           // the pool that is mined for; "": none
+	Height     int64           `json:"height"`             // of the block that is mined; 0: unknown
+	Network    float64         `json:"network_difficulty"` // pdiff; 0: unknown
+	Difficulty float64         `json:"difficulty"`         // pdiff of shares, as the pool asks
+	Threads    int             `json:"threads"`            // that hash
+	Kernel     string          `json:"kernel"`             // by which they do
+	Hashes     uint64          `json:"hashes"`             // since the start
+	Hashrate   float64         `json:"hashrate"`           // H/s, of the last ten seconds
 	Shares     web.ProxyShares `json:"shares"`
-	BestShare  float64         `json:"best_share"`
-	Uptime     float64         `json:"uptime"` // seconds
-	LastError  string          `json:"last_error,omitempty"`
+	BestShare  float64         `json:"best_share"`           // pdiff, of an accepted share
+	Uptime     float64         `json:"uptime"`               // s
+	LastError  string          `json:"last_error,omitempty"` // why there was no work the last time
 }
 
 func (s *mineSite) status() mineStatus {

@@ -59,8 +59,8 @@ const hashesPerDifficulty = 0x1p48 / 0xffff
 
 // Tally is a number of shares and the sum of their difficulties (pdiff).
 type Tally struct {
-	Shares     uint64  `json:"shares"`
-	Difficulty float64 `json:"difficulty"`
+	Shares     uint64  `json:"shares"`     // that many
+	Difficulty float64 `json:"difficulty"` // pdiff, their sum
 }
 
 func (t *Tally) add(difficulty float64) {
@@ -70,16 +70,16 @@ func (t *Tally) add(difficulty float64) {
 
 // Report is a snapshot of a worker, or of all.
 type Report struct {
-	Worker         string           `json:"worker,omitempty"`
-	Tallies        map[string]Tally `json:"shares"` // by Outcome
-	Hashrate1m     float64          `json:"hashrate_1m"`
-	Hashrate5m     float64          `json:"hashrate_5m"`
-	Hashrate1h     float64          `json:"hashrate_1h"`
-	BestShare      float64          `json:"best_share"` // difficulty reached
-	Blocks         uint64           `json:"blocks"`
-	LastShare      time.Time        `json:"last_share,omitzero"`
-	LastDifficulty float64          `json:"last_difficulty"` // set for the worker most lately
-	Connections    int              `json:"connections"`
+	Worker         string           `json:"worker,omitempty"`         // its name; of all: ""
+	Tallies        map[string]Tally `json:"shares"`                   // by outcome
+	Hashrate1m     float64          `json:"hashrate_1m"`              // H/s, from accepted shares of a minute
+	Hashrate5m     float64          `json:"hashrate_5m"`              // H/s, of five minutes
+	Hashrate1h     float64          `json:"hashrate_1h"`              // H/s, of an hour
+	BestShare      float64          `json:"best_share"`               // pdiff that an accepted share has reached
+	Blocks         uint64           `json:"blocks"`                   // found
+	LastShare      time.Time        `json:"last_share,omitzero"`      // when it came
+	LastDifficulty float64          `json:"last_difficulty"`          // pdiff, set for the worker most lately
+	Connections    int              `json:"connections"`              // that are logged in with the name
 	ConnectedSince time.Time        `json:"connected_since,omitzero"` // since when there has been one; zero: there is none
 }
 

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lode/internal/apidoc"
 )
 
 // Limits are what a Server puts up with. Zero values are the defaults, which the tags name;
@@ -135,6 +137,18 @@ type Server struct {
 	turn     chan struct{} // held while an answer is computed
 	crossing *http.CrossOriginProtection
 	door     *door
+	routes   []apidoc.Route
+}
+
+// Routes are all that are registered, in that order.
+func (s *Server) Routes() []apidoc.Route { return s.routes }
+
+func (s *Server) register(method string, limited bool, d apidoc.Doc, h http.HandlerFunc) {
+	s.routes = append(s.routes, apidoc.Route{Method: method, Limited: limited, Doc: d})
+	if limited {
+		h = s.limited(h)
+	}
+	s.mux.HandleFunc(method+" "+d.Path, h)
 }
 
 // New makes a server without routes.
@@ -213,18 +227,18 @@ func tooMany(w http.ResponseWriter) {
 	http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
 }
 
-// Cheap registers a handler that costs nothing and is never refused.
-func (s *Server) Cheap(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, h) }
+// Cheap registers a GET that costs nothing and is never refused.
+func (s *Server) Cheap(d apidoc.Doc, h http.HandlerFunc) { s.register(http.MethodGet, false, d, h) }
 
-// Handle registers a handler whose answer is short: it is gathered, then sent.
-func (s *Server) Handle(pattern string, h http.Handler) {
-	s.mux.HandleFunc(pattern, s.limited(func(w http.ResponseWriter, r *http.Request) {
+// Handle registers a GET whose answer is short: it is gathered, then sent.
+func (s *Server) Handle(d apidoc.Doc, h http.Handler) {
+	s.register(http.MethodGet, true, d, func(w http.ResponseWriter, r *http.Request) {
 		answer := &gathered{header: w.Header(), status: http.StatusOK}
 		if s.compute(r.Context(), func() { h.ServeHTTP(answer, r) }) {
 			w.WriteHeader(answer.status)
 			_, _ = w.Write(answer.body.Bytes()) // the client is gone
 		}
-	}))
+	})
 }
 
 // gathered is a ResponseWriter that keeps the answer.
@@ -239,8 +253,8 @@ func (g *gathered) WriteHeader(status int)      { g.status = status }
 func (g *gathered) Write(b []byte) (int, error) { return g.body.Write(b) }
 
 // JSON registers a GET for a value.
-func (s *Server) JSON(path string, get func() any) {
-	s.Handle("GET "+path, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) JSON(d apidoc.Doc, get func() any) {
+	s.Handle(d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		setJSON(w.Header())
 		encoder := json.NewEncoder(w)
 		encoder.SetIndent("", "  ")
@@ -271,8 +285,11 @@ func (s Slice[T]) At(i int) any { return s[i] }
 // List registers a GET for an array, of which ?offset= and ?limit= (Limits.Page at most)
 // choose a part. X-Total-Count is the length of the whole, Link names the next page. get
 // is called once a request, At in between what is sent.
-func (s *Server) List(path string, get func() List) {
-	s.mux.HandleFunc("GET "+path, s.limited(func(w http.ResponseWriter, r *http.Request) {
+func (s *Server) List(d apidoc.Doc, get func() List) {
+	d.Query = fmt.Sprintf("`offset` (entries to leave out; 0), `limit` (entries, at most `--api-page`; %d)", s.limits.Page)
+	d.Answer += " `X-Total-Count` is the length of the whole list, `Link` names the next page."
+	d.Errors = "400 no numbers"
+	s.register(http.MethodGet, true, d, func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
 		offset, offsetErr := number(query, "offset", 0)
 		limit, limitErr := number(query, "limit", s.limits.Page)
@@ -289,10 +306,10 @@ func (s *Server) List(path string, get func() List) {
 		setJSON(w.Header())
 		w.Header().Set("X-Total-Count", strconv.Itoa(list.Len()))
 		if end < list.Len() && end > offset {
-			w.Header().Set("Link", fmt.Sprintf(`<%s?offset=%d&limit=%d>; rel="next"`, path, end, end-offset))
+			w.Header().Set("Link", fmt.Sprintf(`<%s?offset=%d&limit=%d>; rel="next"`, d.Path, end, end-offset))
 		}
 		s.write(r.Context(), w, list, offset, end)
-	}))
+	})
 }
 
 func (s *Server) write(ctx context.Context, w http.ResponseWriter, list List, from, to int) {
@@ -343,8 +360,8 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 
 // Post registers a POST that makes something happen: for clients in the networks (nil:
 // this machine), never for pages of other sites that a browser there shows.
-func (s *Server) Post(path string, from []netip.Prefix, do func()) {
-	s.mux.HandleFunc("POST "+path, s.limited(func(w http.ResponseWriter, r *http.Request) {
+func (s *Server) Post(d apidoc.Doc, from []netip.Prefix, do func()) {
+	s.register(http.MethodPost, true, d, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !comesFrom(r.RemoteAddr, from):
 			http.Error(w, "not from this address: name its network with --notify-from", http.StatusForbidden)
@@ -354,7 +371,7 @@ func (s *Server) Post(path string, from []netip.Prefix, do func()) {
 			do()
 			w.WriteHeader(http.StatusAccepted)
 		}
-	}))
+	})
 }
 
 func comesFrom(remote string, networks []netip.Prefix) bool {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"lode/internal/apidoc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,7 +71,7 @@ func request(t testing.TB, method, url string, header ...string) (status int, h 
 func TestPages(t *testing.T) {
 	var list Slice[int]
 	s := New(Limits{})
-	s.List("/list", func() List { return list })
+	s.List(apidoc.Doc{Path: "/list"}, func() List { return list })
 	address := serve(t, s)
 	for _, c := range []struct {
 		length     int
@@ -114,9 +116,9 @@ func TestPost(t *testing.T) {
 	var done atomic.Int64
 	count := func() { done.Add(1) }
 	s := New(Limits{})
-	s.Post("/here", nil, count)
-	s.Post("/there", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, count)
-	s.Post("/all", []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, count)
+	s.Post(apidoc.Doc{Path: "/here"}, nil, count)
+	s.Post(apidoc.Doc{Path: "/there"}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, count)
+	s.Post(apidoc.Doc{Path: "/all"}, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, count)
 	address := serve(t, s)
 	for _, c := range []struct {
 		path   string
@@ -159,8 +161,8 @@ func (m manyBytes) At(int) any {
 func TestSlowReaders(t *testing.T) {
 	var made atomic.Int64
 	s := New(Limits{})
-	s.List("/list", func() List { return manyBytes{&made} })
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.List(apidoc.Doc{Path: "/list"}, func() List { return manyBytes{&made} })
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -201,12 +203,12 @@ func TestSlowReaders(t *testing.T) {
 func TestBounds(t *testing.T) {
 	hold := make(chan struct{})
 	s := New(Limits{})
-	s.Handle("GET /slow", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
-	s.Handle("POST /body", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Handle(apidoc.Doc{Path: "/slow"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
+	s.register(http.MethodPost, true, apidoc.Doc{Path: "/body"}, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
-	}))
+	})
 	address := serve(t, s)
 	if status, _, _ := request(t, "GET", "http://"+address+"/body", "X-Long", strings.Repeat("x", 2*(16<<10))); status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("long header: %d", status)
@@ -251,9 +253,9 @@ func TestBounds(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	s := New(Limits{})
-	s.JSON("/json", func() any { return 1 })
-	s.Post("/post", nil, func() {})
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.JSON(apidoc.Doc{Path: "/json"}, func() any { return 1 })
+	s.Post(apidoc.Doc{Path: "/post"}, nil, func() {})
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	if status, _, _ := request(t, "GET", "http://"+address+"/json"); status != http.StatusOK {
 		t.Errorf("the first request: %d", status)

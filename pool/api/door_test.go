@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lode/internal/apidoc"
 )
 
 // Connections that somebody holds open shut nobody out.
 func TestOpenConnections(t *testing.T) {
 	s := New(Limits{})
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	for i := range 3 * 128 {
 		conn, err := net.Dial("tcp", address)
@@ -42,8 +44,8 @@ func TestOpenConnections(t *testing.T) {
 // connections than there may be, and who asks for his health is answered.
 func TestUnreadPage(t *testing.T) {
 	s := New(Limits{Connections: 10})
-	s.Cheap("GET /page", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) })
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.Cheap(apidoc.Doc{Path: "/page"}, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) })
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	for range 50 {
 		conn, err := net.Dial("tcp", address)
@@ -79,8 +81,8 @@ func from(t *testing.T, last byte) *http.Client {
 // answered, and their connections stay.
 func TestAddresses(t *testing.T) {
 	s := New(Limits{Connections: 8})
-	s.JSON("/json", func() any { return 1 })
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.JSON(apidoc.Doc{Path: "/json"}, func() any { return 1 })
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	get := func(c *http.Client, path string) (status int, reused bool) {
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})

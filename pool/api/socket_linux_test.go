@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"syscall"
 	"testing"
+
+	"lode/internal/apidoc"
 )
 
 // TestSockets: the kernel keeps no more for a connection than it may.
 func TestSockets(t *testing.T) {
 	s := New(Limits{SocketBytes: 20_000})
-	s.Cheap("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.Cheap(apidoc.Doc{Path: "/healthz"}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	address := serve(t, s)
 	request(t, "GET", "http://"+address+"/healthz")
 	s.door.mu.Lock()

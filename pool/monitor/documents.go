@@ -10,31 +10,31 @@ import (
 // The API's answers. Rates are in H/s, difficulties pdiff, times RFC 3339.
 type (
 	status struct {
-		Ready       bool            `json:"ready"`
-		Draining    bool            `json:"draining"`
-		Network     string          `json:"network"`
-		Upstream    string          `json:"upstream"`
-		Height      int64           `json:"height"`
-		Connections int             `json:"connections"`
-		Hashrate    float64         `json:"hashrate"`
+		Ready       bool            `json:"ready"`       // whether miners get valid work
+		Draining    bool            `json:"draining"`    // whether miners are sent elsewhere
+		Network     string          `json:"network"`     // main, test, signet or regtest; "": unknown
+		Upstream    string          `json:"upstream"`    // that is mined for; "": none
+		Height      int64           `json:"height"`      // of the block that is mined; 0: unknown
+		Connections int             `json:"connections"` // miners that have logged in
+		Hashrate    float64         `json:"hashrate"`    // H/s, over five minutes
 		Shares      web.ProxyShares `json:"shares"`
 		Totals      accounts.Report `json:"totals"`
 		Extranonces extranonces     `json:"extranonces"`
-		LastError   string          `json:"last_error,omitempty"`
+		LastError   string          `json:"last_error,omitempty"` // why miners got no work the last time
 	}
 	extranonces struct {
-		Leased   int `json:"leased"`
-		Capacity int `json:"capacity"`
+		Leased   int `json:"leased"`   // extranonce1 values that miners have
+		Capacity int `json:"capacity"` // extranonce1 values that there are
 	}
 	block struct {
-		Height        int64     `json:"height"`
-		Hash          string    `json:"hash"`
-		State         string    `json:"state"`
-		Finder        string    `json:"finder"`
-		Confirmations int       `json:"confirmations"`
-		Detail        string    `json:"detail,omitempty"`
-		Pool          string    `json:"pool,omitempty"` // upstream whose block it is
-		FoundAt       time.Time `json:"found_at"`
+		Height        int64     `json:"height"`           // in the chain
+		Hash          string    `json:"hash"`             // in the order of block explorers
+		State         string    `json:"state"`            // submitted, confirmed or orphaned
+		Finder        string    `json:"finder"`           // the worker
+		Confirmations int       `json:"confirmations"`    // blocks from it to the tip, both counted
+		Detail        string    `json:"detail,omitempty"` // why it is in that state
+		Pool          string    `json:"pool,omitempty"`   // upstream whose block it is
+		FoundAt       time.Time `json:"found_at"`         // by the proxy's clock
 	}
 )
 

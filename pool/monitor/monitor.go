@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"lode/history"
+	"lode/internal/apidoc"
 	"lode/pool/accounts"
 	"lode/pool/api"
 	"lode/pool/blocks"
@@ -51,14 +52,14 @@ type Health struct {
 
 // Upstream is the state of one.
 type Upstream struct {
-	URL    string            `json:"url"`
-	Kind   string            `json:"kind"` // node or pool
-	Up     bool              `json:"up"`
-	Active bool              `json:"active"`
-	Since  *time.Time        `json:"since,omitempty"` // of the last change of up
-	Height int64             `json:"height,omitempty"`
-	Error  string            `json:"error,omitempty"`
-	Shares map[string]uint64 `json:"shares,omitempty"` // answers of a pool
+	URL    string            `json:"url"`              // without credentials
+	Kind   string            `json:"kind"`             // node or pool
+	Up     bool              `json:"up"`               // whether it gives work
+	Active bool              `json:"active"`           // whether it is mined for
+	Since  *time.Time        `json:"since,omitempty"`  // of the last change of up
+	Height int64             `json:"height,omitempty"` // of its work
+	Error  string            `json:"error,omitempty"`  // why it gives no work
+	Shares map[string]uint64 `json:"shares,omitempty"` // that were forwarded to a pool, by its answer
 }
 
 // Options of a Monitor. All but NotifyFrom must be set.
@@ -88,15 +89,21 @@ func New(o Options) *api.Server {
 	registry.MustRegister(collector{m})
 	version.Register(registry)
 	s := api.New(o.Limits)
-	s.Cheap("GET /healthz", m.serveHealth)
-	s.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
-	s.JSON("/api/v1/status", func() any { return m.status() })
-	s.JSON("/api/v1/upstreams", func() any { return o.State().Upstreams })
 	ranking := m.ranking()
-	s.List("/api/v1/workers", ranking)
+	s.JSON(apidoc.Doc{Path: "/api/v1/status", Answer: "What the proxy does.", Type: status{}}, func() any { return m.status() })
+	s.JSON(apidoc.Doc{Path: "/api/v1/upstreams", Answer: "Where work comes from, the preferred one first.", Type: Upstream{}},
+		func() any { return o.State().Upstreams })
+	s.List(apidoc.Doc{Path: "/api/v1/workers", Answer: "Workers, the fastest first.", Type: accounts.Report{}}, ranking)
+	s.List(apidoc.Doc{Path: "/api/v1/blocks", Answer: "Blocks that were found, the newest first.", Type: block{}},
+		func() api.List { return api.Slice[block](m.blocks()) })
 	m.servePage(s, ranking)
-	s.List("/api/v1/blocks", func() api.List { return api.Slice[block](m.blocks()) })
-	s.Post("/notify", o.NotifyFrom, o.Notify)
+	s.Handle(apidoc.Doc{Path: "/metrics", Answer: "[Metrics](metrics.md) for Prometheus."},
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}))
+	s.Cheap(apidoc.Doc{Path: "/healthz", Answer: "`ok`: miners get valid work.", Errors: "503 they do not, with the reason"}, m.serveHealth)
+	s.Post(apidoc.Doc{
+		Path: "/notify", Who: "the networks of `--notify-from`, else this machine; no page of another site",
+		Answer: "202: the node is asked for a new block at once.", Errors: "403 who may not",
+	}, o.NotifyFrom, o.Notify)
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"lode/pool/journal"
 	"lode/pool/monitor"
 	"lode/stratum"
+	"lode/web"
 )
 
 // serve serves the state of a proxy that there is not.
@@ -194,6 +196,49 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s: %d %s", path, r.StatusCode, body)
 		} else if err := check(body); err != nil {
 			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// TestRoutes: each route answers what its line of the reference says.
+func TestRoutes(t *testing.T) {
+	state := monitor.State{Health: monitor.Health{Ready: true}, Upstreams: []monitor.Upstream{{URL: "node:http://n"}}}
+	get := serve(t, func() monitor.State { return state }, func(o *monitor.Options) {
+		o.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 2, 5)
+		o.Blocks = func() []blocks.Block { return make([]blocks.Block, 1) }
+	})
+	for _, route := range monitor.New(monitor.Options{}).Routes() {
+		path, want := strings.TrimSuffix(route.Path, "{$}"), http.StatusOK
+		if path == web.AssetPrefix {
+			path += "page.js"
+		}
+		if route.Method != http.MethodGet {
+			want = http.StatusMethodNotAllowed
+		}
+		r, body := get(path)
+		if r.StatusCode != want {
+			t.Errorf("%s: %d %s", path, r.StatusCode, body)
+		}
+		if route.Type == nil {
+			continue
+		}
+		var document map[string]any
+		if body[0] == '[' {
+			body = strings.Trim(strings.TrimSpace(body), "[]")
+		}
+		if err := json.Unmarshal([]byte(body), &document); err != nil {
+			t.Fatalf("%s: %v in %s", path, err, body)
+		}
+		fields := reflect.TypeOf(route.Type)
+		for i := range fields.NumField() {
+			name, options, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+			if _, found := document[name]; !found && !strings.HasPrefix(options, "omit") {
+				t.Errorf("%s answers without %s", path, name)
+			}
+			delete(document, name)
+		}
+		if len(document) > 0 {
+			t.Errorf("%s answers with more than %s has: %v", path, fields, document)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"lode/history"
+	"lode/internal/apidoc"
 	"lode/pool/accounts"
 	"lode/pool/api"
 	"lode/web"
@@ -15,11 +16,20 @@ const maxPageWorkers = 2000
 
 // servePage registers the page and what it asks for.
 func (m *Monitor) servePage(s *api.Server, ranking func() api.List) {
+	ServePage(s, m.o.History, func() any { return m.page(ranking()) })
+}
+
+// ServePage registers the page of a proxy or a miner, what it shows, and its curves.
+func ServePage(s *api.Server, curves *history.Recorder, document func() any) {
+	s.Handle(apidoc.Doc{
+		Path: history.Path, Query: "`range` (`1h`, `24h`, `7d` or `30d`; 1h), `points` (at most so many steps, 1 to 2000; 360)",
+		Answer: "`from` (Unix time of the first step, s), `step` (s) and `series`: by name a list of means, null where nothing is known; hashrates in H/s.",
+		Errors: "400 another range, or no number",
+	}, curves)
+	s.Handle(apidoc.Doc{Path: web.DocumentPath, Answer: "What the page shows. It is made for the page, and changes with it."}, web.Document(document))
 	page := web.Handler(web.Proxy)
-	s.Cheap("GET /{$}", page.ServeHTTP)
-	s.Cheap("GET "+web.AssetPrefix, page.ServeHTTP)
-	s.Handle("GET "+history.Path, m.o.History)
-	s.Handle("GET "+web.DocumentPath, web.Document(func() any { return m.page(ranking()) }))
+	s.Cheap(apidoc.Doc{Path: "/{$}", Answer: "The page."}, page.ServeHTTP)
+	s.Cheap(apidoc.Doc{Path: web.AssetPrefix, Answer: "Its scripts and styles.", Errors: "404 there is no such file"}, page.ServeHTTP)
 }
 
 func (m *Monitor) page(ranking api.List) web.ProxyDocument {

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"lode/internal/apidoc"
 	"lode/scheduler/api"
 )
+
+var source = apidoc.Source{Root: "../..", Module: "lode"}
 
 // operation is what openapi.json says of a route beside its path and role.
 type operation struct {
@@ -23,29 +25,37 @@ type operation struct {
 	params   []string // of the query
 	request  any
 	response any
+	errors   string // beside those of every route
+}
+
+// parameters say what values those of queries have.
+var parameters = map[string]string{
+	"kind": "`proxy` or `miner`", "state": "such as `running` or `confirmed`", "agent": "id or hostname", "kernel": "its name", "q": "part of a task's id or a hostname",
+	"outcome": "`accepted` or `declined`", "finder": "worker", "limit": "entries, 1 to 10,000; 1,000", "type": "types, with commas",
+	"after": "`next` of the page before, or the id of an event", "range": "`1h`, `24h`, `7d` or `30d`; 1h", "points": "at most so many steps, 1 to 2000; 360",
 }
 
 var operations = map[string]operation{
-	"GET " + api.StatusPath:                       {"Everything that the scheduler knows, in one document.", nil, nil, api.Status{}},
-	"GET " + api.TasksPath:                        {"Tasks that have not ended, in the order of their ids.", []string{"kind", "state", "agent", "kernel", "q", "limit", "after"}, nil, api.Page[api.Task]{}},
-	"GET " + api.TasksPath + "/{task}":            {"One task.", nil, nil, api.Task{}},
-	"POST " + api.TasksPath + "/{task}/restart":   {"End a task; another one is launched in its place at once.", nil, api.Command{}, api.Outcome{}},
-	"POST " + api.TasksPath + "/{task}/kill":      {"End a task, and leave its agent alone for ten minutes.", nil, api.Command{}, api.Outcome{}},
-	"GET " + api.AgentsPath:                       {"Agents that offers came of lately.", []string{"agent", "limit", "after"}, nil, api.Page[api.Agent]{}},
-	"POST " + api.AgentsPath + "/{agent}/drain":   {"End the tasks of an agent (id or hostname) and launch nothing there.", nil, api.Command{}, api.Outcome{}},
-	"POST " + api.AgentsPath + "/{agent}/undrain": {"Launch tasks there again.", nil, api.Command{}, api.Outcome{}},
-	"GET " + api.OffersPath:                       {"What became of the last offers, and why, newest first.", []string{"agent", "outcome", "limit", "after"}, nil, api.Page[api.Decision]{}},
-	"GET " + api.BlocksPath:                       {"Blocks, newest first.", []string{"state", "finder", "limit", "after"}, nil, api.Page[api.Block]{}},
-	"GET " + api.EventsPath:                       {"Events as they happen: server-sent events or, with Accept: application/x-ndjson, an object a line. Goes on behind Last-Event-ID or after; 0 begins with the oldest that is kept. An event of type gap says that some were missed.", []string{"after", "type"}, nil, api.Event{}},
-	"GET " + api.WhyPath:                          {"Why nothing is mining on an agent, or anywhere.", []string{"agent"}, nil, api.Why{}},
-	"GET " + api.ControlPath:                      {"What operators decided.", nil, nil, api.Control{}},
-	"POST " + api.ScalePath:                       {"Bound the miners of the cluster, or the cpus of it or of one agent.", nil, api.Command{}, api.Outcome{}},
-	"POST " + api.PausePath:                       {"Stop hashing within a second; no task ends.", nil, api.Command{}, api.Outcome{}},
-	"POST " + api.ResumePath:                      {"Hash again within a second.", nil, api.Command{}, api.Outcome{}},
-	"GET " + api.UpgradePath:                      {"How far the replacement of tasks by ones with the newest executor is.", nil, nil, api.Upgrade{}},
-	"POST " + api.UpgradePath:                     {"Start, pause or roll back an upgrade.", nil, api.Command{}, api.Outcome{}},
-	"POST " + api.KeysPath:                        {"Make a new key of the miners' passwords.", nil, api.Command{}, api.Outcome{}},
-	"GET " + api.OpenAPIPath:                      {"This document.", nil, nil, nil},
+	"GET " + api.StatusPath:                       {"Everything that the scheduler knows, in one document.", nil, nil, api.Status{}, ""},
+	"GET " + api.TasksPath:                        {"Tasks that have not ended, in the order of their ids.", []string{"kind", "state", "agent", "kernel", "q", "limit", "after"}, nil, api.Page[api.Task]{}, "400 unknown parameter, or no such limit"},
+	"GET " + api.TasksPath + "/{task}":            {"One task.", nil, nil, api.Task{}, "404 no such task"},
+	"POST " + api.TasksPath + "/{task}/restart":   {"End a task; another one is launched in its place at once.", nil, api.Command{}, api.Outcome{}, "404 no such task; 409 not now"},
+	"POST " + api.TasksPath + "/{task}/kill":      {"End a task, and leave its agent alone for ten minutes.", nil, api.Command{}, api.Outcome{}, "404 no such task; 409 not now"},
+	"GET " + api.AgentsPath:                       {"Agents that offers came of lately.", []string{"agent", "limit", "after"}, nil, api.Page[api.Agent]{}, "400 unknown parameter, or no such limit"},
+	"POST " + api.AgentsPath + "/{agent}/drain":   {"End the tasks of an agent (id or hostname) and launch nothing there.", nil, api.Command{}, api.Outcome{}, "404 no such agent; 409 not now"},
+	"POST " + api.AgentsPath + "/{agent}/undrain": {"Launch tasks there again.", nil, api.Command{}, api.Outcome{}, "404 no such agent; 409 not now"},
+	"GET " + api.OffersPath:                       {"What became of the last offers, and why, newest first.", []string{"agent", "outcome", "limit", "after"}, nil, api.Page[api.Decision]{}, "400 unknown parameter, or no such limit"},
+	"GET " + api.BlocksPath:                       {"Blocks, newest first.", []string{"state", "finder", "limit", "after"}, nil, api.Page[api.Block]{}, "400 unknown parameter, or no such limit"},
+	"GET " + api.EventsPath:                       {"Events as they happen: server-sent events or, with Accept: application/x-ndjson, an object a line. Goes on behind Last-Event-ID or after; 0 begins with the oldest that is kept. An event of type gap says that some were missed.", []string{"after", "type"}, nil, api.Event{}, "503 too many watch"},
+	"GET " + api.WhyPath:                          {"Why nothing is mining on an agent, or anywhere.", []string{"agent"}, nil, api.Why{}, "400 unknown parameter; 404 no such agent"},
+	"GET " + api.ControlPath:                      {"What operators decided.", nil, nil, api.Control{}, ""},
+	"POST " + api.ScalePath:                       {"Bound the miners of the cluster, or the cpus of it or of one agent.", nil, api.Command{}, api.Outcome{}, "409 not now"},
+	"POST " + api.PausePath:                       {"Stop hashing within a second; no task ends.", nil, api.Command{}, api.Outcome{}, "409 not now"},
+	"POST " + api.ResumePath:                      {"Hash again within a second.", nil, api.Command{}, api.Outcome{}, "409 not now"},
+	"GET " + api.UpgradePath:                      {"How far the replacement of tasks by ones with the newest executor is.", nil, nil, api.Upgrade{}, ""},
+	"POST " + api.UpgradePath:                     {"Start, pause or roll back an upgrade.", nil, api.Command{}, api.Outcome{}, "409 not now"},
+	"POST " + api.KeysPath:                        {"Make a new key of the miners' passwords.", nil, api.Command{}, api.Outcome{}, "409 not now"},
+	"GET " + api.OpenAPIPath:                      {"This document.", nil, nil, nil, ""},
 }
 
 // elsewhere is what the scheduler serves beside this package: see its handlers. An empty
@@ -55,23 +65,26 @@ var elsewhere = []struct {
 	params              []string
 	media               string
 	schema              map[string]any
+	errors              string
 }{
-	{"/api/v1/dashboard", "What the scheduler's page shows. It is made for the page, and changes with it.", "read", nil, "application/json", map[string]any{"type": "object"}},
+	{"/api/v1/dashboard", "What the scheduler's page shows. It is made for the page, and changes with it.", "read", nil, "application/json", map[string]any{"type": "object"}, ""},
 	{"/api/v1/history", "Hashrate and other series over range (1h, 24h, 7d or 30d) in so many points; null: not known.", "read", []string{"range", "points"}, "application/json", map[string]any{
 		"type": "object", "required": []string{"from", "step", "series"}, "properties": map[string]any{
-			"from":   map[string]any{"type": "integer", "description": "Unix time of the first step"},
-			"step":   map[string]any{"type": "integer", "description": "seconds"},
-			"series": map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "array", "items": map[string]any{"type": []string{"number", "null"}}}},
+			"from":   map[string]any{"type": "integer", "description": "Unix time of the first step, s"},
+			"step":   map[string]any{"type": "integer", "description": "s"},
+			"series": map[string]any{"type": "object", "description": "by name, means of the steps; hashrates in H/s", "additionalProperties": map[string]any{"type": "array", "items": map[string]any{"type": []string{"number", "null"}}}},
 		},
-	}},
-	{"/metrics", "Metrics for Prometheus.", "read", nil, "text/plain", map[string]any{"type": "string"}},
-	{"/healthz", "Whether the scheduler is subscribed and nothing needs an operator; 503 and the reasons if not.", "", nil, "text/plain", map[string]any{"type": "string"}},
-	{"/readyz", "Whether the scheduler is subscribed, at little cost; 503 if not.", "", nil, "text/plain", map[string]any{"type": "string"}},
-	{"/livez", "Whether the process answers.", "", nil, "text/plain", map[string]any{"type": "string"}},
-	{"/artifacts/{digest}/lode-executor", "The executor, for the agents' fetchers; digest is its SHA-256 in hex.", "", nil, "application/octet-stream", map[string]any{"type": "string", "format": "binary"}},
+	}, "400 another range, or no number"},
+	{"/metrics", "Metrics for Prometheus.", "read", nil, "text/plain", map[string]any{"type": "string"}, ""},
+	{"/healthz", "Whether the scheduler is subscribed and nothing needs an operator.", "", nil, "text/plain", map[string]any{"type": "string"}, "503 it is not, with the reasons"},
+	{"/readyz", "Whether the scheduler is subscribed, at little cost.", "", nil, "text/plain", map[string]any{"type": "string"}, "503 it is not"},
+	{"/livez", "Whether the process answers.", "", nil, "text/plain", map[string]any{"type": "string"}, ""},
+	{"/artifacts/{digest}/lode-executor", "The executor, for the agents' fetchers; digest is its SHA-256 in hex.", "", nil, "application/octet-stream", map[string]any{"type": "string", "format": "binary"}, "404 the scheduler has another"},
+	{"/", "The page.", "", nil, "text/html", map[string]any{"type": "string"}, ""},
+	{"/assets/{file}", "Its scripts and styles.", "", nil, "text/javascript", map[string]any{"type": "string"}, "404 there is no such file"},
 }
 
-// schemaOf describes a type as its JSON looks.
+// schemaOf describes a type as its JSON looks, with the comments beside its fields.
 func schemaOf(t reflect.Type, schemas map[string]any) any {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -106,7 +119,15 @@ func schemaOf(t reflect.Type, schemas map[string]any) any {
 			if field == "" || field == "-" {
 				continue
 			}
-			properties[field] = schemaOf(t.Field(i).Type, schemas)
+			schema := schemaOf(t.Field(i).Type, schemas).(map[string]any)
+			comment, err := source.Comment(t, t.Field(i).Name)
+			if err != nil {
+				panic(err) // the source is not there
+			}
+			if comment != "" {
+				schema["description"] = comment // OpenAPI 3.1 allows it beside $ref
+			}
+			properties[field] = schema
 			if !strings.Contains(rest, "omit") {
 				required = append(required, field)
 			}
@@ -141,7 +162,7 @@ func document(t *testing.T) []byte {
 			if name == "limit" {
 				kind = "integer"
 			}
-			params = append(params, map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": kind}})
+			params = append(params, map[string]any{"name": name, "in": "query", "description": plain(name), "schema": map[string]any{"type": kind}})
 		}
 		media, schema := "application/json", any(map[string]any{"type": "object"})
 		if r.path == api.EventsPath {
@@ -185,10 +206,11 @@ func document(t *testing.T) []byte {
 		}
 		var params []any
 		for _, name := range e.params {
-			params = append(params, map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": "string"}})
+			params = append(params, map[string]any{"name": name, "in": "query", "description": plain(name), "schema": map[string]any{"type": "string"}})
 		}
-		if strings.Contains(e.path, "{digest}") {
-			params = append(params, map[string]any{"name": "digest", "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+		if _, name, found := strings.Cut(e.path, "{"); found {
+			name, _, _ = strings.Cut(name, "}")
+			params = append(params, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 		}
 		if params != nil {
 			op["parameters"] = params
@@ -211,31 +233,38 @@ func document(t *testing.T) []byte {
 	return append(b, '\n')
 }
 
+// plain is what a parameter is, without the marks of Markdown.
+func plain(parameter string) string { return strings.ReplaceAll(parameters[parameter], "`", "") }
+
 // withPaths is docs/api.md with the table of all paths anew.
 func withPaths(t *testing.T, page string) string {
-	const begin, end = "<!-- Paths: make generate writes them. -->\n", "<!-- End of the paths. -->\n"
-	before, rest, ok := strings.Cut(page, begin)
-	_, after, found := strings.Cut(rest, end)
-	if !ok || !found {
-		t.Fatalf("docs/api.md has no place for the paths: %q and %q", begin, end)
-	}
-	var b strings.Builder
-	b.WriteString("\n| path | parameters | role | what |\n|---|---|---|---|\n")
-	row := func(method, path string, params []string, role, summary string) {
-		names := ""
-		if len(params) > 0 {
-			names = "`" + strings.Join(params, "`, `") + "`"
+	var all []apidoc.Route
+	row := func(method, path string, params []string, role, summary, errors string) {
+		r := apidoc.Route{Method: method, Doc: apidoc.Doc{Path: path, Answer: summary, Who: role, Errors: errors}}
+		for i, name := range params {
+			if parameters[name] == "" {
+				t.Errorf("%s %s: nothing is said of %s", method, path, name)
+			}
+			r.Query += map[bool]string{true: ", "}[i > 0] + "`" + name + "` (" + parameters[name] + ")"
 		}
-		fmt.Fprintf(&b, "| `%s %s` | %s | %s | %s |\n", method, path, names, cmp.Or(role, "–"), summary)
+		all = append(all, r)
 	}
 	for _, r := range routes {
 		o := operations[r.method+" "+r.path]
-		row(r.method, r.path, o.params, r.role.String(), o.summary)
+		row(r.method, r.path, o.params, r.role.String(), o.summary, o.errors)
 	}
 	for _, e := range elsewhere {
-		row("GET", e.path, e.params, e.role, e.summary)
+		row("GET", e.path, e.params, e.role, e.summary, e.errors)
 	}
-	return before + begin + b.String() + "\n" + end + after
+	var table strings.Builder
+	if err := source.Routes(&table, all); err != nil {
+		t.Fatal(err)
+	}
+	page, err := apidoc.Replace(page, "The scheduler's paths", table.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
 }
 
 // The document tells of every route, with the fields that its answers have.
