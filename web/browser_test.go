@@ -18,6 +18,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -409,7 +410,7 @@ func TestClusterPage(t *testing.T) {
 func TestAccessibility(t *testing.T) {
 	c := newCluster(t, 30)
 	ctx := browser(t)
-	for _, width := range []int64{390, 1440, 2560} {
+	for _, width := range []int64{360, 768, 1280, 1440, 2560} {
 		for _, view := range []string{"tasks", "agents", "why", "blocks", "ended"} {
 			for _, scheme := range []string{"light", "dark"} {
 				if width != 1440 && (view == "tasks") != (scheme == "light") || width != 1440 && view != "tasks" && view != "why" {
@@ -459,77 +460,196 @@ func checkAccessibility(t *testing.T, ctx context.Context) {
 	}
 }
 
-// Ten thousand tasks that all change: the page keeps drawing. How fast goes to the log, and
-// to budgets.json beside the screenshots; how much it does for it is counted, and that no
-// busy machine can excuse: elements in the document, and layouts for each frame.
+// watchdog runs in the page before its own scripts. It counts moves of what is shown that nobody asked for
+// (layout shifts), and reads of the layout after the page has changed in the same task: each costs a layout
+// more (a forced reflow).
+const watchdog = `
+	globalThis.watched = {shift: 0, shifts: [], forced: []};
+	new PerformanceObserver((list) => {
+		for (const e of list.getEntries()) {
+			if (e.hadRecentInput) continue;
+			watched.shift += e.value;
+			watched.shifts.push(...e.sources.map((s) => s.node?.id || s.node?.className || (s.node?.nodeName + " in " + s.node?.parentElement?.className)));
+		}
+	}).observe({type: "layout-shift", buffered: true});
+	const changes = new MutationObserver(() => {});
+	changes.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+	const look = (what) => {
+		if (changes.takeRecords().length) watched.forced.push(what + new Error().stack.split("\\n").slice(3, 5).join(" "));
+	};
+	for (const [type, names] of [
+		[Element, ["clientHeight", "clientWidth", "clientTop", "clientLeft", "scrollTop", "scrollLeft", "scrollHeight", "scrollWidth"]],
+		[HTMLElement, ["offsetHeight", "offsetWidth", "offsetTop", "offsetLeft", "innerText"]],
+	]) for (const name of names) {
+		const {get, set} = Object.getOwnPropertyDescriptor(type.prototype, name);
+		Object.defineProperty(type.prototype, name, {set, get() { look(name); return get.call(this); }});
+	}
+	for (const [type, name] of [[Element, "getBoundingClientRect"], [Element, "getClientRects"]]) {
+		const f = type.prototype[name];
+		type.prototype[name] = function () { look(name); return f.call(this); };
+	}`
+
+// effort is what the page's thread has done up to now.
+type effort struct {
+	CPU                     time.Duration // of the processor, not of the clock: a busy machine changes little
+	Script, Style, Layout   time.Duration // parts of it
+	Layouts, Styles, Frames float64
+}
+
+func (e effort) since(before effort) effort {
+	return effort{
+		e.CPU - before.CPU, e.Script - before.Script, e.Style - before.Style, e.Layout - before.Layout,
+		e.Layouts - before.Layouts, e.Styles - before.Styles, e.Frames - before.Frames,
+	}
+}
+
+func effortOf(t *testing.T, ctx context.Context) (e effort) {
+	t.Helper()
+	var metrics []*performance.Metric
+	run(t, ctx, chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		metrics, err = performance.GetMetrics().Do(ctx)
+		return err
+	}))
+	for _, m := range metrics {
+		seconds := time.Duration(m.Value * float64(time.Second))
+		switch m.Name {
+		case "TaskDuration":
+			e.CPU = seconds
+		case "ScriptDuration":
+			e.Script = seconds
+		case "RecalcStyleDuration":
+			e.Style = seconds
+		case "LayoutDuration":
+			e.Layout = seconds
+		case "LayoutCount":
+			e.Layouts = m.Value
+		case "RecalcStyleCount":
+			e.Styles = m.Value
+		case "Frames":
+			e.Frames = m.Value
+		}
+	}
+	return e
+}
+
+// Ten thousand tasks that all change: the page keeps drawing. What the clock says of it goes to the log, and to
+// budgets.json beside the screenshots. The gates are things that no busy machine can excuse: elements in the
+// document, layouts for each frame, forced ones, what moves, and processor time of the page's thread, of which the
+// best of some tries counts.
 func TestTenThousandTasks(t *testing.T) {
 	c := newCluster(t, 10_000)
 	ctx := browser(t)
-	run(t, ctx, chromedp.Navigate(c.URL))
-	eventually(t, ctx, `document.querySelector("#tab-tasks .n")?.textContent.replace(/\D/g, "") === "10001" && document.querySelectorAll(".tbody .tr").length > 5`)
-	layouts := func() (layouts, styles float64) {
-		var metrics []*performance.Metric
-		run(t, ctx, chromedp.ActionFunc(func(ctx context.Context) (err error) {
-			metrics, err = performance.GetMetrics().Do(ctx)
-			return err
-		}))
-		for _, m := range metrics {
-			switch m.Name {
-			case "LayoutCount":
-				layouts = m.Value
-			case "RecalcStyleCount":
-				styles = m.Value
+	run(t, ctx, performance.Enable().WithTimeDomain(performance.EnableTimeDomainThreadTicks), chromedp.ActionFunc(func(ctx context.Context) error {
+		_, err := page.AddScriptToEvaluateOnNewDocument(watchdog).Do(ctx)
+		return err
+	}))
+	budgets := make(map[string]any)
+	budget := func(name string, got, most any, fits bool) {
+		t.Helper()
+		budgets[name] = got
+		t.Logf("%s: %v (at most %v)", name, got, most)
+		if !fits {
+			t.Errorf("%s is %v, at most %v is wanted", name, got, most)
+		}
+	}
+	// best is the least processor time of some tries, each an expression that is awaited.
+	best := func(tries int, try string) (least effort) {
+		t.Helper()
+		for i := range tries {
+			before := effortOf(t, ctx)
+			run(t, ctx, chromedp.Evaluate(try, nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+			if e := effortOf(t, ctx).since(before); i == 0 || e.CPU < least.CPU {
+				least = e
 			}
 		}
-		return layouts, styles
+		return least
 	}
-	run(t, ctx, performance.Enable())
-	layoutsBefore, stylesBefore := layouts()
+	const all = `document.querySelector("#tab-tasks .n")?.textContent.replace(/\D/g, "") === "10001" && document.querySelectorAll(".tbody .tr").length > 5`
+	var paint float64
+	load := time.Hour
+	for range 3 {
+		run(t, ctx, chromedp.Navigate(c.URL))
+		eventually(t, ctx, `performance.getEntriesByName("first-contentful-paint").length`)
+		load = min(load, effortOf(t, ctx).CPU)
+		run(t, ctx, chromedp.Evaluate(`performance.getEntriesByName("first-contentful-paint")[0].startTime`, &paint))
+	}
+	t.Logf("first paint %.0f ms after the request", paint)
+	budgets["first paint, ms of the clock"] = paint
+	budget("processor time to the first paint", load, 200*time.Millisecond, load <= 200*time.Millisecond)
+	eventually(t, ctx, all)
+
+	const updates = 3
+	update := best(3, fmt.Sprintf(`new Promise((done) => {
+		let left = %d;
+		const seen = new MutationObserver(() => --left || (seen.disconnect(), done()));
+		seen.observe(document.querySelector("#foot"), {subtree: true, childList: true, characterData: true});
+	})`, updates))
+	perUpdate := update.CPU / updates
+	budget("processor time of an update of all tasks", perUpdate, time.Second/60*2, perUpdate <= time.Second/60*2)
+	budget("layouts of an update", update.Layouts/updates, 12, update.Layouts/updates <= 12)
+
 	var frames struct {
-		Frames         int
-		Worst, Median  float64 // ms between two
-		Paint          float64 // ms from the request to the first
-		Rows, Elements int
-		Interaction    float64 // ms from a click to the sorted table
-		Layouts        float64 // for each frame
-		Styles         float64 // for each frame
+		Frames, Rows, Elements int
+		Median, Worst          float64 // ms between two
 	}
-	run(t, ctx, chromedp.Evaluate(`(async () => {
+	scroll := `(async () => {
 		const scroll = document.querySelector(".scroll"), gaps = [];
-		let last = performance.now();
-		const until = last + 5000;
+		let last = performance.now(), to = 0;
+		const until = last + 2000;
 		while (performance.now() < until) {
 			await new Promise(requestAnimationFrame);
 			const now = performance.now();
 			gaps.push(now - last);
 			last = now;
-			scroll.scrollTop += 400;
+			scroll.scrollTo(0, to += 100);
 		}
-		const rows = document.querySelectorAll(".tbody .tr").length;
-		const begun = performance.now();
-		document.querySelector("[data-key=accepted] button").click();
-		await new Promise(requestAnimationFrame);
-		while (document.querySelector("[data-key=accepted]").getAttribute("aria-sort") !== "descending") await new Promise(requestAnimationFrame);
-		const interaction = performance.now() - begun;
 		gaps.sort((a, b) => a - b);
-		const paint = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
-		const elements = document.querySelectorAll("*").length;
-		return {Elements: elements, Frames: gaps.length, Worst: gaps.at(-1), Median: gaps[gaps.length >> 1], Paint: paint, Rows: rows, Interaction: interaction};
-	})()`, &frames, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
-	layoutsAfter, stylesAfter := layouts()
-	frames.Layouts, frames.Styles = (layoutsAfter-layoutsBefore)/float64(max(frames.Frames, 1)), (stylesAfter-stylesBefore)/float64(max(frames.Frames, 1))
-	t.Logf("%d frames in 5 s, median gap %.1f ms, worst %.1f ms; first paint %.0f ms; sorting %.0f ms; %.2f layouts and %.2f style recalculations a frame; %d elements",
-		frames.Frames, frames.Median, frames.Worst, frames.Paint, frames.Interaction, frames.Layouts, frames.Styles, frames.Elements)
-	artefact(t, "budgets.json", func() ([]byte, error) { return json.MarshalIndent(frames, "", "  ") })
-	if frames.Rows > 100 {
-		t.Errorf("%d rows are in the document: it holds more than what is in view", frames.Rows)
+		globalThis.frames = {Frames: gaps.length, Rows: document.querySelectorAll(".tbody .tr").length,
+			Elements: document.querySelectorAll("*").length, Median: gaps[gaps.length >> 1], Worst: gaps.at(-1)};
+	})()`
+	var perFrame time.Duration
+	layouts := 0.0
+	for i := range 3 {
+		e := best(1, scroll)
+		run(t, ctx, chromedp.Evaluate(`globalThis.frames`, &frames))
+		t.Logf("%d frames in 2 s, median gap %.1f ms, worst %.1f ms", frames.Frames, frames.Median, frames.Worst)
+		if f := e.CPU / time.Duration(frames.Frames); i == 0 || f < perFrame {
+			perFrame, layouts = f, e.Layouts/float64(frames.Frames)
+		}
 	}
-	if frames.Elements > 1500 {
-		t.Errorf("%d elements are in the document, at most 1,500 are wanted", frames.Elements)
+	budgets["frames in 2 s"], budgets["median gap, ms of the clock"] = frames.Frames, frames.Median
+	budget("processor time of a frame while scrolling", perFrame, time.Second/60, perFrame <= time.Second/60)
+	budget("layouts of a frame", layouts, 2, layouts <= 2)
+	budget("rows in the document", frames.Rows, 100, frames.Rows <= 100)
+	budget("elements in the document", frames.Elements, 1500, frames.Elements <= 1500)
+
+	// Sorting is asked for, done by the model, and shown.
+	sort := best(5, `(async () => {
+		const head = document.querySelector("[data-key=accepted]"), before = head.getAttribute("aria-sort"), begun = performance.now();
+		head.querySelector("button").click();
+		while (head.getAttribute("aria-sort") === before) await new Promise(requestAnimationFrame);
+		globalThis.sorted = performance.now() - begun;
+	})()`)
+	var sorted float64
+	run(t, ctx, chromedp.Evaluate(`globalThis.sorted`, &sorted))
+	t.Logf("sorted after %.0f ms", sorted)
+	budgets["sorting, ms of the clock"] = sorted
+	budget("processor time of the page for sorting", sort.CPU, 100*time.Millisecond, sort.CPU <= 100*time.Millisecond)
+
+	for _, view := range []string{"agents", "blocks", "tasks"} { // lists of the document, too, while they change
+		run(t, ctx, chromedp.Click("#tab-"+view), chromedp.Sleep(2500*time.Millisecond))
 	}
-	if frames.Frames > 20 && frames.Layouts > 3 {
-		t.Errorf("%.1f layouts for each frame: something reads the layout after it has changed it", frames.Layouts)
+	var watched struct {
+		Shift          float64
+		Shifts, Forced []string
 	}
+	run(t, ctx, chromedp.Evaluate(`globalThis.watched`, &watched))
+	budget("layout shift", watched.Shift, 0, watched.Shift == 0)
+	budget("forced reflows", len(watched.Forced), 0, len(watched.Forced) == 0)
+	if t.Failed() {
+		t.Logf("moved: %q\nread after a change: %q", watched.Shifts, watched.Forced)
+	}
+	artefact(t, "budgets.json", func() ([]byte, error) { return json.MarshalIndent(budgets, "", "  ") })
 	screenshot(t, ctx, "cluster-10000")
 }
 

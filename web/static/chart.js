@@ -7,7 +7,7 @@ import { authorization } from "./token.js";
 import * as url from "./url.js";
 
 const ranges = /** @type {const} */ (["1h", "24h", "7d", "30d"]);
-const height = 200, left = 70, right = 6, top = 8, bottom = 20;
+const left = 70, right = 6, top = 8, bottom = 20;
 
 /** @typedef {{from: number, step: number, series: Record<string, (number|null)[]>}} Window */
 
@@ -16,6 +16,7 @@ export class Chart extends HTMLElement {
   #data = { from: 0, step: 10, series: {} };
   #at = -1; // index that the crosshair is at
   #width = 600;
+  #height = 200;
   #split = "";
   #tip = h("p", { class: "tip", "aria-live": "off" });
   #legend = h("div", { class: "legend" });
@@ -38,9 +39,11 @@ export class Chart extends HTMLElement {
         h("div", { class: "seg" }, this.#asTable)),
       this.#svg, this.#twin, this.#tip);
     new ResizeObserver(([e]) => {
-      this.#width = Math.max(e.contentRect.width - 2, 200);
+      if (!e.contentRect.height) return; // the table is shown
+      this.#width = Math.max(e.contentRect.width, 200);
+      this.#height = e.contentRect.height;
       this.#draw();
-    }).observe(this);
+    }).observe(this.#svg);
     this.#svg.addEventListener("pointermove", (e) => this.#point(e));
     this.#svg.addEventListener("pointerleave", () => this.#mark(-1));
     this.#svg.addEventListener("keydown", (e) => this.#key(e));
@@ -71,7 +74,7 @@ export class Chart extends HTMLElement {
     this.#buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(ranges[i] === this.range)));
     try {
       const answer = await fetch(`/api/v1/history?range=${this.range}&points=360`, { headers: authorization() });
-        if (!answer.ok) return;
+      if (!answer.ok) return;
       this.#data = trim(await answer.json(), this.total);
       this.#draw();
     } catch { /* the banner tells that the connection is gone */ }
@@ -87,7 +90,7 @@ export class Chart extends HTMLElement {
   }
 
   #draw() {
-    const { from, step } = this.#data;
+    const { from, step } = this.#data, height = this.#height;
     const curves = this.#curves();
     const n = curves[0]?.[1].length ?? 0;
     const peak = Math.max(...curves.flatMap(([, v]) => v.map((x) => x ?? 0)), 0);

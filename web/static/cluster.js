@@ -5,7 +5,7 @@ import "./tabs.js";
 import "./table.js";
 import { h, byId, setText } from "./dom.js";
 import { clock, count, difficulty, duration, hashrate, percent, short } from "./format.js";
-import { listTable, modelTable, rate, start, tiles } from "./page.js";
+import { listTable, modelTable, rate, refusals, start, tiles } from "./page.js";
 import { command, dialog } from "./token.js";
 
 const chart = /** @type {import("./chart.js").Chart} */ (byId("chart"));
@@ -15,19 +15,19 @@ const plain = (/** @type {string} */ state) => state.replace("TASK_", "").toLowe
 
 /** @type {import("./table.js").Column[]} */
 const taskColumns = [
-  { key: "id", label: "Task", width: "w14", id: true, text: (r) => short(r.id), title: (r) => r.id },
-  { key: "host", label: "Agent", width: "w14", low: true, title: (r) => r.agent },
-  { key: "state", label: "State", width: "w8", tag: true, text: (r) => plain(r.state), tone: (r) => (r.state === "TASK_RUNNING" ? "good" : "warn") },
+  { key: "id", label: "Task", width: "w12", id: true, text: (r) => short(r.id), title: (r) => r.id },
+  { key: "host", label: "Agent", width: "w10", low: true, title: (r) => `${r.host} ${r.agent}` },
+  { key: "state", label: "State", width: "w7", tag: true, text: (r) => plain(r.state), tone: (r) => (r.state === "TASK_RUNNING" ? "good" : "warn") },
   { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
-  { key: "spark", label: "Trend", width: "w10", spark: (r) => r.spark, sort: false, low: true },
-  { key: "threads", label: "Threads", width: "w6", number: true, text: (r) => (r.threads ? String(r.threads) : "–") },
-  { key: "kernel", label: "Kernel", width: "w10", low: true, text: (r) => r.kernel || "–" },
-  { key: "accepted", label: "Accepted", width: "w6", number: true, text: (r) => count(r.accepted) },
+  { key: "spark", label: "Trend", width: "w9", spark: (r) => r.spark, sort: false, low: true },
+  { key: "threads", label: "Threads", width: "w6", number: true, mid: true, text: (r) => (r.threads ? String(r.threads) : "–") },
+  { key: "kernel", label: "Kernel", width: "w12", low: true, text: (r) => r.kernel || "–" },
+  { key: "accepted", label: "Accepted", width: "w7", number: true, text: (r) => count(r.accepted) },
   { key: "rejected", label: "Rejected", width: "w6", number: true, low: true, text: (r) => count(r.rejected), tone: (r) => (r.rejected ? "bad" : "") },
-  { key: "stale", label: "Stale", width: "w5", number: true, low: true, text: (r) => count(r.stale) },
-  { key: "age", label: "Report", width: "w6", number: true, low: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
-  { key: "doing", label: "Doing", width: "w20 wide", title: (r) => r.doing },
-  { key: "act", label: "Action", width: "w8", sort: false, text: () => "Restart", act: (r) => restart(r) },
+  { key: "stale", label: "Stale", width: "w5", number: true, mid: true, text: (r) => count(r.stale) },
+  { key: "age", label: "Report", width: "w6", number: true, mid: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
+  { key: "doing", label: "Doing", width: "wide", title: (r) => r.doing },
+  { key: "act", label: "Action", width: "w7", sort: false, text: () => "Restart", act: (r) => restart(r) },
 ];
 
 /** @param {any} task */
@@ -182,19 +182,19 @@ page = start("cluster", {
   setText(pauseButton, paused ? "Resume mining" : "Pause mining");
   upgrade(d.upgrade);
   const t = d.totals, shares = t.accepted + t.rejected + t.stale;
-  rate(d.hashrate, t.miners ? `${count(t.mining)} of ${count(t.miners)} miners at work · ${count(t.threads)} threads` : "no miners yet");
+  rate(d.hashrate, t.miners ? `${count(t.mining)} of ${count(t.miners)} miners\n${count(t.threads)} threads` : "no miners yet");
   setText(byId("what"), [d.name, d.role && d.role !== "*" ? `role ${d.role}` : ""].filter(Boolean).join(" · "));
-  setText(byId("facts"), d.master ? `master ${d.master}` : "");
   const proxy = d.proxy;
+  setText(byId("facts"), [proxy.upstream && `work from ${proxy.upstream.replace(/^.*:\/\//, "")}`, d.master && `master ${d.master}`].filter(Boolean).join(" · "));
   tiles([
     [d.paused ? "Cores (paused)" : "Cores", count(Math.round(t.cpus * 10) / 10), d.paused || `${count(t.idle)} miners idle`],
     ["Agents", count(d.agents.length), `${count(d.agents.filter((/** @type {any} */ a) => a.backoff_until || a.unavailable || a.drained).length)} not in use`],
-    ["Shares", count(t.accepted), `${percent(t.rejected, shares)} rejected, ${percent(t.stale, shares)} stale`],
+    ["Shares", count(t.accepted), ...refusals(t.rejected, t.stale, shares)],
     ["Work done", difficulty(t.difficulty), "difficulty of shares"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
-    ["Given to others", percent(t.away + t.parked, t.harvested + t.away + t.parked), `of the threads' time, ${count(t.given)} times`],
-    ["Height", proxy.height ? count(proxy.height) : "–", proxy.network || "of the block that is mined"],
-    ["Proxy", proxy.ready ? "serving" : "not serving", proxy.ready ? `${proxy.upstream.replace(/^.*:\/\//, "")}, ${count(proxy.connections)} miners` : proxy.error || "none is running", proxy.ready ? "" : "bad"],
+    ["Given to others", percent(t.away + t.parked, t.harvested + t.away + t.parked), "of the threads' time", "", `${count(t.given)} times`],
+    ["Height", proxy.height ? count(proxy.height) : "–", proxy.network || "of the next block"],
+    ["Proxy", proxy.ready ? "serving" : "not serving", proxy.ready ? `${count(proxy.connections)} miners` : proxy.error || "none is running", proxy.ready ? "" : "bad"],
   ]);
   setText(byId("foot"), `framework ${d.framework_id || "not registered"} · executor ${d.artifact.digest.slice(0, 12)} · up ${duration(d.uptime)} · ${clock(d.time)}`);
 }, (d) => d.connected ? d.problems.join(" · ") : `Not subscribed at a Mesos master: ${d.error || "no reason known"}. Tasks go on; nothing new is launched.`);

@@ -1,7 +1,7 @@
 // What both pages share: the model's worker, the connection's state, tiles, panels.
 
 import { h, byId, setText } from "./dom.js";
-import { si, clock } from "./format.js";
+import { si, clock, percent } from "./format.js";
 import { askToken, token } from "./token.js";
 import * as url from "./url.js";
 import { Table } from "./table.js";
@@ -43,6 +43,7 @@ export function start(source, panels, update, trouble) {
     setText(pill, lost ? "no connection" : said ? "trouble" : last ? "live" : "connecting");
     setText(banner, said);
     banner.hidden = !said;
+    delete document.body.dataset.wait;
   };
   worker.addEventListener("message", ({ data }) => {
     if (data.document) {
@@ -88,20 +89,31 @@ export function rate(hashrate, below) {
 }
 
 /**
- * tiles writes the overview: label, value, detail, tone of the value.
- * @param {[string, string, string, string?][]} list
+ * refusals are the detail of a tile of shares, in as few words as they allow, with tone and more words.
+ * @param {number} rejected @param {number} stale @param {number} all
+ * @returns {[string, string, string]}
+ */
+export function refusals(rejected, stale, all) {
+  const words = `${percent(rejected, all)} rejected, ${percent(stale, all)} stale`;
+  if (!rejected) return [stale ? `${percent(stale, all)} stale` : "none refused", "", words];
+  return [`${percent(rejected + stale, all)} refused`, "", words];
+}
+
+/**
+ * tiles writes the overview: label, value, detail, tone of the value, more words for who points at it.
+ * @param {[string, string, string, string?, string?][]} list
  */
 export function tiles(list) {
   const parent = byId("tiles");
   while (parent.children.length < list.length) {
     parent.append(h("div", { class: "tile" }, h("dt"), h("dd", { class: "v" }), h("dd", { class: "d" })));
   }
-  list.forEach(([label, value, detail, tone], i) => {
+  list.forEach(([label, value, detail, tone, more], i) => {
     const [dt, v, d] = parent.children[i].children;
     setText(dt, label);
     setText(v, value);
     setText(d, detail);
-    const title = `${value} ${detail}`.trim();
+    const title = `${value} ${more || detail}`.trim();
     if (/** @type {HTMLElement} */ (parent.children[i]).title !== title) /** @type {HTMLElement} */ (parent.children[i]).title = title;
     v.className = `v ${tone ?? ""}`.trim();
   });

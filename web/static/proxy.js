@@ -5,14 +5,14 @@ import "./tabs.js";
 import "./table.js";
 import { byId, setText } from "./dom.js";
 import { clock, count, difficulty, duration, hashrate, percent } from "./format.js";
-import { listTable, modelTable, rate, start, tiles } from "./page.js";
+import { listTable, modelTable, rate, refusals, start, tiles } from "./page.js";
 
 /** @type {import("./table.js").Column[]} */
 const workerColumns = [
   { key: "id", label: "Worker", width: "w20", id: true, title: (r) => r.id },
   { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
   { key: "spark", label: "Trend", width: "w10", spark: (r) => r.spark, sort: false, low: true },
-  { key: "accepted", label: "Accepted", width: "w8", number: true, text: (r) => count(r.accepted) },
+  { key: "accepted", label: "Accepted", width: "w7", number: true, text: (r) => count(r.accepted) },
   { key: "rejected", label: "Rejected", width: "w6", number: true, text: (r) => count(r.rejected), tone: (r) => (r.rejected ? "bad" : "") },
   { key: "stale", label: "Stale", width: "w6", number: true, low: true, text: (r) => count(r.stale) },
   { key: "work", label: "Work", width: "w8", number: true, low: true, text: (r) => difficulty(r.work) },
@@ -55,11 +55,11 @@ page = start("proxy", {
 }, (d) => {
   const miner = d.kind === "miner";
   const shares = d.shares.accepted + d.shares.rejected + d.shares.stale;
-  rate(d.hashrate, miner ? `${count(d.threads)} threads of ${d.kernel}` : `${count(d.connections)} connections`);
+  rate(d.hashrate, miner ? `${count(d.threads)} threads\n${d.kernel}` : `${count(d.connections)} connections\n${count(d.worker_count)} workers`);
   setText(byId("what"), [d.network, miner ? "miner" : "pool-proxy"].filter(Boolean).join(" · "));
   setText(byId("facts"), d.upstream);
   tiles([
-    ["Shares", count(d.shares.accepted), `${percent(d.shares.rejected, shares)} rejected, ${percent(d.shares.stale, shares)} stale`],
+    ["Shares", count(d.shares.accepted), ...refusals(d.shares.rejected, d.shares.stale, shares)],
     ["Best share", difficulty(d.best_share), d.network_difficulty ? `of ${difficulty(d.network_difficulty)} for a block` : "difficulty"],
     ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "at this hashrate, on average"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],

@@ -6,7 +6,7 @@ import { path } from "./chart.js";
 import * as url from "./url.js";
 
 /**
- * @typedef {{key: string, label: string, width: string, number?: boolean, low?: boolean, id?: boolean,
+ * @typedef {{key: string, label: string, width: string, number?: boolean, low?: boolean, mid?: boolean, id?: boolean,
  *   text?: (row: any) => string, title?: (row: any) => string, tone?: (row: any) => string,
  *   spark?: (row: any) => number[], tag?: boolean, sort?: boolean, act?: (row: any) => void}} Column
  */
@@ -18,6 +18,10 @@ export class Table extends HTMLElement {
   /** @type {HTMLElement[]} */ #pool = [];
   #total = 0;
   #first = 0;
+  // What of the table is in view, px, as the browser last told: asking for it while the page
+  // changes would have it laid out once more.
+  #top = 0;
+  #height = 600;
   /** @type {any[]} */ #rows = [];
   #key = "";
   /** @type {WeakMap<HTMLElement, any>} */ #shown = new WeakMap();
@@ -48,7 +52,7 @@ export class Table extends HTMLElement {
     this.#search.value = url.get("q");
     this.#search.addEventListener("input", () => {
       url.set({ q: this.#search.value });
-      this.#scroll.scrollTop = 0;
+      this.#scroll.scrollTop = this.#top = 0;
       ask();
     });
     this.#head.replaceChildren(h("div", { class: "tr", role: "row", "aria-rowindex": 1 }, ...columns.map((c) => this.#header(c))));
@@ -62,19 +66,23 @@ export class Table extends HTMLElement {
       waiting = true;
       requestAnimationFrame(() => {
         waiting = false;
+        this.#top = this.#scroll.scrollTop;
         ask();
       });
     }, { passive: true });
-    new ResizeObserver(() => ask()).observe(this.#scroll);
+    new ResizeObserver(([e]) => {
+      if (e.contentRect.height) this.#height = e.contentRect.height; // 0: there are no rows
+      ask();
+    }).observe(this.#scroll);
   }
 
   /** query says which rows are wanted. */
   get query() {
-    const first = Math.max(0, Math.floor(this.#scroll.scrollTop / rowHeight) - margin);
+    const first = Math.max(0, Math.floor(this.#top / rowHeight) - margin);
     const sort = url.get("sort", this.order);
     return {
       sort: sort.replace(/^-/, ""), descending: sort.startsWith("-"), search: url.get("q").toLowerCase(),
-      first, count: Math.ceil((this.#scroll.clientHeight || 600) / rowHeight) + 2 * margin,
+      first, count: Math.ceil(this.#height / rowHeight) + 2 * margin,
     };
   }
 
@@ -173,7 +181,7 @@ export class Table extends HTMLElement {
 
 /** @param {Column} c */
 function classes(c) {
-  return ["td", c.width, c.number ? "num" : "", c.low ? "low" : "", c.id ? "id" : ""].filter(Boolean).join(" ");
+  return ["td", c.width, c.number ? "num" : "", c.low ? "low" : "", c.mid ? "mid low" : "", c.id ? "id" : ""].filter(Boolean).join(" ");
 }
 
 customElements.define("lode-table", Table);
