@@ -3,6 +3,7 @@
 // a configuration that runs the first one. The same input gives the same archive.
 //
 //	go run ./deploy/image -arch amd64 -version v1 -out lode.tar bin/lode bin/lode-executor
+//	go run ./deploy/image -check lode.tar -root FOLDER
 package main
 
 import (
@@ -25,7 +26,16 @@ func main() {
 	arch := flag.String("arch", "amd64", "architecture of the programs, as Go names it")
 	version := flag.String("version", "", "version of the programs")
 	out := flag.String("out", "", "archive to write")
+	checked := flag.String("check", "", "archive to check instead: digests, layers and configuration")
+	root := flag.String("root", "", "folder that a checked image is unpacked into")
 	flag.Parse()
+	if *checked != "" {
+		if err := check(*checked, *root); err != nil {
+			fmt.Fprintf(os.Stderr, "image: %s: %v\n", *checked, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *out == "" || flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage: image -arch ARCH -version VERSION -out FILE PROGRAM…")
 		os.Exit(2)
