@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -88,6 +89,58 @@ func hashScript(isScript bool, hash []byte) ([]byte, error) {
 		return nil, fmt.Errorf("a hash of %d bytes", len(hash))
 	}
 	return b.Script()
+}
+
+// others are chains whose addresses are given by mistake: by the prefix of bech32, and the
+// versions of base58.
+var others = []struct {
+	name     string
+	segwit   string
+	versions []byte
+}{
+	{"Litecoin, which is not mined by SHA-256d", "ltc", []byte{48, 50}},
+	{"Dogecoin or DigiByte", "dgb", []byte{30, 22, 63}},
+	{"Peercoin", "pc", []byte{55, 117}},
+}
+
+// strangeness says, for people, what is wrong with an address that belongs to no network
+// that is known.
+func strangeness(address string) string {
+	const mistyped = "its checksum is wrong: a character was mistyped"
+	lower := strings.ToLower(address)
+	switch {
+	case strings.TrimSpace(address) != address:
+		return "there is a space or the end of a line in it"
+	case strings.HasPrefix(lower, "bitcoin:"):
+		return "give it without bitcoin: and what follows a question mark"
+	}
+	for _, n := range Networks() {
+		if n.forms != nil && n.forms.cash != "" && strings.HasPrefix(lower, n.forms.cash+":") {
+			if _, err := n.forms.decode(address); err != nil {
+				return err.Error()
+			}
+		}
+	}
+	prefix, _, _, err := bech32.DecodeGeneric(address)
+	payload, version, wrong := base58.CheckDecode(address)
+	for _, chain := range others {
+		if err == nil && prefix == chain.segwit || wrong == nil && len(payload) == 20 && bytes.IndexByte(chain.versions, version) >= 0 {
+			return "it is one of " + chain.name
+		}
+	}
+	var checksum bech32.ErrInvalidChecksum
+	var mixed bech32.ErrMixedCase
+	switch {
+	case err == nil:
+		return fmt.Sprintf("prefix %q is that of another chain: give the output script (--payout-script)", prefix)
+	case errors.As(err, &checksum), errors.Is(wrong, base58.ErrChecksum):
+		return mistyped
+	case errors.As(err, &mixed) && strings.Contains(lower, "1q"):
+		return "capital letters and small ones in one address"
+	case wrong == nil && len(payload) != 20:
+		return "it is a key and not an address"
+	}
+	return "for another chain give the output script (--payout-script)"
 }
 
 // decodeSegwit reads an address of BIP 173 or BIP 350.

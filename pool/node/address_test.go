@@ -124,6 +124,33 @@ func TestCousins(t *testing.T) {
 	}
 }
 
+// TestStrangeAddresses: who mistypes, or gives the address of another chain, hears what is
+// wrong.
+func TestStrangeAddresses(t *testing.T) {
+	for address, want := range map[string]string{
+		"ltc1qw508d6qejxtdg4y5r3zarvary0c5xw7kgmn4n9":            "Litecoin",
+		"LVg2kJoFNg45Nbpy53h7Fe1wKyeXVRhMH9":                     "Litecoin",
+		"MQMcJhpWHYVeQArcZR3sBgyPZxxRtnH441":                     "Litecoin",
+		"DH5yaieqoZN36fDVciNyRueRGvGLR3mr7L":                     "Dogecoin",
+		"bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4":     "without bitcoin:",
+		"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\n":           "the end of a line",
+		"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5":             "mistyped",
+		"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3T4":             "capital letters",
+		"1BpEi6DfDAUFd7GtittLSdBeYJvcoaVggv":                     "mistyped",
+		"bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6q": "mistyped",
+		"ecash:qpm2qsznhks23z7629mms6s4cwef74vcwvn0h82":          "mistyped",
+		"bchtest:Qpm2qsznhks23z7629mms6s4cwef74vcwvqcw003ap":     "capital letters",
+		"me.rig": "--payout-script",
+		"0x52908400098527886E0F7030069857D2E4169EE7": "--payout-script",
+		"": "--payout-script",
+		"xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8": "a key and not an address",
+	} {
+		if err := CheckAddress(address); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+}
+
 // TestCousinsOfTestNetworks: the test networks of chains that came out of Bitcoin have its
 // first blocks, too, and prefixes of their own.
 func TestCousinsOfTestNetworks(t *testing.T) {

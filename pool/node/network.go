@@ -149,5 +149,5 @@ func CheckAddress(address string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("payout address %q is no address of any network that is known: for another chain give the output script (--payout-script)", address)
+	return fmt.Errorf("payout address %q is no address of any network that is known: %s", address, strangeness(address))
 }
