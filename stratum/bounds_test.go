@@ -231,7 +231,7 @@ func TestWaitingForWork(t *testing.T) {
 						t.Error("the work was withdrawn")
 					}
 				} else {
-					if a := <-client.Assignments(); a.Job != nil {
+					if a := <-client.Assignments(); a.Job != nil || a.Why == nil || !strings.Contains(a.Why.Error(), c.why) {
 						t.Errorf("assignment %+v", a)
 					}
 					if s := client.State(); !s.Connected || s.Err == nil || !strings.Contains(s.Err.Error(), c.why) {

@@ -20,7 +20,9 @@ import (
 
 // Assignment is a job together with what is needed to search it.
 type Assignment struct {
-	Job             *Job // nil: there is nothing to search
+	Job *Job // nil: there is nothing to search
+	// Why there is nothing, if the pool sends what cannot be mined on; nil else.
+	Why             error
 	Extranonce1     []byte
 	Extranonce2Size int
 	Difficulty      Difficulty

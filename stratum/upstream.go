@@ -454,7 +454,7 @@ func (s *Session) withdraw() {
 	if s.dialed && s.ctx.Err() == nil {
 		s.log.Warn("there is nothing to mine at the pool", "error", s.trouble)
 		s.published = false
-		s.latest.put(Assignment{Generation: s.current.Generation})
+		s.latest.put(Assignment{Generation: s.current.Generation, Why: s.trouble})
 	}
 }
 

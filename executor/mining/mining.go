@@ -10,6 +10,7 @@
 package mining
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -471,7 +472,7 @@ func (m *Miner) idle(reason string) {
 
 func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 	if a.Job == nil {
-		m.idle(pool + ": " + errNoWork.Error())
+		m.idle(fmt.Sprintf("%s: %v", pool, cmp.Or(a.Why, errNoWork)))
 		return
 	}
 	m.mu.Lock()

@@ -438,6 +438,11 @@ func TestWithdrawnWork(t *testing.T) {
 		if s := m.Status(); e.current() != nil || s.Pool != "" || s.LastErr == "" || len(n.tried()) != 1 {
 			t.Errorf("without work: %+v", s)
 		}
+		n.servers["a"].jobs <- stratum.Assignment{Why: errors.New("difficulty 0")}
+		time.Sleep(time.Second / 2)
+		if s := m.Status(); s.LastErr != "a: difficulty 0" {
+			t.Errorf("the reason is %q", s.LastErr)
+		}
 		n.servers["a"].jobs <- assignment("a", true)
 		time.Sleep(time.Hour)
 		if s := m.Status(); s.Pool != "a" || len(n.tried()) != 0 {
