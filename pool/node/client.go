@@ -161,6 +161,9 @@ func (c *client) decode(method string, reply httpReply, result any) error {
 		*target = raw
 		return nil
 	}
+	if _, mayBeNull := result.(**string); !mayBeNull && string(raw) == "null" {
+		return fmt.Errorf("node %s: %s: it has no result", c.url, method)
+	}
 	if err := json.Unmarshal(raw, result); err != nil {
 		return fmt.Errorf("node %s: %s: unexpected result %.80q: %w", c.url, method, raw, err)
 	}

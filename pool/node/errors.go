@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 
 	"lode/stratum"
@@ -81,6 +82,8 @@ func transportError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: connection refused: is it running, and is this its RPC address?", ErrUnreachable)
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: it does not speak TLS: write http:// in its address", ErrUnreachable)
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return fmt.Errorf("%w: it does not speak HTTP: is this the address of its RPC server? (%v)", ErrUnreachable, inner)
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: no answer in time", ErrUnreachable)
 	default:

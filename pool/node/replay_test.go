@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -287,6 +288,8 @@ func TestForeignReplies(t *testing.T) {
 		"an error without words":   {200, `{"result":7,"error":"","id":1}`, "", ""},
 		"JSON-RPC 2.0":             {200, `{"jsonrpc":"2.0","result":7,"id":1}`, "", ""},
 		"a reply of several lines": {200, "{\r\n  \"id\": 1,\r\n  \"result\": 7\r\n}\r\n", "", ""},
+		"no result":                {200, `{"result":null,"error":null,"id":1}`, "", "no result"},
+		"nothing in it":            {200, `{}`, "", "no result"},
 		"a list of replies":        {200, `[{"result":7,"error":null,"id":1}]`, "", "not a JSON-RPC reply"},
 		"sent elsewhere":           {301, "<html>", "https://node.example/", `"https://node.example/"`},
 		"sent nowhere":             {302, "<html>", "", "HTTP status 302"},
@@ -311,6 +314,33 @@ func TestForeignReplies(t *testing.T) {
 				t.Errorf("%d, %v; want %q", height, err, c.err)
 			}
 		})
+	}
+}
+
+// TestNoHTTP: what answers is another program.
+func TestNoHTTP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte(`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}` + "\n"))
+			_ = c.Close()
+		}
+	}()
+	n, err := New(Options{URL: "http://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if _, err := n.Height(t.Context()); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "does not speak HTTP") && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
 	}
 }
 
