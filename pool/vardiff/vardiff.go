@@ -42,6 +42,8 @@ func (c Config) withDefaults() Config {
 //   - Without shares for idle times the wanted pause the difficulty falls in steps, but
 //     not below what the kind of device takes, nor below a silence-th of what the miner
 //     has proved to be good for: a silent miner is off, not slow.
+//   - What comes at once after a silence was found in it: a line that was cut brings minutes'
+//     worth of shares in an instant. Of those one counts.
 //   - A miner's wish is where it begins anew, and no more: shares decide after that. A
 //     wish that was heard before is no news, others are granted wishInterval apart.
 const (
@@ -58,6 +60,8 @@ const (
 	// proof: with so many shares, in settle at least, a miner has shown its rate.
 	proof   = 3
 	silence = 64.0
+	// catchUp is for how long after a silence shares may be late.
+	catchUp = 2 * time.Second
 	// maxFall bounds one fall that shares are the reason for.
 	maxFall = 8.0
 	// window: evidence older than this loses half of its weight.
@@ -77,7 +81,9 @@ type Miner struct {
 	shares     float64 // number of the window's shares
 	began      time.Time
 	changed    time.Time
-	idling     bool // the last change was for silence
+	idling     bool      // the last change was for silence
+	last       time.Time // share
+	late       time.Time // until then shares may be those of a silence
 
 	heard, granted wishes // the last ones
 	wished         time.Time
@@ -161,6 +167,14 @@ func (m *Miner) grant(c Config, now time.Time) (difficulty float64, changed bool
 // Share notes an accepted share that was judged at the difficulty credited.
 func (m *Miner) Share(c Config, now time.Time, credited float64) (difficulty float64, changed bool) {
 	c = c.withDefaults()
+	quiet := now.Sub(m.last)
+	m.last = now
+	switch {
+	case m.proven > 0 && quiet.Seconds()*c.SharesPerMinute/60 >= idle:
+		m.late = now.Add(catchUp)
+	case now.Before(m.late):
+		return m.difficulty, false
+	}
 	m.work += credited
 	m.shares++
 	if m.shares >= proof && now.Sub(m.began) >= settle {

@@ -487,6 +487,43 @@ func TestSilence(t *testing.T) {
 }
 
 // TestSlowerAndFaster: a change of the hash rate by half is noticed, also after a day.
+// TestBurstAfterSilence: a line was cut, and what the miner found meanwhile comes at once.
+// That does not make it a thousand times as fast.
+func TestBurstAfterSilence(t *testing.T) {
+	for _, n := range []int{1, 10, 30, 100, 1000} {
+		for _, gap := range []time.Duration{0, 50 * time.Microsecond, time.Millisecond} {
+			m := vardiff.New(vardiff.Config{}, time.Unix(0, 0), 16384, 64)
+			now := time.Unix(0, 0)
+			pass := func(times int, each time.Duration) {
+				for range times {
+					now = now.Add(each)
+					m.Share(vardiff.Config{}, now, m.Difficulty())
+				}
+			}
+			pass(150, 4*time.Second)
+			usual := m.Difficulty()
+			for range 20 {
+				now = now.Add(5 * time.Second)
+				m.Tick(vardiff.Config{}, now)
+			}
+			pass(n, gap)
+			if d := m.Difficulty(); d > 2*usual || d < usual/8 {
+				t.Errorf("%d shares, one each %v: difficulty %g, before %g", n, gap, d, usual)
+			}
+			// It goes on as before; and who is really faster now is noticed.
+			pass(30, 4*time.Second)
+			if d := m.Difficulty(); d > 4*usual || d < usual/8 {
+				t.Errorf("%d shares, one each %v, and then some: difficulty %g, before %g", n, gap, d, usual)
+			}
+			usual = m.Difficulty()
+			pass(1000, 4*time.Millisecond)
+			if d := m.Difficulty(); d < 100*usual {
+				t.Errorf("a thousand times as fast, and the difficulty goes from %g to %g", usual, d)
+			}
+		}
+	}
+}
+
 func TestSlowerAndFaster(t *testing.T) {
 	var c vardiff.Config
 	for name, factor := range map[string]float64{"half": 0.5, "twice": 2} {
