@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"unicode/utf8"
 
@@ -32,7 +33,7 @@ func (r *Recorder) Save(path string) error {
 	r.mu.Lock()
 	b := r.encode()
 	r.mu.Unlock()
-	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+	if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("save history: %w", err)
 	}
 	return nil

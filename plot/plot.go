@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -40,10 +41,23 @@ type Panel struct {
 	Curves []Curve
 }
 
-// CheckName reports whether Save can write a file of that name.
+// CheckName reports whether Save can write a file of that name, as far as that can be told
+// without writing it: what is drawn may have taken hours.
 func CheckName(name string) error {
 	if strings.ToLower(filepath.Ext(name)) != ".svg" {
 		return fmt.Errorf("%s: a plot is a .svg file", name)
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder, want a file", name)
+	}
+	folder := filepath.Dir(name)
+	switch info, err := os.Stat(folder); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: there is no folder %s", name, folder)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder", folder)
 	}
 	return nil
 }

@@ -551,7 +551,10 @@ func (s *Scheduler) teardown(ctx context.Context) error {
 	s.mu.Lock()
 	connected, framework := s.core.Connected(), s.core.FrameworkID()
 	s.mu.Unlock()
-	if !connected {
+	switch {
+	case framework == "":
+		return nil // no master has ever given us one
+	case !connected:
 		return errors.New("cannot end the framework: there is no subscription; its tasks run on until the failover timeout")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -49,11 +49,6 @@ type benchMeasureCmd struct{}
 
 // Run is called by execute.
 func (benchMeasureCmd) Run(env *environment, cmd *benchCmd) error {
-	if cmd.Plot != "" {
-		if err := plot.CheckName(cmd.Plot); err != nil {
-			return usagef("--plot: %w", err)
-		}
-	}
 	if cmd.Time < 10*time.Millisecond {
 		return usagef("--time=%v is too short to measure anything: give 10ms or more", cmd.Time)
 	}

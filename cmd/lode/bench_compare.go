@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"lode/plot"
@@ -68,7 +67,7 @@ func (cmd *benchCompareCmd) Run(env *environment, bench *benchCmd) error {
 
 // readBench reads the output of lode bench --json, and nothing else.
 func readBench(file string) (*benchOutput, error) {
-	b, err := os.ReadFile(file)
+	b, err := readFile(file)
 	if err != nil {
 		return nil, usagef("%w", err)
 	}

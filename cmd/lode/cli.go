@@ -62,8 +62,19 @@ type configFile string
 func versionLine() string { return "lode " + version.String() }
 
 type logFlags struct {
-	Level  *slog.Level `help:"Least level that is logged: debug, info, warn or error; default: info, for dev warn." placeholder:"LEVEL"`
-	Format string      `help:"Form of the log: text or json." enum:"text,json" default:"text"`
+	Level  *logLevel `help:"Least level that is logged: debug, info, warn or error; default: info, for dev warn." placeholder:"LEVEL"`
+	Format string    `help:"Form of the log: text or json." enum:"text,json" default:"text"`
+}
+
+// logLevel is the least level that is logged.
+type logLevel struct{ slog.Level }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if l.Level.UnmarshalText(text) != nil {
+		return fmt.Errorf("%s is none of debug, info, warn, error", shortened(string(text)))
+	}
+	return nil
 }
 
 // environment is what every command's Run gets.
@@ -106,6 +117,7 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 		kong.Writers(help, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ValueFormatter(describeValue),
+		kinds(),
 	)
 	if err != nil {
 		return err
@@ -128,7 +140,7 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 		if path := new(fs.PathError); errors.As(err, &path) { // only one file is read so far
 			return usagef("--config: %w", err)
 		}
-		if wrong := new(fileError); errors.As(err, &wrong) {
+		if errors.As(err, new(*fileError)) || errors.As(err, new(*usageError)) {
 			return &usageError{err}
 		}
 		if flag, _, missing := strings.Cut(err.Error(), ": expected "); missing && strings.HasSuffix(err.Error(), "(<EOL>)") {
@@ -146,7 +158,7 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 
 func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
 	if f.Level != nil {
-		level = *f.Level
+		level = f.Level.Level
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if f.Format == "json" {

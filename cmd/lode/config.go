@@ -23,6 +23,7 @@ import (
 type fileValues struct {
 	name string
 	root *entry
+	app  *kong.Application
 	// taken says where each flag's value stands, by the name of the flag.
 	taken map[string]string
 }
@@ -62,6 +63,7 @@ func (v *fileValues) at(e *entry) string { return fmt.Sprintf("%s:%d", v.name, e
 
 // Validate refuses names that no command knows: they are mistakes.
 func (v *fileValues) Validate(app *kong.Application) error {
+	v.app = app
 	if err := v.validate(v.root, app.Node); err != nil {
 		return &fileError{err}
 	}
@@ -90,6 +92,8 @@ func (v *fileValues) validate(section *entry, node *kong.Node) error {
 		case i >= 0 && flag == nil: // a section whose lines are all comments
 		case slices.Contains(notInFile, name):
 			return fmt.Errorf("%s: --%s does not belong into a file", v.at(e), name)
+		case flag == nil && node.Parent != nil && knownFlag(&kong.Node{Flags: v.app.Flags}, name) != nil:
+			return fmt.Errorf("%s: --%s is for all commands: it does not stand in a section", v.at(e), name)
 		case flag == nil && e.section != nil:
 			return fmt.Errorf("%s: %q is no command of %s%s", v.at(e), name, node.FullPath(), didYouMean(name, commandNames(node)))
 		case flag == nil:
@@ -191,8 +195,15 @@ func origin(ctx *kong.Context, file *fileValues, err error) string {
 	return ""
 }
 
+// mostNear bounds what is proposed: more words help nobody.
+const mostNear = 4
+
 // didYouMean proposes the words that are nearly the one that was given.
 func didYouMean(given string, words []string) string {
+	given = strings.ToLower(strings.TrimLeft(given, "-"))
+	if given == "" {
+		return ""
+	}
 	var near []string
 	for _, word := range words {
 		bare := strings.TrimLeft(word, "-")
@@ -200,7 +211,7 @@ func didYouMean(given string, words []string) string {
 			near = append(near, word)
 		}
 	}
-	if len(near) == 0 {
+	if len(near) == 0 || len(near) > mostNear {
 		return ""
 	}
 	return ", did you mean " + strings.Join(near, " or ") + "?"

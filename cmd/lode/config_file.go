@@ -152,6 +152,9 @@ func yamlEntry(name string, node *yaml.Node, depth int) (*entry, error) {
 		e.section = map[string]*entry{}
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key := node.Content[i]
+			if key.Kind != yaml.ScalarNode || key.Value == "" {
+				return nil, fmt.Errorf("%s:%d: want lines of the form name: value", name, key.Line)
+			}
 			if before := e.section[key.Value]; before != nil {
 				return nil, fmt.Errorf("%s:%d: %s stands here again: it is in line %d, too", name, key.Line, key.Value, before.line)
 			}

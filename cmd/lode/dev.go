@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -28,8 +29,8 @@ type devCmd struct {
 	StateDir         string        `help:"Folder that keeps chain and sandboxes; default: a temporary one." placeholder:"DIR"`
 	Listen           string        `help:"Address of the scheduler's API; default: port 8650 or, if that is taken, any free one." placeholder:"HOST:PORT"`
 	Kernel           string        `help:"SHA-256d kernel of the miners; default: the fastest." placeholder:"NAME"`
-	Executor         string        `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
-	Btcd             string        `help:"btcd binary; default: beside this program or in PATH." placeholder:"FILE"`
+	Executor         string        `help:"Executor binary; default: lode-executor beside this program." placeholder:"PROGRAM"`
+	Btcd             string        `help:"btcd binary; default: beside this program or in PATH." placeholder:"PROGRAM"`
 
 	nodeFlags     `embed:""`
 	PayoutAddress string `help:"Address for the rewards; needed with --node." placeholder:"ADDRESS"`
@@ -62,6 +63,8 @@ func (cmd *devCmd) Run(env *environment) error {
 		return usagef("--proxies=%d: want at least one", cmd.Proxies)
 	case cmd.Agents != nil && *cmd.Agents < 1:
 		return usagef("--agents=%d: want at least one", *cmd.Agents)
+	case cmd.Proxies > mostAgents:
+		return usagef("--proxies=%d: want at most %d, each has an agent of its own", cmd.Proxies, mostAgents)
 	case cmd.agents() > mostAgents:
 		return usagef("--agents=%d: want at most %d, each is a host of 127.0.0.0/24", cmd.agents(), mostAgents)
 	case cmd.CPUs > mostCPUs:
@@ -72,6 +75,13 @@ func (cmd *devCmd) Run(env *environment) error {
 		return usagef("--cpus=%g: want more than 0", cmd.CPUs)
 	case cmd.Blocks < 0:
 		return usagef("--blocks=%d: want 0 or more", cmd.Blocks)
+	}
+	if cmd.Btcd != "" { // exec takes a name without a slash for one in PATH
+		absolute, err := filepath.Abs(cmd.Btcd)
+		if err != nil {
+			return fmt.Errorf("--btcd: %w", err)
+		}
+		cmd.Btcd = absolute
 	}
 	start := time.Now()
 	progress := &devProgress{out: env.stdout, start: start, states: map[string]string{}}

@@ -44,6 +44,7 @@ const (
 	mostMasters = 9
 	mostAgents  = 250
 	mostAmount  = 1e12 // of a resource, as Mesos writes them
+	mostPings   = 10_000
 )
 
 // Run is called by execute.
@@ -69,6 +70,9 @@ func (c *devMesosCmd) Run(env *environment) (err error) {
 		if d == 0 {
 			return usagef("--%s=0s: want more than 0", name)
 		}
+	}
+	if c.AgentPings < 1 || c.AgentPings > mostPings {
+		return usagef("--agent-pings=%d: want 1 to %d", c.AgentPings, mostPings)
 	}
 	config := c.config(env)
 	if config.WorkDir == "" {

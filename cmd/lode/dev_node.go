@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"lode/load/fakenode"
@@ -38,9 +39,9 @@ const (
 
 // Run is called by execute.
 func (cmd *devNodeCmd) Run(env *environment) error {
-	var bits uint32
-	if _, err := fmt.Sscanf(cmd.Bits, "%08x", &bits); err != nil || bits == 0 {
-		return usagef("--bits=%s: want 8 hexadecimal digits", cmd.Bits)
+	bits, err := strconv.ParseUint(cmd.Bits, 16, 32)
+	if err != nil || bits == 0 || len(cmd.Bits) != 8 {
+		return usagef("--bits=%s: want 8 hexadecimal digits, such as 1d00ffff", cmd.Bits)
 	}
 	if cmd.Refresh <= 0 || cmd.Block <= 0 {
 		return usagef("--refresh=%v, --block=%v: want more than 0", cmd.Refresh, cmd.Block)
@@ -56,9 +57,9 @@ func (cmd *devNodeCmd) Run(env *environment) error {
 	}
 	l, err := net.Listen("tcp", cmd.Listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("--listen: %w", err)
 	}
-	node := fakenode.New(fakenode.Options{Transactions: cmd.Transactions, Bytes: cmd.Bytes, Refresh: cmd.Refresh, Block: cmd.Block, Bits: bits})
+	node := fakenode.New(fakenode.Options{Transactions: cmd.Transactions, Bytes: cmd.Bytes, Refresh: cmd.Refresh, Block: cmd.Block, Bits: uint32(bits)})
 	server := &http.Server{Handler: node, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(env.ctx, func() { _ = server.Close() })()
 	env.log.Info("answering as a node with full blocks", "address", l.Addr().String())

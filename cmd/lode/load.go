@@ -13,7 +13,6 @@ import (
 
 	"lode/internal/terminal"
 	"lode/load"
-	"lode/plot"
 	"lode/stratum"
 )
 
@@ -130,11 +129,6 @@ func (cmd *loadCmd) options() (load.Options, error) {
 	}
 	if cmd.Duration <= 0 {
 		return o, usagef("--duration=%v: want more than 0", cmd.Duration)
-	}
-	if cmd.Plot != "" {
-		if err := plot.CheckName(cmd.Plot); err != nil {
-			return o, usagef("--plot: %w", err)
-		}
 	}
 	var err error
 	if cmd.Storm != "" {

@@ -34,7 +34,7 @@ func main() {
 const (
 	exitFailed      = 1
 	exitUsage       = 2   // the command line or the configuration is wrong
-	exitInterrupted = 130 // Ctrl-C or SIGTERM came before it was done
+	exitInterrupted = 130 // Ctrl-C, SIGTERM or SIGHUP came before it was done
 	exitNobodyReads = 141 // whoever read its output is gone
 )
 
@@ -49,7 +49,7 @@ var exitCodes = []struct {
 	{exitUsage, "", "the command line, the environment or the configuration is wrong; the line on standard error names what"},
 	{int(exitRemoved), "lode scheduler", "the framework was removed at the master"},
 	{int(exitFailedOver), "lode scheduler", "another scheduler took over the framework"},
-	{exitInterrupted, "", "ended by Ctrl-C or SIGTERM before it was done; a second one ends it at once"},
+	{exitInterrupted, "", "ended by Ctrl-C, SIGTERM or the end of its terminal (SIGHUP) before it was done; a second one ends it at once"},
 	{exitNobodyReads, "", "whoever read its output is gone, as after | head; it ends in order, without a word"},
 }
 

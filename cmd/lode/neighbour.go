@@ -10,7 +10,6 @@ import (
 
 	"lode/miner"
 	"lode/neighbour"
-	"lode/plot"
 )
 
 // neighbourCmd is `lode neighbour`.
@@ -40,11 +39,6 @@ It says when the machine is too noisy to tell: measure where nothing else runs.`
 
 // Run is called by execute.
 func (cmd *neighbourCmd) Run(env *environment) error {
-	if cmd.Plot != "" {
-		if err := plot.CheckName(cmd.Plot); err != nil {
-			return usagef("--plot: %w", err)
-		}
-	}
 	if cmd.Kernel != "" && !miner.KnownKernel(cmd.Kernel) {
 		return unknownKernel(cmd.Kernel)
 	}

@@ -83,13 +83,17 @@ func takeSecret(name string) string {
 
 // readSecret reads the first line of a file.
 func readSecret(file string) (string, error) {
-	b, err := os.ReadFile(file)
+	b, err := readFile(file)
 	if err != nil {
 		return "", err
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
-	if line = strings.TrimRight(line, "\r"); line == "" {
+	line = strings.TrimRight(line, "\r")
+	switch {
+	case line == "":
 		return "", fmt.Errorf("%s is empty", file)
+	case len(line) > mostText || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "", fmt.Errorf("%s: want a line of text, of at most %d bytes", file, mostText)
 	}
 	return line, nil
 }

@@ -15,11 +15,14 @@ var (
 	errNobodyReads = errors.New("nobody reads the output any more")
 )
 
-// endOnSignal has the first Ctrl-C or SIGTERM end the work in order. A second one ends
-// the program at once; even then no temporary folder stays behind.
+// endOnSignal has the first Ctrl-C or SIGTERM, or the end of the terminal, end the work in
+// order. A second one ends the program at once; even then no temporary folder stays behind.
 func endOnSignal(end context.CancelCauseFunc, folders *folders) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	// Writing to a pipe that nobody reads is an error of the write (see output), and
 	// kills no process that has something to put in order. Nobody reads this channel; a
 	// signal that were ignored would be so in the programs that this one starts, too.

@@ -1,13 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -126,7 +125,7 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 	}
 	config.Limits.ZeroIsNone()
 	if err := config.Limits.Check(); err != nil {
-		return config, usagef("%w", err)
+		return config, limitError(err)
 	}
 	upstreams, err := f.upstreams()
 	if err != nil {
@@ -144,6 +143,12 @@ func (f *proxyFlags) config(env *environment) (pool.Config, error) {
 		config.Authorize = list.Authorize
 	}
 	return config, nil
+}
+
+// limitError names the flag of a limit.
+func limitError(err error) error {
+	name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "limit "), ":")
+	return usagef("--limit-%s: %w", name, err)
 }
 
 // networks reads addresses and networks.
@@ -228,7 +233,7 @@ func readCertificates(flag, file string) (pem []byte, certificates *x509.CertPoo
 	if file == "" {
 		return nil, nil, nil
 	}
-	if pem, err = os.ReadFile(file); err != nil {
+	if pem, err = readFile(file); err != nil {
 		return nil, nil, usagef("%s: %w", flag, err)
 	}
 	certificates = x509.NewCertPool()
@@ -277,11 +282,16 @@ func (proxyCheckCmd) Run(env *environment, cmd *proxyCmd) error {
 	if err != nil {
 		return err
 	}
-	return tellFindings(env.stdout, pool.Check(env.ctx, config))
+	return tellFindings(env, pool.Check(env.ctx, config))
 }
 
-// tellFindings prints what a check found, and makes the exit code of it.
-func tellFindings(w io.Writer, findings []pool.Finding) error {
+// tellFindings prints what a check found, and makes the exit code of it. One that was
+// interrupted found nothing.
+func tellFindings(env *environment, findings []pool.Finding) error {
+	if env.ctx.Err() != nil {
+		return context.Canceled
+	}
+	w := env.stdout
 	bad := 0
 	for _, f := range findings {
 		if f.Err != nil {

@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
 	"lode/pool"
 	"lode/scheduler"
 	"lode/scheduler/constraint"
-	"lode/scheduler/driver"
 	"lode/scheduler/rule"
 	"lode/zookeeper"
 )
@@ -44,7 +45,7 @@ type schedulerCmd struct {
 	TLSCert           string `name:"tls-cert" help:"PEM certificate chain for https at --listen; read again when it changes." placeholder:"FILE"`
 	TLSKey            string `name:"tls-key" help:"PEM key of the certificate." placeholder:"FILE"`
 	ClientCA          string `name:"client-ca" help:"PEM certificates that those of clients from elsewhere must be of." placeholder:"FILE"`
-	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"FILE"`
+	Executor          string `help:"Executor binary; default: lode-executor beside this program." placeholder:"PROGRAM"`
 
 	ExecutorURL string `name:"executor-url" help:"Where agents fetch a copy of that binary, or a .tar.gz of it, instead of from us: http, https, hdfs, or whatever their fetcher knows. {digest} stands for its SHA-256; agents cache only a URL that has it." placeholder:"URL"`
 
@@ -112,13 +113,8 @@ func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	if config.StateDir, config.ZooKeeper, err = cmd.place(); err != nil {
 		return config, err
 	}
-	for _, m := range cmd.Master {
-		if len(cmd.Master) == 1 && strings.HasPrefix(m, "file://") || strings.HasPrefix(cmd.Master[0], "zk://") {
-			continue // what is in it shows when it is read
-		}
-		if _, err := driver.MasterURL(m); err != nil {
-			return config, usagef("--master: %w", err)
-		}
+	if err := cmd.masterFlags.check(); err != nil {
+		return config, err
 	}
 	if _, _, err := pool.ParseLimits(cmd.ProxyLimit); err != nil {
 		return config, usagef("--proxy-limit: %w", err)
@@ -254,11 +250,15 @@ func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
 		minBlockInterval: cmd.MinBlockInterval, userFlag: "--pool-user",
 	}
 	w.take(upstreams, "--upstream")
-	switch err := errors.Join(w.check(), checkRoles(cmd.Role), cmd.masterFlags.check()); {
+	switch err := errors.Join(w.check(), checkRoles(cmd.Role)); {
 	case err != nil:
 		return err
 	case cmd.Name == "":
 		return usagef("--name is empty: the framework needs a name")
+	case cmd.User != "" && !userName.MatchString(cmd.User):
+		return usagef("--user=%s: no user of a Unix is called so", cmd.User)
+	case cmd.ExecutorURL != "" && !fetchable(cmd.ExecutorURL):
+		return usagef("--executor-url=%s: want a URL such as http://host/lode-executor", cmd.ExecutorURL)
 	case cmd.Proxies < 1:
 		return usagef("--proxies=%d: without a proxy there is no work: want at least 1", cmd.Proxies)
 	case cmd.MinerMem < 64:
@@ -271,6 +271,15 @@ func (cmd *schedulerCmd) check(upstreams []scheduler.Upstream) error {
 		return usagef("--artifact-advertise=%s: agents need a host", cmd.ArtifactAdvertise)
 	}
 	return nil
+}
+
+// userName is what agents can look up.
+var userName = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?$`)
+
+// fetchable says that a URL leads somewhere: to a host, or, of a Hadoop, to a path.
+func fetchable(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme != "" && portIsRight(u) && (u.Host != "" || u.Path != "" && u.Scheme != "http" && u.Scheme != "https")
 }
 
 // take adds the scheduler's upstreams; flag names where they come from, if it was not

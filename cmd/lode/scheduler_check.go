@@ -29,5 +29,5 @@ func (schedulerCheckCmd) Run(env *environment, cmd *schedulerCmd) error {
 	for _, u := range config.Upstreams {
 		upstreams.Upstreams = append(upstreams.Upstreams, pool.Upstream{URL: u.URL, User: u.User, Password: u.Password, CA: u.CA})
 	}
-	return tellFindings(env.stdout, append(findings, pool.Check(env.ctx, upstreams)...))
+	return tellFindings(env, append(findings, pool.Check(env.ctx, upstreams)...))
 }

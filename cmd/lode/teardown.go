@@ -4,9 +4,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
+	"strings"
 
 	"lode/scheduler/driver"
+	"lode/zookeeper"
 )
 
 // masterFlags say which masters there are, and who we are to them.
@@ -18,6 +19,19 @@ type masterFlags struct {
 }
 
 func (f *masterFlags) check() error {
+	for _, m := range f.Master {
+		if len(f.Master) == 1 && strings.HasPrefix(m, "file://") || strings.HasPrefix(f.Master[0], zookeeper.Scheme) {
+			continue // what is in it shows when it is read
+		}
+		if _, err := driver.MasterURL(m); err != nil {
+			return usagef("--master: %w", err)
+		}
+	}
+	if strings.HasPrefix(f.Master[0], zookeeper.Scheme) {
+		if _, err := zookeeper.Parse(strings.Join(f.Master, ",")); err != nil {
+			return usagef("--master: %w", err)
+		}
+	}
 	switch {
 	case f.Principal != "" && f.SecretFile == "":
 		return usagef("--principal needs the principal's secret (--secret-file)")
@@ -34,17 +48,8 @@ func (f *masterFlags) read() (secret string, cas *x509.CertPool, err error) {
 			return "", nil, usagef("--secret-file: %w", err)
 		}
 	}
-	if f.MasterCA != "" {
-		pem, err := os.ReadFile(f.MasterCA)
-		if err != nil {
-			return "", nil, usagef("--master-ca: %w", err)
-		}
-		cas = x509.NewCertPool()
-		if !cas.AppendCertsFromPEM(pem) {
-			return "", nil, usagef("--master-ca: %s holds no PEM certificate", f.MasterCA)
-		}
-	}
-	return secret, cas, nil
+	_, cas, err = readCertificates("--master-ca", f.MasterCA)
+	return secret, cas, err
 }
 
 // teardownCmd is `lode teardown`.

@@ -4,21 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
 	"lode/miner"
+	"lode/plot"
 	"lode/pool/node"
 	"lode/stratum"
 )
@@ -29,12 +34,21 @@ import (
 // Placeholders mark what flags are.
 const (
 	addressPlaceholder = "HOST:PORT"
-	filePlaceholder    = "FILE" // to be read
-	folderPlaceholder  = "DIR"  // there may be none yet
+	filePlaceholder    = "FILE"     // to be read
+	programPlaceholder = "PROGRAM"  // to be run
+	plotPlaceholder    = "FILE.svg" // to be written
+	folderPlaceholder  = "DIR"      // there may be none yet
+	urlPlaceholder     = "URL"
+	textPlaceholder    = "TEXT" // for people: it may be anything
 )
 
-// mostNumber bounds numbers of any kind: no difficulty, rate or amount is near it.
-const mostNumber = 1e18
+// Bounds of values of any flag.
+const (
+	mostNumber    = 1e18              // no difficulty, rate or amount is near it
+	mostDuration  = 87600 * time.Hour // ten years: sums and products of some of them are durations, too
+	leastDuration = time.Millisecond  // but for 0: shorter ones keep a processor busy
+	mostText      = 4096              // bytes; the longest are paths
+)
 
 // checkFlags refuses values that make no sense for any flag of their kind: negative
 // or endless numbers, empty elements of lists, empty values where there has to be one,
@@ -69,9 +83,17 @@ func checkFlag(f *kong.Flag, value any) error {
 	if f.HasDefault && fmt.Sprint(v.Interface()) == f.Default {
 		return nil // -1 may stand for "whatever is best"
 	}
+	if d, isDuration := v.Interface().(time.Duration); isDuration {
+		switch {
+		case d > mostDuration:
+			return fmt.Errorf("=%v: want at most %s", d, hours(mostDuration))
+		case d > 0 && d < leastDuration:
+			return fmt.Errorf("=%v: want %v or more", d, leastDuration)
+		}
+	}
 	switch v.Kind() {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		if _, isLevel := v.Interface().(slog.Level); !isLevel && v.Int() < 0 {
+		if v.Int() < 0 {
 			return fmt.Errorf("=%v: want 0 or more", v.Interface())
 		}
 	case reflect.Float64:
@@ -89,22 +111,11 @@ func checkFlag(f *kong.Flag, value any) error {
 			}
 			return nil
 		}
-		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return errors.New(" holds a control character")
-		}
-		switch f.PlaceHolder {
-		case addressPlaceholder:
-			if err := checkAddress(text); err != nil {
-				return err
-			}
-			if strings.HasSuffix(text, ":0") && !strings.Contains(f.Name, "listen") && f.Name != "artifact-advertise" {
-				return fmt.Errorf("=%s: want HOST:PORT with a port of 1 to 65535", text)
-			}
-		case filePlaceholder:
-			return checkFile(text)
-		case folderPlaceholder:
-			if info, err := os.Stat(text); err == nil && !info.IsDir() {
-				return fmt.Errorf(": %s is a file, want a folder", text)
+		return checkText(f, text)
+	case reflect.Map:
+		for _, name := range v.MapKeys() {
+			if name.String() == "" || v.MapIndex(name).String() == "" {
+				return errors.New(": want NAME=VALUE, neither of them empty")
 			}
 		}
 	case reflect.Slice:
@@ -120,29 +131,80 @@ func checkFlag(f *kong.Flag, value any) error {
 				}
 				continue
 			}
-			switch text = strings.TrimSpace(text); {
-			case text == "":
+			switch {
+			case strings.TrimSpace(text) == "":
 				return errors.New(": one of its values is empty")
 			case seen[text]:
 				return fmt.Errorf(": %s is given twice", hideUser(text))
 			}
 			seen[text] = true
+			if err := checkText(f, text); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// checkFile checks that a file is there and can be read. What is no plain file, such as
-// a pipe, is left alone: it may be read only once.
-func checkFile(name string) error {
-	info, err := os.Stat(name)
+// checkText checks what no flag of text, and no flag of its kind, takes.
+func checkText(f *kong.Flag, text string) error {
+	if err := checkCharacters(f, text); err != nil {
+		return err
+	}
+	return checkKind(f, text)
+}
+
+func checkCharacters(f *kong.Flag, text string) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf(": open %s: there is no such file", name)
+	case len(text) > mostText:
+		return fmt.Errorf(": %d bytes are more than %d", len(text), mostText)
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return errors.New(" holds a control character")
+	case strings.ContainsRune(text, utf8.RuneError): // invalid bytes count as one, and kong may have put one in their place
+		return errors.New(" is no text in UTF-8")
+	case f.PlaceHolder != textPlaceholder && strings.TrimSpace(text) != text:
+		return fmt.Errorf("=%q begins or ends with a space", text)
+	}
+	return nil
+}
+
+// checkKind checks what the placeholder promises.
+func checkKind(f *kong.Flag, text string) error {
+	switch f.PlaceHolder {
+	case addressPlaceholder:
+		if err := checkAddress(text); err != nil {
+			return err
+		}
+		if strings.HasSuffix(text, ":0") && !strings.Contains(f.Name, "listen") && f.Name != "artifact-advertise" {
+			return fmt.Errorf("=%s: want HOST:PORT with a port of 1 to 65535", text)
+		}
+	case urlPlaceholder:
+		return checkURL(text)
+	case filePlaceholder:
+		return checkFile(text)
+	case programPlaceholder:
+		return checkProgram(text)
+	case plotPlaceholder:
+		if err := plot.CheckName(text); err != nil {
+			return fmt.Errorf(": %w", err)
+		}
+	case folderPlaceholder:
+		return checkFolder(text)
+	}
+	return nil
+}
+
+// checkFile checks that a file is there and can be read, and that it is none of those that
+// have no end. A pipe is left alone: it may be read only once.
+func checkFile(name string) error {
+	info, err := statFile(name)
+	switch {
 	case err != nil:
-		return fmt.Errorf(": %w", err)
-	case info.IsDir():
-		return fmt.Errorf(": %s is a folder, want a file", name)
+		return err
+	case info.Size() > mostFile:
+		return fmt.Errorf(": %s has %d bytes: want at most %d", name, info.Size(), mostFile)
+	case info.Mode()&fs.ModeDevice != 0 && name != os.DevNull:
+		return fmt.Errorf(": %s is a device, want a file", name)
 	case !info.Mode().IsRegular():
 		return nil
 	}
@@ -151,6 +213,68 @@ func checkFile(name string) error {
 		return fmt.Errorf(": %w", err)
 	}
 	return file.Close()
+}
+
+func statFile(name string) (fs.FileInfo, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf(": open %s: there is no such file", name)
+	case err != nil:
+		return nil, fmt.Errorf(": %w", err)
+	case info.IsDir():
+		return nil, fmt.Errorf(": %s is a folder, want a file", name)
+	}
+	return info, nil
+}
+
+// checkProgram checks that there is a file with something in it: whether agents can run it,
+// lode scheduler check says.
+func checkProgram(name string) error {
+	info, err := statFile(name)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf(": %s is no file", name)
+	case info.Size() == 0:
+		return fmt.Errorf(": %s is empty", name)
+	}
+	return nil
+}
+
+// checkFolder checks that a folder is there, or that it can be made.
+func checkFolder(name string) error {
+	for there := filepath.Clean(name); ; there = filepath.Dir(there) {
+		info, err := os.Stat(there)
+		switch {
+		case err == nil && info.IsDir():
+			return nil
+		case err == nil:
+			return fmt.Errorf(": %s is a file, want a folder", there)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+			return fmt.Errorf(": %w", err)
+		case there == filepath.Dir(there):
+			return nil
+		}
+	}
+}
+
+// mostFile bounds files that are read as a whole, in bytes.
+const mostFile = 16 << 20
+
+// readFile reads a file that a flag names.
+func readFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, mostFile+1))
+	if err == nil && len(b) > mostFile {
+		err = fmt.Errorf("%s has more than %d bytes", name, mostFile)
+	}
+	return b, err
 }
 
 // hideUser leaves the user out of a URL: errors go to logs.
@@ -165,7 +289,7 @@ func hideUser(text string) string {
 // checkAddress checks host:port; the host may be left out, as in ":8650", the port
 // may be 0.
 func checkAddress(text string) error {
-	_, port, err := net.SplitHostPort(text)
+	host, port, err := net.SplitHostPort(text)
 	if err != nil && !strings.Contains(text, ":") {
 		return fmt.Errorf("=%s: want HOST:PORT", text)
 	}
@@ -175,7 +299,47 @@ func checkAddress(text string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("=%s: want HOST:PORT with a port of 0 to 65535", text)
 	}
+	if host != "" {
+		return checkHost(text, host)
+	}
 	return nil
+}
+
+// checkHost checks that a host can be one: whether there is such a name, only a resolver
+// knows.
+func checkHost(text, host string) error {
+	if _, err := netip.ParseAddr(host); err == nil || hostName.MatchString(host) && !numbers.MatchString(host) {
+		return nil
+	}
+	return fmt.Errorf("=%s: %q is no name of a host and no address", text, host)
+}
+
+// checkURL checks what all URLs have. What else one has to have depends on what it is for.
+func checkURL(text string) error {
+	scheme, rest, found := strings.Cut(strings.TrimPrefix(text, "node:"), "://")
+	switch scheme {
+	case "file", "zk": // a path; a list of hosts
+		return nil
+	}
+	if !found {
+		scheme, rest = "http", scheme
+	}
+	u, err := url.Parse(scheme + "://" + rest)
+	switch {
+	case err != nil, u.Hostname() == "": // whose messages know more
+		return nil
+	case strings.Contains(text, "#"):
+		return fmt.Errorf("=%s: a URL has no # here", hideUser(text))
+	case strings.HasSuffix(u.Host, ":"):
+		return fmt.Errorf("=%s: the port is missing behind %s", hideUser(text), u.Host)
+	}
+	return checkHost(hideUser(text), u.Hostname())
+}
+
+// portIsRight says that a URL has no port, or one that there can be.
+func portIsRight(u *url.URL) bool {
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && n > 0
 }
 
 // source is an upstream as validation sees it.
@@ -254,9 +418,9 @@ func (s source) check(userFlag string) (isNode bool, err error) {
 	}
 	shown := *u
 	shown.User = nil
-	if port := u.Port(); u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || port == "0" {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Port() == "0" {
 		return true, usagef("%s %q: it is no URL such as http://host:8332", s.flag, shown.String())
-	} else if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+	} else if !portIsRight(u) {
 		return true, usagef("%s %q: want a port of 1 to 65535", s.flag, shown.String())
 	}
 	if s.password != "" && s.user == "" && u.User == nil {

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -435,7 +436,7 @@ func (b *Book) Save(path string) error {
 	sort.Slice(book.Workers, func(i, j int) bool { return book.Workers[i].Name < book.Workers[j].Name })
 	data, err := json.MarshalIndent(book, "", "\t")
 	if err == nil {
-		err = renameio.WriteFile(path, data, 0o600)
+		err = renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return fmt.Errorf("save accounts: %w", err)

@@ -51,6 +51,12 @@ func NewClient(base, token string, config *tls.Config) (*Client, error) {
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("%q is not a URL such as http://host:%s", base, DefaultPort)
 	}
+	switch {
+	case u.User != nil:
+		return nil, fmt.Errorf("%s: no user belongs into the URL; a token is in a file (--token-file) or LODE_TOKEN", u.Redacted())
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("%q: want a URL such as http://host:%s, with nothing behind it", base, DefaultPort)
+	}
 	if full != base && u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), DefaultPort)
 	}

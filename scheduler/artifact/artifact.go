@@ -83,7 +83,7 @@ func (b *Binary) Save(path string) error {
 	if info, err := os.Stat(path); err == nil && info.Size() == b.Size() {
 		return nil
 	}
-	return renameio.WriteFile(path, b.data, 0o700)
+	return renameio.WriteFile(path, b.data, 0o700, renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // Path under which Handler serves the binary.

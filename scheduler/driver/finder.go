@@ -74,7 +74,7 @@ func (l list) Find(context.Context) ([]string, <-chan struct{}, error) { return 
 func (l list) Close()                                                  {}
 
 // MasterURL completes and checks the URL of a master: http and port 5050 are
-// understood. The path, if any, is dropped.
+// understood. A path has no meaning and is refused.
 func MasterURL(s string) (string, error) {
 	full := s
 	if !strings.Contains(full, "://") {
@@ -89,6 +89,9 @@ func MasterURL(s string) (string, error) {
 	}
 	if u.User != nil {
 		return "", fmt.Errorf("%s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
+	}
+	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q: want a URL such as http://host:5050, with nothing behind it", s)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), "5050")
