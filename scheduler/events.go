@@ -26,6 +26,18 @@ const (
 	EventNotice     EventType = "notice"     // something an operator should know; Message says what
 )
 
+// EventTypes are all of them, and what a reader is told who missed some.
+func EventTypes() []string {
+	var types []string
+	for _, t := range []EventType{
+		EventSubscribed, EventLost, EventOffer, EventFetched, EventTask, EventEnded, EventReport, EventProxies, EventBlock, EventSecrets,
+		EventHopeless, EventOperator, EventNotice,
+	} {
+		types = append(types, string(t))
+	}
+	return append(types, "gap")
+}
+
 // Event tells of progress. Fields that do not belong to the type are empty.
 type Event struct {
 	Time        time.Time

@@ -160,11 +160,19 @@ func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
 	if f.Level != nil {
 		level = f.Level.Level
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withoutEmpty}
 	if f.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// withoutEmpty leaves out what says nothing, such as reason="".
+func withoutEmpty(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindString && a.Value.String() == "" && a.Key != slog.MessageKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 type versionCmd struct{}

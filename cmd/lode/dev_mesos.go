@@ -102,6 +102,7 @@ func (c *devMesosCmd) Run(env *environment) (err error) {
 	}
 	fmt.Fprintln(env.stdout, "Ready. Stop with Ctrl-C.")
 	<-env.ctx.Done()
+	fmt.Fprintln(env.stdout, "Ended.")
 	return nil
 }
 

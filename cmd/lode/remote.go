@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lode/internal/terminal"
+	"lode/scheduler"
 	"lode/scheduler/api"
 	"lode/scheduler/summary"
 )
@@ -255,6 +256,11 @@ last event; one of type gap says that some were missed.`
 
 // Run is called by execute.
 func (cmd *eventsCmd) Run(env *environment) error {
+	for t := range strings.SplitSeq(cmd.Type, ",") {
+		if types := scheduler.EventTypes(); cmd.Type != "" && !slices.Contains(types, t) {
+			return usagef("--type=%s: no event is of type %q%s: there are %s", cmd.Type, t, didYouMean(t, types), strings.Join(types, ", "))
+		}
+	}
 	c, err := cmd.client()
 	if err != nil {
 		return err

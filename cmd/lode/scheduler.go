@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -180,7 +181,7 @@ func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 	case errors.Is(err, scheduler.ErrFailedOver):
 		fmt.Fprintln(env.stderr, "lode:", err)
 		return exitFailedOver
-	case err == nil:
+	case err == nil || env.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(env.ctx))):
 		env.log.Info("ended")
 		return env.ctx.Err()
 	}

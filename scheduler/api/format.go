@@ -7,6 +7,14 @@ import (
 	"time"
 )
 
+// Counted is a number of things, for people.
+func Counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // Doing says in a few words what a task is at.
 func (t *Task) Doing() string {
 	var parts []string
@@ -20,7 +28,7 @@ func (t *Task) Doing() string {
 			parts = append(parts, fmt.Sprintf("%.0f %% of the time given to others", 100*y.Share()))
 		}
 	case t.Proxy != nil && t.Proxy.Ready:
-		parts = append(parts, fmt.Sprintf("height %d, %d connections, shard %d", t.Proxy.Height, t.Proxy.Connections, t.Proxy.Shard))
+		parts = append(parts, fmt.Sprintf("height %d, %s, shard %d", t.Proxy.Height, Counted(int(t.Proxy.Connections), "connection"), t.Proxy.Shard))
 	case t.Proxy != nil:
 		parts = append(parts, fields("not ready", shorten(t.Proxy.Error, 100))...)
 	}

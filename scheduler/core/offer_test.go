@@ -190,6 +190,30 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
+// The only agent, drained and undrained: a proxy was wanted all the time, but its offers were
+// refused for minutes.
+func TestUndrainedAgentIsUsedAgain(t *testing.T) {
+	s := newScript(t)
+	s.offer("S0", scalar("mem", 4096, ""))
+	do := func(e Operate) {
+		e.Who, e.Result = "alice", new(Result)
+		s.step(e)
+		if e.Result.Refused != "" {
+			t.Fatal(e.Result.Refused)
+		}
+	}
+	do(Operate{Drain: "S0"})
+	s.pass(time.Minute)
+	s.offer("S0", scalar("cpus", 4, ""), scalar("mem", 4096, ""))
+	if l := s.launched(); len(l) > 0 {
+		t.Fatal("something is launched on a drained agent")
+	}
+	do(Operate{Undrain: "S0"})
+	if r := s.calls(scheduler.Call_REVIVE); len(r) != 1 {
+		t.Fatalf("%d revivals when the agent came back", len(r))
+	}
+}
+
 func TestGrowingNeedRevives(t *testing.T) {
 	s := newScript(t)
 	p := s.launchOne("S0")

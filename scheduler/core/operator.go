@@ -105,7 +105,7 @@ func (c *Core) operate(e Operate) {
 	o.Log = slices.Insert(o.Log, 0, Record{Time: c.now, Who: limit(e.Who, 255), What: what})
 	o.Log = o.Log[:min(len(o.Log), mostRecords)]
 	c.dirty = true
-	c.revive.had.miners = false // what is wanted again may have been refused for minutes
+	c.revive.had = need{} // what is wanted again may have been refused for minutes
 	c.tell(Operated{limit(e.Who, 255) + ": " + what})
 }
 

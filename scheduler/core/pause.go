@@ -73,7 +73,7 @@ func (c *Core) changePause(change func()) {
 		c.notice(slog.LevelInfo, "mining pauses", "why", c.pausedWhy())
 	default:
 		c.notice(slog.LevelInfo, "mining goes on")
-		c.revive.had.miners = false // what is wanted again may have been refused for minutes
+		c.revive.had = need{} // what is wanted again may have been refused for minutes
 		if c.lostAt != never {
 			c.lostAt = c.clock // miners that were paused missed nothing
 		}

@@ -74,7 +74,7 @@ func (l list) Find(context.Context) ([]string, <-chan struct{}, error) { return 
 func (l list) Close()                                                  {}
 
 // MasterURL completes and checks the URL of a master: http and port 5050 are
-// understood. A path has no meaning and is refused.
+// understood. The path, if any, is dropped.
 func MasterURL(s string) (string, error) {
 	full := s
 	if !strings.Contains(full, "://") {
@@ -90,7 +90,7 @@ func MasterURL(s string) (string, error) {
 	if u.User != nil {
 		return "", fmt.Errorf("%s: credentials belong into --principal and --secret-file, not into the URL", u.Redacted())
 	}
-	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+	if u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("%q: want a URL such as http://host:5050, with nothing behind it", s)
 	}
 	if u.Port() == "" {

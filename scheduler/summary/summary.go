@@ -76,7 +76,7 @@ func (p *printer) id(id string) string {
 
 func (p *printer) header(s *api.Status) {
 	total, proxy := api.Total(s.Tasks), api.ServingProxy(s.Tasks)
-	p.fact("hashrate", terminal.Strong, "%s, %d of %s at work, %s", orNone(api.Hashrate(s.Hashrate)), total.Mining, counted(total.Miners, "miner"), counted(total.Threads, "thread"))
+	p.fact("hashrate", terminal.Strong, "%s, %d of %s at work, %s", orNone(api.Hashrate(s.Hashrate)), total.Mining, api.Counted(total.Miners, "miner"), api.Counted(total.Threads, "thread"))
 	if s.Paused != "" {
 		p.fact("paused", terminal.Warn, "%s", s.Paused)
 	}
@@ -96,7 +96,7 @@ func (p *printer) header(s *api.Status) {
 	}
 	switch addresses := strings.Join(s.Proxies.Addresses, ", "); {
 	case proxy.Ready:
-		p.fact("proxy", terminal.Good, "%s, %s", orDash(addresses), counted(int(proxy.Connections), "connection"))
+		p.fact("proxy", terminal.Good, "%s, %s", orDash(addresses), api.Counted(int(proxy.Connections), "connection"))
 	case proxy.Error != "":
 		p.fact("proxy", terminal.Bad, "%s, not ready: %s", orDash(addresses), proxy.Error)
 	default:
@@ -134,13 +134,6 @@ func part(n, whole uint64, what string) string {
 		return "0 " + what
 	}
 	return fmt.Sprintf("%d %s (%.2g %%)", n, what, 100*float64(n)/float64(whole))
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func orNone(hashrate string) string {
