@@ -23,6 +23,7 @@ type Attack struct {
 
 	login  bool // they log in first
 	deaf   bool // they read nothing
+	crumbs bool // they send each byte in a packet of its own
 	secure bool // it needs a pool that speaks TLS
 	api    bool // it needs the address of the pool's HTTP API
 	// line is what the attacker sends the nth time.
@@ -67,6 +68,28 @@ var attacks = []Attack{
 	}},
 	{Name: "bad-shares", Help: "submit shares that are too easy, for unknown jobs, of a wrong form, or twice", login: true, line: badShare},
 	{Name: "blank", Help: "log in and send empty lines", login: true, line: func(*run, int, int) []byte { return bytes.Repeat([]byte("\r\n"), 2000) }},
+	{Name: "tiny", Help: "log in and send the least messages there are, hundreds at once", login: true, line: func(*run, int, int) []byte {
+		return bytes.Repeat([]byte("{}\n"), 700)
+	}},
+	{Name: "pipeline", Help: "log in and subscribe, configure and ask for extranonces, fifty at once", login: true, line: func(_ *run, _, n int) []byte {
+		return bytes.Repeat(fmt.Appendf(nil, `{"id":[%d,{"x":[]}],"method":"mining.subscribe","params":[]}
+{"id":-%d.5e3,"method":"mining.configure","params":[["version-rolling","subscribe-extranonce"],{}]}
+{"id":{},"method":"mining.extranonce.subscribe","params":[]}
+`, n, n), 17)
+	}},
+	{Name: "escapes", Help: "user agents and names that are all escapes", line: func(_ *run, i, n int) []byte {
+		escapes := strings.Repeat(`\u00e9`, 2600)
+		return fmt.Appendf(nil, `{"id":%d,"method":"mining.subscribe","params":["%s"]}
+{"id":%d,"method":"mining.authorize","params":["%d.%.1500s","%.1500s"]}
+`, n, escapes, n, i, escapes, escapes)
+	}},
+	{Name: "strays", Help: "log in and submit shares of names that have not", login: true, line: func(r *run, _, n int) []byte {
+		return fmt.Appendf(nil, `{"id":%d,"method":"mining.submit","params":["stray.%d",%s,"%016x","%08x","%08x"]}`+"\n",
+			n, n, quote(r.someJob()), rand.Uint64(), time.Now().Unix(), rand.Uint32())
+	}},
+	{Name: "crumbs", Help: "log in and send messages a byte at a time", login: true, crumbs: true, line: func(_ *run, _, n int) []byte {
+		return fmt.Appendf(nil, `{"id":%d,"method":"mining.ping","params":[]}`+"\n", n)
+	}},
 	{Name: "drip", Help: "log in, begin a line, and send a byte of it each time", login: true, line: func(_ *run, _, n int) []byte {
 		if n == 0 {
 			return fmt.Appendf(nil, `{"id":%s`, strings.Repeat(" ", 8000))
@@ -102,6 +125,13 @@ var attacks = []Attack{
 	{Name: "api-lists", Help: "ask the HTTP API for lists and metrics, and read slowly", api: true, visit: func(ctx context.Context, r *run, _, i int) error {
 		path := []string{"/api/v1/workers", "/api/v1/blocks", "/metrics", "/api/v1/status"}[i%4]
 		return r.callAPI(ctx, strings.Repeat("GET "+path+" HTTP/1.1\r\nHost: pool\r\n\r\n", 3), 2*time.Second)
+	}},
+	{Name: "api-slow", Help: "begin requests to the HTTP API, headers or bodies, and do not go on", api: true, visit: func(ctx context.Context, r *run, _, i int) error {
+		requests := []string{"GET /api/v1/status HTTP/1.1\r\nHost: pool\r\nX-", "POST /notify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx"}
+		return r.callAPI(ctx, requests[i%2], 9*time.Second)
+	}},
+	{Name: "api-connect", Help: "connect to the HTTP API and leave", api: true, visit: func(ctx context.Context, r *run, _, _ int) error {
+		return r.callAPI(ctx, "", 0)
 	}},
 	{Name: "api-notify", Help: "POST /notify as often as it goes", api: true, visit: func(ctx context.Context, r *run, _, _ int) error {
 		return r.callAPI(ctx, strings.Repeat("POST /notify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n", 20), 200*time.Millisecond)
@@ -234,7 +264,7 @@ func (r *run) callAPI(ctx context.Context, requests string, wait time.Duration) 
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(conn, requests); err != nil {
+	if _, err := io.WriteString(conn, requests); err != nil || requests == "" {
 		return err
 	}
 	if sleep.For(ctx, wait) != nil {
@@ -294,8 +324,15 @@ func (r *run) conduct(ctx context.Context, conn net.Conn, a *Attack, i int, next
 			if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 				return err
 			}
-			done, err := conn.Write(left)
-			if left = left[done:]; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			part := left
+			if a.crumbs {
+				part = left[:1]
+			}
+			done, err := conn.Write(part)
+			if left = left[done:]; err == nil && len(left) > 0 {
+				continue
+			}
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				return err
 			}
 		}

@@ -120,7 +120,7 @@ func TestAttackNames(t *testing.T) {
 		"none":            {nil, true, true, 0},
 		"all":             {[]string{"all"}, true, true, len(attacks)},
 		"all, no TLS":     {[]string{"all"}, false, true, len(attacks) - 1},
-		"all, no API":     {[]string{"all"}, true, false, len(attacks) - 2},
+		"all, no API":     {[]string{"all"}, true, false, len(attacks) - 4},
 		"two":             {[]string{"deaf", "guess"}, false, false, 2},
 		"unknown":         {[]string{"deaf", "dumb"}, false, false, -1},
 		"TLS, not spoken": {[]string{"handshake"}, false, false, -1},

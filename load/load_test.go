@@ -148,7 +148,7 @@ func TestLiesAreFound(t *testing.T) {
 }
 
 func TestGarbageAndSlowReadersDisturbNobody(t *testing.T) {
-	p := startPool(t, tiny, stratum.ServerOptions{Limits: stratum.Limits{Unread: time.Second, UnreadBytes: 4096, LineTime: time.Second}})
+	p := startPool(t, tiny, stratum.ServerOptions{Limits: stratum.Limits{Unread: time.Second, UnreadBytes: 4096, LineTime: time.Second, Tarpit: -1}})
 	defer p.blocks(100 * time.Millisecond)()
 	report := mustRun(t, Options{Pool: p.url, Connections: 20, Duration: 3 * time.Second, Shares: 100, Garbage: len(junk), SlowReaders: 2})
 	if s := report.Shares; s.Accepted == 0 || s.FalseRejects != 0 || s.Unanswered != 0 {

@@ -189,7 +189,7 @@ func TestSourcesKeepApart(t *testing.T) {
 }
 
 func TestJobCacheSharesEqualLines(t *testing.T) {
-	line := stratum.EncodeJob(&stratum.Job{ID: "a", Coinbase1: []byte{1}, Bits: 0x1d00ffff}).Line()
+	line := stratum.EncodeJob(&stratum.Job{ID: "a", Coinbase1: make([]byte, 60), Bits: 0x1d00ffff}).Line()
 	parsed, err := stratum.ParseLine(line)
 	if err != nil {
 		t.Fatal(err)

@@ -312,12 +312,16 @@ func (c *Conn) open(config *tls.Config) error {
 
 // isNuisance reports whether the connection ends for garbage, of which its address has
 // sent more: who comes once on the wrong port, or with a line too long, is told at once.
+// Or for input that waits where others' waits, too, if it never had a share.
 func (c *Conn) isNuisance(err error) bool {
 	c.mu.Lock()
 	if c.reason != nil {
 		err = c.reason
 	}
 	c.mu.Unlock()
+	if errors.Is(err, ErrInputFull) {
+		return c.workedAt == 0
+	}
 	isGarbage := errors.Is(err, ErrGarbage) || errors.Is(err, ErrNotStratum) || errors.Is(err, ErrLineTooLong) || errors.Is(err, ErrBanned)
 	return isGarbage && c.server.gate.isNuisance(c, time.Now())
 }
@@ -340,9 +344,9 @@ func (c *Conn) linger() {
 		return
 	}
 	c.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	var discard [256]byte
+	c.needInput()
 	for total := 0; total < 1<<20; {
-		n, err := c.conn.Read(discard[:])
+		n, err := c.conn.Read(c.lines.b)
 		if err != nil {
 			return
 		}

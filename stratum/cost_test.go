@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +158,7 @@ func TestSharedRate(t *testing.T) {
 		answer(subscribeLine, subscribeReply)
 		answer(authorizeLine, authorizeReply)
 		time.Sleep(time.Minute)
-		before := s.Stats().Lines.Load()
+		before, waited := s.Stats().Lines.Load(), s.Stats().Throttled.Load()
 		const shares = 1000
 		for range shares {
 			if took := answer(submitLine, submitReply); took > 0 {
@@ -167,6 +169,51 @@ func TestSharedRate(t *testing.T) {
 		others := float64(s.Stats().Lines.Load()-before) - shares
 		if others < 5000 || others > 7000 { // in 10 s 5 a second each, 100 of all
 			t.Errorf("%.0f messages of the others", others)
+		}
+		if waits := float64(s.Stats().Throttled.Load() - waited); waits > others/8 {
+			t.Errorf("%.0f waits for %.0f messages", waits, others)
+		}
+		conn.Close()
+	})
+}
+
+// Who sends its messages byte by byte wakes the server no more often than who sends shares;
+// a small device that does it is not slower for it.
+func TestCrumbs(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		crumbs := func(conn net.Conn, line string) (err error) {
+			for i := 0; i < len(line) && err == nil; i++ {
+				_, err = io.WriteString(conn, line[i:i+1])
+			}
+			return err
+		}
+		conn := stay(t, l, "192.0.2.1")
+		before := s.Stats().BytesIn.Load()
+		go func() {
+			for crumbs(conn, `{"id":1,"method":"mining.ping","params":[]}`+"\n") == nil {
+			}
+		}()
+		time.Sleep(10 * time.Second)
+		if n := s.Stats().BytesIn.Load() - before; n > 6000 {
+			t.Errorf("%d reads in 10 s", n)
+		}
+		conn.Close()
+
+		conn = l.dial("192.0.2.2")
+		r := bufio.NewReader(conn)
+		for _, line := range append([]string{subscribeLine, authorizeLine}, slices.Repeat([]string{submitLine}, 100)...) {
+			sent := time.Now()
+			if err := crumbs(conn, line); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(sent); took > 0 {
+				t.Fatalf("%q was answered after %v", line, took)
+			}
+			time.Sleep(4 * time.Second)
 		}
 		conn.Close()
 	})

@@ -37,6 +37,7 @@ type input struct {
 	refilled  instant
 	garbage   int
 	blanks    int     // empty lines since the last message
+	pieces    int     // reads since then that brought none
 	proof     int     // class that accepted shares have shown
 	workedAt  instant // of an accepted share, not always the last; 0: there was none
 	held      int64   // bytes of memory counted by hold
@@ -227,6 +228,7 @@ func (c *Conn) deadline() (instant, error) {
 func (c *Conn) handleLines() error {
 	defer c.judge() // what waits for more shares
 	l := c.lines
+	c.pieces++
 	if !c.greeted {
 		first := bytes.TrimLeft(l.b[l.start:l.end], blank)
 		if len(first) > 0 && first[0] != '{' {
@@ -249,7 +251,7 @@ func (c *Conn) handleLines() error {
 			}
 			continue
 		}
-		c.blanks = 0
+		c.blanks, c.pieces = 0, 0
 		if err := c.throttle(); err != nil {
 			return err
 		}
@@ -268,8 +270,15 @@ func (c *Conn) handleLines() error {
 	case c.lineStart == 0:
 		c.lineStart = max(c.server.now(), 1)
 	}
+	if c.pieces > freePieces {
+		return c.throttle()
+	}
 	return nil
 }
+
+// freePieces are the reads of a message that cost no token: small devices send their lines
+// in several packets. To be woken for each byte costs as much as a share does.
+const freePieces = 8
 
 // blank are what lines may begin and end with: some devices send the zero byte that ends a
 // text, too, and programs that took their line from a file a byte order mark.
@@ -301,8 +310,15 @@ func (c *Conn) throttle() (err error) {
 		wait = max(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second)), fullWait)
 	}
 	if c.light < 1 && o.LightRate > 0 && o.SharedRate > 0 {
-		wait = max(wait, c.server.shared.take(1-c.light, o.SharedRate, c.server.now()))
-		c.light = 1
+		// Who has to wait wakes for some messages together, and no later than it had been
+		// given as many by itself.
+		need := sharedChunk - c.light
+		own := time.Duration(need / o.LightRate * float64(time.Second))
+		soon, ok := c.server.shared.take(need, o.SharedRate, c.server.now(), own)
+		if ok {
+			c.light = sharedChunk
+		}
+		wait = max(wait, soon)
 	}
 	if wait >= leastWait {
 		c.server.stats.Throttled.Add(1)
@@ -319,6 +335,9 @@ func (c *Conn) throttle() (err error) {
 	c.light--
 	return err
 }
+
+// sharedChunk is how many tokens of all connections together one takes at once.
+const sharedChunk = 4 * otherTokens
 
 // leastWait is the shortest time worth sleeping: what is owed of less is waited for with
 // the next messages. fullWait is the shortest of a connection that has used up its own
@@ -347,13 +366,19 @@ type shared struct {
 }
 
 // take takes n tokens, of which there are rate a second and at most those of a second
-// at once; it says how long to wait for them.
-func (s *shared) take(n, rate float64, now instant) time.Duration {
+// at once; it says how long to wait for them. If that were longer than most, it takes none
+// and says to wait for most.
+func (s *shared) take(n, rate float64, now instant, most time.Duration) (wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens = min(s.tokens+time.Duration(now-s.at).Seconds()*rate, rate) - n
+	s.tokens = min(s.tokens+time.Duration(now-s.at).Seconds()*rate, rate)
 	s.at = now
-	return time.Duration(max(-s.tokens, 0) / rate * float64(time.Second))
+	wait = time.Duration(max(n-s.tokens, 0) / rate * float64(time.Second))
+	if wait > most {
+		return most, false
+	}
+	s.tokens -= n
+	return wait, true
 }
 
 // lightBurst is how many seconds' worth of LightRate a connection may send at once.

@@ -61,6 +61,25 @@ func TestTarpit(t *testing.T) {
 	}
 }
 
+// Who needs more memory for input than there is waits for the end, but for miners.
+func TestTarpitForInput(t *testing.T) {
+	inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		for name, c := range map[string]struct {
+			share string
+			least time.Duration
+			most  time.Duration
+		}{
+			"stranger": {"", 30 * time.Second, 38 * time.Second},
+			"miner":    {submitLine, 0, lingerTime},
+		} {
+			if took := ends(l, "192.0.2.1", subscribeLine+authorizeLine+c.share+`{"id":`); took < c.least || took > c.most {
+				t.Errorf("%s: closed after %v", name, took)
+			}
+		}
+	})
+}
+
 // Attackers who come again when they are cut off cost little, also where somebody mines.
 func TestTarpitSlowsDown(t *testing.T) {
 	for name, c := range map[string]struct {
