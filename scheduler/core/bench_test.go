@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 
 // BenchmarkStep measures what one event costs in a farm of so many miners, each on an
 // agent of its own: BenchmarkStep/<event>/<tasks>. "mass-end" is the end of all of
-// them, event by event; "memory" is what a core keeps, in B/task.
+// them, event by event; "memory" is what a core keeps, in B/task, of tasks whose names and
+// reports are as long as those of a real cluster.
 func BenchmarkStep(b *testing.B) {
 	sizes := []int{1000, 10000, 50000}
 	farms := make(map[int]*farm) // shared: each benchmark leaves its farm as it was
@@ -165,18 +167,21 @@ func BenchmarkStep(b *testing.B) {
 	}
 	for _, n := range sizes {
 		b.Run(fmt.Sprintf("memory/%d", n), func(b *testing.B) {
-			f := at(b, n)
-			f.settle()
+			clear(farms)
+			f := realFarm(b, n)
+			for range 90 { // longer than anything is remembered of a launch that went well
+				f.second()
+			}
 			for _, t := range f.c.tasks {
 				if t.Kind == KindMiner {
 					f.step(f.reportOf(t))
 				}
 			}
 			f.settle()
-			f.actions = nil
-			with := heapInUse()
+			f.actions, f.real = nil, nil
 			core := f.c
-			f.c, farms[n] = nil, nil
+			f.c = nil
+			with := heapInUse()
 			runtime.KeepAlive(core)
 			core = nil
 			b.ReportMetric(float64(with-heapInUse())/float64(n), "B/task")
@@ -213,17 +218,43 @@ type farm struct {
 	proxy    string
 	reported int
 	rnd      *rand.Rand
+	real     *realReport // nil: reports say little
+}
+
+// realReport is what executors say of themselves beside what changes.
+type realReport struct {
+	proxy string
+	host  message.Host
+}
+
+// realFarm has names and reports as a real cluster has them.
+func realFarm(b *testing.B, n int) *farm {
+	agents := make([]string, n)
+	for i := range agents {
+		agents[i] = fmt.Sprintf("7e606d99-1560-4253-8e1c-9f1b4a1b6c10-S%d", i)
+	}
+	digest := strings.Repeat("0123456789abcdef", 4)
+	return farmOn(b, agents, digest, &realReport{
+		proxy: "worker-00017.rack04.example.org:31000",
+		host:  message.Host{Cpus: 16, Cores: 8, Weight: 100, OthersMilli: 1500, Milliwatts: 65_000, Policy: "SCHED_IDLE"},
+	})
 }
 
 func newFarm(b *testing.B, n int) *farm {
+	var agents []string
+	for i := range n {
+		agents = append(agents, "A"+strconv.Itoa(i))
+	}
+	return farmOn(b, agents, "d", nil)
+}
+
+func farmOn(b *testing.B, agents []string, digest string, real *realReport) *farm {
+	n := len(agents)
 	s := &script{t: new(testing.T), c: testCore(b), now: simEpoch, silent: make(map[string]bool), idle: make(map[string]bool)}
-	f := &farm{script: s, n: n, rnd: rand.New(rand.NewPCG(1, 9))}
-	f.c.set.ReportInterval = 30 * time.Second
+	f := &farm{script: s, n: n, agents: agents, rnd: rand.New(rand.NewPCG(1, 9)), real: real}
+	f.c.set.ReportInterval, f.c.set.ArtifactDigest = 30*time.Second, digest
 	f.step(Subscribed{FrameworkID: "F", Master: "m:5050"})
 	f.proxy, _ = f.mining()
-	for i := range n {
-		f.agents = append(f.agents, "A"+strconv.Itoa(i))
-	}
 	f.settle()
 	for _, t := range f.c.tasks {
 		if t.Kind == KindMiner {
@@ -357,19 +388,22 @@ func (f *farm) offerOf(agent string, resources ...mesos.Resource) Event {
 		resources = []mesos.Resource{scalar("cpus", 4, ""), scalar("mem", 4096, ""), ports(31000, 31009)}
 	}
 	return Offers{[]mesos.Offer{{
-		ID: mesos.OfferID{Value: "O" + strconv.Itoa(f.offers)}, AgentID: mesos.AgentID{Value: agent}, Hostname: "host-" + agent,
+		ID: mesos.OfferID{Value: "O" + strconv.Itoa(f.offers)}, AgentID: mesos.AgentID{Value: strings.Clone(agent)}, Hostname: "host-" + agent,
 		Resources: resources, AllocationInfo: &mesos.Resource_AllocationInfo{Role: strp("mining")},
 	}}}
 }
 
 func (f *farm) reportOf(t *Task) Event {
+	miner := &message.MinerReport{
+		ProxiesEpoch: t.run.knownEpoch, Hashrate: 47e6, Threads: 4, Kernel: "hybrid-avx2-roll", State: "mining", JobAgeMs: 100,
+	}
+	if f.real != nil {
+		miner.Proxy, miner.Host, miner.Yielded = f.real.proxy, &f.real.host, &message.Yielded{Count: 7, CpuUs: 1e9, AwayUs: 1e6}
+	}
 	return Message{AgentID: t.AgentID, ExecutorID: t.ID, Data: f.seal(t.ID, &message.ToScheduler{
 		Event: &message.ToScheduler_Report{Report: &message.Report{
-			Sequence: uint64(f.now.UnixNano()), UptimeMs: uint64(f.now.Sub(simEpoch).Milliseconds()), ExecutorDigest: "d",
-			Shares: &message.Shares{Accepted: 12, Difficulty: 1000},
-			Detail: &message.Report_Miner{Miner: &message.MinerReport{
-				ProxiesEpoch: t.run.knownEpoch, Hashrate: 47e6, Threads: 4, Kernel: "hybrid-avx2-roll", State: "mining", JobAgeMs: 100,
-			}},
+			Sequence: uint64(f.now.UnixNano()), UptimeMs: uint64(f.now.Sub(simEpoch).Milliseconds()), ExecutorDigest: t.Digest,
+			Shares: &message.Shares{Accepted: 12, Difficulty: 1000}, Detail: &message.Report_Miner{Miner: miner},
 		}},
 	})}
 }
