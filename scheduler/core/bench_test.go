@@ -107,6 +107,26 @@ func BenchmarkStep(b *testing.B) {
 		}
 		return events
 	})
+	run("inverse", batch, func(f *farm, k int) (events []Event) { // maintenance that is far away
+		begins := f.now.Add(24 * time.Hour).UnixNano()
+		for i := range k {
+			events = append(events, InverseOffers{[]mesos.InverseOffer{{
+				OfferID: mesos.OfferID{Value: "I" + strconv.Itoa(i)}, AgentID: &mesos.AgentID{Value: f.anAgent()},
+				Unavailability: mesos.Unavailability{Start: mesos.TimeInfo{Nanoseconds: begins}},
+			}}})
+		}
+		return events
+	})
+	run("refused", batch, func(f *farm, k int) (events []Event) {
+		f.endSome(k)
+		for _, agent := range f.free {
+			f.step(f.offerOf(agent))
+			for _, info := range f.launched() {
+				events = append(events, Refused{Session: f.c.session, Tasks: []string{info.TaskID.Value}})
+			}
+		}
+		return events
+	})
 	run("kill", batch, func(f *farm, k int) (events []Event) {
 		for _, t := range f.someMiners(k) {
 			events = append(events, KillTask{ID: t.ID})
