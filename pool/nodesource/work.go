@@ -103,6 +103,9 @@ func (s *Source) work(t *template.Template, since time.Time) (*jobs.Work, error)
 	// Of the bits that BIP 323 adds to those of BIP 320 a node may have set some to
 	// signal with; there are enough others.
 	mask &^= t.RequiredBits | t.Version&(stratum.WideVersionMask&^stratum.DefaultVersionMask)
+	if t.ManyAlgorithms {
+		mask &= stratum.DefaultVersionMask
+	}
 	minTime := t.MinTime
 	if minTime == 0 {
 		minTime = t.CurrentTime

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,5 +186,25 @@ func TestRequiredBits(t *testing.T) {
 	}
 	if want := stratum.DefaultVersionMask &^ tpl.RequiredBits; w.Mask != want || w.Version != 0x20404000 {
 		t.Errorf("mask %08x, version %08x; want mask %08x, version 20404000", w.Mask, w.Version, want)
+	}
+}
+
+// TestManyAlgorithms: where the version tells which proof of work a block has, those bits
+// are left alone; templates for another one are refused.
+func TestManyAlgorithms(t *testing.T) {
+	s := bench(t)
+	reply := func(algorithm string) []byte {
+		return fmt.Appendf(nil, `{"version":536871426,"previousblockhash":"%064x","transactions":[],"coinbasevalue":1,"bits":"1d00ffff","height":500,"curtime":1700000000%s}`, 7, algorithm)
+	}
+	tpl, err := template.Parse(reply(`,"pow_algo_id":0,"pow_algo":"sha256d"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.work(tpl, time.Time{})
+	if err != nil || w.Mask != stratum.DefaultVersionMask || w.Version != 0x20000202 {
+		t.Errorf("mask %08x, version %08x, %v", w.Mask, w.Version, err)
+	}
+	if _, err := template.Parse(reply(`,"pow_algo":"scrypt"`)); err == nil || !strings.Contains(err.Error(), `by "scrypt"`) {
+		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
@@ -78,7 +79,7 @@ func ParseReply(body []byte) (*Template, error) {
 type reply struct {
 	version, previous, value, coinbaseTxn, aux, bits, height, rules, required []byte
 	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
-	mutable                                                                   []byte
+	mutable, algorithm                                                        []byte
 
 	transactions
 	listed bool // transactions were there
@@ -125,6 +126,8 @@ func (r *reply) scan(s *jsonscan.Scanner, depth int) {
 			r.rules = value
 		case "mutable":
 			r.mutable = value
+		case "pow_algo":
+			r.algorithm = value
 		case "vbrequired":
 			r.required = value
 		case "default_witness_commitment":
@@ -296,7 +299,13 @@ func (r *reply) template() (*Template, error) {
 	if err := r.checkOthers(); err != nil {
 		return nil, err
 	}
-	var err error
+	algorithm, err := readText("pow_algo", r.algorithm)
+	if err != nil {
+		return nil, err
+	}
+	if t.ManyAlgorithms = algorithm != ""; t.ManyAlgorithms && !strings.EqualFold(algorithm, "sha256d") {
+		return nil, fmt.Errorf("it is for proof of work by %.20q: have the node give those of sha256d (DigiByte: algo=sha256d in its configuration)", algorithm)
+	}
 	if t.PreviousHash, err = readHash(r.previous); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ func reference(data []byte) (*Template, error) {
 		rules: members["rules"], required: members["vbrequired"], currentTime: members["curtime"],
 		minTime: members["mintime"], maxTime: members["maxtime"], longPollID: members["longpollid"],
 		workID: members["workid"], mutable: members["mutable"], submitOld: members["submitold"], commitment: members["default_witness_commitment"],
+		algorithm: members["pow_algo"],
 	}
 	var list []json.RawMessage
 	raw := members["transactions"]

@@ -34,6 +34,9 @@ type Template struct {
 	RequiredBits uint32
 	LongPollID   string
 	WorkID       string
+	// ManyAlgorithms says that the chain has several proofs of work, and the version tells
+	// which one (in its bits 8 to 11).
+	ManyAlgorithms bool
 	// Stale says that work on the template before this one is useless (submitold false).
 	Stale bool
 	Rules []string
