@@ -9,7 +9,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X lode/version.tag=$(VERSION)
 # What is large and not hot: inlined, its code is a tenth of lode.
 COLD    := github.com/mesos/mesos-go github.com/gogo/protobuf google.golang.org/protobuf github.com/alecthomas/kong \
-  github.com/prometheus github.com/gdamore/tcell/v2 github.com/pelletier/go-toml/v2 gopkg.in/yaml.v3 lode/devmesos
+  github.com/prometheus github.com/gdamore/tcell/v2 github.com/pelletier/go-toml/v2 gopkg.in/yaml.v3 github.com/go-zookeeper \
+  lode/cmd lode/devmesos lode/devnode net/http crypto/x509 encoding/asn1 regexp archive go/doc mime
 export GCFLAGS := $(patsubst %,-gcflags=%/...=-l,$(COLD))
 # Masters, agents and nodes speak HTTP/1.1, and lode's own servers nothing else (cmd/lode/secure.go): without
 # HTTP/2 the programs are half a megabyte smaller. Tests are built as the programs are.

@@ -25,7 +25,7 @@ func (t *Task) Doing() string {
 	case t.Miner != nil:
 		parts = append(parts, fields(t.Miner.State, shorten(t.Miner.Error, 60))...)
 		if y := t.Miner.Yielded; y != nil && y.Share() >= 0.01 {
-			parts = append(parts, fmt.Sprintf("%.0f %% of the time given to others", 100*y.Share()))
+			parts = append(parts, fmt.Sprintf("%.0f %% given to others", 100*y.Share()))
 		}
 	case t.Proxy != nil && t.Proxy.Ready:
 		parts = append(parts, fmt.Sprintf("height %d, %s, shard %d", t.Proxy.Height, Counted(int(t.Proxy.Connections), "connection"), t.Proxy.Shard))

@@ -103,7 +103,10 @@ export class Chart extends HTMLElement {
       parts.push(s("line", { class: "grid", x1: left, x2: this.#width - right, y1: y(t), y2: y(t) }));
       parts.push(s("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, t ? mark(t) : "0"));
     }
+    let before = "";
     for (const [at, text, anchor] of times(from, step, n, this.#width)) {
+      if (text === before) continue; // of the same minute
+      before = text;
       parts.push(s("text", { x: x(at), y: height - 4, "text-anchor": anchor }, text));
     }
     curves.forEach(([, values], c) => {

@@ -4,12 +4,12 @@ import "./chart.js";
 import "./tabs.js";
 import "./table.js";
 import { byId, setText } from "./dom.js";
-import { clock, count, difficulty, duration, hashrate, percent } from "./format.js";
+import { clock, count, difficulty, duration, hashrate, percent, short } from "./format.js";
 import { listTable, modelTable, rate, refusals, start, tiles } from "./page.js";
 
 /** @type {import("./table.js").Column[]} */
 const workerColumns = [
-  { key: "id", label: "Worker", width: "w20", id: true, title: (r) => r.id },
+  { key: "id", label: "Worker", width: "w20", id: true, text: (r) => short(r.id), title: (r) => r.id },
   { key: "hashrate", label: "Hashrate", width: "w8", number: true, text: (r) => hashrate(r.hashrate) },
   { key: "spark", label: "Trend", width: "w10", spark: (r) => r.spark, sort: false, low: true },
   { key: "accepted", label: "Accepted", width: "w7", number: true, text: (r) => count(r.accepted) },
@@ -50,21 +50,21 @@ page = start("proxy", {
     { key: "state", label: "State", width: "w8", tag: true, tone: (r) => ({ confirmed: "good", orphaned: "bad" }[/** @type {string} */ (r.state)] ?? "warn") },
     { key: "confirmations", label: "Deep", width: "w6", number: true, low: true },
     { key: "found_at", label: "Found", width: "w14", text: (r) => clock(r.found_at) },
-    { key: "finder", label: "By", width: "w20 wide", title: (r) => r.finder },
+    { key: "finder", label: "By", width: "w20 wide", text: (r) => short(r.finder), title: (r) => r.finder },
   ], "-found_at", ["No block yet", "A found block shows here the moment it is known."], (d) => d.blocks),
 }, (d) => {
   const miner = d.kind === "miner";
   const shares = d.shares.accepted + d.shares.rejected + d.shares.stale;
-  rate(d.hashrate, miner ? `${count(d.threads)} threads\n${d.kernel}` : `${count(d.connections)} connections\n${count(d.worker_count)} workers`);
+  rate(d.hashrate, miner ? `${count(d.threads)} ${d.threads === 1 ? "thread" : "threads"}\n${d.kernel}` : `${count(d.connections)} connections\n${count(d.worker_count)} workers`);
   setText(byId("what"), [d.network, miner ? "miner" : "pool-proxy"].filter(Boolean).join(" · "));
-  setText(byId("facts"), d.upstream);
+  setText(byId("facts"), d.upstream ? `work from ${d.upstream.replace(/^.*:\/\//, "")}` : "");
   tiles([
     ["Shares", count(d.shares.accepted), ...refusals(d.shares.rejected, d.shares.stale, shares)],
     ["Best share", difficulty(d.best_share), d.network_difficulty ? `of ${difficulty(d.network_difficulty)} for a block` : "difficulty"],
     ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "at this hashrate, on average"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
-    ["Height", d.height ? count(d.height) : "–", d.network || "network unknown"],
-    miner ? ["Work done", difficulty(d.shares.difficulty), "difficulty of shares"] : ["Broadcast", d.broadcast_p99_ms ? `${d.broadcast_p99_ms.toPrecision(2)} ms` : "–", "new job to the last miner, p99"],
+    ["Height", d.height ? count(d.height) : "–", d.network || "of the next block"],
+    miner ? ["Work done", difficulty(d.shares.difficulty), "difficulty of shares"] : ["Broadcast", d.broadcast_p99_ms ? `${Number(d.broadcast_p99_ms.toPrecision(2))} ms` : "–", "new job to the last miner, p99"],
   ]);
   setText(byId("foot"), `${miner ? "" : `stratum ${d.stratum.join(", ")} · `}up ${duration(d.uptime)} · ${clock(d.time)}`);
 }, (d) => d.draining ? "The proxy is draining: it takes no new miners." : d.ready ? "" : `${d.kind === "miner" ? "There is no work" : "Miners get no work"}: ${d.last_error || "no upstream gives any"}.`);
