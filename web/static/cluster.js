@@ -25,7 +25,7 @@ const taskColumns = [
   { key: "accepted", label: "Accepted", width: "w7", number: true, text: (r) => count(r.accepted) },
   { key: "rejected", label: "Rejected", width: "w6", number: true, low: true, text: (r) => count(r.rejected), tone: (r) => (r.rejected ? "bad" : "") },
   { key: "stale", label: "Stale", width: "w5", number: true, mid: true, text: (r) => count(r.stale) },
-  { key: "age", label: "Report", width: "w6", number: true, mid: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
+  { key: "age", label: "Report", width: "w5", number: true, mid: true, text: (r) => (r.age < 0 ? "none" : duration(r.age)), tone: (r) => (r.age > 30 ? "warn" : "") },
   { key: "doing", label: "Doing", width: "wide", title: (r) => r.doing },
   { key: "act", label: "Action", width: "w7", sort: false, text: () => "Restart", act: (r) => restart(r) },
 ];
@@ -192,7 +192,7 @@ page = start("cluster", {
     ["Shares", count(t.accepted), ...refusals(t.rejected, t.stale, shares)],
     ["Work done", difficulty(t.difficulty), "difficulty of shares"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
-    ["Given to others", percent(t.away + t.parked, t.harvested + t.away + t.parked), "of the threads' time", "", `${count(t.given)} times`],
+    ["Given to others", percent(t.away + t.parked, t.harvested + t.away + t.parked), "of the time", "", `${count(t.given)} times`],
     ["Height", proxy.height ? count(proxy.height) : "–", proxy.network || "of the next block"],
     ["Proxy", proxy.ready ? "serving" : "not serving", proxy.ready ? `${count(proxy.connections)} miners` : proxy.error || "none is running", proxy.ready ? "" : "bad"],
   ]);
