@@ -175,7 +175,7 @@ func (c *Cluster) openStateDir() (err error) {
 	if c.dir, err = filepath.Abs(c.dir); err != nil {
 		return err
 	}
-	c.lock, err = lockFolder(c.dir)
+	c.lock, err = LockFolder(c.dir, "--state-dir")
 	return err
 }
 

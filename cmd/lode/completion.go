@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -51,8 +54,15 @@ func writeBash(w io.Writer, root *kong.Node) {
 		fmt.Fprintf(w, "    %q) path=%q ;;\n", node.FullPath(), node.FullPath())
 	}
 	fmt.Fprint(w, "    esac\n  done\n  local words=\n  case $path in\n")
+	fmt.Fprintf(w, "  %q*) words=%q ;;\n", root.Name+" help", strings.Join(commandNames(root), " "))
 	for _, node := range nodes {
 		fmt.Fprintf(w, "  %q) words=%q ;;\n", node.FullPath(), strings.Join(completions(node, root), " "))
+	}
+	fmt.Fprint(w, "  esac\n  local flag=${COMP_WORDS[COMP_CWORD-1]}\n"+
+		"  [[ $word == = ]] && word=\n  [[ $flag == = && COMP_CWORD -gt 1 ]] && flag=${COMP_WORDS[COMP_CWORD-2]}\n"+
+		"  case $flag in\n")
+	for name, words := range enums(root) {
+		fmt.Fprintf(w, "  --%s) words=%q ;;\n", name, strings.Join(words, " "))
 	}
 	fmt.Fprint(w, "  esac\n  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"+
 		"  [[ ${COMPREPLY[*]} == *= ]] && compopt -o nospace\n"+
@@ -60,12 +70,31 @@ func writeBash(w io.Writer, root *kong.Node) {
 		"  return 0\n}\ncomplete -o filenames -F _lode lode\n")
 }
 
+// enums are the flags that take one of a few words, by name, in the order of their names.
+func enums(root *kong.Node) iter.Seq2[string, []string] {
+	words := map[string][]string{}
+	walkFlags(root, func(_ *kong.Node, f *kong.Flag) {
+		for _, word := range f.EnumSlice() {
+			if word != "" && f.Enum != "" && !slices.Contains(words[f.Name], word) {
+				words[f.Name] = append(words[f.Name], word)
+			}
+		}
+	})
+	return func(yield func(string, []string) bool) {
+		for _, name := range slices.Sorted(maps.Keys(words)) {
+			if !yield(name, words[name]) {
+				return
+			}
+		}
+	}
+}
+
 // completions are the words that may follow a command.
 func completions(node, root *kong.Node) []string {
-	var words []string
-	for _, child := range node.Children {
-		if !child.Hidden {
-			words = append(words, child.Name)
+	words := commandNames(node)
+	for _, argument := range node.Positional {
+		if argument.Enum != "" {
+			words = append(words, argument.EnumSlice()...)
 		}
 	}
 	flags := shownFlags(node)
@@ -94,6 +123,15 @@ func writeFish(w io.Writer, root *kong.Node) {
 				fmt.Fprintf(w, "complete -c lode -n %s -a %s -d %s\n", quote(condition), child.Name, quote(sentence(child.Help)))
 			}
 		}
+		for _, argument := range node.Positional {
+			words := argument.EnumSlice()
+			if node.Name == "help" {
+				words = commandNames(root)
+			}
+			if argument.Enum != "" || node.Name == "help" {
+				fmt.Fprintf(w, "complete -c lode -n %s -a %s\n", quote(condition), quote(strings.Join(words, " ")))
+			}
+		}
 		if node == root {
 			condition = "true"
 		}
@@ -101,6 +139,9 @@ func writeFish(w io.Writer, root *kong.Node) {
 			argument := ""
 			if !f.IsBool() {
 				argument = " -r -F"
+			}
+			if f.Enum != "" {
+				argument = " -x -a " + quote(strings.Join(f.EnumSlice(), " "))
 			}
 			fmt.Fprintf(w, "complete -c lode -n %s -l %s%s -d %s\n", quote(condition), f.Name, argument, quote(f.Help))
 		}

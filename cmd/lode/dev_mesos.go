@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"lode/devcluster"
 	"lode/devmesos"
 	"lode/devmesos/agent"
 )
@@ -83,6 +86,14 @@ func (c *devMesosCmd) Run(env *environment) (err error) {
 		config.WorkDir = dir
 		defer func() { err = errors.Join(err, remove()) }()
 	}
+	if err := os.MkdirAll(config.WorkDir, 0o755); err != nil {
+		return fmt.Errorf("--work-dir: %w", err)
+	}
+	lock, err := devcluster.LockFolder(config.WorkDir, "--work-dir")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	cluster, err := devmesos.Start(env.ctx, config)
 	if err != nil {
 		if env.ctx.Err() != nil {
@@ -91,6 +102,9 @@ func (c *devMesosCmd) Run(env *environment) (err error) {
 		if mistake := new(devmesos.ConfigError); errors.As(err, &mistake) {
 			flag := map[string]string{"Listen": "listen", "Resources": "resources", "Oversubscribed": "revocable", "Attributes": "attributes"}[mistake.Field]
 			return usagef("--%s: %w", flag, mistake.Err)
+		}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return takenPort("--listen", c.Listen, err)
 		}
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -57,7 +56,7 @@ func (cmd *devNodeCmd) Run(env *environment) error {
 	}
 	l, err := net.Listen("tcp", cmd.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return takenPort("--listen", cmd.Listen, err)
 	}
 	node := fakenode.New(fakenode.Options{Transactions: cmd.Transactions, Bytes: cmd.Bytes, Refresh: cmd.Refresh, Block: cmd.Block, Bits: uint32(bits)})
 	server := &http.Server{Handler: node, ReadHeaderTimeout: 10 * time.Second}

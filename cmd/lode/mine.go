@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -96,7 +95,7 @@ func (cmd *mineCmd) Run(env *environment) error {
 		site := newMineSite(cmd, m, speed, began)
 		listener, err := net.Listen("tcp", cmd.HTTP)
 		if err != nil {
-			return fmt.Errorf("--http: %w", err)
+			return takenPort("--http", cmd.HTTP, err)
 		}
 		group.Go(func() {
 			if err := site.serve(ctx, listener); err != nil {

@@ -336,6 +336,14 @@ func checkURL(text string) error {
 	return checkHost(hideUser(text), u.Hostname())
 }
 
+// takenPort says which flag's address cannot be listened at, and what most probably has it.
+func takenPort(flag, address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s=%s: the port is taken: another one may be running, or choose another port", flag, address)
+	}
+	return fmt.Errorf("%s=%s: %w", flag, address, err)
+}
+
 // portIsRight says that a URL has no port, or one that there can be.
 func portIsRight(u *url.URL) bool {
 	n, err := strconv.ParseUint(u.Port(), 10, 16)
