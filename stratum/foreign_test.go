@@ -153,7 +153,8 @@ func TestForeignPools(t *testing.T) {
 		"a flat subscription like another": {
 			subscribe: `{"id":2,"result":["mining.notify","00000008","a1b2c3d4",8],"error":null}`, after: []string{diff, "JOB"},
 		},
-		"a job with its members sorted": {after: []string{diff, "JOB"}, job: sorted},
+		"an id for the subscriptions, and more": {subscribe: `{"id":2,"result":["n1","a1b2c3d4",8,null],"error":null}`, after: []string{diff, "JOB"}},
+		"a job with its members sorted":         {after: []string{diff, "JOB"}, job: sorted},
 		"an extranonce with its members sorted": {
 			subscribe: strings.Replace(okSubscribe, "a1b2c3d4", "ffff", 1),
 			after:     []string{`{"method":"mining.set_extranonce","params":{"extranonce2_size":8,"extranonce1":"a1b2c3d4"}}`, diff, "JOB"},

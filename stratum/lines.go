@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
@@ -69,7 +70,7 @@ func ParseSubscription(result []byte) (Subscription, error) {
 	extranonce1 := walk.next()
 	size := walk.next()
 	e1, n2, err := parseExtranonce(extranonce1, size)
-	if err != nil || kindOf(subscriptions) == '"' && kindOf(result) == '[' {
+	if name, _ := text(subscriptions); err != nil || bytes.HasPrefix(name, []byte("mining.")) {
 		// Some leave the subscriptions out, or do not put them into a list of their own.
 		var last [2][]byte
 		walk := arrayOf(result)
