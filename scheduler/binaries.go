@@ -173,16 +173,16 @@ func (b *binaries) use(one *artifact.Binary, former string) {
 // of describes a binary to the core. Of the newest there may be a copy elsewhere; one of
 // before is there too if each has a URL of its own.
 func (b *binaries) of(one *artifact.Binary, newest bool) core.Artifact {
-	a := core.Artifact{URL: one.URL(b.advertise), Digest: one.Digest()}
+	a := core.Artifact{URL: one.URL(b.advertise), Digest: one.Digest(), Archive: one.ArchiveURL(b.advertise)}
 	if b.copies != "" && (newest || strings.Contains(b.copies, digestMark)) {
-		a.URL = strings.ReplaceAll(b.copies, digestMark, a.Digest)
+		a.URL, a.Archive = strings.ReplaceAll(b.copies, digestMark, a.Digest), ""
 	}
 	return a
 }
 
 // info is what is told of the executor that new tasks get.
 func (b *binaries) info(a core.Artifact) api.Artifact {
-	d := api.Artifact{URL: a.URL, Digest: a.Digest}
+	d := api.Artifact{URL: a.URL, Archive: a.Archive, Digest: a.Digest}
 	current, previous := b.get()
 	for _, one := range []*artifact.Binary{current, previous} {
 		if one != nil && one.Digest() == a.Digest {

@@ -35,6 +35,9 @@ type Config struct {
 	MasterCAs *x509.CertPool
 	// Principal and Secret authenticate to the master by HTTP Basic; "": not.
 	Principal, Secret string
+	// ReadSandboxes says whether what executors wrote that failed is read from their
+	// agents; "": ReadOpen.
+	ReadSandboxes ReadSandboxes
 
 	// Name of the framework, "": DefaultName. User runs the executors on agents;
 	// "": the user of this process.

@@ -179,7 +179,7 @@ func taskOf(t *core.TaskView) *api.Task {
 
 func endedOf(e *core.Ended) *api.Ended {
 	return &api.Ended{
-		ID: e.ID, Kind: e.Kind, State: e.State, Reason: e.Reason, Message: e.Message, Cause: e.Cause,
+		ID: e.ID, Kind: e.Kind, State: e.State, Reason: e.Reason, Message: e.Message, Cause: e.Cause, Output: e.Output,
 		AgentID: e.AgentID, Hostname: e.Hostname, At: e.At, Wanted: e.Wanted,
 	}
 }

@@ -134,6 +134,7 @@ func (s *Scheduler) progress(a core.Action) {
 		s.log.Info("task ended", "task", e.ID, "state", e.State, "reason", e.Reason, "cause", e.Cause,
 			"message", e.Message, "agent", e.Hostname, "wanted", e.Wanted)
 		s.tell(Event{Type: EventEnded, Ended: endedOf(e)})
+		s.failed(*e)
 	case core.ProxiesChanged:
 		addresses := strings.Join(a.Addresses, ", ")
 		s.log.Info("miners are told of proxies", "addresses", addresses)

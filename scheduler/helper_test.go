@@ -1,8 +1,11 @@
 package scheduler_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
+	"io"
 	"slices"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
@@ -37,6 +40,24 @@ func easyBlock(size int) (block, hash []byte) {
 		panic(err)
 	}
 	return w.Bytes(), h[:]
+}
+
+// unpacked is the executor as an agent has it in the end: out of the archive, if it was
+// fetched in one.
+func unpacked(body []byte) string {
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return string(body)
+	}
+	archive := tar.NewReader(z)
+	if _, err := archive.Next(); err != nil {
+		return err.Error()
+	}
+	executor, err := io.ReadAll(archive)
+	if err != nil {
+		return err.Error()
+	}
+	return string(executor)
 }
 
 // reverseHex is a hash in display order.

@@ -68,7 +68,7 @@ func (m *member) ask(path string) (*http.Response, string) {
 	if err != nil {
 		return &http.Response{Header: http.Header{}}, err.Error()
 	}
-	return resp, string(b)
+	return resp, unpacked(b)
 }
 
 // says waits until a path is answered so.

@@ -66,7 +66,7 @@ func (l *library) find(path string) *artifact.Binary {
 		return nil
 	}
 	for _, b := range l.all() {
-		if b.Path() == path {
+		if b.Has(path) {
 			return b
 		}
 	}

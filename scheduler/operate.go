@@ -163,10 +163,10 @@ func (s *Scheduler) upgradeTo(action string) (*artifact.Binary, error) {
 func (s *Scheduler) serveArtifact(w http.ResponseWriter, r *http.Request) {
 	current, previous := s.binaries.get()
 	b := current
-	if previous != nil && r.URL.Path == previous.Path() {
+	if previous != nil && previous.Has(r.URL.Path) {
 		b = previous
 	}
-	if r.URL.Path != b.Path() && s.serveOther(w, r) {
+	if !b.Has(r.URL.Path) && s.serveOther(w, r) {
 		return
 	}
 	b.Handler(func(remote string) {

@@ -80,8 +80,9 @@ type Scheduler struct {
 	history    *history.Recorder
 	tally      *tally
 
-	events  chan queued
-	stopped chan struct{} // closed when the loop has ended
+	events   chan queued
+	failures chan core.Ended // for readOutputs
+	stopped  chan struct{}   // closed when the loop has ended
 
 	mu   sync.Locker // guards core
 	core *core.Core
@@ -108,7 +109,7 @@ func New(config Config) (s *Scheduler, err error) {
 	started := time.Now()
 	s = &Scheduler{
 		config: config, log: slog.New(seldom.Handler(config.Logger.Handler())), events: make(chan queued, mostEvents), stopped: make(chan struct{}),
-		feed: feed.New(started), mu: new(sync.Mutex),
+		failures: make(chan core.Ended, 1), feed: feed.New(started), mu: new(sync.Mutex),
 		started: started, history: history.New(), tally: newTally(started),
 	}
 	defer func() {
@@ -156,7 +157,7 @@ func New(config Config) (s *Scheduler, err error) {
 	set := s.settings(s.advertised)
 	current, previous := s.binaries.get()
 	now := s.binaries.of(current, current == newest)
-	set.ArtifactURL, set.ArtifactDigest = now.URL, now.Digest
+	set.ArtifactURL, set.ArtifactDigest, set.ArtifactArchive = now.URL, now.Digest, now.Archive
 	if previous != nil && current == newest && previous.Digest() != bad {
 		set.Fallback = s.binaries.of(previous, false)
 	}
@@ -236,6 +237,8 @@ func (c Config) check() error {
 		return fmt.Errorf("a miner with %d MB: want 64 to %d (--miner-mem)", c.MinerMem, 1<<20)
 	case len(c.CoinbaseTag) > 40:
 		return fmt.Errorf("coinbase tag of %d bytes is longer than 40 (--coinbase-tag)", len(c.CoinbaseTag))
+	case c.Principal == "" && c.ReadSandboxes == ReadPrincipal:
+		return errors.New("sandboxes are to be read as a principal, and there is none (--read-sandboxes, --principal)")
 	case c.Principal == "" && c.Secret != "":
 		return errors.New("there is a secret but no principal (--principal)")
 	case len(c.Upstreams) == 0:
@@ -310,6 +313,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	wg.Go(func() { s.watchChain(ctx) })
 	wg.Go(func() { s.watchRule(ctx) })
 	wg.Go(func() { s.watchRoles(ctx) })
+	wg.Go(func() { s.readOutputs(ctx) })
 	s.log.Info("scheduler is up", "listen", s.Addr(), "executor", s.core.Artifact().URL, "state", s.config.StateDir)
 	ledgerCtx, closeLedger := context.WithCancel(context.Background())
 	storing := make(chan struct{})
@@ -572,7 +576,7 @@ func (s *Scheduler) teardown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.forget(state, values)
+	_, err = s.forget(state, values, "")
 	return err
 }
 

@@ -71,15 +71,18 @@ func TestProxyThenMiners(t *testing.T) {
 		t.Fatalf("proxy task %v", task)
 	}
 	uri := proxy.Executor.Command.URIs[0].Value
-	if resp, err := http.Head(uri); err != nil || resp.StatusCode != 200 || resp.ContentLength != int64(len("pretended executor")) {
-		t.Fatalf("HEAD %s: %v, %v", uri, resp, err)
-	}
 	resp, err := http.Get(uri)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
+	executor, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	if got := unpacked(executor); got != "pretended executor" {
+		t.Errorf("GET %s: %q", uri, got)
+	}
+	if resp, err := http.Head(uri); err != nil || resp.StatusCode != 200 || resp.ContentLength != int64(len(executor)) {
+		t.Fatalf("HEAD %s: %v, %v", uri, resp, err)
+	}
 
 	uuid := i.update(proxy, mesos.TASK_RUNNING)
 	if ack := i.call(mesossched.Call_ACKNOWLEDGE).Acknowledge; !bytes.Equal(ack.UUID, uuid) {
@@ -132,7 +135,7 @@ func TestProxyThenMiners(t *testing.T) {
 
 	// Over HTTP it is the same.
 	fetched, err := api.Fetch(t.Context(), i.s.Addr())
-	if err != nil || fetched.FrameworkID != "F1" || fetched.Hashrate != 5e6 || !fetched.Connected || fetched.Artifact.URL != uri {
+	if err != nil || fetched.FrameworkID != "F1" || fetched.Hashrate != 5e6 || !fetched.Connected || fetched.Artifact.Archive != uri {
 		t.Errorf("%+v, %v", fetched, err)
 	}
 	if code, body := i.get("/healthz"); code != 200 {

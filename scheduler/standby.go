@@ -177,14 +177,17 @@ func sendToOwner(w http.ResponseWriter, r *http.Request, members []zookeeper.Mem
 	if r.URL.Query().Has(sentQuery) {
 		return false
 	}
-	digest, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, artifact.Prefix), "/")
+	digest, file, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, artifact.Prefix), "/")
+	if file != artifact.Name && file != artifact.ArchiveName {
+		return false
+	}
 	for _, m := range members {
 		for _, has := range m.Executors {
 			u, err := url.Parse(m.URL)
 			if has != digest || err != nil || u.Host == "" || u.Host == r.Host {
 				continue
 			}
-			http.Redirect(w, r, "http://"+u.Host+artifact.PathOf(digest)+"?"+sentQuery, http.StatusTemporaryRedirect)
+			http.Redirect(w, r, "http://"+u.Host+r.URL.Path+"?"+sentQuery, http.StatusTemporaryRedirect)
 			return true
 		}
 	}

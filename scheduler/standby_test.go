@@ -48,7 +48,7 @@ func TestStandbyTakesOver(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		b, _ := io.ReadAll(resp.Body)
-		return resp.StatusCode, string(b)
+		return resp.StatusCode, unpacked(b)
 	}
 	if code, body := get("/healthz"); code != 200 || !strings.Contains(body, leader.s.Addr()) {
 		t.Errorf("healthz: %d %s", code, body)

@@ -42,7 +42,7 @@ func (s *Scheduler) beginAnew(state *core.State, values map[string][]byte) (*cor
 	wanted := s.config.NewFramework
 	switch {
 	case s.config.NewMesos && state.FrameworkID != "":
-		return s.forget(state, values)
+		return s.forget(state, values, "")
 	case !wanted && !state.Begun:
 		return state, nil
 	case !wanted: // the next --new-framework is another request
@@ -54,12 +54,14 @@ func (s *Scheduler) beginAnew(state *core.State, values map[string][]byte) (*cor
 			"framework", state.FrameworkID)
 		return state, nil
 	default:
+		former := ""
 		if !state.Removed {
+			former = state.FrameworkID
 			s.log.Warn("beginning a new framework. Tasks of the old one keep their resources until it is ended: lode teardown --master … ID",
 				"old", state.FrameworkID, "tasks", len(state.Tasks))
 		}
 		state.Begun = true
-		return s.forget(state, values)
+		return s.forget(state, values, former)
 	}
 	changes, err := valuesOf(state)
 	if err != nil {
@@ -124,9 +126,10 @@ func valuesOf(state *core.State) (map[string][]byte, error) {
 }
 
 // forget stores and returns the state for a new framework in place of one of which
-// values are stored.
-func (s *Scheduler) forget(state *core.State, values map[string][]byte) (*core.State, error) {
+// values are stored. former is the id of one that Mesos has still; "": it has none.
+func (s *Scheduler) forget(state *core.State, values map[string][]byte, former string) (*core.State, error) {
 	state = state.Forget()
+	state.Former = former
 	changes, err := valuesOf(state)
 	if err != nil {
 		return nil, err

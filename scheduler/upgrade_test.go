@@ -45,7 +45,7 @@ func fetch(t *testing.T, info mesos.TaskInfo) string {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s, %v", info.Executor.Command.URIs[0].Value, resp.Status, err)
 	}
-	return string(b)
+	return unpacked(b)
 }
 
 // An upgrade to an executor that does not run ends after one miner, says so wherever
@@ -177,7 +177,7 @@ func TestExecutorURL(t *testing.T) {
 		want                      string // in which DIGEST stands for the digest; "": refused
 		cache, executable, unpack bool
 	}{
-		"":                                  {"ours", true, true, false},
+		"":                                  {"ours", true, false, true},
 		"https://cdn.example/l/{digest}/x":  {"https://cdn.example/l/DIGEST/x", true, true, false},
 		"https://cdn.example/lode-executor": {"https://cdn.example/lode-executor", false, true, false},
 		"hdfs://name:8020/{digest}.tar.gz":  {"hdfs://name:8020/DIGEST.tar.gz", true, false, true},
@@ -206,6 +206,10 @@ func TestExecutorURL(t *testing.T) {
 			want := strings.ReplaceAll(test.want, "DIGEST", a.Digest)
 			if url == "" {
 				want = "http://" + i.s.Addr() + "/artifacts/" + a.Digest + "/" + filepath.Base(c.Executor)
+				if a.URL != want || a.Archive != want+".tar.gz" {
+					t.Errorf("%s, and the archive %s", a.URL, a.Archive)
+				}
+				want, a.URL = want+".tar.gz", a.Archive
 			}
 			if a.URL != want || uri.Value != want || uri.GetCache() != test.cache || uri.GetExecutable() != test.executable || uri.GetExtract() != test.unpack {
 				t.Errorf("status %s, task %v", a.URL, uri)

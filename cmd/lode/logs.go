@@ -3,21 +3,19 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"lode/internal/terminal"
 	"lode/scheduler/api"
+	"lode/scheduler/sandbox"
 )
 
 // logsCmd is `lode logs`.
@@ -59,27 +57,27 @@ func (cmd *logsCmd) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	defer m.client.CloseIdleConnections()
+	defer m.Client.CloseIdleConnections()
 	agent, err := m.agentAddress(env.ctx, status.Master, task.AgentID)
 	if err != nil {
 		return err
 	}
-	path := "/frameworks/" + status.FrameworkID + "/executors/" + task.ID + "/runs/latest/" + cmd.File
+	path := sandbox.Path(status.FrameworkID, task.ID, cmd.File)
 	out := &cleaner{out: env.stdout, clean: terminal.Is(env.stdout)}
 	offset := int64(0)
 	for {
-		data, err := m.readSandbox(env.ctx, agent, path, offset)
+		data, err := m.Read(env.ctx, m.scheme+"://"+agent, path, offset, pieceSize)
 		if err != nil {
 			if env.ctx.Err() != nil {
 				return nil
 			}
+			return hintAccess(err)
+		}
+		if err := out.write(data.Bytes); err != nil {
 			return err
 		}
-		if err := out.write(data.bytes); err != nil {
-			return err
-		}
-		offset += int64(data.size)
-		if data.size > 0 {
+		offset += int64(data.Size)
+		if data.Size > 0 {
 			continue
 		}
 		if !cmd.Follow {
@@ -95,19 +93,27 @@ func (cmd *logsCmd) Run(env *environment) error {
 
 // mesos asks masters and agents.
 type mesos struct {
-	scheme            string
-	principal, secret string
-	client            *http.Client
+	sandbox.Reader
+	scheme string
+}
+
+// hintAccess names the flags for who is not let in.
+func hintAccess(err error) error {
+	var denied *sandbox.AccessError
+	if errors.As(err, &denied) && denied.Principal == "" {
+		return fmt.Errorf("%w: --principal, --secret-file", err)
+	}
+	return err
 }
 
 func (cmd *logsCmd) mesos() (*mesos, error) {
 	if (cmd.Principal == "") != (cmd.SecretFile == "") {
 		return nil, usagef("--principal and --secret-file go together")
 	}
-	m := &mesos{scheme: "http", principal: cmd.Principal}
+	m := &mesos{scheme: "http", Reader: sandbox.Reader{Principal: cmd.Principal}}
 	var err error
 	if cmd.SecretFile != "" {
-		if m.secret, err = readSecret(cmd.SecretFile); err != nil {
+		if m.Secret, err = readSecret(cmd.SecretFile); err != nil {
 			return nil, usagef("--secret-file: %w", err)
 		}
 	}
@@ -118,7 +124,7 @@ func (cmd *logsCmd) mesos() (*mesos, error) {
 	if cmd.HTTPS {
 		m.scheme = "https"
 	}
-	m.client = &http.Client{
+	m.Client = &http.Client{
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // with the secret
 	}
@@ -136,8 +142,8 @@ func (m *mesos) agentAddress(ctx context.Context, master, id string) (string, er
 	if master == "" {
 		return "", errors.New("the scheduler has no Mesos master now, which knows where the agent is")
 	}
-	if err := m.get(ctx, master+"/slaves", &reply); err != nil {
-		return "", fmt.Errorf("ask the master for its agents: %w", err)
+	if err := m.Get(ctx, m.scheme+"://"+master+"/slaves", &reply); err != nil {
+		return "", fmt.Errorf("ask the master for its agents: %w", hintAccess(err))
 	}
 	for _, s := range reply.Slaves {
 		if s.ID == id {
@@ -149,110 +155,8 @@ func (m *mesos) agentAddress(ctx context.Context, master, id string) (string, er
 	return "", fmt.Errorf("the master at %s does not know agent %s", master, id)
 }
 
-// piece is a part of a file: bytes, and how many of the file they stand for.
-type piece struct {
-	bytes []byte
-	size  int
-}
-
-// pieceSize is how much is asked for at once, in bytes; mostAnswer bounds an answer: a
-// list of all agents is long.
-const pieceSize, mostAnswer = 64 << 10, 256 << 20
-
-// readSandbox reads a piece of a file of a sandbox.
-func (m *mesos) readSandbox(ctx context.Context, agent, path string, offset int64) (piece, error) {
-	q := url.Values{"path": {path}, "offset": {fmt.Sprint(offset)}, "length": {fmt.Sprint(pieceSize)}}
-	var reply struct {
-		Data json.RawMessage `json:"data"`
-	}
-	err := m.get(ctx, agent+"/files/read?"+q.Encode(), &reply)
-	if err == nil {
-		var p piece
-		if p, err = unquote(reply.Data); err == nil {
-			return p, nil
-		}
-	}
-	return piece{}, fmt.Errorf("read the sandbox on %s: %w", agent, err)
-}
-
-func (m *mesos) get(ctx context.Context, address string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.scheme+"://"+address, nil)
-	if err != nil {
-		return err
-	}
-	if m.principal != "" {
-		r.SetBasicAuth(m.principal, m.secret)
-	}
-	resp, err := m.client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusOK:
-		return json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(v)
-	case resp.StatusCode == http.StatusUnauthorized && m.principal == "":
-		return fmt.Errorf("%s: it asks who reads: --principal, --secret-file", resp.Status)
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("%s: principal %q may not read this", resp.Status, m.principal)
-	}
-	return errors.New(resp.Status)
-}
-
-// unquote reads a JSON string that holds a part of a file, which may begin and end in the
-// middle of a character, where encoding/json would put other bytes than there are. A
-// byte that is no part of one comes as it is, or as \ufffd.
-func unquote(quoted []byte) (p piece, err error) {
-	bad := fmt.Errorf("%.40q is no string of JSON", quoted)
-	if len(quoted) == 0 || string(quoted) == "null" {
-		return p, nil
-	}
-	if len(quoted) < 2 || quoted[0] != '"' || quoted[len(quoted)-1] != '"' {
-		return p, bad
-	}
-	for text := quoted[1 : len(quoted)-1]; len(text) > 0; {
-		if text[0] != '\\' {
-			p.bytes, text = append(p.bytes, text[0]), text[1:]
-			p.size++
-			continue
-		}
-		if len(text) < 2 {
-			return p, bad
-		}
-		if at := strings.IndexByte(`"\/bfnrt`, text[1]); at >= 0 {
-			p.bytes, text = append(p.bytes, "\"\\/\b\f\n\r\t"[at]), text[2:]
-			p.size++
-			continue
-		}
-		r, ok := escaped(text)
-		if !ok {
-			return p, bad
-		}
-		text = text[6:]
-		switch low, ok := escaped(text); {
-		case r == utf8.RuneError:
-			p.size++
-		case utf16.IsSurrogate(r) && ok && utf16.DecodeRune(r, low) != utf8.RuneError:
-			r, text = utf16.DecodeRune(r, low), text[6:]
-			p.size += utf8.RuneLen(r)
-		default:
-			p.size += max(1, utf8.RuneLen(r))
-		}
-		p.bytes = utf8.AppendRune(p.bytes, r)
-	}
-	return p, nil
-}
-
-// escaped reads \uXXXX at the beginning of a text.
-func escaped(text []byte) (rune, bool) {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
-	return rune(n), err == nil
-}
+// pieceSize is how much is asked for at once, in bytes.
+const pieceSize = 64 << 10
 
 // cleaner writes what comes from an agent. At a terminal it moves no cursor.
 type cleaner struct {

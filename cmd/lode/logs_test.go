@@ -111,32 +111,6 @@ func TestLogsComeAsTheyAre(t *testing.T) {
 	logs(1, "", "--principal=reader", "--secret-file="+secret, "--https") // it speaks no TLS
 }
 
-func TestUnquote(t *testing.T) {
-	for _, test := range []struct {
-		quoted, want string
-		size         int // of the file's part
-	}{
-		{`""`, "", 0},
-		{`null`, "", 0},
-		{`"plain"`, "plain", 5},
-		{`"a\nb\t\"\\\/\b\f\r"`, "a\nb\t\"\\/\b\f\r", 10},
-		{`"\u0007\u001b\u003c"`, "\a\x1b<", 3},
-		{"\"half \xe2\x80\"", "half \xe2\x80", 7},
-		{`"\ufffd\ufffd"`, "\ufffd\ufffd", 2}, // as encoding/json writes what is no character
-		{`"\u2028"`, "\u2028", 3},
-		{`"\ud83d\ude00x"`, "😀x", 5},
-	} {
-		if p, err := unquote([]byte(test.quoted)); err != nil || string(p.bytes) != test.want || p.size != test.size {
-			t.Errorf("%s: %q of %d bytes, %v, want %q of %d", test.quoted, p.bytes, p.size, err, test.want, test.size)
-		}
-	}
-	for _, bad := range []string{"7", "[]", `"`, `"\`, `"\"`, `"\x"`, `"\u12"`, `"\u12zz"`} {
-		if p, err := unquote([]byte(bad)); err == nil {
-			t.Errorf("%s is read as %q", bad, p.bytes)
-		}
-	}
-}
-
 // At a terminal nothing of a log moves the cursor, wherever its pieces end.
 func TestCleaner(t *testing.T) {
 	text := "one\ttwo\n\x1b[2Jgone\r\n“quoted” 💎\u202e\n"

@@ -50,6 +50,8 @@ type schedulerCmd struct {
 
 	ExecutorURL string `name:"executor-url" help:"Where agents fetch a copy of that binary, or a .tar.gz of it, instead of from us: http, https, hdfs, or whatever their fetcher knows. {digest} stands for its SHA-256; agents cache only a URL that has it." placeholder:"URL"`
 
+	ReadSandboxes string `help:"Where an executor failed, read the end of what it wrote, once a cause: open: from agents that let everybody read; principal: as --principal, sending its secret to agents; never." enum:"open,principal,never" default:"open"`
+
 	Name            string        `help:"Name of the framework." default:"lode"`
 	User            string        `help:"User who runs the executors on the agents; default: the current one." placeholder:"NAME"`
 	Role            []string      `help:"Role to take offers for. Repeatable." default:"*" placeholder:"ROLE"`
@@ -98,7 +100,7 @@ Exit codes: 1 failed, 2 wrong flags, 3 the framework was removed (see --new-fram
 // config makes the configuration of the flags.
 func (cmd *schedulerCmd) config(env *environment) (scheduler.Config, error) {
 	config := scheduler.Config{
-		Masters: cmd.Master, Principal: cmd.Principal,
+		Masters: cmd.Master, Principal: cmd.Principal, ReadSandboxes: scheduler.ReadSandboxes(cmd.ReadSandboxes),
 		Name: cmd.Name, User: cmd.User, Roles: cmd.Role, FailoverTimeout: cmd.FailoverTimeout,
 		NewFramework: cmd.NewFramework, Upgrade: cmd.Upgrade, Teardown: cmd.Teardown,
 		PayoutAddress: cmd.PayoutAddress, CoinbaseTag: cmd.CoinbaseTag, MinBlockInterval: cmd.MinBlockInterval,

@@ -37,7 +37,12 @@ func (t *Task) Doing() string {
 
 // Why says in a line how a task ended.
 func (e *Ended) Why() string {
-	return strings.Join(fields(e.Cause, strings.TrimPrefix(e.Reason, "REASON_"), shorten(e.Message, 100)), ": ")
+	return strings.Join(fields(e.Cause, strings.TrimPrefix(e.Reason, "REASON_"), shorten(e.Message, 100), shorten(e.lastLine(), 200)), ": ")
+}
+
+// lastLine is the last of what the executor wrote.
+func (e *Ended) lastLine() string {
+	return e.Output[strings.LastIndexByte(e.Output, '\n')+1:]
 }
 
 // uuid stands in the ids of frameworks and agents, and so in those of miners.

@@ -136,7 +136,10 @@ type Ended struct {
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 	// Cause is a short name of what was wrong, the same on every agent; "": nothing.
-	Cause    string    `json:"cause,omitempty"`
+	Cause string `json:"cause,omitempty"`
+	// Output is the end of what its executor wrote to stderr, if the scheduler read it: it
+	// does so once a cause.
+	Output   string    `json:"output,omitempty"`
 	AgentID  string    `json:"agent_id"`
 	Hostname string    `json:"hostname"`
 	At       time.Time `json:"at"`
@@ -196,7 +199,10 @@ type Proxies struct {
 
 // Artifact is the executor binary that agents fetch.
 type Artifact struct {
-	URL    string `json:"url"`
-	Digest string `json:"digest"` // SHA-256, hex
-	Size   int64  `json:"size"`
+	URL string `json:"url"`
+	// Archive is where it is in a .tar.gz, which agents fetch as long as they can unpack it;
+	// "": nowhere.
+	Archive string `json:"archive,omitempty"`
+	Digest  string `json:"digest"` // SHA-256, hex
+	Size    int64  `json:"size"`
 }

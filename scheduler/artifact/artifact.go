@@ -6,12 +6,15 @@
 //
 // The path holds the SHA-256 of the file: Mesos' fetcher caches by URI and never
 // looks again, so other content must have another URI. Only the one digest is
-// served. HEAD is answered with Content-Length, without which the fetcher does not
-// cache (Mesos docs/fetcher.md).
+// served, as it is and in a .tar.gz of a third of the size, which the fetcher unpacks.
+// HEAD is answered with Content-Length, without which the fetcher does not cache (Mesos
+// docs/fetcher.md).
 package artifact
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -28,8 +32,11 @@ import (
 // Prefix of the paths that Handler serves.
 const Prefix = "/artifacts/"
 
-// Name of the executor binary.
-const Name = "lode-executor"
+// Name of the executor binary, and ArchiveName that of the archive with it alone.
+const (
+	Name        = "lode-executor"
+	ArchiveName = Name + ".tar.gz"
+)
 
 // Binary is the executor as it was when it was loaded: in memory, so that a build
 // that replaces the file while the scheduler runs cannot put other bytes under the
@@ -37,6 +44,7 @@ const Name = "lode-executor"
 type Binary struct {
 	digest string
 	data   []byte
+	packed func() []byte // the archive; made when it is first wanted, which takes a second
 }
 
 // Load reads the binary. Path "" is lode-executor beside the running program.
@@ -66,7 +74,24 @@ func Load(path string) (*Binary, error) {
 // New returns the binary with the content data, which it keeps.
 func New(data []byte) *Binary {
 	sum := sha256.Sum256(data)
-	return &Binary{digest: hex.EncodeToString(sum[:]), data: data}
+	return &Binary{digest: hex.EncodeToString(sum[:]), data: data, packed: sync.OnceValue(func() []byte { return pack(data) })}
+}
+
+// pack makes an archive of the executor. The same executor gives the same archive, as the
+// same release of Go makes it.
+func pack(data []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	t := tar.NewWriter(z)
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: Name, Mode: 0o755, Size: int64(len(data)), Format: tar.FormatUSTAR}
+	err := t.WriteHeader(header)
+	if err == nil {
+		_, err = t.Write(data)
+	}
+	if err = errors.Join(err, t.Close(), z.Close()); err != nil {
+		panic(err) // a buffer takes everything
+	}
+	return b.Bytes()
 }
 
 // Digest is the SHA-256 of the binary, lower-case hex.
@@ -86,8 +111,13 @@ func (b *Binary) Save(path string) error {
 	return renameio.WriteFile(path, b.data, 0o700, renameio.WithTempDir(filepath.Dir(path)))
 }
 
-// Path under which Handler serves the binary.
-func (b *Binary) Path() string { return PathOf(b.digest) }
+// Path under which Handler serves the binary, ArchivePath under which it serves the
+// archive.
+func (b *Binary) Path() string        { return PathOf(b.digest) }
+func (b *Binary) ArchivePath() string { return Prefix + b.digest + "/" + ArchiveName }
+
+// Has says whether Handler serves something under a path.
+func (b *Binary) Has(path string) bool { return path == b.Path() || path == b.ArchivePath() }
 
 // PathOf is the path of the binary with a digest.
 func PathOf(digest string) string { return Prefix + digest + "/" + Name }
@@ -95,11 +125,14 @@ func PathOf(digest string) string { return Prefix + digest + "/" + Name }
 // URL is where the binary is, on a server at host:port.
 func (b *Binary) URL(hostport string) string { return "http://" + hostport + b.Path() }
 
-// Handler serves the binary. onFetch is called after each complete GET with the
+// ArchiveURL is where the archive is.
+func (b *Binary) ArchiveURL(hostport string) string { return "http://" + hostport + b.ArchivePath() }
+
+// Handler serves the binary and the archive. onFetch is called after each complete GET with the
 // address of the client.
 func (b *Binary) Handler(onFetch func(remoteAddr string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != b.Path() {
+		if !b.Has(r.URL.Path) {
 			http.Error(w, "there is no such artifact; this scheduler serves "+b.Path(), http.StatusNotFound)
 			return
 		}
@@ -108,12 +141,18 @@ func (b *Binary) Handler(onFetch func(remoteAddr string)) http.Handler {
 			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 			return
 		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Header().Set("ETag", `"`+b.digest+`"`)
+		data, name, kind, tag := b.data, Name, "application/octet-stream", b.digest
+		if r.URL.Path == b.ArchivePath() {
+			data, name, kind = b.packed(), ArchiveName, "application/gzip"
+			sum := sha256.Sum256(data)
+			tag = hex.EncodeToString(sum[:])
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("ETag", `"`+tag+`"`)
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		counter := &countingWriter{ResponseWriter: w}
-		http.ServeContent(counter, r, Name, time.Time{}, bytes.NewReader(b.data))
-		if r.Method == http.MethodGet && counter.n == b.Size() && onFetch != nil {
+		http.ServeContent(counter, r, name, time.Time{}, bytes.NewReader(data))
+		if r.Method == http.MethodGet && counter.n == int64(len(data)) && onFetch != nil {
 			onFetch(r.RemoteAddr)
 		}
 	})

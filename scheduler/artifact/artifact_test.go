@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -87,6 +89,44 @@ func TestFetch(t *testing.T) {
 	}
 	if len(*fetched) != 1 {
 		t.Error("a part counts as a fetch")
+	}
+}
+
+// Mesos' fetcher unpacks the archive with tar, which keeps what may be executed.
+func TestArchive(t *testing.T) {
+	b, url, fetched := serve(t)
+	if want := strings.TrimSuffix(b.Path(), Name) + "lode-executor.tar.gz"; b.ArchivePath() != want || b.ArchiveURL("h:1") != "http://h:1"+want {
+		t.Fatalf("%s, %s", b.ArchivePath(), b.ArchiveURL("h:1"))
+	}
+	head, _ := do(t, http.MethodHead, url+b.ArchivePath(), "")
+	resp, body := do(t, http.MethodGet, url+b.ArchivePath(), "")
+	if resp.StatusCode != 200 || resp.ContentLength != int64(len(body)) || head.ContentLength != resp.ContentLength || len(*fetched) != 1 {
+		t.Errorf("%s, HEAD %d bytes, GET %d of %d, %d fetches", resp.Status, head.ContentLength, len(body), resp.ContentLength, len(*fetched))
+	}
+	if other := resp.Header.Get("Etag"); other == `"`+b.Digest()+`"` || other == "" || other != head.Header.Get("Etag") {
+		t.Errorf("ETag %s", other)
+	}
+	if part, rest := do(t, http.MethodGet, url+b.ArchivePath(), "bytes=10-"); part.StatusCode != 206 || rest != body[10:] {
+		t.Errorf("range: %s, %d bytes", part.Status, len(rest))
+	}
+	if again := string(New([]byte(content)).packed()); again != body {
+		t.Error("the same executor has another archive")
+	}
+	z, err := gzip.NewReader(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := tar.NewReader(z)
+	file, err := archive.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := io.ReadAll(archive)
+	if err != nil || file.Name != Name || file.Mode != 0o755 || string(inside) != content {
+		t.Errorf("%s, mode %o, %q, %v", file.Name, file.Mode, inside, err)
+	}
+	if _, err := archive.Next(); err != io.EOF {
+		t.Errorf("there is more in it: %v", err)
 	}
 }
 

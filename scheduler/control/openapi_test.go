@@ -80,6 +80,7 @@ var elsewhere = []struct {
 	{"/readyz", "Whether the scheduler is subscribed, at little cost.", "", nil, "text/plain", map[string]any{"type": "string"}, "503 it is not"},
 	{"/livez", "Whether the process answers.", "", nil, "text/plain", map[string]any{"type": "string"}, ""},
 	{"/artifacts/{digest}/lode-executor", "The executor, for the agents' fetchers; digest is its SHA-256 in hex.", "", nil, "application/octet-stream", map[string]any{"type": "string", "format": "binary"}, "404 the scheduler has another"},
+	{"/artifacts/{digest}/lode-executor.tar.gz", "The same in an archive, for fetchers that unpack it.", "", nil, "application/gzip", map[string]any{"type": "string", "format": "binary"}, "404 the scheduler has another"},
 	{"/", "The page.", "", nil, "text/html", map[string]any{"type": "string"}, ""},
 	{"/assets/{file}", "Its scripts and styles.", "", nil, "text/javascript", map[string]any{"type": "string"}, "404 there is no such file"},
 }

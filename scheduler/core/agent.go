@@ -32,6 +32,7 @@ func (d *decaying) add(clock time.Duration, n float64) {
 // restarted may try again.
 type agent struct {
 	id, hostname string
+	url          *mesos.URL // of its API, never changed; nil: no offer has told it
 	tasks        []*Task
 	place        constraint.Place // nil: not known, or there are no constraints
 	mining       int              // of these, miners that run and are wanted
@@ -42,6 +43,7 @@ type agent struct {
 	noHold       time.Duration // no offer of it is kept before
 	seen         time.Duration
 	badCache     string  // digest of the binary that its fetcher cache has a bad copy of
+	plain        bool    // it could not get the executor's archive, or its copy is damaged
 	down         *outage // nil: no maintenance is planned
 	index        int     // in Core.fleet
 	walked       uint32  // the last Walk that saw it

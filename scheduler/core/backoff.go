@@ -69,6 +69,9 @@ func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
 		a.failures.add(c.clock, 1)
 		c.leaveAlone(a, exponential(2*time.Second, 10*time.Minute, a.failures.count(c.clock)-1))
 	}
+	if fetchFailed(s) { // in the other form, it may have no copy or one that is not damaged
+		a.plain = t.run.packed
+	}
 	if progress(t.State) < progress(stateStarting) && !fetchFailed(s) || strings.Contains(s.GetMessage(), "not the one that was sent") {
 		// It never spoke: the file in the agent's cache may be damaged.
 		a.badCache = t.Digest
@@ -94,7 +97,22 @@ const (
 // causeOf names what was wrong, so that the same trouble has the same name on every
 // agent.
 func causeOf(s *mesos.TaskStatus) string {
-	text := strings.ToLower(s.GetMessage())
+	if cause := causeIn(s.GetMessage()); cause != "" {
+		return cause
+	}
+	if strings.Contains(strings.ToLower(s.GetMessage()), "fetch") {
+		return causeNoFetch
+	}
+	if s.Reason == nil {
+		return "the executor failed"
+	}
+	return strings.ToLower(strings.TrimPrefix(s.Reason.String(), "REASON_"))
+}
+
+// causeIn finds a cause that has a name in what Mesos says, or what an executor wrote;
+// "": there is none.
+func causeIn(text string) string {
+	text = strings.ToLower(text)
 	for _, k := range []struct{ text, cause string }{
 		{"failed to get user information", causeNoUser},
 		{"failed to chown", causeNoUser},
@@ -102,16 +120,49 @@ func causeOf(s *mesos.TaskStatus) string {
 		{"not the one that was sent", "the fetched executor is damaged"},
 		{"permission denied", "the executor may not be run"},
 		{"error while loading shared libraries", "a library is missing"},
-		{"fetch", causeNoFetch},
+		{"exec format error", "the executor is for machines of another kind"},
+		{"no space left on device", "the agent's disk is full"},
 	} {
 		if strings.Contains(text, k.text) {
 			return k.cause
 		}
 	}
-	if s.Reason == nil {
-		return "the executor failed"
+	return ""
+}
+
+// mostOutput bounds what is kept of what an executor wrote, in bytes.
+const mostOutput = 2 << 10
+
+// wrote takes in what the executor of a task wrote before it ended: often Mesos knows no
+// more than that it did.
+func (c *Core) wrote(e Wrote) {
+	i := slices.IndexFunc(c.ended.entries, func(d Ended) bool { return d.ID == e.ID })
+	if i < 0 {
+		return
 	}
-	return strings.ToLower(strings.TrimPrefix(s.Reason.String(), "REASON_"))
+	var lines []string
+	telling := ""
+	for line := range strings.Lines(e.Text[max(0, len(e.Text)-mostOutput):]) {
+		if line = limit(strings.TrimRight(line, "\r\n"), 500); strings.TrimSpace(line) != "" {
+			lines = append(lines, line)
+			if telling == "" || causeIn(telling) == "" || causeIn(line) != "" {
+				telling = line
+			}
+		}
+	}
+	if telling == "" {
+		return
+	}
+	d := &c.ended.entries[i]
+	d.Output = strings.Join(lines, "\n")
+	k := c.causes[d.Kind+" "+d.Cause]
+	if cause := causeIn(telling); cause != "" {
+		d.Cause = cause
+	}
+	if k != nil {
+		k.cause, k.output = d.Cause, telling
+	}
+	c.notice(slog.LevelWarn, "what an executor wrote before it ended", "task", d.ID, "agent", d.Hostname, "cause", d.Cause, "output", telling)
 }
 
 // causes are the obstacles of launches, by kind and cause.
@@ -120,6 +171,7 @@ type causes map[string]*obstacle
 // obstacle is one cause that keeps tasks of a kind from running.
 type obstacle struct {
 	kind, cause, message string
+	output               string              // of an executor: the line that tells the most; "": not known
 	agents               map[string]struct{} // since a launch last went well
 	since                time.Time
 	tries                int
@@ -197,7 +249,11 @@ func (cs causes) succeeded(c *Core, t *Task) {
 }
 
 func (k *obstacle) text() string {
-	return fmt.Sprintf("%s on %d agents: %s", k.cause, len(k.agents), k.message)
+	text := fmt.Sprintf("%s on %d agents: %s", k.cause, len(k.agents), k.message)
+	if k.output != "" {
+		text += " (" + k.output + ")"
+	}
+	return text
 }
 
 // worst is the open obstacle of a kind on the most agents; nil: there is none.

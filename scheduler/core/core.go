@@ -231,6 +231,8 @@ func (c *Core) Step(now time.Time, e Event) []Action {
 		c.obeyRule(e)
 	case RoleNeed:
 		c.heedRoles(e)
+	case Wrote:
+		c.wrote(e)
 	case KillTask:
 		c.operatorKill(e)
 	case Operate:
@@ -286,6 +288,7 @@ func (c *Core) tick() {
 	c.forgetAssemblies()
 	c.forgetTroubles()
 	c.forgetRetired()
+	c.watchFormer()
 }
 
 func (c *Core) subscribed(e Subscribed) {

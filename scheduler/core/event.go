@@ -76,6 +76,8 @@ type (
 		Milli int64
 		Role  string
 	}
+	// Wrote is the end of what the executor of a task wrote that ended lately.
+	Wrote struct{ ID, Text string }
 	// KillTask is an operator's wish.
 	KillTask struct{ ID, Why string }
 )
@@ -96,6 +98,7 @@ func (Tick) event()          {}
 func (Stored) event()        {}
 func (Submitted) event()     {}
 func (Chain) event()         {}
+func (Wrote) event()         {}
 func (KillTask) event()      {}
 
 // Action is something to be done.

@@ -21,7 +21,7 @@ type repeated struct {
 
 // failedAlike notes the message of a task that failed. When it is the same again and
 // again, it is told to those who can mend it; launches go on, with growing pauses.
-func (c *Core) failedAlike(t *Task, s *mesos.TaskStatus) {
+func (c *Core) failedAlike(t *Task, s *mesos.TaskStatus, cause string) {
 	k := c.alike[t.Kind]
 	text := limit(s.GetMessage(), 300)
 	if text == "" {
@@ -35,6 +35,9 @@ func (c *Core) failedAlike(t *Task, s *mesos.TaskStatus) {
 		return
 	}
 	problem := fmt.Sprintf("%s tasks failed %d times with the same message: %s", t.Kind, k.count, text)
+	if o := c.causes[t.Kind+" "+cause]; o != nil && o.output != "" {
+		problem += " (" + o.output + ")"
+	}
 	c.troubled(t.Kind, problem)
 	if k.count == hopelessAfter {
 		c.notice(slog.LevelError, "tasks fail again and again, and always alike", "kind", t.Kind, "times", k.count, "message", text)

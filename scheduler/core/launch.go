@@ -55,6 +55,7 @@ func (c *Core) launch(a *agent, l launch, info *mesos.TaskInfo) error {
 	c.counters.Launched[t.Kind]++
 	c.tell(TaskChanged{Task: c.view(t)})
 	program := c.programFor(a)
+	t.run.packed = program.artifact.URL == program.artifact.Archive
 	info.Name = "lode " + t.Kind
 	info.TaskID.Value, info.AgentID.Value = t.ID, t.AgentID
 	info.Resources, info.Data, info.KillPolicy = l.resources.task, data, program.kill
@@ -137,6 +138,14 @@ func (c *Core) outdated(t *Task) bool {
 		c.upgrading() && t.Digest != c.artifact().Digest
 }
 
+// on is the artifact as an agent is to fetch it.
+func (a Artifact) on(g *agent) Artifact {
+	if a.Archive != "" && !g.plain {
+		a.URL = a.Archive
+	}
+	return a
+}
+
 // uri is how agents get the executor. Agents may keep a copy if the URL names the
 // content: it is right then, unless it is damaged. An archive is unpacked, and what is
 // in it is executable.
@@ -160,7 +169,7 @@ type program struct {
 
 // programFor is what executors on an agent are launched with.
 func (c *Core) programFor(a *agent) *program {
-	artifact := c.artifact()
+	artifact := c.artifact().on(a)
 	damaged := a.badCache == artifact.Digest
 	if p := c.program; p != nil && p.artifact == artifact && p.framework == c.state.FrameworkID && p.damaged == damaged {
 		return p

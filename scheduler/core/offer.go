@@ -79,6 +79,7 @@ func (c *Core) receiveOffers(offers []mesos.Offer) {
 		a := c.agent(o.AgentID.Value, o.Hostname)
 		c.unavailability(a, o.Unavailability)
 		c.learnPlace(a, o)
+		a.url = o.URL
 		came[i] = heldOffer{offer: o, agent: a, received: c.clock}
 	}
 	var crowded []*heldOffer
@@ -387,6 +388,21 @@ func (c *Core) minerUnfit(inv inventory) Reason {
 		return because(reasonMinerUnfit, "a miner needs %d MB", c.set.MinerMem)
 	}
 	return Reason{}
+}
+
+// endpointOf is where an agent's API is, scheme://host:port; "": the offer does not tell.
+func endpointOf(u *mesos.URL) string {
+	if u == nil {
+		return ""
+	}
+	host := u.Address.GetIP()
+	if host == "" {
+		host = u.Address.GetHostname()
+	}
+	if host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	return u.Scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(u.Address.Port)))
 }
 
 // addressesOf returns where a port of the agent is reached: by the address that the

@@ -53,8 +53,9 @@ const (
 	upgradePaused  = "paused"
 )
 
-// Artifact is an executor binary.
-type Artifact struct{ URL, Digest string }
+// Artifact is an executor binary. Archive is where it is in a .tar.gz, too, which is
+// smaller; "": nowhere.
+type Artifact struct{ URL, Digest, Archive string }
 
 // Operate is a command of an operator. What became of it is written into Result.
 type Operate struct {
@@ -347,7 +348,7 @@ func (c *Core) upgrade(e *Operate) (string, error) {
 	c.settle("upgrade")
 	defer c.beginRollout()
 	if e.Artifact != nil {
-		c.set.ArtifactURL, c.set.ArtifactDigest = e.Artifact.URL, e.Artifact.Digest
+		c.set.ArtifactURL, c.set.ArtifactDigest, c.set.ArtifactArchive = e.Artifact.URL, e.Artifact.Digest, e.Artifact.Archive
 		if former.Digest != e.Artifact.Digest {
 			c.set.Fallback = former
 		}

@@ -18,6 +18,7 @@ type rollout struct {
 	killed   int
 	proved   int           // of the new, not more than killed
 	failures int           // of the new, since one last did its work
+	against  int           // of these, that may be the binary's fault
 	at       time.Duration // of the last success or kill
 	stopped  string        // why; "": it goes on
 	back     bool          // new tasks get the fallback
@@ -42,7 +43,7 @@ func (c *Core) artifact() Artifact {
 	if c.rollout.back {
 		return c.set.Fallback
 	}
-	return Artifact{c.set.ArtifactURL, c.set.ArtifactDigest}
+	return Artifact{c.set.ArtifactURL, c.set.ArtifactDigest, c.set.ArtifactArchive}
 }
 
 // beginRollout looks for what is to be replaced. It is called whenever that changes
@@ -128,7 +129,7 @@ func (c *Core) rolloutProved(t *Task) {
 	if c.outdated(t) {
 		return
 	}
-	r.failures = 0
+	r.failures, r.against = 0, 0
 	if t.Kind == KindMiner && r.proved < r.killed {
 		r.proved, r.at = r.proved+1, c.clock
 	}
@@ -142,12 +143,15 @@ func (c *Core) rolloutFailed(t *Task, cause string) {
 		return
 	}
 	r.failures++
+	if cause != causeNoFetch && cause != causeNoUser {
+		r.against++
+	}
 	if r.failures < mostFailures {
 		return
 	}
-	runs := cause == causeNoFetch || cause == causeNoUser || c.runsWell(t.Digest)
+	runs := r.against == 0 || c.runsWell(t.Digest)
 	if runs && r.killed == 0 { // nothing is being replaced: it is the agents' fault
-		r.failures = 0
+		r.failures, r.against = 0, 0
 		return
 	}
 	why := fmt.Sprintf("%d new tasks failed: %s", r.failures, cause)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -54,5 +55,44 @@ func TestUpgradeToWhatDoesNotRunStops(t *testing.T) {
 	}
 	if p := s.c.Problems(); len(p) != 1 || !strings.Contains(p[0].Text, "new tasks failed") {
 		t.Errorf("problems %+v", p)
+	}
+}
+
+// What an agent cannot fetch speaks neither for an executor nor against it: among three
+// failures it keeps nobody from going back.
+func TestFailuresOfTwoKindsGoBack(t *testing.T) {
+	const fetch = "Failed to launch container: Failed to fetch all URIs for container 'x': exited with status 1"
+	for _, test := range []struct {
+		name string
+		how  [mostFailures]string
+		back bool
+	}{
+		{"it never starts", [...]string{"exec format error", "exec format error", "exec format error"}, true},
+		{"nor can it be fetched, the last time", [...]string{"exec format error", "exec format error", fetch}, true},
+		{"it cannot be fetched", [...]string{fetch, fetch, fetch}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScript(t)
+			s.mining("S1", "S2", "S3", "S4", "S5")
+			s.step(Operate{Who: "alice", Upgrade: "start", Artifact: &Artifact{URL: "http://s/artifacts/e/lode-executor", Digest: "e"}, Result: new(Result)})
+			s.c.rollout.killed = 1
+			for i, text := range test.how {
+				id := s.launchOne(fmt.Sprint("N", i))
+				reason := mesos.REASON_EXECUTOR_TERMINATED
+				if text == fetch {
+					reason = mesos.REASON_CONTAINER_LAUNCH_FAILED
+				}
+				s.step(Update{mesos.TaskStatus{
+					TaskID: mesos.TaskID{Value: id}, State: taskState(mesos.TASK_FAILED), Message: &text, Reason: &reason,
+					AgentID: &mesos.AgentID{Value: fmt.Sprint("N", i)}, UUID: fmt.Appendf(nil, "%016d", i),
+				}})
+			}
+			if s.c.UpgradeStopped() == "" {
+				t.Fatal("it goes on")
+			}
+			if back := s.c.artifact().Digest == "d"; back != test.back {
+				t.Errorf("new tasks get %s", s.c.artifact().Digest)
+			}
+		})
 	}
 }

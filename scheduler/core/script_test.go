@@ -16,7 +16,7 @@ import (
 func testCore(t interface{ Fatal(...any) }) *Core {
 	c, err := New(Settings{
 		Name: "lode", User: "nobody", Roles: []string{"mining"}, FailoverTimeout: time.Hour,
-		ArtifactURL: "http://s/artifacts/d/lode-executor", ArtifactDigest: "d",
+		ArtifactURL: "http://s/artifacts/d/lode-executor", ArtifactDigest: "d", ArtifactArchive: "http://s/artifacts/d/lode-executor.tar.gz",
 		Upstreams: []string{"node:http://n"}, PayoutAddress: "a", ReportInterval: time.Second,
 		ProxyGrace: 30 * time.Second, CanSubmit: true,
 		Secrets: map[string]*message.Credentials{"node:http://n": {User: "u", Password: simPassword}},

@@ -39,10 +39,11 @@ type Settings struct {
 	// Constraints say where miners may be, ProxyConstraints where proxies may.
 	Constraints, ProxyConstraints constraint.List
 
-	// ArtifactURL and ArtifactDigest name the executor binary, Fallback one that ran
-	// before, for when the new one turns out not to; its Digest "": there is none.
-	ArtifactURL, ArtifactDigest string
-	Fallback                    Artifact
+	// ArtifactURL, ArtifactDigest and ArtifactArchive name the executor binary (see
+	// Artifact), Fallback one that ran before, for when the new one turns out not to; its
+	// Digest "": there is none.
+	ArtifactURL, ArtifactDigest, ArtifactArchive string
+	Fallback                                     Artifact
 
 	Upstreams        []string // URLs without credentials
 	PayoutAddress    string

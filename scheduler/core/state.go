@@ -35,6 +35,9 @@ type State struct {
 	// Begun is set by --new-framework and cleared by a start without it: a flag that
 	// is left in a unit file begins one new framework, not one at every restart.
 	Begun bool `json:"begun,omitempty"`
+	// Former is the framework that --new-framework left behind, until a proxy of this one
+	// serves: Mesos keeps its tasks, and they the resources.
+	Former string `json:"former,omitempty"`
 	// Bad is the executor binary that turned out not to run.
 	Bad *BadArtifact `json:"bad,omitempty"`
 	// WorkerKey makes the miners' passwords. It is secret.

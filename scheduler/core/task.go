@@ -97,6 +97,7 @@ type run struct {
 	proved  bool // it does its work, or at least lives on
 	old     bool // the rollout is to replace it
 	fresh   bool // it was launched by this process
+	packed  bool // its agent was to fetch the archive
 
 	listQueued bool // of miners: it is in listQueue.due
 
@@ -349,6 +350,7 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 	e := Ended{
 		ID: t.ID, Kind: t.Kind, State: state, Reason: reason, Message: limit(s.GetMessage(), 500),
 		AgentID: t.AgentID, Hostname: t.Hostname, At: c.now, Wanted: t.Kill != "",
+		FrameworkID: c.state.FrameworkID, Endpoint: endpointOf(t.run.agent.url),
 	}
 	b := judgeEnd(state, s)
 	if t.run.fresh && progress(t.State) < progress(stateRunning) {
@@ -357,7 +359,7 @@ func (c *Core) end(t *Task, state string, s *mesos.TaskStatus) {
 	if t.Kill == "" {
 		e.Cause = c.blameEnd(t, b, s)
 		if b == blameTask || b == blameRequest {
-			c.failedAlike(t, s)
+			c.failedAlike(t, s, e.Cause)
 		}
 		c.explainFetch(t, s)
 	}

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -27,6 +29,27 @@ func (c *Core) troubled(kind, text string) {
 		c.troubles[kind] = t
 	}
 	t.last, t.text = c.now, text
+}
+
+// starvedAfter is how long a new framework waits until it is told who may have what it
+// waits for.
+const starvedAfter = 30 * time.Second
+
+// watchFormer says how to end the framework of before when nothing is left for this one.
+func (c *Core) watchFormer() {
+	switch {
+	case c.state.Former == "":
+	case c.best() == healthServing:
+		c.state.Former, c.dirty = "", true
+		c.settle("former")
+	case c.connected && len(c.tasks) == 0 && c.clock-c.recon.started >= starvedAfter:
+		text := fmt.Sprintf("nothing can be launched; framework %[1]s, which --new-framework left behind, may have the resources: "+
+			"end it by lode teardown --master http://%[2]s %[1]s", c.state.Former, c.master)
+		if c.troubles["former"] == nil {
+			c.notice(slog.LevelWarn, text)
+		}
+		c.troubled("former", text)
+	}
 }
 
 // settle notes that it went well.

@@ -58,11 +58,15 @@ type ProxyReport struct {
 }
 
 // Ended is a task that ended. Cause is a short name of what was wrong, "" if nothing
-// was, or nothing that has one.
+// was, or nothing that has one. Endpoint is the base of its agent's URLs, "" if that is
+// not known, FrameworkID what its executor's files are under there, and Output the end of
+// what that wrote, if somebody looked (Wrote).
 type Ended struct {
 	ID, Kind, State, Reason, Message, AgentID, Hostname string
+	FrameworkID, Endpoint                               string
 
 	Cause  string
+	Output string
 	At     time.Time
 	Wanted bool
 }

@@ -157,7 +157,7 @@ page = start("cluster", {
     { key: "id", label: "Task", width: "w14", id: true, text: (r) => short(r.id), title: (r) => r.id },
     { key: "hostname", label: "Agent", width: "w14", low: true },
     { key: "state", label: "State", width: "w8", tag: true, text: (r) => plain(r.state), tone: (r) => (r.wanted ? "" : "bad") },
-    { key: "message", label: "Why", width: "w30 wide", text: (r) => [r.reason.replace("REASON_", "").toLowerCase().replaceAll("_", " "), r.message].filter(Boolean).join(": "), title: (r) => r.message },
+    { key: "message", label: "Why", width: "w30 wide", text: (r) => [r.cause || r.reason.replace("REASON_", "").toLowerCase().replaceAll("_", " "), r.message, r.output?.split("\n").at(-1)].filter(Boolean).join(": "), title: (r) => [r.message, r.output].filter(Boolean).join("\n") },
   ], "-at", ["Nothing has ended", "Tasks that end are listed here with the reason."], (d) => d.ended),
   events: {
     label: "Events",
