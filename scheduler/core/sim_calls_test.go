@@ -28,7 +28,7 @@ const (
 	judgeFlight      = 400
 	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
 	judgeMoveMost    = 55 * time.Second
-	judgeSecond      = 110 * time.Second
+	judgeSecond      = 150 * time.Second
 )
 
 // ledger is what the scheduler was told and what it asked for since, so far as one

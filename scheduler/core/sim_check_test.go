@@ -127,6 +127,9 @@ func (h *harness) checkCore(e Event) {
 		}
 	}
 	h.watch.note(h)
+	h.noteProxies()
+	h.noteBad()
+	h.checkFlip()
 	if _, tick := e.(Tick); !tick {
 		return
 	}
@@ -332,6 +335,10 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 			if b := disk.Bad; b != nil && !b.Runs && h.good != h.digest && disk.Tasks[id].Digest == b.Digest && !h.batched {
 				h.fail("task %s is launched with an executor that did not run: %s", id, b.Why)
 			}
+			h.checkBad(id, disk.Tasks[id].Digest)
+			if disk.Tasks[id].Kind == KindMiner {
+				h.checkFutile()
+			}
 			if info.Executor.ExecutorID.Value != id {
 				h.fail("task %s has executor %s", id, info.Executor.ExecutorID.Value)
 			}
@@ -346,6 +353,7 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 					h.fail("proxies %s and %s have the same epoch %d", old, id, epoch)
 				}
 				h.proxies[epoch] = id
+				h.checkProxyLaunch(id)
 			} else {
 				h.checkList(info.AgentID.Value, task.GetMiner().Proxies)
 			}
@@ -361,6 +369,7 @@ func (h *harness) checkList(agent string, list *message.Proxies) {
 		h.fail("epoch %d is %q and %q for %s", list.GetEpoch(), old, text, agent)
 	}
 	h.epochs[key] = text
+	h.checkChoice(agent, list)
 }
 
 func (h *harness) checkMessage(disk *State, m *scheduler.Call_Message) {

@@ -29,6 +29,7 @@ type cluster struct {
 	proxyAt  map[string]*simExecutor // by address
 	noWork   bool                    // no upstream has work
 	bad      string                  // digest of a binary that cannot start
+	noMiners bool                    // no agent can start a miner
 	cursed   []curse                 // of the next proxies that start
 
 	// toScheduler is where events go.
@@ -165,6 +166,7 @@ type simAgent struct {
 	offers      int       // outstanding
 	fits        time.Time // since when a proxy would fit on what is free; zero: it does not
 	badCache    bool      // its copy of the executor is damaged
+	badArchive  bool      // and so is that of the archive with it
 }
 
 type simTask struct {

@@ -118,7 +118,9 @@ var repertoire = []struct {
 		})
 	}},
 	{"other settings", 4, func(h *harness, rnd *rand.Rand) {
-		h.payout += "x"
+		if h.payout += "x"; h.proxyN > 1 && rnd.IntN(2) == 0 {
+			h.proxyN-- // --proxies
+		}
 		h.crash(between(rnd, 100*time.Millisecond, 5*time.Second))
 	}},
 	{"another executor", 4, func(h *harness, rnd *rand.Rand) {
@@ -172,6 +174,18 @@ var repertoire = []struct {
 				h.after(between(rnd, time.Second, 5*time.Minute), func() { e.idle = false })
 			}
 		}
+	}},
+	{"no agent can start a miner", 2, func(h *harness, rnd *rand.Rand) {
+		h.noMiners, h.watch.book.futile = true, 0
+		h.watch.book.futileFrom = h.awake()
+		for _, a := range h.agents {
+			for _, id := range sortedKeysOf(a.tasks) {
+				if e := a.tasks[id].executor; e.started && e.task.GetMiner() != nil {
+					e.die()
+				}
+			}
+		}
+		h.after(between(rnd, time.Minute, 8*time.Minute), func() { h.noMiners = false })
 	}},
 	{"proxies are of no use, and those that follow", 3, func(h *harness, rnd *rand.Rand) {
 		curses := []curse{(*simExecutor).hang, func(e *simExecutor) { e.idle = true }, func(e *simExecutor) { e.remote = true }}
@@ -297,7 +311,11 @@ var repertoire = []struct {
 			a.add(t)
 		}
 	}},
-	{"damaged copy in an agent's cache", 3, func(h *harness, rnd *rand.Rand) { h.anAgent(rnd).badCache = true }},
+	{"damaged copy in an agent's cache", 3, func(h *harness, rnd *rand.Rand) {
+		a := h.anAgent(rnd)
+		a.badCache = true
+		a.badArchive = rnd.IntN(4) > 0
+	}},
 	{"operator kills", 4, func(h *harness, rnd *rand.Rand) {
 		if h.core == nil || len(h.core.tasks) == 0 {
 			return
@@ -352,7 +370,7 @@ func (h *harness) makePlan(seed uint64, end time.Time, only []int) {
 func (h *harness) heal() {
 	h.faulty = false
 	h.tell("--- faults end")
-	h.noWork, h.slow, h.late, h.cursed = false, 0, 0, nil
+	h.noWork, h.noMiners, h.slow, h.late, h.cursed = false, false, 0, 0, nil
 	h.goOn()
 	if !h.master.up {
 		h.master.failover(0)

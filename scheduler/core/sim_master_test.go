@@ -223,8 +223,15 @@ func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 	t.executor = newSimExecutor(t)
 	a.add(t)
 	e := t.executor
-	cached := info.Executor.Command.URIs[0].GetCache()
+	uri := &info.Executor.Command.URIs[0]
+	cached := uri.GetCache()
 	switch {
+	case a.badArchive && cached && uri.GetExtract(): // gzip knows that it is damaged
+		m.c.after(m.c.between(100*time.Millisecond, 2*time.Second), func() {
+			reason := mesos.REASON_CONTAINER_LAUNCH_FAILED
+			t.update(mesos.TASK_FAILED, &reason, "Failed to launch container: Failed to fetch all URIs for container: exited with status 1")
+			e.dead = true
+		})
 	case e.task.ExecutorDigest == m.c.bad, a.badCache && cached:
 		m.c.after(m.c.between(100*time.Millisecond, 2*time.Second), func() {
 			if e.dead {
@@ -232,6 +239,12 @@ func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 			}
 			reason := mesos.REASON_EXECUTOR_TERMINATED
 			t.update(mesos.TASK_FAILED, &reason, "exec format error")
+			e.dead = true
+		})
+	case m.c.noMiners && e.task.GetMiner() != nil:
+		m.c.after(m.c.between(100*time.Millisecond, time.Second), func() {
+			reason := mesos.REASON_EXECUTOR_TERMINATED
+			t.update(mesos.TASK_DROPPED, &reason, "Failed to create executor directory: No such user")
 			e.dead = true
 		})
 	case m.c.chance(m.c.faults.launchFails):

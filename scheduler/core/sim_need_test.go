@@ -13,6 +13,7 @@ import (
 type watch struct {
 	connected  time.Duration // for how long there was a subscription, in all
 	since      time.Time     // since when there is one; zero: there is none
+	session    int           // which one
 	last       time.Time
 	clock      coreClock
 	served     time.Duration // connected, when a listed proxy last served
@@ -33,6 +34,7 @@ type watch struct {
 	epoch      uint64             // of the list, when the process began
 	listed     map[string]listing // proxies that miners are, or were, told of, by address
 	ledger     ledger
+	book       proxyBook
 }
 
 // listing is what miners were told of a proxy.
@@ -63,6 +65,7 @@ func (w *watch) started(h *harness) {
 	w.newRunning = make(map[string]bool)
 	w.replacing = make(map[string]bool)
 	w.ledger.begin(h)
+	w.book.list = h.core.state.Proxies // as it was stored
 }
 
 // tick is called before each Tick of the core.
@@ -79,8 +82,8 @@ func (w *watch) tick(h *harness) {
 	switch {
 	case !up:
 		w.since = time.Time{}
-	case w.since.IsZero():
-		w.since = h.awake()
+	case w.since.IsZero(), w.session != h.session: // it may end and begin between two ticks
+		w.since, w.session = h.awake(), h.session
 	}
 	for _, e := range h.proxyAt {
 		e.note()
@@ -203,6 +206,9 @@ func (h *harness) checkNeed(t *Task, e Event) {
 	}
 	_, command := e.(Operate)
 	executor := x.executor
+	if t.Kind == KindProxy && (t.Kill == WhyNotNeeded || t.Kill == WhyNoBetter || t.Kill == WhyReplaced) {
+		h.noteUseless(t)
+	}
 	needless := func(format string, args ...any) {
 		h.fail("%s is killed (%s) without need: %s", t.ID, t.Kill, fmt.Sprintf(format, args...))
 	}
@@ -281,6 +287,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		}
 		h.checkMoved(t, needless)
 	case WhyNotNeeded:
+		h.checkMoved(t, needless)
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
 			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.servedWithin(20*time.Second))
@@ -298,6 +305,12 @@ func (h *harness) checkNeed(t *Task, e Event) {
 	case WhyOutdated:
 		if executor.task.ExecutorDigest == h.digest {
 			needless("it has the executor that is wanted")
+		}
+		if h.core.paused() {
+			needless("no other one would be launched now")
+		}
+		if r := &h.core.rollout; r.proved == 0 && r.killed > 1 {
+			needless("%d are killed, and no new one was seen to work", r.killed)
 		}
 		if h.digest == h.bad && len(w.replacing) >= 4 {
 			needless("the new executor cannot start, and %d were killed for it", len(w.replacing)+1)

@@ -232,7 +232,7 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 		h.maxMiners = 1 + rnd.IntN(3)
 	}
 	if agents >= 3 && rnd.IntN(5) == 0 {
-		h.proxyN = 2
+		h.proxyN = 2 + int(seed%2)
 	}
 	h.constrain(rand.New(rand.NewPCG(seed, 4)))
 	h.toScheduler = h.deliver
@@ -335,7 +335,8 @@ func (h *harness) start() {
 	set := Settings{
 		Name: "lode", User: "nobody", Roles: []string{"mining"}, FailoverTimeout: 168 * time.Hour, Revocable: true,
 		ArtifactURL: "http://scheduler/artifacts/" + h.digest + "/lode-executor", ArtifactDigest: h.digest, Upgrade: h.upgrade,
-		Upstreams: []string{"node:http://node:8332"}, PayoutAddress: h.payout, ReportInterval: 5 * time.Second,
+		ArtifactArchive: "http://scheduler/artifacts/" + h.digest + "/lode-executor.tar.gz",
+		Upstreams:       []string{"node:http://node:8332"}, PayoutAddress: h.payout, ReportInterval: 5 * time.Second,
 		ProxyGrace: h.grace, MaxMiners: h.maxMiners, Proxies: h.proxyN, Constraints: h.constraints, ProxyConstraints: h.proxyConstraints,
 		Secrets: map[string]*message.Credentials{"node:http://node:8332": {User: "rpc", Password: simPassword}},
 		Rand:    rand.New(rand.NewPCG(h.rnd.Uint64(), 2)),
@@ -505,6 +506,7 @@ func (h *harness) work() {
 			}
 		case ProxiesChanged:
 			h.tell("miners are told of %v", a.Addresses)
+			h.crashInMove()
 		}
 		if h.err != nil || h.core == nil {
 			return

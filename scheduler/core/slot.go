@@ -226,7 +226,7 @@ func (c *Core) succeed(s *slot) {
 // takeOver makes the next proxy the active one. The one of before is ended, at once if
 // it is of no use to its miners.
 func (c *Core) takeOver(s *slot, next health) {
-	old, serves := s.active, s.health == healthServing && s.active.State == stateRunning
+	old, serves := s.active, s.health >= healthDoubtful && s.active.State == stateRunning // nobody may have heard of it yet
 	if s.moved == never {
 		s.tries = 0
 	} else { // the one that was to be better was not, for long

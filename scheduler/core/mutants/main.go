@@ -4,7 +4,7 @@
 // their place (go build -overlay), with all faults at once, of which an environment
 // variable chooses one.
 //
-//	go run ./scheduler/core/mutants [-run text] [-seeds n] [-jobs n]
+//	go run ./scheduler/core/mutants [-run regexp] [-seeds n] [-jobs n]
 //
 // Its last line is "killed N of N"; it exits with 1 when a fault lives on. A fault that
 // does not compile, or that makes the core panic, is not killed: no invariant saw it.
@@ -34,7 +34,7 @@ const folder = "scheduler/core"
 func main() {
 	seeds := flag.Int("seeds", 3000, "histories that each fault is to survive")
 	jobs := flag.Int("jobs", 2, "faults at a time")
-	only := flag.String("run", "", "only faults whose name has this text")
+	only := flag.String("run", "", "only faults whose name matches this regular expression")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,14 +56,18 @@ func run(ctx context.Context, seeds, jobs int, only string) error {
 	}
 	defer os.RemoveAll(tmp)
 
+	names, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
 	var chosen []mutant
 	for _, m := range mutants {
-		if strings.Contains(m.name, only) {
+		if names.MatchString(m.name) {
 			chosen = append(chosen, m)
 		}
 	}
 	if len(chosen) == 0 {
-		return fmt.Errorf("no fault has %q in its name", only)
+		return fmt.Errorf("no fault has a name like %q", only)
 	}
 	binaries, err := build(ctx, root, tmp, chosen)
 	if err != nil {
