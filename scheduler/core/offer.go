@@ -321,7 +321,9 @@ func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reas
 	}
 	cut := inv.cutTask(cpus, mem, false)
 	cut.task = append(cut.task, resources...)
-	t := &Task{Kind: KindProxy, CPUs: cpus, Slot: s.n, Shard: shard, Ports: ports, Addresses: addressesOf(o, ports[0])}
+	t := newTask()
+	t.Kind, t.CPUs = KindProxy, cpus
+	t.Slot, t.Shard, t.Ports, t.Addresses = s.n, shard, ports, addressesOf(o, ports[0])
 	return &launch{task: t, resources: cut}, Reason{}
 }
 
@@ -351,10 +353,9 @@ func (c *Core) placeMiners(a *agent, inv inventory, room int) (launches []launch
 			reason = place
 			break
 		}
-		launches = append(launches, launch{
-			task:      &Task{Kind: KindMiner, CPUs: cpus, Revocable: revocable},
-			resources: inv.cutTask(cpus, c.minerMem(), revocable),
-		})
+		t := newTask()
+		t.Kind, t.CPUs, t.Revocable = KindMiner, cpus, revocable
+		launches = append(launches, launch{task: t, resources: inv.cutTask(cpus, c.minerMem(), revocable)})
 		room--
 	}
 	return launches, reason

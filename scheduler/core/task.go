@@ -165,10 +165,23 @@ func (c *Core) count(t *Task, n int) {
 	}
 }
 
+// newTask returns one that lies beside its run: whoever looks at one looks at the other.
+func newTask() *Task {
+	both := new(struct {
+		task Task
+		run  run
+	})
+	both.task.run = &both.run
+	return &both.task
+}
+
 // adopt gives a task of the state its place in the indexes.
 func (c *Core) adopt(t *Task, a *agent) {
 	t.AgentID = a.id // the same text, kept once
-	t.run = &run{index: len(c.tasks), agent: a, begun: c.clock, heard: c.clock, since: c.clock, reportAt: never, unready: never}
+	if t.run == nil {
+		t.run = new(run)
+	}
+	*t.run = run{index: len(c.tasks), agent: a, begun: c.clock, heard: c.clock, since: c.clock, reportAt: never, unready: never}
 	if a.place == nil && t.Place != nil && len(c.places.fields) > 0 {
 		c.setPlace(a, t.Place)
 	}
