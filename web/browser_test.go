@@ -425,15 +425,35 @@ func TestAccessibility(t *testing.T) {
 					eventually(t, ctx, `document.querySelector("#state")?.textContent === "live" && document.querySelector("lode-chart .curve")?.getAttribute("d")`)
 					eventually(t, ctx, `document.querySelector(".tbody .tr, .bars progress")`)
 					checkAccessibility(t, ctx)
-					var overflow bool
-					run(t, ctx, chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &overflow))
-					if overflow {
-						t.Error("the page is wider than the window")
-					}
+					checkFit(t, ctx)
 					screenshot(t, ctx, name)
 				})
 			}
 		}
+	}
+}
+
+// checkFit says what the window's width hides: the page's edge, buttons that are wrapped out of their box, numbers
+// and names of tiles that are cut.
+func checkFit(t *testing.T, ctx context.Context) {
+	t.Helper()
+	var hidden []string
+	run(t, ctx, chromedp.Evaluate(`(() => {
+		const hidden = [], box = (e) => e.getBoundingClientRect();
+		if (document.documentElement.scrollWidth > innerWidth) hidden.push("the page's edge");
+		for (const b of document.querySelectorAll(".plot .head button")) {
+			const head = box(b.closest(".head"));
+			if (b.offsetParent && (box(b).bottom > head.bottom + 1 || box(b).right > head.right + 1)) hidden.push("button " + b.textContent);
+		}
+		for (const b of document.querySelectorAll(".thead button")) if (b.scrollWidth > b.clientWidth) hidden.push("head " + b.textContent);
+		for (const e of document.querySelectorAll(".tile dt, .tile .v, .tile .d")) if (e.scrollWidth > e.clientWidth) hidden.push("tile " + e.textContent);
+		const tiles = [...document.querySelectorAll(".tile")].map((e) => box(e).top);
+		const rows = Map.groupBy(tiles, (top) => top);
+		if (new Set([...rows.values()].map((r) => r.length)).size > 1) hidden.push("rows of tiles of different length");
+		return hidden;
+	})()`, &hidden))
+	if len(hidden) > 0 {
+		t.Errorf("hidden or out of place: %q", hidden)
 	}
 }
 
@@ -764,4 +784,10 @@ func TestProxyPage(t *testing.T) {
 	}
 	eventually(t, ctx, `document.querySelector(".empty").textContent.includes("No block yet")`)
 	screenshot(t, ctx, "proxy-blocks")
+	for _, width := range []int64{360, 768, 1280, 2560} {
+		run(t, ctx, emulation.SetDeviceMetricsOverride(width, 900, 1, width < 500), chromedp.Click("#tab-workers"))
+		eventually(t, ctx, `document.querySelectorAll(".tbody .tr").length > 2`)
+		checkFit(t, ctx)
+		screenshot(t, ctx, fmt.Sprintf("proxy-workers-%d", width))
+	}
 }

@@ -17,7 +17,7 @@ const workerColumns = [
   { key: "stale", label: "Stale", width: "w6", number: true, low: true, text: (r) => count(r.stale) },
   { key: "work", label: "Work", width: "w8", number: true, low: true, text: (r) => difficulty(r.work) },
   { key: "best", label: "Best share", width: "w8", number: true, text: (r) => difficulty(r.best) },
-  { key: "blocks", label: "Blocks", width: "w6", number: true },
+  { key: "blocks", label: "Blocks", width: "w6", number: true, low: true },
   { key: "seen", label: "Last share", width: "w14 wide", text: (r) => (r.seen ? clock(r.seen * 1000) : "–") },
 ];
 
@@ -61,10 +61,10 @@ page = start("proxy", {
   tiles([
     ["Shares", count(d.shares.accepted), ...refusals(d.shares.rejected, d.shares.stale, shares)],
     ["Best share", difficulty(d.best_share), d.network_difficulty ? `of ${difficulty(d.network_difficulty)} for a block` : "difficulty"],
-    ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "at this hashrate, on average"],
+    ["Expected block", d.network_difficulty && d.hashrate ? duration((d.network_difficulty * 2 ** 32) / d.hashrate) : "–", "on average", "", "at this hashrate, on average"],
     ["Blocks", count(d.blocks.length), `${count(d.blocks.filter((/** @type {any} */ b) => b.state === "confirmed").length)} confirmed`],
     ["Height", d.height ? count(d.height) : "–", d.network || "of the next block"],
-    miner ? ["Work done", difficulty(d.shares.difficulty), "difficulty of shares"] : ["Broadcast", d.broadcast_p99_ms ? `${Number(d.broadcast_p99_ms.toPrecision(2))} ms` : "–", "new job to the last miner, p99"],
+    miner ? ["Work done", difficulty(d.shares.difficulty), "difficulty of shares"] : ["Broadcast", d.broadcast_p99_ms ? `${Number(d.broadcast_p99_ms.toPrecision(2))} ms` : "–", "p99, to all miners", "", "from a new job to the last miner, 99 of 100"],
   ]);
   setText(byId("foot"), `${miner ? "" : `stratum ${d.stratum.join(", ")} · `}up ${duration(d.uptime)} · ${clock(d.time)}`);
 }, (d) => d.draining ? "The proxy is draining: it takes no new miners." : d.ready ? "" : `${d.kind === "miner" ? "There is no work" : "Miners get no work"}: ${d.last_error || "no upstream gives any"}.`);
