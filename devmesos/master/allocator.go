@@ -14,41 +14,53 @@ import (
 // answered before the offers that it causes.
 func (m *Master) allocateSoon() { m.post(m.allocateAll) }
 
-// allocateAll offers what is free: agent by agent, each as a whole to the first
-// framework that wants it, where roles and then the frameworks of a role stand in
-// the order of their dominant share (DRF).
+// allocateAll offers what is free: agent by agent, each as a whole (or what quotas leave of
+// it) to the first framework that wants it, where roles and then the frameworks of a role
+// stand in the order of their dominant share (DRF). Roles that lack what is guaranteed to
+// them come before all others.
 func (m *Master) allocateAll() {
 	m.metrics.count("allocator/mesos/allocation_runs")
 	total := m.clusterTotal()
 	offers := make(map[*framework][]*offer)
-	for _, a := range m.shuffledAgents() {
-		if !a.schedulable() {
-			continue
-		}
-		for _, role := range m.rolesByShare(total) {
-			for _, fw := range m.frameworksByShare(role, total) {
-				if o := m.offerTo(fw, role, a); o != nil {
-					offers[fw] = append(offers[fw], o)
+	room := m.newRoom()
+	stage := func(guarantee bool) {
+		for _, a := range m.shuffledAgents() {
+			if !a.schedulable() {
+				continue
+			}
+			for _, role := range m.rolesByShare(total) {
+				for _, fw := range m.frameworksByShare(role, total) {
+					if guarantee && !room.lacking(role) {
+						break
+					}
+					if o := m.offerTo(fw, role, a, room, guarantee); o != nil {
+						offers[fw] = append(offers[fw], o)
+					}
 				}
 			}
 		}
 	}
+	if room != nil {
+		stage(true)
+	}
+	stage(false)
 	for _, id := range sortedKeys(m.frameworks) {
 		m.sendOffers(m.frameworks[id], offers[m.frameworks[id]])
 	}
 	m.offerInverse()
 }
 
-// offerTo offers to a framework what is free of an agent for a role; nil if there is
-// nothing, or nothing that it wants.
-func (m *Master) offerTo(fw *framework, role string, a *agent) *offer {
+// offerTo offers to a framework what is free of an agent for a role, or for its guarantee;
+// nil if there is nothing, or nothing that it wants.
+func (m *Master) offerTo(fw *framework, role string, a *agent, room *room, guarantee bool) *offer {
 	if !m.mayUse(fw, a) || !fw.constraints.allow(role, a) {
 		return nil
 	}
-	free := m.freeFor(fw, role, a)
+	free := room.fit(role, m.freeFor(fw, role, a), guarantee)
 	if !fw.allocatable(role, free) || fw.refuses(role, a, free) {
 		return nil
 	}
+	room.take(role, free)
 	return m.newOffer(fw, a, role, free.ScalarsLast())
 }
 

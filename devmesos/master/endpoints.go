@@ -144,7 +144,7 @@ func (m *Master) rolesView(url.Values) any {
 		used := quantities(role.used)
 		roles = append(roles, map[string]any{
 			"name": name, "weight": 1.0, "frameworks": role.frameworks,
-			"quota":     map[string]any{"role": name, "guarantee": object{}, "limit": object{}, "consumed": used},
+			"quota":     m.quotaView(name, role.used),
 			"resources": quantities(role.used.Plus(role.offered)), "allocated": used, "offered": quantities(role.offered),
 			"reserved": object{},
 		})

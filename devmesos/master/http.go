@@ -49,7 +49,6 @@ func (m *Master) servePage(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (m *Master) newRoutes() map[string]http.HandlerFunc {
-	empty := func(url.Values) any { return object{} }
 	return map[string]http.HandlerFunc{
 		"/api/v1/scheduler": m.serveScheduler,
 		"/api/v1":           m.serveOperator,
@@ -67,7 +66,7 @@ func (m *Master) newRoutes() map[string]http.HandlerFunc {
 		"/roles":            m.view(m.rolesView),
 		"/flags":            m.view(func(url.Values) any { return map[string]any{"flags": m.flags()} }),
 		"/metrics/snapshot": m.view(func(url.Values) any { return m.snapshot() }),
-		"/quota":            m.view(empty),
+		"/quota":            m.view(func(url.Values) any { return ptr(m.quotaStatus()) }),
 		"/weights":          m.view(func(url.Values) any { return []string{} }),
 
 		"/maintenance/schedule": m.serveSchedule,

@@ -79,6 +79,7 @@ func validateOperatorCall(call *operator.Call) *wire.Refusal {
 		{operator.Call_TEARDOWN, "teardown", call.Teardown != nil},
 		{operator.Call_UPDATE_MAINTENANCE_SCHEDULE, "update_maintenance_schedule", call.UpdateMaintenanceSchedule != nil},
 		{operator.Call_START_MAINTENANCE, "start_maintenance", call.StartMaintenance != nil},
+		{operator.Call_UPDATE_QUOTA, "update_quota", call.UpdateQuota != nil},
 		{operator.Call_STOP_MAINTENANCE, "stop_maintenance", call.StopMaintenance != nil},
 	} {
 		if call.Type == part.kind && !part.present {
@@ -113,6 +114,8 @@ func (m *Master) answerOperator(call *operator.Call) (*operator.Response, *wire.
 	case operator.Call_STOP_MAINTENANCE:
 		m.machinesUp(call.StopMaintenance.Machines)
 		return nil, nil
+	case operator.Call_UPDATE_QUOTA:
+		return nil, m.updateQuota(call.UpdateQuota)
 	case operator.Call_LIST_FILES, operator.Call_READ_FILE:
 		return nil, &wire.Refusal{Status: http.StatusNotFound}
 	}
@@ -169,6 +172,8 @@ func (m *Master) show(kind operator.Call_Type) *operator.Response {
 			roles.Roles = append(roles.Roles, shown)
 		}
 		return &operator.Response{Type: operator.Response_GET_ROLES, GetRoles: roles}
+	case operator.Call_GET_QUOTA:
+		return &operator.Response{Type: operator.Response_GET_QUOTA, GetQuota: &operator.Response_GetQuota{Status: m.quotaStatus()}}
 	case operator.Call_GET_MASTER:
 		return &operator.Response{Type: operator.Response_GET_MASTER, GetMaster: &operator.Response_GetMaster{
 			MasterInfo: &m.info, StartTime: timestamp(m.started), ElectedTime: timestamp(m.started),

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/maintenance"
+	"github.com/mesos/mesos-go/api/v1/lib/quota"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // Registry is what outlives a master: the agents that were admitted, those that were
-// lost, and the maintenance schedule. Give the same one to the next master and it has
+// lost, the maintenance schedule and the quotas. Give the same one to the next master and it has
 // a durable registry (--registry=replicated_log); a new one has amnesia
 // (--registry=in_memory). The zero value is empty and ready.
 type Registry struct {
@@ -24,6 +25,7 @@ type Registry struct {
 	deactivated map[string]bool
 	schedule    maintenance.Schedule
 	down        []mesos.MachineID
+	quotaOf     map[string]quota.QuotaConfig // by role
 }
 
 // load copies the admitted agents.
@@ -134,6 +136,22 @@ func (r *Registry) setMaintenance(s maintenance.Schedule) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.schedule = s
+}
+
+// quotas copies the quotas of roles.
+func (r *Registry) quotas() map[string]quota.QuotaConfig {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.quotaOf == nil {
+		return make(map[string]quota.QuotaConfig)
+	}
+	return maps.Clone(r.quotaOf)
+}
+
+func (r *Registry) setQuotas(quotas map[string]quota.QuotaConfig) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quotaOf = quotas
 }
 
 func (r *Registry) isDown(machine mesos.MachineID) bool {

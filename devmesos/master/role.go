@@ -15,9 +15,13 @@ type role struct {
 	used, offered resources.Set
 }
 
-// roleNames lists the roles that frameworks are subscribed to or hold something in.
+// roleNames lists the roles that frameworks are subscribed to or hold something in, and
+// those with a quota.
 func (m *Master) roleNames() []string {
 	names := make(map[string]bool)
+	for name := range m.cfg.Registry.quotas() {
+		names[name] = true
+	}
 	for _, fw := range m.frameworks {
 		maps.Copy(names, fw.roles)
 		for name := range fw.allocated {

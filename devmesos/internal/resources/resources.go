@@ -7,6 +7,7 @@
 package resources
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -213,6 +214,22 @@ func (s Set) Filter(keep func(mesos.Resource) bool) Set {
 		}
 	}
 	return t
+}
+
+// AtMost cuts the scalars that count down to the amounts that are given for their names;
+// those without one, and all else, stay.
+func (s Set) AtMost(most map[string]Milli, counts func(mesos.Resource) bool) (cut Set) {
+	left := maps.Clone(most)
+	for _, i := range s.items {
+		if amount, limited := left[i.kind.Name]; limited && counts(i.proto()) {
+			i.scalar = min(i.scalar, amount)
+			left[i.kind.Name] -= i.scalar
+		}
+		if !i.empty() {
+			cut.items = append(cut.items, i)
+		}
+	}
+	return cut
 }
 
 // ScalarsLast moves lasting scalars behind everything else, the order in which Mesos
