@@ -25,7 +25,8 @@ const (
 	// gap for busyPatience needs them.
 	roleAge = time.Minute
 	// What was given back and is not taken is lacked for another reason, such as nobody in the
-	// role who wants it; after roleRetry it is tried again.
+	// role who wants it. Mesos keeps it for the role as long as its quota stands; what came back
+	// to us all the same is given again after roleRetry.
 	roleRetry = busyMost
 )
 
@@ -91,15 +92,19 @@ type roleNeed struct {
 	least       int64     // that were lacked in all of these
 	given       int64     // that were given back for what is still lacked
 	gave        time.Time
+	away        map[string]int64 // by agent: of given, what no miner has again
 }
 
 // see takes in what other roles lack, and says how much is to be given back now.
 func (n *roleNeed) see(now time.Time, lacked int64) (give int64) {
 	if now.Sub(n.gave) >= roleRetry {
-		n.given = 0
+		n.given = min(n.given, n.out())
 	}
 	n.given = min(n.given, lacked) // the rest of it was taken
 	open := lacked - n.given
+	if lacked < leastMinerCPU {
+		n.away = nil
+	}
 	if open < leastMinerCPU || now.Sub(n.last) > roleAge {
 		n.since, n.least = now, open
 	}
@@ -113,6 +118,25 @@ func (n *roleNeed) see(now time.Time, lacked int64) (give int64) {
 	return give
 }
 
+// leave notes that a miner on an agent ends for other roles.
+func (n *roleNeed) leave(agent string, milli int64) {
+	if n.away == nil {
+		n.away = make(map[string]int64)
+	}
+	n.away[agent] += milli
+}
+
+// returned notes that a miner is on an agent again, or that the agent is no more.
+func (n *roleNeed) returned(agent string) { delete(n.away, agent) }
+
+// out is what was given back and no miner has again.
+func (n *roleNeed) out() (milli int64) {
+	for _, m := range n.away {
+		milli += m
+	}
+	return milli
+}
+
 // heedRoles ends as many miners as other roles need the cpus of.
 func (c *Core) heedRoles(e RoleNeed) {
 	if !c.set.IdleMode {
@@ -120,11 +144,12 @@ func (c *Core) heedRoles(e RoleNeed) {
 	}
 	for _, t := range c.minersOf(c.roles.see(c.now, max(0, e.Milli))) {
 		t.run.agent.others().leave(c.now)
+		c.roles.leave(t.AgentID, t.CPUs-t.Reserved)
 		c.kill(t, Why(fmt.Sprintf("the role %s lacks cpus that its quota guarantees (--mode idle)", limit(e.Role, 255))))
 	}
 }
 
-// minersOf is miners on ordinary resources that have so many thousandths of a cpu together, if
+// minersOf is miners that have so many thousandths of a cpu together which others can have, if
 // there are enough: the largest ones, and last the smallest that has the rest.
 func (c *Core) minersOf(milli int64) (chosen []*Task) {
 	if milli <= 0 {
@@ -132,24 +157,25 @@ func (c *Core) minersOf(milli int64) (chosen []*Task) {
 	}
 	var list []*Task
 	for _, t := range c.tasks {
-		if t.Kind == KindMiner && !t.Revocable && t.Kill == "" && !away(t.State) {
+		if t.Kind == KindMiner && !t.Revocable && t.CPUs > t.Reserved && t.Kill == "" && !away(t.State) {
 			list = append(list, t)
 		}
 	}
+	ordinary := func(t *Task) int64 { return t.CPUs - t.Reserved }
 	slices.SortFunc(list, func(a, b *Task) int {
-		return cmp.Or(cmp.Compare(b.CPUs, a.CPUs), strings.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(ordinary(b), ordinary(a)), strings.Compare(a.ID, b.ID))
 	})
 	for i, t := range list {
-		if t.CPUs < milli {
+		if ordinary(t) < milli {
 			chosen = append(chosen, t)
-			milli -= t.CPUs
+			milli -= ordinary(t)
 			continue
 		}
 		for _, next := range list[i:] {
-			if next.CPUs < milli {
+			if ordinary(next) < milli {
 				break
 			}
-			if next.CPUs < t.CPUs {
+			if ordinary(next) < ordinary(t) {
 				t = next
 			}
 		}

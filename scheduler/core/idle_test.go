@@ -113,6 +113,7 @@ func TestRoleNeed(t *testing.T) {
 		after        time.Duration // of the one before
 		lacked, give int64
 	}
+	const back = -1 // nothing is given, and before miners came back to where something was
 	for name, looks := range map[string][]look{
 		"nobody lacks anything":           {{0, 0, 0}, {10 * time.Second, 0, 0}, {time.Minute, 99, 0}, {time.Minute, 99, 0}},
 		"a role that lacks cpus for long": {{0, 4000, 0}, {20 * time.Second, 4000, 0}, {10 * time.Second, 4000, 4000}, {10 * time.Second, 0, 0}},
@@ -126,11 +127,22 @@ func TestRoleNeed(t *testing.T) {
 			{30 * time.Second, 6000, 2000},
 			{30 * time.Second, 6000, 0},
 		},
-		"what is not taken is tried again": {
+		"what is not taken is not given twice": {
 			{0, 4000, 0},
 			{30 * time.Second, 4000, 4000},
 			{roleAge, 4000, 0},
 			{roleRetry - roleAge, 4000, 0}, // nothing was said for long
+			{30 * time.Second, 4000, 0},
+			{roleRetry, 4000, 0},
+			{30 * time.Second, 4000, 0},
+		},
+		"what came back is tried again, but not at once": {
+			{0, 4000, 0},
+			{30 * time.Second, 4000, 4000},
+			{roleAge, 4000, 0},
+			{time.Minute, 4000, back},
+			{time.Minute, 4000, 0},
+			{roleRetry - roleAge - 2*time.Minute, 4000, 0}, // nothing was said for long
 			{30 * time.Second, 4000, 4000},
 		},
 		"a master that was silent for long": {{0, 4000, 0}, {time.Hour, 4000, 0}, {20 * time.Second, 4000, 0}, {10 * time.Second, 4000, 4000}},
@@ -140,20 +152,29 @@ func TestRoleNeed(t *testing.T) {
 			now := simEpoch
 			for i, l := range looks {
 				now = now.Add(l.after)
-				if got := n.see(now, l.lacked); got != l.give {
+				if l.give == back {
+					n.returned("S1")
+					l.give = 0
+				}
+				got := n.see(now, l.lacked)
+				if got != l.give {
 					t.Fatalf("look %d: gives %d, want %d", i, got, l.give)
+				}
+				if got > 0 {
+					n.leave("S1", got)
 				}
 			}
 		})
 	}
 }
 
-// Whatever is said, no more is given in an hour than the most that was lacked and what was
-// taken meanwhile, and nothing for a need that is not said for half a minute.
+// Whatever is said, no more is given than what is lacked and was not given before, unless it
+// came back, and nothing for a need that is not said for half a minute.
 func TestRoleNeedKeepsItsBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var n roleNeed
 		now, first := simEpoch, simEpoch // of the need
+		var free int64                   // of what was given, less what was taken
 		for range rapid.IntRange(1, 100).Draw(t, "looks") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
 			lacked := rapid.Int64Range(0, 8).Draw(t, "cpus") * 1000
@@ -161,6 +182,17 @@ func TestRoleNeedKeepsItsBounds(t *testing.T) {
 				first = now
 			}
 			give := n.see(now, lacked)
+			if free = min(free, lacked); give > lacked-free {
+				t.Fatalf("gives %d for %d, and %d are free for it already", give, lacked, free)
+			}
+			free += give
+			if give > 0 {
+				n.leave("S1", give)
+			}
+			if rapid.IntRange(0, 20).Draw(t, "back") == 0 {
+				n.returned("S1")
+				free = 0
+			}
 			if give < 0 || give > lacked || n.given > lacked {
 				t.Fatalf("gives %d, and has given %d, for %d", give, n.given, lacked)
 			}
@@ -232,5 +264,64 @@ func TestRoleThatLacksCPUs(t *testing.T) {
 				t.Errorf("%d launches later: %q", n, s.why())
 			}
 		})
+	}
+}
+
+// Cpus that are reserved for our role are nobody else's, so no miner ends for them, and one
+// that has both counts for what others can have.
+func TestReservedCPUsHelpNoOtherRole(t *testing.T) {
+	s := newScript(t)
+	s.mining()
+	var miners []string
+	for i, cpus := range [][]mesos.Resource{
+		{scalar("cpus", 8, "mining"), scalar("mem", 4096, "")},
+		{scalar("cpus", 6, "mining"), scalar("cpus", 2, ""), scalar("mem", 4096, "")},
+		{scalar("cpus", 3, ""), scalar("mem", 4096, "")},
+	} {
+		m := s.launchOne([]string{"S1", "S2", "S3"}[i], cpus...)
+		s.update(m, mesos.TASK_RUNNING)
+		s.minerReport(m, s.c.state.Proxies.Epoch)
+		miners = append(miners, m)
+	}
+	for i, want := range []int64{8000, 6000, 0} {
+		if got := s.c.state.Tasks[miners[i]].Reserved; got != want {
+			t.Errorf("miner %d: %d thousandths of a cpu are reserved, want %d", i, got, want)
+		}
+	}
+	s.c.set.IdleMode = true
+	for range 7 {
+		s.step(RoleNeed{Milli: 5000, Role: "web"})
+		s.pass(10 * time.Second)
+	}
+	for i, want := range []bool{false, true, true} {
+		if got := s.c.state.Tasks[miners[i]].Kill != ""; got != want {
+			t.Errorf("miner %d ends: %v, want %v", i, got, want)
+		}
+	}
+}
+
+// What was given for a role that does not take it is not given again, hour after hour, until
+// no miner is left: Mesos keeps it free for the role as long as its quota stands.
+func TestQuotaThatNobodyUsesEndsFewMiners(t *testing.T) {
+	s := newScript(t)
+	_, miners := s.mining("S1", "S2", "S3")
+	s.c.set.IdleMode = true
+	for range 6 * 60 * 5 { // five hours
+		s.step(RoleNeed{Milli: 4000, Role: "web"})
+		s.pass(10 * time.Second)
+		for _, m := range miners {
+			if t := s.c.state.Tasks[m]; t != nil && t.Kill != "" {
+				s.update(m, mesos.TASK_KILLED)
+			}
+		}
+	}
+	left := 0
+	for _, m := range miners {
+		if s.c.state.Tasks[m] != nil {
+			left++
+		}
+	}
+	if left != 2 {
+		t.Errorf("%d of 3 miners are left, want 2", left)
 	}
 }

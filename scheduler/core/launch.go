@@ -30,6 +30,7 @@ func (c *Core) launch(a *agent, l launch, info *mesos.TaskInfo) error {
 	t.Digest, t.Spec = c.artifact().Digest, c.spec(t.Kind)
 	t.State, t.LaunchedAt, t.Since = stateStaging, c.now, c.now
 	t.Version, t.Place = message.Version, a.place
+	t.Reserved = reservedCPUs(l.resources.task, l.resources.executor)
 	t.ReportMs = c.reportInterval(t.Kind).Milliseconds()
 	if t.Kind == KindProxy {
 		c.state.Epoch++
@@ -48,6 +49,7 @@ func (c *Core) launch(a *agent, l launch, info *mesos.TaskInfo) error {
 	t.run.fresh = true
 	if t.Kind == KindMiner {
 		t.run.knownEpoch = c.state.Proxies.Epoch
+		c.roles.returned(t.AgentID)
 	} else {
 		c.enterSlot(t)
 	}

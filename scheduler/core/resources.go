@@ -50,7 +50,7 @@ func (inv inventory) with(resources []mesos.Resource, revocable bool) inventory 
 			inv = append(inv, flavour{
 				template:  r,
 				revocable: r.Revocable != nil,
-				reserved:  len(r.Reservations) > 0 || r.Reservation != nil || (r.Role != nil && *r.Role != "*"),
+				reserved:  isReserved(r),
 			})
 		}
 		f := &inv[at]
@@ -70,6 +70,20 @@ func (inv inventory) with(resources []mesos.Resource, revocable bool) inventory 
 	}
 	slices.SortStableFunc(inv, func(a, b flavour) int { return a.rank() - b.rank() })
 	return inv
+}
+
+func isReserved(r *mesos.Resource) bool {
+	return len(r.Reservations) > 0 || r.Reservation != nil || (r.Role != nil && *r.Role != "*")
+}
+
+// reservedCPUs is how many thousandths of cpus in lists of resources are reserved.
+func reservedCPUs(lists ...[]mesos.Resource) (milli int64) {
+	for _, r := range slices.Concat(lists...) {
+		if r.Name == "cpus" && isReserved(&r) {
+			milli += toMilli(r.GetScalar().GetValue())
+		}
+	}
+	return milli
 }
 
 // same says that a resource, its amount aside, is of the flavour. Offers have few

@@ -93,7 +93,9 @@ type Task struct {
 	// Revocable tasks run on resources that Mesos may take back.
 	Revocable bool `json:"revocable,omitempty"`
 	// Version of the messages that its executor speaks; 0: 1.
-	Version    uint32    `json:"version,omitempty"`
+	Version uint32 `json:"version,omitempty"`
+	// Reserved are those of CPUs that are reserved for our role: nobody else has them.
+	Reserved   int64     `json:"reserved_milli,omitempty"`
 	LaunchedAt time.Time `json:"launched_at"`
 	// Since is when State was entered.
 	Since time.Time `json:"since"`

@@ -404,6 +404,9 @@ func (c *Core) failure(e Failure) {
 	if a == nil {
 		return
 	}
+	if e.ExecutorID == "" {
+		c.roles.returned(e.AgentID)
+	}
 	for _, t := range a.tasks {
 		if e.ExecutorID == "" || e.ExecutorID == t.ID {
 			// Its update is usually just behind.
