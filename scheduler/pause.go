@@ -69,8 +69,9 @@ func (s *Scheduler) watchRule(ctx context.Context) {
 	defer func() { <-done }()
 	ticker := time.NewTicker(ruleEvery)
 	defer ticker.Stop()
-	last := rule.Unknown
-	for {
+	var d damper
+	last := false
+	for told := false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -87,9 +88,14 @@ func (s *Scheduler) watchRule(ctx context.Context) {
 				values[WattsSignal] = watts
 			}
 		}
-		if truth := r.Eval(now, values); truth != rule.Unknown && truth != last {
-			last = truth
-			s.enqueue(queued{event: core.Pause{On: truth == rule.True, Why: reasonOf(r, values)}})
+		truth := r.Eval(now, values)
+		pause := d.see(now, truth)
+		if pause && d.over.Equal(now) {
+			s.log.Info("the rule of --pause-when goes to and fro: mining goes on when it has been over for a while", "for", d.hold)
+		}
+		if pause != last || !told && truth != rule.Unknown {
+			last, told = pause, true
+			s.enqueue(queued{event: core.Pause{On: pause, Why: reasonOf(r, values)}})
 		}
 	}
 }
