@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -122,16 +123,11 @@ func (w *Watcher) Values(now time.Time) map[string]float64 {
 
 // read returns the number that a source holds.
 func (w *Watcher) read(ctx context.Context, source string) (float64, error) {
-	if !strings.Contains(source, "://") {
-		f, err := os.Open(source)
-		if err != nil {
-			return 0, err
-		}
-		defer f.Close()
-		return parse(f)
-	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if !strings.Contains(source, "://") {
+		return readFile(ctx, source)
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
 	if err != nil {
 		return 0, err
@@ -145,6 +141,21 @@ func (w *Watcher) read(ctx context.Context, source string) (float64, error) {
 		return 0, fmt.Errorf("the server answers %s", response.Status)
 	}
 	return parse(response.Body)
+}
+
+// readFile reads the number in a file. A named pipe that nobody writes to does not hold it up.
+func readFile(ctx context.Context, name string) (float64, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, err
+	}
+	stop := context.AfterFunc(ctx, func() { f.Close() })
+	defer func() {
+		if stop() {
+			f.Close()
+		}
+	}()
+	return parse(f)
 }
 
 // parse reads a number with nothing but space around it.

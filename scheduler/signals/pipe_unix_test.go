@@ -1,0 +1,49 @@
+//go:build unix
+
+package signals
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A named pipe holds up neither the end of the watcher nor what somebody writes into it.
+func TestNamedPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skipf("no named pipe can be made: %v", err)
+	}
+	w := New(map[string]string{"price": pipe}, time.Millisecond, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { w.Run(ctx); close(done) }()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // fails while nobody reads
+		if err == nil {
+			writer.WriteString("7\n")
+			writer.Close()
+		}
+		if w.Values(time.Now())["price"] == 7 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("what was written into the pipe is not read")
+		}
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0) // from now on there is a writer who says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the watcher does not end")
+	}
+}
