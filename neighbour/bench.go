@@ -83,6 +83,22 @@ func choosePlaces(cores [][]int, socketOf func(int) []int, wanted int) (cpu int,
 	return cpu, places, nil
 }
 
+// checkPlacements says whether all placements that were asked for are there.
+func (b *bench) checkPlacements() error {
+	var there []string
+	for _, place := range []string{Same, Sibling, Socket} {
+		if len(b.places[place]) > 0 {
+			there = append(there, place)
+		}
+	}
+	for _, p := range b.options.Placements {
+		if !slices.Contains(there, p) {
+			return &OptionError{"Placement", fmt.Sprintf("beside cpu %d there is none that counts as %q; there are %s", b.cpu, p, strings.Join(there, ", "))}
+		}
+	}
+	return nil
+}
+
 // plan lists what is done in a round: the jobs, and the server at the harvest's loads.
 func (b *bench) plan() (jobs []*measurement, harvests []harvest) {
 	o := &b.options
@@ -138,17 +154,18 @@ func (b *bench) run(ctx context.Context, j job) (s sample, err error) {
 	}
 	var out bytes.Buffer
 	c.Stdout = &out
-	if err := c.Start(); err != nil {
+	if err := c.start(); err != nil {
 		return s, err
 	}
-	stop := context.AfterFunc(ctx, func() { endGroup(c) })
-	err = c.Wait()
+	stop := context.AfterFunc(ctx, c.end)
+	<-c.done
 	stop()
 	if ctx.Err() != nil {
+		c.end() // it may be doing so in the other goroutine
 		return s, context.Cause(ctx)
 	}
-	if err != nil {
-		return s, err
+	if c.err != nil {
+		return s, c.err
 	}
 	if err := json.Unmarshal(out.Bytes(), &s.outcome); err != nil {
 		return s, fmt.Errorf("the process said %q: %w", out.String(), err)
@@ -176,6 +193,9 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 	if err != nil {
 		return s, err
 	}
+	if err := p.runs(); err != nil {
+		return s, err
+	}
 	began, busy := clock(), busyTime(b.cpu)
 	if m.job == "" {
 		err = sleep.For(ctx, b.options.Time)
@@ -189,6 +209,9 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 	if err != nil {
 		return s, err
 	}
+	if err := p.runs(); err != nil {
+		return s, err
+	}
 	s.window = clock() - began
 	s.done, s.spent = after.Done-before.Done, after.CPU-before.CPU
 	s.others = -1
@@ -200,7 +223,8 @@ func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err erro
 
 // partner is a process beside a job.
 type partner struct {
-	command *exec.Cmd
+	*child
+	name    string
 	answers bool
 	in      io.WriteCloser
 	out     *bufio.Reader
@@ -212,7 +236,7 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &partner{command: c, answers: b.job.answers()}
+	p := &partner{child: c, name: b.name, answers: b.job.answers()}
 	if p.answers {
 		if p.in, err = c.StdinPipe(); err != nil {
 			return nil, err
@@ -223,10 +247,10 @@ func startPartner(ctx context.Context, b *beside) (*partner, error) {
 		}
 		p.out = bufio.NewReader(out)
 	}
-	if err := c.Start(); err != nil {
+	if err := c.start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", b.name, err)
 	}
-	p.stop = context.AfterFunc(ctx, func() { endGroup(c) })
+	p.stop = context.AfterFunc(ctx, c.end)
 	// A miner hashes when it has chosen its kernels.
 	for p.answers {
 		got, err := p.ask()
@@ -260,10 +284,34 @@ func (p *partner) ask() (o outcome, err error) {
 	return o, json.Unmarshal(line, &o)
 }
 
+// runs says whether it still does. Beside what has ended a job is alone.
+func (p *partner) runs() error {
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.done:
+		how := "exit status 0"
+		if p.err != nil {
+			how = p.err.Error()
+		}
+		return fmt.Errorf("%s has ended by itself (%s): a command to compare with has to run in the foreground until it is ended", shorten(p.name), how)
+	default:
+		return nil
+	}
+}
+
 func (p *partner) end() {
 	p.stop()
-	endGroup(p.command)
-	_ = p.command.Wait() // killed, as it says
+	p.child.end()
+}
+
+// child is a process of the benchmark, with all processes that it starts.
+type child struct {
+	*exec.Cmd
+	mark string // in the environment of all of them
+	done chan struct{}
+	err  error // of Wait; valid after done
 }
 
 // parseBusy returns for how long a cpu was not idle, in USER_HZ, from /proc/stat; see

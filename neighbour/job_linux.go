@@ -1,11 +1,15 @@
 package neighbour
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -70,8 +74,8 @@ func sleepUntil(at time.Duration) {
 	}
 }
 
-// command starts the program again to do a job.
-func command(j job) (*exec.Cmd, error) {
+// command is the program again, to do a job.
+func command(j job) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -80,15 +84,62 @@ func command(j job) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := exec.Command(self)
-	c.Env = append(os.Environ(), jobEnv+"="+string(text))
+	c := &child{Cmd: exec.Command(self), mark: "LODE_NEIGHBOUR_FAMILY=" + rand.Text(), done: make(chan struct{})}
+	c.Env = append(os.Environ(), jobEnv+"="+string(text), c.mark)
 	c.Stderr = os.Stderr
-	// A command may have children of its own.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return c, nil
 }
 
-func endGroup(c *exec.Cmd) { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+// start starts the process. The kernel ends it should this program die without a word; that
+// it ties to the thread that forked, so one stays with the child until that has ended.
+func (c *child) start() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.Start()
+		started <- err
+		if err == nil {
+			c.err = c.Wait()
+			close(c.done)
+		}
+	}()
+	return <-started
+}
+
+// end ends the process and all that it started, also what left its group, as a daemon does.
+func (c *child) end() {
+	select {
+	case <-c.done: // its number may be another process' by now
+	default:
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+	}
+	for family := c.family(); len(family) > 0; family = c.family() {
+		for _, pid := range family {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	<-c.done
+}
+
+// family lists processes that have the mark in their environment; those that are dead and
+// not waited for have none.
+func (c *child) family() (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if bytes.Contains(environ, []byte(c.mark)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
 
 func kernelRelease() string {
 	var u unix.Utsname

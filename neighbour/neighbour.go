@@ -165,6 +165,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkPlacements(); err != nil {
+		return nil, err
+	}
 	if o.jobs == nil {
 		b.options.jobs = []string{Server, Batch, Memory}
 	}

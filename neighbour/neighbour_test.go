@@ -71,11 +71,12 @@ func TestInterruptedRun(t *testing.T) {
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	good := Options{Rounds: 1, Time: time.Second, Load: 0.5, CPU: -1, Yield: "sense"}
 	for name, change := range map[string]func(*Options){
-		"no rounds":   func(o *Options) { o.Rounds = 0 },
-		"no time":     func(o *Options) { o.Time = 0 },
-		"all load":    func(o *Options) { o.Load = 1 },
-		"no load":     func(o *Options) { o.Load = 0 },
-		"no such cpu": func(o *Options) { o.CPU = 100_000 },
+		"no rounds":     func(o *Options) { o.Rounds = 0 },
+		"no time":       func(o *Options) { o.Time = 0 },
+		"all load":      func(o *Options) { o.Load = 1 },
+		"no load":       func(o *Options) { o.Load = 0 },
+		"no such cpu":   func(o *Options) { o.CPU = 100_000 },
+		"no such place": func(o *Options) { o.Placements = []string{Same, "moon"} },
 	} {
 		o := good
 		change(&o)
@@ -250,4 +251,70 @@ func TestShape(t *testing.T) {
 	has("result", got["results"].([]any)[0], "job", "placement", "beside", "p50_us", "p99_us", "p999_us", "throughput")
 	has("yield", got["yield"], "p50_us", "p99_us")
 	has("harvest", got["harvest"].([]any)[0], "foreign_load", "share")
+}
+
+// A command that has ended leaves a job alone, which is not what was asked for; and what
+// leaves its group, as a daemon does, ends with the rest.
+func TestCommandsBeside(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("binding processes to cpus is for Linux only")
+	}
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	for name, c := range map[string]struct{ command, want string }{
+		"there is none": {"no-such-miner-anywhere", "exit status 127"},
+		"one that ends": {"sleep 0.4", "exit status 0"},
+		"a daemon":      {"setsid sleep 600 & echo $! >" + pidFile, "foreground"},
+		"it is killed":  {"sleep 0.1; kill -9 $$", "signal: killed"},
+	} {
+		_, err := Run(t.Context(), Options{
+			Rounds: 1, Time: 500 * time.Millisecond, Load: 0.3, CPU: -1, Yield: "sense", Kernel: "portable-roll",
+			Beside: []string{c.command}, jobs: []string{Batch}, Placements: []string{Same},
+		})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := func() bool {
+		stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(text)), "stat"))
+		return err != nil || strings.Contains(string(stat), ") Z")
+	}
+	for deadline := time.Now().Add(30 * time.Second); !gone(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a process is left behind")
+		}
+	}
+}
+
+// Ctrl-C leaves no process behind, whatever a command does.
+func TestInterruptedCommand(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("binding processes to cpus is for Linux only")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	mark := "LODE_TEST_MARK_" + filepath.Base(t.TempDir())
+	t.Setenv(mark, "1")
+	_, err := Run(ctx, Options{
+		Rounds: 1, Time: time.Second, Load: 0.3, CPU: -1, Yield: "sense", jobs: []string{Batch}, Placements: []string{Same}, Kernel: "portable-roll",
+		Beside: []string{"trap '' INT TERM HUP; setsid sh -c 'while :; do sleep 1; done' & while :; do sleep 1; done"},
+		Progress: func(step, _ int, _ string) {
+			if step == 3 { // beside the command
+				time.AfterFunc(600*time.Millisecond, cancel)
+			}
+		},
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if bytes.Contains(environ, []byte(mark)) {
+			cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+			t.Errorf("process %s is left: %q", e.Name(), cmdline)
+		}
+	}
 }
