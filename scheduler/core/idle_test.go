@@ -99,6 +99,11 @@ func TestIdleMode(t *testing.T) {
 			if n := len(s.launched()); n != 0 || !strings.Contains(s.why(), "left to other work") {
 				t.Errorf("%d launches on a busy agent, %q", n, s.why())
 			}
+			// Mesos offers it again as soon as it may have a miner, and not much later.
+			declines := s.calls(scheduler.Call_DECLINE)
+			if refused := declines[len(declines)-1].Decline.Filters.GetRefuseSeconds(); refused > busyFirst.Seconds() {
+				t.Errorf("refused for %v s", refused)
+			}
 			s.pass(busyFirst)
 			offer("O2")
 			if n := len(s.launched()); n != 1 {

@@ -252,10 +252,14 @@ func (c *Core) judge(h *heldOffer) verdict {
 	}
 	more, reason := c.placeMiners(a, inv, c.minerRoom())
 	launches = append(launches, more...)
-	if len(launches) == 0 {
-		return verdict{reason: reason, refuse: refuseUseless}
+	refuse := refuseUseless
+	if wait := a.busy.wait(c.now); wait > 0 { // what is of no use now is when the agent is not left to others any more
+		refuse = max(refuseLeast, min(refuse, wait))
 	}
-	return verdict{launches: launches, refuse: refuseUseless}
+	if len(launches) == 0 {
+		return verdict{reason: reason, refuse: refuse}
+	}
+	return verdict{launches: launches, refuse: refuse}
 }
 
 // turnDown is the verdict when miners are not wanted now.
