@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 	if cpu := os.Getenv(busyEnv); cpu != "" {
 		busy(cpu)
 	}
+	if os.Getenv(confinedEnv) != "" {
+		confined()
+	}
 	goleak.VerifyTestMain(m)
 }
 

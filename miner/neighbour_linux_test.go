@@ -3,10 +3,12 @@ package miner
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,26 +22,56 @@ import (
 const busyEnv = "LODE_TEST_BUSY_CPU"
 
 // busy computes on one cpu until it is killed; with a duration after the cpu it sleeps for
-// as long each time.
+// as long each time, and with serving it serves.
 func busy(text string) {
 	where, pause, _ := strings.Cut(text, " ")
 	n, err := strconv.Atoi(where)
 	if err != nil {
 		panic(err)
 	}
-	piece, _ := time.ParseDuration(pause)
 	runtime.LockOSThread()
 	var set unix.CPUSet
 	set.Set(n)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		panic(err)
 	}
+	if pause == serving {
+		serve()
+	}
+	piece, _ := time.ParseDuration(pause)
 	for x := 1.0; x > 0; {
 		begin := time.Now()
 		for time.Since(begin) < max(piece, time.Millisecond) {
 			x = x*0.999 + 1
 		}
 		sleepThread(piece)
+	}
+}
+
+const serving = "serve"
+
+// lateWake is how much later than asked who woke up has the cpu if it had to wait for a tick
+// of the kernel's clock, or for a slice of somebody's.
+const lateWake = 900 * time.Microsecond
+
+// serve sleeps and computes by turns, half a millisecond each at random, and says of each
+// second of that how often it woke up, and how often late.
+func serve() {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	r := rand.New(rand.NewPCG(1, 2))
+	for {
+		wakes, late := 0, 0
+		for begin := time.Now(); time.Since(begin) < time.Second; {
+			asked := time.Duration(r.ExpFloat64() * float64(400*time.Microsecond))
+			due := time.Now().Add(asked)
+			sleepThread(asked)
+			if wakes++; time.Since(due) > lateWake {
+				late++
+			}
+			for begin := time.Now(); time.Since(begin) < 200*time.Microsecond; {
+			}
+		}
+		fmt.Println(wakes, late)
 	}
 }
 
@@ -168,9 +200,100 @@ func newCPUGroup(t *testing.T) string {
 	if err != nil {
 		t.Skipf("this machine has no control groups of version 1 that the test may make: %v", err)
 	}
-	t.Cleanup(func() {
-		// The kernel needs a moment to see that its processes have ended.
-		eventually(t, "the control group can go", func() bool { return os.Remove(folder) == nil })
-	})
+	t.Cleanup(func() { removeGroup(t, folder) })
 	return folder
+}
+
+// A neighbour that sleeps and wakes up has its cpu at once, most of the time: beside a thread
+// that does not yield one wake-up in twenty has to wait for a slice. Other programs make it
+// wait, too, so one second in which few wake-ups are late is enough, and who is late as often
+// without the thread tells nothing.
+func TestServingNeighbourHasTheCPU(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	group := heavyGroup(t) // keeps other programs out of the way
+	e, cpu := oneThread(t)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), busyEnv+"="+strconv.Itoa(cpu)+" "+serving)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch err := child.Start(); {
+	case errors.Is(err, syscall.ENOEXEC):
+		t.Skip("the tests run under an emulator, which starts no second process of theirs")
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	})
+	if group != "" {
+		for file, id := range map[string]int{"tasks": int(e.workers[0].tid.Load()), "cgroup.procs": child.Process.Pid} {
+			if err := os.WriteFile(filepath.Join(group, file), fmt.Append(nil, id), 0); err != nil {
+				t.Log(err)
+			}
+		}
+	}
+	late := func() float64 {
+		var wakes, late int
+		for range 2 { // the first second may have begun before
+			if _, err := fmt.Fscan(out, &wakes, &late); err != nil || wakes == 0 {
+				t.Fatalf("the neighbour says nothing: %v", err)
+			}
+		}
+		return float64(late) / float64(wakes)
+	}
+	const few = 0.02
+	var alone []float64
+	for range 10 {
+		share := late()
+		t.Logf("beside the thread %.2f %% of the wake-ups were late", 100*share)
+		if share <= few {
+			return
+		}
+		e.SetWork(nil)
+		alone = append(alone, late())
+		e.SetWork(easyWork(32))
+	}
+	slices.Sort(alone)
+	if quiet := alone[2]; quiet <= few/2 {
+		t.Errorf("not once in 10 seconds were few wake-ups late beside the thread, without it often: %.4f", alone)
+	} else {
+		t.Skipf("other programs keep this machine so busy that the neighbour wakes up late without the thread, too: %.3f of the wake-ups", alone)
+	}
+}
+
+// heavyGroup makes a control group with much more weight than all else has, until the test
+// ends; "": that may not be done.
+func heavyGroup(t *testing.T) (folder string) {
+	t.Helper()
+	folder, err := os.MkdirTemp("/sys/fs/cgroup/cpu", "lode-test-")
+	if err != nil {
+		return ""
+	}
+	t.Cleanup(func() { removeGroup(t, folder) })
+	if err := os.WriteFile(filepath.Join(folder, "cpu.shares"), fmt.Append(nil, 1<<18), 0); err != nil {
+		t.Log(err)
+	}
+	return folder
+}
+
+// removeGroup removes a group. The main thread of this process may be in it: the Go runtime
+// lets no locked goroutine end that one.
+func removeGroup(t *testing.T, folder string) {
+	t.Helper()
+	for try := 0; os.Remove(folder) != nil; try++ {
+		if try == 100 {
+			t.Errorf("the control group %s cannot go", folder)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+		tasks, _ := os.ReadFile(filepath.Join(folder, "tasks"))
+		for _, tid := range strings.Fields(string(tasks)) {
+			_ = os.WriteFile(filepath.Join(filepath.Dir(folder), "tasks"), []byte(tid), 0)
+		}
+	}
 }

@@ -2,6 +2,8 @@
 
 package miner
 
-const busyEnv = "LODE_TEST_BUSY_CPU"
+const busyEnv, confinedEnv = "LODE_TEST_BUSY_CPU", "LODE_TEST_CONFINED"
 
 func busy(string) {}
+
+func confined() {}

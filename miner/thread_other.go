@@ -21,7 +21,8 @@ func copyCookie(int32) error { return errors.ErrUnsupported }
 
 func threadID() int32 { return 0 }
 
-// threadTime: without a clock of the thread, nobody is ever seen to take its cpu.
+// threadTime: without a clock of the thread, all that a batch takes too long counts as time
+// off the cpu.
 func threadTime() time.Duration { return 0 }
 
 func timeOfThread(int32) time.Duration { return 0 }
