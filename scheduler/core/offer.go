@@ -253,8 +253,9 @@ func (c *Core) judge(h *heldOffer) verdict {
 	more, reason := c.placeMiners(a, inv, c.minerRoom())
 	launches = append(launches, more...)
 	refuse := refuseUseless
-	if wait := a.busy.wait(c.now); wait > 0 { // what is of no use now is when the agent is not left to others any more
-		refuse = max(refuseLeast, min(refuse, wait))
+	// What is of no use now is when the agent is not left to others any more.
+	if a.busy != nil && a.busy.wait(c.now) > 0 {
+		refuse = max(refuseLeast, min(refuse, a.busy.wait(c.now)))
 	}
 	if len(launches) == 0 {
 		return verdict{reason: reason, refuse: refuse}
