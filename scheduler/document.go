@@ -155,7 +155,7 @@ func taskOf(t *core.TaskView) *api.Task {
 		if m := r.Miner; m != nil {
 			d.Miner = &api.MinerDetail{
 				State: m.State, Hashes: m.Hashes, Proxy: m.Proxy, JobAge: m.JobAge.Seconds(), Error: m.Error,
-				Yielded: yieldedOf(m.Yielded), Host: hostOf(m.Host),
+				Yielded: yieldedOf(m.Yielded), Host: hostOf(m.Host, t.CPUs),
 			}
 			if t.Silent {
 				d.Miner.State = "silent"
@@ -228,7 +228,8 @@ func yieldedOf(y *message.Yielded) *api.Yielded {
 	}
 }
 
-func hostOf(h *message.Host) *api.Host {
+// hostOf is for a miner on so many thousandths of a cpu.
+func hostOf(h *message.Host, milli int64) *api.Host {
 	if h == nil {
 		return nil
 	}
@@ -237,6 +238,6 @@ func hostOf(h *message.Host) *api.Host {
 		Quota: float64(h.QuotaMilli) / 1000, Policy: h.Policy,
 		Others: float64(h.OthersMilli) / 1000, Watts: float64(h.Milliwatts) / 1000, JoulesPerGH: h.JoulesPerGigahash,
 	}
-	a.Promise = api.PromiseOf(a)
+	a.Promise = api.PromiseOf(a, float64(milli)/1000)
 	return a
 }

@@ -42,13 +42,22 @@ type Host struct {
 	Promise string `json:"promise"`
 }
 
-// PromiseOf says what the kernel does when somebody else wants a cpu of this miner.
-func PromiseOf(h *Host) string {
+// leastWeight says whether a group has the weight that Mesos gives for each revocable cpu, 1
+// or 10 shares, and not 100 or 1024 (CPU_SHARES_PER_CPU_REVOCABLE). A task on a part of a
+// cpu has a little more, for there is a least one.
+func (h *Host) leastWeight(cpus float64) bool {
+	perCPU := float64(h.Weight) / max(cpus, 0.1)
+	return h.Weight > 0 && (h.Cgroup == 2 && perCPU <= 20 || h.Cgroup == 1 && perCPU <= 100)
+}
+
+// PromiseOf says what the kernel does when somebody else wants a cpu of this miner, a task on
+// so many cpus.
+func PromiseOf(h *Host, cpus float64) string {
 	idle := h.Policy == "idle"
 	switch {
 	case h.IdleGroup && idle:
 		return "gives way at once to everybody (SCHED_IDLE, cpu.idle)"
-	case h.Cgroup == 2 && h.Weight == 1, h.Cgroup == 1 && h.Weight > 0 && h.Weight <= 10:
+	case h.leastWeight(cpus):
 		return fmt.Sprintf("least weight (%d) among control groups", h.Weight)
 	case idle && h.Cgroup == 0:
 		return "gives way at once to everybody (SCHED_IDLE, no control groups)"
