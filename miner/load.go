@@ -45,6 +45,10 @@ func (m *LoadMeter) Measure(now time.Time, hashed time.Duration) Load {
 	return m.load
 }
 
+// mostWatts is more than any processor takes. A counter that began anew, as after a suspend,
+// looks like one that came round.
+const mostWatts = 5000
+
 // between is the load from one reading to the next.
 func between(a, b counters) (l Load) {
 	seconds := b.at.Sub(a.at).Seconds()
@@ -63,7 +67,9 @@ func between(a, b counters) (l Load) {
 		if now.used < was.used {
 			used = now.used + now.wrap - was.used
 		}
-		l.Watts += float64(used) * 1e-6 / seconds
+		if watts := float64(used) * 1e-6 / seconds; watts <= mostWatts {
+			l.Watts += watts
+		}
 	}
 	return l
 }
