@@ -3,9 +3,11 @@ package stratum
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -357,6 +359,7 @@ func TestForeignAnswers(t *testing.T) {
 func TestShareUnanswered(t *testing.T) {
 	for name, ignored := range map[string]int{"some": 2, "all": 100} {
 		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
 			inPool(t, func(p *poolConn) {
 				p.login()
 				p.send(notifyLine("j", nil))
@@ -370,20 +373,29 @@ func TestShareUnanswered(t *testing.T) {
 					}
 				}
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				s, err := Dial(t.Context(), o)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer s.Close()
+				var mu sync.Mutex
 				var verdicts []error
+				judged := func(err error) {
+					mu.Lock()
+					defer mu.Unlock()
+					verdicts = append(verdicts, err)
+				}
 				for nonce := range uint32(5) {
-					if err := s.SubmitAsync(<-s.Assignments(), make([]byte, 8), 0, nonce, 0, func(err error) { verdicts = append(verdicts, err) }); err != nil {
+					if err := s.SubmitAsync(<-s.Assignments(), make([]byte, 8), 0, nonce, 0, judged); err != nil {
 						t.Fatal(err)
 					}
 					s.latest.restore(s.Current())
 				}
 				time.Sleep(40 * time.Second)
 				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
 				given := 0
 				for _, err := range verdicts {
 					if errors.Is(err, ErrUnanswered) {
@@ -392,6 +404,9 @@ func TestShareUnanswered(t *testing.T) {
 				}
 				if name == "some" && (s.Err() != nil || given != ignored || len(verdicts) != 5) {
 					t.Errorf("ended: %v; verdicts %v", s.Err(), verdicts)
+				}
+				if told := strings.Count(log.String(), "not answered shares"); name == "some" && told != 1 {
+					t.Errorf("told %d times: %s", told, &log)
 				}
 				if name == "all" && !errors.Is(s.Err(), ErrSilent) {
 					t.Errorf("ended: %v; verdicts %v", s.Err(), verdicts)

@@ -98,6 +98,10 @@ type Session struct {
 	trouble error     // why the last job or difficulty cannot be used; nil: it can
 	unused  time.Time // since when there was no job that can be used; zero: there was
 
+	// Of the writer alone:
+	unanswered int       // shares that were given up since
+	warned     time.Time // when people were told of such last
+
 	// Of the reader alone:
 	nonsense   int       // lines in a row that make no sense
 	complained time.Time // when people were warned last
@@ -367,10 +371,8 @@ func (s *Session) checkReplies() {
 				p.done(nil, nil)
 			})
 		case p.method == "mining.submit" && s.lastAnswered > p.id:
-			given = append(given, func() {
-				s.log.Warn("the pool has not answered a share, but later ones: it is given up", "after", s.opts.Timeout)
-				p.done(nil, ErrUnanswered)
-			})
+			s.unanswered++
+			given = append(given, func() { p.done(nil, ErrUnanswered) })
 		default:
 			late = p.method
 			continue
@@ -380,6 +382,10 @@ func (s *Session) checkReplies() {
 	s.mu.Unlock()
 	for _, done := range given {
 		done()
+	}
+	if now := time.Now(); s.unanswered > 0 && now.Sub(s.warned) >= complaintPause {
+		s.log.Warn("the pool has not answered shares, but later ones: they are given up", "shares", s.unanswered, "after", s.opts.Timeout)
+		s.unanswered, s.warned = 0, now
 	}
 	if late != "" {
 		s.end(fmt.Errorf("%w: no reply to %s within %v", ErrSilent, late, s.opts.Timeout))
