@@ -110,12 +110,22 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return "neighbour: " + e.Text }
 
+// Bounds of what is measured, and kept.
+const (
+	mostRounds = 10_000
+	mostTime   = time.Hour
+)
+
 func (o *Options) check() error {
 	switch {
 	case o.Rounds < 1:
 		return &OptionError{"Rounds", fmt.Sprintf("%d rounds measure nothing: give 1 or more", o.Rounds)}
 	case o.Time < 100*time.Millisecond:
 		return &OptionError{"Time", fmt.Sprintf("%v is too short to measure anything: give 100ms or more", o.Time)}
+	case o.Rounds > mostRounds:
+		return &OptionError{"Rounds", fmt.Sprintf("%d rounds never end: give %d at most", o.Rounds, mostRounds)}
+	case o.Time > mostTime:
+		return &OptionError{"Time", fmt.Sprintf("%v is too long, each latency is kept: give %v at most", o.Time, mostTime)}
 	case !(o.Load > 0 && o.Load < 1):
 		return &OptionError{"Load", fmt.Sprintf("a load of %v of a cpu: want more than 0 and less than 1", o.Load)}
 	}

@@ -93,6 +93,13 @@ func parseConfig(name string, b []byte) (*entry, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
+// yamlWords say what most probably is wrong where the library says what it looked for.
+var yamlWords = strings.NewReplacer(
+	"that cannot start any token", "(YAML indents with spaces, not tabs)",
+	"did not find expected key", "want name: value, indented as the lines before",
+	"did not find expected node content", "a value, or the end of a list, is missing",
+)
+
 func parseYAML(name string, b []byte) (*entry, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(b))
 	var document, another yaml.Node
@@ -103,7 +110,7 @@ func parseYAML(name string, b []byte) (*entry, error) {
 	if err != nil {
 		text := err.Error()
 		if m := yamlLine.FindStringSubmatch(text); m != nil {
-			return nil, fmt.Errorf("%s:%s: %s", name, m[1], strings.Replace(text[len(m[0]):], "that cannot start any token", "(YAML indents with spaces, not tabs)", 1))
+			return nil, fmt.Errorf("%s:%s: %s", name, m[1], yamlWords.Replace(text[len(m[0]):]))
 		}
 		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(text, "yaml: "))
 	}
@@ -189,11 +196,12 @@ func tomlLines(b []byte) map[string]int {
 	table := ""
 	for p.NextExpression() {
 		e := p.Expression()
-		if e.Kind != unstable.Table && e.Kind != unstable.KeyValue {
+		isTable := e.Kind == unstable.Table || e.Kind == unstable.ArrayTable
+		if !isTable && e.Kind != unstable.KeyValue {
 			continue
 		}
 		path := table
-		if e.Kind == unstable.Table {
+		if isTable {
 			path = ""
 		}
 		for keys := e.Key(); keys.Next(); {
@@ -202,7 +210,7 @@ func tomlLines(b []byte) map[string]int {
 				lines[path] = p.Shape(keys.Node().Raw).Start.Line
 			}
 		}
-		if e.Kind == unstable.Table {
+		if isTable {
 			table = path
 		}
 	}
@@ -229,7 +237,9 @@ func tomlEntry(name string, value any, lines map[string]int, path string) (*entr
 		e.list, e.texts = true, []string{}
 		for _, v := range value {
 			switch v.(type) {
-			case map[string]any, []any:
+			case map[string]any:
+				return nil, fmt.Errorf("%s:%d: want a list of values, or a section in single [brackets]", name, e.line)
+			case []any:
 				return nil, fmt.Errorf("%s:%d: want a list of values", name, e.line)
 			}
 			e.texts = append(e.texts, fmt.Sprint(v))
