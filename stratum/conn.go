@@ -248,7 +248,7 @@ func (c *Conn) serve(config *tls.Config) {
 		s.stats.Refused.Add(1)
 		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
 		if errors.Is(err, ErrBanned) && c.end(err) { // behind a balancer
-			s.hold(c.base)
+			s.hold(c)
 			return
 		}
 		c.fail(err)
@@ -265,7 +265,7 @@ func (c *Conn) serve(config *tls.Config) {
 	if c.isNuisance(err) {
 		c.waitOutput(lingerTime)
 		if c.end(err) {
-			s.hold(c.base)
+			s.hold(c)
 		}
 	} else {
 		c.linger()

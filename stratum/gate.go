@@ -46,6 +46,9 @@ type visitor struct {
 	at          time.Time
 	bannedUntil time.Time
 
+	held   float64 // connections that were held for garbage, at a time
+	heldAt time.Time
+
 	guesses   float64 // refused logins that are free, at a time; below 0: some wait
 	guessedAt time.Time
 }
@@ -366,7 +369,7 @@ func (g *gate) forgettable(v *visitor, now time.Time) bool {
 	if g.limits.GuessTime > 0 {
 		guesses, _ = g.guesses(v, now)
 	}
-	return g.points(v, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses && g.refresh(v, now)
+	return g.points(v, now) < 1 && g.faded(v.held, v.heldAt, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses && g.refresh(v, now)
 }
 
 func (g *gate) exempt(ip netip.Addr) bool {
@@ -374,11 +377,14 @@ func (g *gate) exempt(ip netip.Addr) bool {
 }
 
 // points is the ban score now.
-func (g *gate) points(v *visitor, now time.Time) float64 {
+func (g *gate) points(v *visitor, now time.Time) float64 { return g.faded(v.points, v.at, now) }
+
+// faded is what is left now of points at a time.
+func (g *gate) faded(points float64, at, now time.Time) float64 {
 	if g.limits.BanHalfLife <= 0 {
-		return v.points
+		return points
 	}
-	return v.points * math.Exp2(-float64(now.Sub(v.at))/float64(g.limits.BanHalfLife))
+	return points * math.Exp2(-float64(now.Sub(at))/float64(g.limits.BanHalfLife))
 }
 
 // penalize adds points to the score of a connection's address, and reports whether it
@@ -408,6 +414,24 @@ func (g *gate) isNuisance(c *Conn, now time.Time) bool {
 	defer g.mu.Unlock()
 	v := c.gate.visitor
 	return v != nil && g.limits.BanScore > 0 && (now.Before(v.bannedUntil) || g.points(v, now) >= nuisance*g.limits.BanScore)
+}
+
+// heldForMost is after how many connections an address has the next held for all of
+// TarpitTime: attackers have as many in no time, and whoever tries what is wrong with a
+// device waits for a second or two.
+const heldForMost = 100
+
+// hold counts a connection of an address that is to be held, and returns for how long: the
+// longer, the more of them the address had. What is counted halves as ban points do.
+func (g *gate) hold(ip netip.Addr, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.visitors[ip]
+	if v == nil { // exempt
+		return 0
+	}
+	v.held, v.heldAt = g.faded(v.held, v.heldAt, now)+1, now
+	return time.Duration(float64(g.limits.TarpitTime) * min(1, v.held/heldForMost))
 }
 
 // narrowed reports whether the connection's address is banned, though there are miners.

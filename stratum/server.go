@@ -104,7 +104,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.batches, _ = handler.(BatchHandler)
 	s.strays, _ = handler.(StrayHandler)
 	s.gate.init(&s.opts.Limits)
-	s.tarpit.most, s.tarpit.patience, s.tarpit.count = s.opts.Tarpit, s.opts.TarpitTime, &s.stats.Held
+	s.tarpit.most, s.tarpit.count = s.opts.Tarpit, &s.stats.Held
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
@@ -196,12 +196,12 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 	if err := s.admit(c); err != nil {
 		s.stats.Refused.Add(1)
 		s.log.Debug("connection refused", "remote", c.remote.String(), "error", err)
-		s.gate.leave(c, time.Now())
 		if errors.Is(err, ErrBanned) {
-			s.hold(base)
+			s.hold(c)
 		} else {
 			base.Close()
 		}
+		s.gate.leave(c, time.Now())
 		return
 	}
 	s.mu.Lock()
@@ -218,13 +218,13 @@ func (s *Server) start(base net.Conn, config *tls.Config) {
 	go c.serve(config)
 }
 
-// hold closes conn, after some time unless what it takes is needed elsewhere.
-func (s *Server) hold(conn net.Conn) {
+// hold closes the socket of c, after some time unless what it takes is needed elsewhere.
+func (s *Server) hold(c *Conn) {
 	if s.full.Load() {
-		conn.Close()
+		c.base.Close()
 		return
 	}
-	s.tarpit.hold(conn)
+	s.tarpit.hold(c.base, s.gate.hold(c.address, time.Now()))
 }
 
 // admit asks the gate, about the address too if that is known already.

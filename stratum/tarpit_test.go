@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -21,9 +22,10 @@ func ends(l *pipeListener, from, say string) time.Duration {
 	return time.Since(begin)
 }
 
-// Who sends garbage again and again waits for the end of each connection.
+// Who sends garbage again and again waits for the end of each connection, longer and
+// longer.
 func TestTarpit(t *testing.T) {
-	const held = 30 * time.Second
+	const most = 30 * time.Second
 	for name, say := range map[string]string{
 		"another protocol": "GET / HTTP/1.1\r\n\r\n",
 		"no messages":      subscribeLine + strings.Repeat("{]\n", 12),
@@ -37,9 +39,13 @@ func TestTarpit(t *testing.T) {
 				}
 				<-reasons
 				for range 3 { // they may be
-					_ = ends(l, "192.0.2.1", say)
+					if took := ends(l, "192.0.2.1", say); took > 2*lingerTime {
+						t.Errorf("one of the first was closed after %v", took)
+					}
 					<-reasons
 				}
+				visitor := s.gate.visitors[netip.MustParseAddr("192.0.2.1")]
+				visitor.held, visitor.heldAt = heldForMost, time.Now()
 				ended := make(chan time.Duration, 1)
 				go func() { ended <- ends(l, "192.0.2.1", say) }()
 				if reason := <-reasons; !errors.Is(reason, ErrGarbage) && !errors.Is(reason, ErrNotStratum) && !errors.Is(reason, ErrLineTooLong) {
@@ -53,8 +59,8 @@ func TestTarpit(t *testing.T) {
 					t.Errorf("the first of another address was closed after %v", took)
 				}
 				<-reasons
-				if took := <-ended; took < held || took > held*5/4 {
-					t.Errorf("a further one was closed after %v, want %v", took, held)
+				if took := <-ended; took < most*9/10 || took > most*5/4 {
+					t.Errorf("a further one was closed after %v, want %v", took, most)
 				}
 			})
 		})
@@ -70,14 +76,40 @@ func TestTarpitForInput(t *testing.T) {
 			least time.Duration
 			most  time.Duration
 		}{
-			"stranger": {"", 30 * time.Second, 38 * time.Second},
-			"miner":    {submitLine, 0, lingerTime},
+			"stranger": {"", 250 * time.Millisecond, lingerTime},
+			"miner":    {submitLine, 0, 200 * time.Millisecond},
 		} {
 			if took := ends(l, "192.0.2.1", subscribeLine+authorizeLine+c.share+`{"id":`); took < c.least || took > c.most {
 				t.Errorf("%s: closed after %v", name, took)
 			}
 		}
 	})
+}
+
+// The longer, the more of an address' connections were held lately.
+func TestHoldTimes(t *testing.T) {
+	var l Limits
+	l.setDefaults()
+	var g gate
+	g.init(&l)
+	ip, now := netip.MustParseAddr("192.0.2.1"), time.Unix(1e9, 0)
+	if d := g.hold(ip, now); d != 0 {
+		t.Errorf("an exempt address is held for %v", d)
+	}
+	v := &visitor{guesses: freeGuesses}
+	g.visitors[ip] = v
+	for n := 1; n <= 3*heldForMost; n++ {
+		if d, want := g.hold(ip, now).Round(time.Millisecond), min(30*time.Second, time.Duration(n)*300*time.Millisecond); d != want {
+			t.Fatalf("connection %d is held for %v, want %v", n, d, want)
+		}
+	}
+	now = now.Add(4 * g.limits.BanHalfLife)
+	if d := g.hold(ip, now); d > 6*time.Second || d < 5*time.Second {
+		t.Errorf("when 300 are 19: %v", d)
+	}
+	if g.forgettable(v, now) || !g.forgettable(v, now.Add(10*g.limits.BanHalfLife)) {
+		t.Error("what is counted is forgotten at a wrong time")
+	}
 }
 
 // Attackers who come again when they are cut off cost little, also where somebody mines.
@@ -177,7 +209,7 @@ func TestTarpitIsBounded(t *testing.T) {
 			t.Errorf("%d are open after the end", n)
 		}
 		ours, theirs := net.Pipe()
-		s.tarpit.hold(theirs)
+		s.tarpit.hold(theirs, time.Second)
 		if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("one that comes after the end: %v", err)
 		}
