@@ -81,6 +81,10 @@ func newCrowd(t *testing.T, cluster *devmesos.Cluster, agents int) *crowd {
 
 // launch is what an executor does when it is given its task.
 func (c *crowd) launch(t *light.Task) light.Executor {
+	if len(t.Info.Data) == 0 { // it is another framework's
+		t.Run()
+		return stranger{}
+	}
 	spec, err := message.DecodeTask(t.Info.Data)
 	if err != nil {
 		c.t.Errorf("task %s: %v", t.Info.TaskID.Value, err)
@@ -100,6 +104,12 @@ func (c *crowd) launch(t *light.Task) light.Executor {
 	m.report()
 	return m
 }
+
+// stranger is an executor that does nothing.
+type stranger struct{}
+
+func (stranger) Receive([]byte) {}
+func (stranger) Kill()          {}
 
 func (m *member) address() string {
 	p := m.spec.GetProxy()

@@ -193,6 +193,9 @@ func (a *Agent) RunTask(r link.RunTask) {
 	t := &Task{
 		Info: r.Task, agent: a, framework: *r.Framework.ID, state: mesos.TASK_STAGING, work: make(chan func(Executor), 64),
 	}
+	if t.Info.Executor == nil { // a command task, for which an agent makes one up
+		t.Info.Executor = &mesos.ExecutorInfo{ExecutorID: mesos.ExecutorID(r.Task.TaskID)}
+	}
 	a.tasks[r.Task.TaskID.Value] = t
 	a.launched++
 	t.update(mesos.TASK_STARTING, nil)
