@@ -140,8 +140,8 @@ func (w *worker) step() {
 // giveEvery is how often a thread that gives its cpu to others tells the kernel to choose
 // anew who has it. Priority alone is not enough: under EEVDF (Linux 6.6 and later) whoever
 // wakes up may by a hair not be "eligible" yet, even beside SCHED_IDLE, and has to wait for
-// the next tick, 1 to 10 ms. It costs 0.4 µs. See sched_yield(2).
-const giveEvery = 200 * time.Microsecond
+// the next tick, 1 to 10 ms. It costs about 1 µs. See sched_yield(2).
+const giveEvery = 400 * time.Microsecond
 
 func (w *worker) duty() float64 { return math.Float64frombits(w.engine.duty.Load()) }
 
