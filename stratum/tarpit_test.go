@@ -69,21 +69,37 @@ func TestTarpit(t *testing.T) {
 
 // Who needs more memory for input than there is waits for the end, but for miners.
 func TestTarpitForInput(t *testing.T) {
-	inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
-		p.disconnected = nil
-		for name, c := range map[string]struct {
-			share string
-			least time.Duration
-			most  time.Duration
-		}{
-			"stranger": {"", 250 * time.Millisecond, lingerTime},
-			"miner":    {submitLine, 0, 200 * time.Millisecond},
-		} {
-			if took := ends(l, "192.0.2.1", subscribeLine+authorizeLine+c.share+`{"id":`); took < c.least || took > c.most {
-				t.Errorf("%s: closed after %v", name, took)
-			}
-		}
-	})
+	for name, c := range map[string]struct {
+		share       string
+		least, most time.Duration
+	}{
+		"stranger": {"", 30 * time.Second, 31 * time.Second},
+		"miner":    {submitLine, 0, lingerTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := ServerOptions{Limits: Limits{PartialBytes: 1, TarpitTime: heldForMost * 30 * time.Second}}
+			inBubble(t, o, func(t *testing.T, s *Server, l *pipeListener, reasons <-chan error, _ *testPool) {
+				time.Sleep(time.Second) // the server's clock is not at 0, which means never
+				conn := l.dial("192.0.2.1")
+				ended := make(chan time.Duration, 1)
+				begin := time.Now()
+				go func() {
+					_, _ = io.Copy(io.Discard, conn)
+					ended <- time.Since(begin)
+				}()
+				_, _ = io.WriteString(conn, subscribeLine+authorizeLine+c.share)
+				time.Sleep(time.Second) // in which the share is judged
+				wrote := time.Since(begin)
+				_, _ = io.WriteString(conn, `{"id":`)
+				if took := <-ended - wrote; took < c.least || took > c.most {
+					t.Errorf("closed after %v", took)
+				}
+				if reason := <-reasons; !errors.Is(reason, ErrInputFull) {
+					t.Errorf("ended for %v", reason)
+				}
+			})
+		})
+	}
 }
 
 // The longer, the more of an address' connections were held lately.
