@@ -56,12 +56,12 @@ run: build ## Mine on a development cluster on this machine: lode dev $(ARGS).
 .PHONY: test
 test: ## Run all tests.
 	@echo "testing (the first time compiles everything and takes some minutes)"
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 .PHONY: race
 race: export CGO_ENABLED = 1
 race: ## Run all short tests under the race detector (needs a C compiler).
-	$(GO) test -race -short ./...
+	$(GO) test -timeout 30m -race -short ./...
 
 .PHONY: test-portable
 test-portable: ## Test the hashing code without assembly, and for arm64 under qemu-user.
