@@ -122,7 +122,7 @@ func (w *worker) step() {
 		return
 	}
 	now := w.engine.clock()
-	if w.gives && now-w.gave >= giveEvery {
+	if w.gives && now-w.gave >= giveEvery && (w.sense == nil || w.sense.governor.Yields()) {
 		w.engine.system.yield(w.index)
 		now = w.engine.clock()
 		w.gave = now

@@ -32,6 +32,9 @@ const (
 	earned     = 100 * aside
 	suspected  = 10 * aside
 	mostMisses = 3
+	// trusted is for how long a thread runs and yields before asides ask anew whether yields
+	// are enough.
+	trusted = time.Second
 	// Asides that find somebody count for somebody who stays, those that find nobody
 	// against it. Who computes is found by all of them, or by two of three where the
 	// kernel lets a thread that wakes up go first. Who serves and leaves gaps is found
@@ -53,6 +56,8 @@ type Governor struct {
 	state   state
 	opinion float64       // that somebody stays: 0 to topmost
 	misses  int           // asides that found nobody, in a row; at most mostMisses
+	asks    bool          // whether yields are enough
+	trust   time.Duration // for how long they count as enough
 	length  time.Duration // of the last longer park
 }
 
@@ -70,6 +75,13 @@ const (
 // the cpu, and whether it was slow. It returns for how long to park; 0: go on.
 func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration) {
 	g.ran += ran
+	if g.trust > 0 {
+		if g.trust -= ran; g.trust <= 0 {
+			g.misses = 0
+		}
+	} else if off >= LossLeast {
+		g.asks = true
+	}
 	if slow {
 		g.slow += ran
 		if g.slow >= slowLeast || g.state == probing {
@@ -94,6 +106,11 @@ func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration)
 	return 0
 }
 
+// Yields says whether the thread is to yield now and then. Between control groups of the
+// same weight that is of no use to others, and a thread that yields is let go first when it
+// wakes up, so that its asides find nobody. So asides ask without yields at first.
+func (g *Governor) Yields() bool { return !g.asks }
+
 func (g *Governor) step() time.Duration {
 	g.state, g.ran = stepped, 0
 	return aside
@@ -113,10 +130,12 @@ func (g *Governor) Woke(after time.Duration) (park time.Duration) {
 		return g.step()
 	case after < late:
 		g.opinion = max(0, g.opinion-missed)
-		g.misses = min(g.misses+1, mostMisses)
+		if g.misses = min(g.misses+1, mostMisses); g.misses == mostMisses && g.asks {
+			g.asks, g.trust = false, trusted
+		}
 		g.length /= 2
 	default:
-		g.opinion, g.misses = min(topmost, g.opinion+found), 0
+		g.opinion, g.misses, g.trust = min(topmost, g.opinion+found), 0, 0
 		if g.opinion < certain {
 			return g.step()
 		}
