@@ -130,7 +130,7 @@ func (g *Governor) Woke(after time.Duration) (park time.Duration) {
 		return g.step()
 	case after < late:
 		g.opinion = max(0, g.opinion-missed)
-		if g.misses = min(g.misses+1, mostMisses); g.misses == mostMisses && g.asks {
+		if g.misses = min(g.misses+1, mostMisses); g.misses == mostMisses && g.opinion == 0 && g.asks {
 			g.asks, g.trust = false, trusted
 		}
 		g.length /= 2
