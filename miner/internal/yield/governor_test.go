@@ -77,6 +77,39 @@ func TestGovernor(t *testing.T) {
 	}
 }
 
+// A thread yields until somebody is met, and again when asides without yields found nobody:
+// but not while somebody may be there, and not for ever without asking anew.
+func TestGovernorYields(t *testing.T) {
+	var g Governor
+	aside := func(after time.Duration) {
+		t.Helper()
+		if g.Batch(time.Second/2, ms, false) == 0 {
+			t.Fatal("no aside")
+		}
+		for g.Woke(after) > 0 {
+			after = 0
+		}
+	}
+	expect := func(when string, want bool) {
+		t.Helper()
+		if g.Yields() != want {
+			t.Errorf("%s: yields %v", when, !want)
+		}
+	}
+	expect("alone", true)
+	for _, when := range []string{"one found nobody", "two found nobody"} {
+		aside(0)
+		expect(when, false)
+	}
+	aside(0)
+	expect("three found nobody", true)
+	aside(0)
+	expect("half a second later", true)
+	g.Batch(time.Second, 0, false)
+	aside(ms)
+	expect("somebody is met after the time of trust", false)
+}
+
 // Whatever happens, a park is bounded, nobody is disturbed while nobody is seen, and
 // asides that find nobody cost a tenth of the time at the most.
 func TestGovernorKeepsItsBounds(t *testing.T) {
