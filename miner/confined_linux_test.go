@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -72,16 +71,16 @@ func confined() {
 // Where a container allows none of the calls that yielding is made of, a miner says so and
 // hashes.
 func TestMinerThatMayDoNothing(t *testing.T) {
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), confinedEnv+"=1")
-	var log strings.Builder
-	child.Stderr = &log
-	out, err := child.Output()
-	if strings.HasPrefix(string(out), cannotConfine) {
-		t.Skipf("this system has no seccomp for the test: %s", out)
+	child := self(confinedEnv, "1")
+	var out, log strings.Builder
+	child.Stdout, child.Stderr = &out, &log
+	startSelf(t, child)
+	err := child.Wait()
+	if strings.HasPrefix(out.String(), cannotConfine) {
+		t.Skipf("this system has no seccomp for the test: %s", &out)
 	}
-	if want := "ended: <nil> enough: true idle: false\n"; err != nil || string(out) != want {
-		t.Fatalf("%v: %q, want %q\n%s", err, out, want, &log)
+	if want := "ended: <nil> enough: true idle: false\n"; err != nil || out.String() != want {
+		t.Fatalf("%v: %q, want %q\n%s", err, &out, want, &log)
 	}
 	for _, want := range []string{"niceness of a hashing thread not set", "SCHED_IDLE of a hashing thread not set", "hashing thread not pinned"} {
 		if !strings.Contains(log.String(), want) {

@@ -102,11 +102,16 @@ func oneThread(t *testing.T) (e *Engine, cpu int) {
 	return e, cpu
 }
 
-// startBusy starts a process that computes on a cpu.
-func startBusy(t *testing.T, cpu string) *exec.Cmd {
-	t.Helper()
+// self is the test program once more, which does what a variable of its environment tells it.
+func self(variable, value string) *exec.Cmd {
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), busyEnv+"="+cpu)
+	child.Env = append(os.Environ(), variable+"="+value)
+	return child
+}
+
+// startSelf starts what self returned, until the test ends.
+func startSelf(t *testing.T, child *exec.Cmd) {
+	t.Helper()
 	switch err := child.Start(); {
 	case errors.Is(err, syscall.ENOEXEC):
 		t.Skip("the tests run under an emulator, which starts no second process of theirs")
@@ -117,6 +122,13 @@ func startBusy(t *testing.T, cpu string) *exec.Cmd {
 		_ = child.Process.Kill()
 		_ = child.Wait()
 	})
+}
+
+// startBusy starts a process that computes on a cpu.
+func startBusy(t *testing.T, cpu string) *exec.Cmd {
+	t.Helper()
+	child := self(busyEnv, cpu)
+	startSelf(t, child)
 	return child
 }
 
@@ -214,22 +226,12 @@ func TestServingNeighbourHasTheCPU(t *testing.T) {
 	}
 	group := heavyGroup(t) // keeps other programs out of the way
 	e, cpu := oneThread(t)
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), busyEnv+"="+strconv.Itoa(cpu)+" "+serving)
+	child := self(busyEnv, strconv.Itoa(cpu)+" "+serving)
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch err := child.Start(); {
-	case errors.Is(err, syscall.ENOEXEC):
-		t.Skip("the tests run under an emulator, which starts no second process of theirs")
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = child.Process.Kill()
-		_ = child.Wait()
-	})
+	startSelf(t, child)
 	if group != "" {
 		for file, id := range map[string]int{"tasks": int(e.workers[0].tid.Load()), "cgroup.procs": child.Process.Pid} {
 			if err := os.WriteFile(filepath.Join(group, file), fmt.Append(nil, id), 0); err != nil {
