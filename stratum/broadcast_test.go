@@ -99,10 +99,12 @@ func TestPublishEndsWithTheServer(t *testing.T) {
 func TestFastestFirst(t *testing.T) {
 	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 		p.disconnected = nil
+		worth := Difficulty(0) // that of the connection
 		p.submit = func(_ *Conn, s *Share) error {
 			if s.Nonce == 0 {
 				return errJobNotFound
 			}
+			s.Worth = worth
 			return nil
 		}
 		var mu sync.Mutex
@@ -153,6 +155,13 @@ func TestFastestFirst(t *testing.T) {
 		synctest.Wait()
 		if got := order(); !slices.Equal(got, []Difficulty{512, 16, 0.25, 1 << 50, 1e-6, 1e-12}) {
 			t.Errorf("order %v after changes", got)
+		}
+		// Who was told much has a share of before that.
+		worth = 1e-8
+		io.WriteString(miners[4], submitLine)
+		synctest.Wait()
+		if got := order(); !slices.Equal(got, []Difficulty{16, 0.25, 1 << 50, 1e-6, 512, 1e-12}) {
+			t.Errorf("order %v after a share that is worth little", got)
 		}
 	})
 }
@@ -237,7 +246,7 @@ func benchmarkOrder(b *testing.B, n int, proven bool) {
 		miners[c] = m
 		s.addReady(c)
 		if proven {
-			c.proven()
+			c.proven(c.difficulty)
 		}
 	}
 	job := simnetJob()

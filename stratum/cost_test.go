@@ -123,18 +123,28 @@ func TestRepeatedMessages(t *testing.T) {
 	}
 }
 
-// Who sends much waits when all together send much; who sends little, or shares that
-// are accepted, does not.
+// Who sends much waits when all together send much, also shares from before a raise that are
+// next to nothing; who sends little, or shares that are accepted, does not.
 func TestSharedRate(t *testing.T) {
+	for name, nonce := range map[string]string{"bad shares": "00000000", "shares that are too easy by now": "00000001"} {
+		t.Run(name, func(t *testing.T) { testSharedRate(t, nonce) })
+	}
+}
+
+func testSharedRate(t *testing.T, nonce string) {
 	inBubble(t, ServerOptions{Limits: Limits{SharedRate: 100, MessageBurst: 1 << 20, MessageRate: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 		p.disconnected = nil
 		p.submit = func(_ *Conn, s *Share) error {
-			if s.Nonce == 0 {
+			switch s.Nonce {
+			case 0:
 				return errJobNotFound
+			case 1:
+				s.Worth = 1e-6
 			}
 			return nil
 		}
-		bad := strings.Replace(submitLine, "10015793", "00000000", 1)
+		p.authorized = func(c *Conn) { c.SetDifficulty(1) }
+		bad := strings.Replace(submitLine, "10015793", nonce, 1)
 		for range 100 {
 			conn := stay(t, l, "192.0.2.1")
 			go func() {
@@ -157,6 +167,7 @@ func TestSharedRate(t *testing.T) {
 		}
 		answer(subscribeLine, subscribeReply)
 		answer(authorizeLine, authorizeReply)
+		_, _ = r.ReadString('\n') // the difficulty
 		time.Sleep(time.Minute)
 		before, waited := s.Stats().Lines.Load(), s.Stats().Throttled.Load()
 		const shares = 1000

@@ -192,6 +192,11 @@ func (c *Conn) submit(m *message) {
 	}
 }
 
+// easyShare is how much easier than what the miner was told last an accepted share may be
+// that is no burden. Those of before a raise count for as long as their job does: who began
+// with next to nothing could send such ones without end.
+const easyShare = 16
+
 // judge has the shares that wait judged, and answers them.
 func (c *Conn) judge() {
 	l := c.lines
@@ -210,18 +215,27 @@ func (c *Conn) judge() {
 			s.Verdict = c.server.handler.Submit(c, &s.Share)
 		}
 	}
-	accepted := false
+	c.mu.Lock()
+	told := c.difficulty
+	c.mu.Unlock()
+	accepted, best := false, Difficulty(0)
 	for i := range l.waiting {
 		s := &l.submits[i]
 		if s.Verdict == nil {
-			c.light++ // it is what the server is for
-			accepted = true
+			worth := s.Worth
+			if worth == 0 {
+				worth = told
+			}
+			if worth >= told/easyShare {
+				c.light++ // it is what the server is for
+			}
+			accepted, best = true, max(best, worth)
 		}
 		c.reply(s.id, falseOnError, s.Verdict)
 	}
 	l.waiting = 0
 	if accepted {
-		c.proven()
+		c.proven(best)
 	}
 }
 

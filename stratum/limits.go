@@ -59,7 +59,7 @@ type Limits struct {
 	MessageBurst int `name:"message-burst" default:"1000" placeholder:"N" help:"Messages of one connection at once."`
 	// LightRate: honest miners send one share in four seconds, and log in with six messages
 	// at most.
-	LightRate float64 `name:"light-rate" default:"5" placeholder:"N" help:"Messages per second, and eight times as many at once, that each connection may send whatever others do. Shares that are accepted do not count."`
+	LightRate float64 `name:"light-rate" default:"5" placeholder:"N" help:"Messages per second, and eight times as many at once, that each connection may send whatever others do. Shares that are accepted do not count, but those of before a raise that are 16 times too easy by now."`
 	// SharedRate: a tenth of what two processors take apart.
 	SharedRate float64 `name:"shared-rate" default:"10000" placeholder:"N" help:"Messages per second beyond --limit-light-rate, of all connections together; who sends them when there are more is read more slowly."`
 	// Names: most miners have one, aggregators one for each machine behind them.

@@ -55,16 +55,14 @@ func (r *ranking) fastestFirst() []*Conn {
 	return all
 }
 
-// proven notes that a share of the miner was accepted. Only the connection's goroutine
-// calls it.
-func (c *Conn) proven() {
+// proven notes that a share of the miner was accepted, worth a difficulty: what the miner
+// was told since may be no more than its wish. Only the connection's goroutine calls it.
+func (c *Conn) proven(worth Difficulty) {
 	if now := c.server.now(); c.workedAt == 0 || now-c.workedAt >= instant(workPrecision) {
 		c.workedAt = now
 		c.server.gate.worked(c, time.Now())
 	}
-	c.mu.Lock()
-	class := classOf(c.difficulty)
-	c.mu.Unlock()
+	class := classOf(worth)
 	if class == c.proof {
 		return
 	}

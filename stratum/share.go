@@ -10,4 +10,7 @@ type Share struct {
 	// VersionBits is the sixth parameter; HasVersionBits whether it was there.
 	VersionBits    uint32
 	HasVersionBits bool
+	// Worth is the difficulty that an accepted share counts as: the Handler sets it. 0: that
+	// of the connection.
+	Worth Difficulty
 }

@@ -11,6 +11,31 @@ import (
 // trivialNetwork is the difficulty up to which a network is good for tests only.
 const trivialNetwork = 1e-6
 
+// easyShare is how much easier than what its miner was told last a share is of which there
+// may be so many only: easyBurst, and easyRate a second. They are of jobs from before a
+// raise, and count for as long as those do; but each is remembered until then, and who began
+// with next to nothing could find thousands a second.
+const (
+	easyShare = 16
+	easyBurst = 4096
+	easyRate  = 1
+)
+
+// easyShares counts them: at a time there were so many.
+type easyShares struct {
+	n  float64
+	at time.Time
+}
+
+func (e *easyShares) now(now time.Time) float64 {
+	return max(e.n-now.Sub(e.at).Seconds()*easyRate, 0)
+}
+
+// tooMany reports whether the next ones are to be judged by more than they were sent with.
+func (e *easyShares) tooMany(now time.Time) bool { return e.n > 0 && e.now(now) >= easyBurst }
+
+func (e *easyShares) note(now time.Time) { e.n, e.at = e.now(now)+1, now }
+
 // startDifficulty is what a miner begins with, and the least that vardiff may give it: its
 // worker's last difficulty, or what the operator says, or what suits its kind.
 func (m *Server) startDifficulty(s *session) (start, least float64) {

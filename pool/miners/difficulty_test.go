@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"lode/pool/accounts"
 	"lode/pool/vardiff"
@@ -77,5 +78,56 @@ func TestFirstDifficulty(t *testing.T) {
 				t.Errorf("job %s", line)
 			}
 		})
+	}
+}
+
+// TestEasyShares: shares of before a raise count, but not without end: each is remembered,
+// and next to nothing may be needed to find it. A block is one all the same, and what is
+// near to the present difficulty is a share always.
+func TestEasyShares(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Vardiff = vardiff.Config{Min: everyHash} })
+	b.Publish(b.work(true))
+	j := b.o.Jobs.Latest()
+	s := b.loggedIn(1)
+	s.book.Set(uint64(j.Key(0)), everyHash)
+	s.book.Set(uint64(j.Key(1)), 1)
+	s.told = 1
+	nonce := uint32(0)
+	send := func(n int) (accepted int) {
+		for range n / 16 {
+			batch := make([]*stratum.Submission, 16)
+			for i := range batch {
+				batch[i] = &stratum.Submission{Share: stratum.Share{Worker: "w", JobID: j.Key(0).ID(), Extranonce2: make([]byte, 8), Time: j.Time, Nonce: nonce}}
+				nonce++
+			}
+			b.submitBatch(s, batch)
+			for _, in := range batch {
+				switch {
+				case in.Verdict == nil && in.Worth == everyHash:
+					accepted++
+				case code(in.Verdict) != stratum.CodeLowDifficulty:
+					t.Fatalf("share %d: %v, worth %g", in.Nonce, in.Verdict, float64(in.Worth))
+				}
+			}
+		}
+		return accepted
+	}
+	if n := send(2 * easyBurst); n < easyBurst || n > easyBurst+16 {
+		t.Errorf("%d shares of before the raise were accepted, want %d", n, easyBurst)
+	}
+	b.advance(time.Minute)
+	if n := send(1600); n < 60*easyRate || n > 60*easyRate+16 {
+		t.Errorf("%d more after a minute", n)
+	}
+	if n := s.seen.Len(); n > easyBurst+200 {
+		t.Errorf("%d shares are remembered", n)
+	}
+	s.told = 8 * everyHash // it is not far from what they are worth
+	if n := send(1600); n != 1600 {
+		t.Errorf("%d of 1600 shares near the present difficulty were accepted", n)
+	}
+	// Who resumes does not begin anew.
+	if past := s.past(); !past.easy.tooMany(b.now()) {
+		t.Error("a session that is resumed has forgotten them")
 	}
 }

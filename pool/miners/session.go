@@ -28,7 +28,8 @@ type session struct {
 	bound      vardiff.Wish // the same, not to be below
 	vardiff    vardiff.Miner
 	book       vardiff.Book
-	told       float64  // difficulty that the miner was told last
+	told       float64 // difficulty that the miner was told last
+	easy       easyShares
 	sent       jobs.Key // of the job that the miner was sent last; 0: none
 	former     []former // what held before each mining.set_extranonce, newest first
 	restored   *past    // of the session that is resumed, until it authorizes
@@ -70,12 +71,13 @@ type past struct {
 	seen    *share.Seen
 	vardiff vardiff.Miner
 	book    vardiff.Book
+	easy    easyShares
 	ready   bool // it had authorized
 }
 
 // past is that of the session. The caller holds mu.
 func (s *session) past() *past {
-	return &past{seen: s.seen, vardiff: s.vardiff, book: s.book, ready: s.authorized}
+	return &past{seen: s.seen, vardiff: s.vardiff, book: s.book, easy: s.easy, ready: s.authorized}
 }
 
 var (
@@ -191,7 +193,7 @@ func (m *Server) Authorized(c *stratum.Conn) {
 		start, least := m.startDifficulty(s)
 		s.vardiff = vardiff.New(m.o.Vardiff, m.o.Now(), start, least)
 		if r := s.restored; r != nil && r.ready {
-			s.vardiff, s.book = r.vardiff.Again(m.o.Now()), r.book
+			s.vardiff, s.book, s.easy = r.vardiff.Again(m.o.Now()), r.book, r.easy
 		}
 		s.restored = nil
 		s.vardiff.Suggest(m.o.Vardiff, m.o.Now(), s.bound, s.wish)

@@ -66,7 +66,7 @@ func (m *Server) strayShare(s *session, in *stratum.Share) {
 func (m *Server) submit(s *session, tmp *scratch, n int) {
 	now := m.o.Now()
 	attempts := tmp.Attempts[:n]
-	m.complete(s, tmp, n)
+	m.complete(now, s, tmp, n)
 	for i := range attempts {
 		attempts[i].Admit()
 	}
@@ -86,6 +86,7 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 			continue
 		}
 		accepted = true
+		a.In.Worth = stratum.Difficulty(a.Difficulty)
 		if a.Job.Taker != nil && !a.Block {
 			a.Job.Taker.Take(a.In, a.Version, a.Extranonce1, &a.Hash)
 		}
@@ -99,6 +100,9 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 	changed := false
 	for i := range attempts {
 		if a := &attempts[i]; a.Refusal == nil {
+			if a.Difficulty < s.told/easyShare {
+				s.easy.note(now)
+			}
 			_, different := s.vardiff.Share(m.o.Vardiff, now, a.Difficulty)
 			changed = changed || different
 		}
@@ -111,13 +115,17 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 // complete puts in what is known of the attempts, their jobs and their session. Calls for
 // one connection come one after another: what is read here changes under our feet only if
 // the upstream changes, and then a share is stale.
-func (m *Server) complete(s *session, tmp *scratch, n int) {
+func (m *Server) complete(now time.Time, s *session, tmp *scratch, n int) {
 	attempts := tmp.Attempts[:n]
 	for i := range attempts {
 		attempts[i].Job, attempts[i].Key = m.o.Jobs.Get(attempts[i].In.JobID)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	least := 0.0
+	if s.easy.tooMany(now) {
+		least = s.told / easyShare
+	}
 	for i := range attempts {
 		a := &attempts[i]
 		w := s.workers[a.In.Worker]
@@ -132,7 +140,7 @@ func (m *Server) complete(s *session, tmp *scratch, n int) {
 		a.Extranonce1, a.Rest, a.Seen, a.Lost = at.lease.Extranonce, at.space.Rest(), at.seen, at.lease.Lost()
 		a.Elsewhere = at.space != a.Job.Space && !a.Job.Origin.OwnCoinbase()
 		if d := s.book.Difficulty(uint64(a.Key)); d > 0 {
-			a.Difficulty = d
+			a.Difficulty = max(d, least)
 		}
 	}
 }
