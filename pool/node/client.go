@@ -254,6 +254,7 @@ func (r *httpReply) result() (json.RawMessage, error) {
 	var reply struct {
 		Result json.RawMessage `json:"result"`
 		Error  json.RawMessage `json:"error"`
+		ID     json.RawMessage `json:"id"`
 	}
 	status, text, user := r.status, r.body, r.user
 	isJSON := json.Unmarshal(text, &reply) == nil
@@ -265,7 +266,7 @@ func (r *httpReply) result() (json.RawMessage, error) {
 	switch {
 	case isJSON && status == http.StatusOK && reply.Result != nil:
 		return reply.Result, nil
-	case isJSON && status == http.StatusOK:
+	case isJSON && status == http.StatusOK && reply.ID != nil: // a result of null may be left out
 		return json.RawMessage("null"), nil
 	case status == http.StatusUnauthorized:
 		return nil, fmt.Errorf("%w (user %q): check the node's user and password", ErrUnauthorized, user)
