@@ -115,7 +115,7 @@ func (r *reporter) Work(w *jobs.Work) {
 	w.Source = r.source
 	r.d.news(func(now time.Time, a *upstream.Arbiter) {
 		a.Give(now, r.source, upstream.Work{
-			Tip: w.Prev, Height: w.Height, Bits: w.Bits, Time: w.Time, MinTime: w.MinTime, Made: w,
+			Tip: w.Prev, Height: w.Height, Bits: w.Bits, Time: w.Time, MinTime: w.MinTime, Made: w, Clean: w.Clean,
 		})
 	})
 }
@@ -180,6 +180,11 @@ func (d *Director) choose() (active int) {
 	switch {
 	case decision.Publish:
 		w := decision.Work.Made.(*jobs.Work)
+		if decision.Work.Clean && !w.Clean {
+			clean := *w
+			clean.Clean = true
+			w = &clean
+		}
 		if decision.Switched {
 			d.log.Info("mining for upstream", "upstream", d.o.Sources[decision.Active].URL(), "height", w.Height)
 		}

@@ -192,6 +192,37 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// TestCleanIsNotLost: a pool that wants earlier jobs forgotten is obeyed, also where the job
+// that says so is one of many of which miners get but a few.
+func TestCleanIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		run(t, c, &fake{name: "pool", kind: upstream.Pool, script: func(_ context.Context, r source.Reporter) {
+			time.Sleep(10 * time.Second)
+			for i := range 200 {
+				w := work(1, 100)
+				w.Clean = i == 57
+				r.Work(w)
+				time.Sleep(50 * time.Millisecond)
+			}
+		}})
+		time.Sleep(time.Minute)
+		published, _, _ := c.seen()
+		if len(published) < 20 || len(published) > 40 {
+			t.Errorf("%d jobs", len(published))
+		}
+		clean := 0
+		for _, w := range published {
+			if w.Clean {
+				clean++
+			}
+		}
+		if clean != 1 {
+			t.Errorf("%d of the jobs were clean, want one", clean)
+		}
+	})
+}
+
 // TestQuestions: what the arbiter wants to know of a pool's tip a node is asked.
 func TestQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

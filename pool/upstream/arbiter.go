@@ -38,6 +38,7 @@ type Work struct {
 	Bits          uint32
 	Time, MinTime uint32 // unix seconds; MinTime of nodes alone
 	Made          any    // a pointer to what the caller makes jobs of
+	Clean         bool   // the source wants earlier work forgotten
 }
 
 // Options of an Arbiter.
@@ -180,6 +181,9 @@ func (a *Arbiter) Give(now time.Time, i int, w Work) {
 		}
 		s.other = &w
 		return
+	}
+	if s.has != nil && s.has.Clean && (a.sentFor != i || s.has.Made != a.sent.Made) {
+		w.Clean = true // of work that the miners did not get
 	}
 	s.accept(now, w)
 }
