@@ -253,7 +253,7 @@ func (w *Worker) self() *Worker {
 	return w
 }
 
-// Share counts a share that came in now: difficulty is what it was judged by, reached
+// Share counts a share that came in now: difficulty is what it weighs, reached
 // what its hash reached (0: unknown).
 func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64) {
 	w = w.self()

@@ -98,6 +98,41 @@ func TestNobodyElse(t *testing.T) {
 	}
 }
 
+// TestRefusedWork: what is refused weighs what its hash was worth, not what the session wished
+// its difficulty to be: nobody makes up more work than all others do.
+func TestRefusedWork(t *testing.T) {
+	b := newBench(t, nil)
+	b.Publish(b.work(true))
+	j := b.o.Jobs.Latest()
+	for i, in := range []stratum.Share{
+		{JobID: j.Key(0).ID()},
+		{JobID: "zzzz"},
+		{JobID: j.Key(0).ID(), VersionBits: 1, HasVersionBits: true},
+		{JobID: j.Key(0).ID(), Extranonce2: []byte{1}},
+	} {
+		s := b.loggedIn(1e12)
+		in.Worker, in.Time, in.Nonce = "w", j.Time, uint32(i)
+		if in.Extranonce2 == nil {
+			in.Extranonce2 = make([]byte, 8)
+		}
+		one := &stratum.Submission{Share: in}
+		b.submitBatch(s, []*stratum.Submission{one})
+		if one.Verdict == nil {
+			t.Errorf("share %d was accepted", i)
+		}
+	}
+	n := uint64(0)
+	for outcome, tally := range b.o.Accounts.Total().Tallies {
+		n += tally.Shares
+		if tally.Difficulty > 1 {
+			t.Errorf("%s: %+v", outcome, tally)
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d shares were counted, want 4", n)
+	}
+}
+
 // TestSameWish: a wish that is repeated, as some devices do, changes nothing and is
 // answered with nothing but the reply; changed ones are granted 20 s apart.
 func TestSameWish(t *testing.T) {

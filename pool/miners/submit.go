@@ -80,7 +80,11 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 			m.o.Found(a, w)
 		}
 		if w != nil {
-			w.Share(now, a.Outcome, a.Difficulty, a.Reached)
+			difficulty := a.Difficulty
+			if a.Refusal != nil { // it may be no more than a wish
+				difficulty = min(difficulty, a.Reached)
+			}
+			w.Share(now, a.Outcome, difficulty, a.Reached)
 		}
 		if a.Refusal != nil {
 			continue

@@ -69,7 +69,7 @@ func (c collector) shares(counter, gauge emit) {
 	for _, o := range accounts.Outcomes() {
 		t := total.Tallies[o.String()]
 		counter(float64(t.Shares), "shares_total", "Shares by outcome, since the accounts began.", "outcome", o.String())
-		counter(t.Difficulty, "share_difficulty_total", "Summed difficulty (pdiff) of shares by outcome.", "outcome", o.String())
+		counter(t.Difficulty, "share_difficulty_total", "Summed difficulty (pdiff) of shares by outcome; a refused one counts for no more than its hash has reached.", "outcome", o.String())
 	}
 	for window, rate := range map[string]float64{"1m": total.Hashrate1m, "5m": total.Hashrate5m, "1h": total.Hashrate1h} {
 		gauge(rate, "hashrate", "Hashes per second estimated from accepted shares.", "window", window)
