@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"net"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -18,6 +21,10 @@ func TestMain(m *testing.M) {
 // them, $TAKEN is host:port of a listener that answers nobody, and $FREE is one
 // where nobody listens; "exits 2 lode …" runs a command whose exit code is to be 2.
 func TestScripts(t *testing.T) {
+	// Under nohup what the tests start would ignore the end of a terminal, too.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
