@@ -174,9 +174,6 @@ func (b *bench) run(ctx context.Context, j job) (s sample, err error) {
 	return s, nil
 }
 
-// settleTime is how long something runs before a job begins beside it.
-const settleTime = 300 * time.Millisecond
-
 // measure does one measurement.
 func (b *bench) measure(ctx context.Context, m *measurement) (s sample, err error) {
 	var p *partner

@@ -43,7 +43,7 @@ type outcome struct {
 	Turns float64       `json:"turns,omitempty"` // a microsecond
 	Units float64       `json:"units,omitempty"` // requests, pieces of work, accesses
 	Wall  time.Duration `json:"wall,omitempty"`
-	CPU   time.Duration `json:"cpu,omitempty"`
+	CPU   time.Duration `json:"cpu,omitempty"`  // of a miner and the yardstick
 	Done  uint64        `json:"done,omitempty"` // hashes, or turns
 	// Quantiles in microseconds.
 	P50     float64 `json:"p50,omitempty"`
@@ -126,30 +126,39 @@ func serve(j job) outcome {
 	perRequest := float64(serviceTime)
 	count := int(float64(j.Time)/perRequest*j.Load) + 1
 	latencies, wakes := make([]time.Duration, 0, 2*count), make([]time.Duration, 0, 2*count)
-	began, cpu := clock(), cpuTime()
-	next := began
+	next := clock()
+	began := next + settleTime
 	for {
 		next += time.Duration(r.ExpFloat64() * perRequest / j.Load)
 		if next-began > j.Time {
 			break
 		}
+		settled := next >= began
 		if clock() < next {
 			sleepUntil(next)
-			wakes = append(wakes, clock()-next)
+			if settled {
+				wakes = append(wakes, clock()-next)
+			}
 		}
 		runtime.KeepAlive(spin(j.Turns))
-		latencies = append(latencies, clock()-next)
+		if settled {
+			latencies = append(latencies, clock()-next)
+		}
 	}
 	sleepUntil(began + j.Time)
 	wall := clock() - began
 	slices.Sort(latencies)
 	slices.Sort(wakes)
 	return outcome{
-		Units: float64(len(latencies)), Wall: wall, CPU: cpuTime() - cpu,
+		Units: float64(len(latencies)), Wall: wall,
 		P50: micros(latencies, 0.5), P99: micros(latencies, 0.99), P999: micros(latencies, 0.999),
 		WakeP50: micros(wakes, 0.5), WakeP99: micros(wakes, 0.99),
 	}
 }
+
+// settleTime is how long a job, and what runs beside it, works before it is measured: what
+// they have to learn of each other is done by then.
+const settleTime = 500 * time.Millisecond
 
 // serviceTime is how long a request takes on a free core.
 const serviceTime = 200 * time.Microsecond
@@ -165,13 +174,16 @@ func micros(sorted []time.Duration, q float64) float64 {
 // work computes pieces of work until the time is over.
 func work(j job) outcome {
 	lockThread()
-	began, cpu := clock(), cpuTime()
-	units := 0.0
-	for clock()-began < j.Time {
-		runtime.KeepAlive(spin(j.Turns))
-		units++
+	some := func(all time.Duration) (units float64, took time.Duration) {
+		for began := clock(); took < all; took = clock() - began {
+			runtime.KeepAlive(spin(j.Turns))
+			units++
+		}
+		return units, took
 	}
-	return outcome{Units: units, Wall: clock() - began, CPU: cpuTime() - cpu}
+	some(settleTime)
+	units, took := some(j.Time)
+	return outcome{Units: units, Wall: took}
 }
 
 // walk follows a chain through more memory than caches hold.
@@ -189,16 +201,20 @@ func walk(j job) outcome {
 		k := r.IntN(i)
 		chain[i], chain[k] = chain[k], chain[i]
 	}
-	began, cpu := clock(), cpuTime()
-	accesses, at := 0.0, uint64(0)
-	for clock()-began < j.Time {
-		for range 10_000 {
-			at = chain[at][0]
+	at := uint64(0)
+	some := func(all time.Duration) (accesses float64, took time.Duration) {
+		for began := clock(); took < all; took = clock() - began {
+			for range 10_000 {
+				at = chain[at][0]
+			}
+			accesses += 10_000
 		}
-		accesses += 10_000
+		return accesses, took
 	}
+	some(settleTime)
+	accesses, took := some(j.Time)
 	runtime.KeepAlive(at)
-	return outcome{Units: accesses / 1e6, Wall: clock() - began, CPU: cpuTime() - cpu}
+	return outcome{Units: accesses / 1e6, Wall: took}
 }
 
 // mine hashes until its input ends, and tells how much for each line of it.

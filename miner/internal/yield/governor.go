@@ -32,9 +32,19 @@ const (
 	earned     = 100 * aside
 	suspected  = 10 * aside
 	mostMisses = 3
-	// trusted is for how long a thread runs and yields before asides ask anew whether yields
-	// are enough.
-	trusted = time.Second
+	// convincing is how many of them in a row count as enough for yields to be enough.
+	convincing = 6
+	// firstTrust is for how long a thread runs and yields before asides ask anew whether yields
+	// are enough, and twice as long each time that they are, up to mostTrust: while asides ask,
+	// who wakes up may have to wait for a tick. If others suddenly have risen more of the
+	// cpu than they had, a hurry-th of that time is enough. For others who have little of it
+	// nobody asks: who computes has more, whatever the kernel does.
+	firstTrust, mostTrust = time.Second, 64 * time.Second
+	little, risen         = 0.1, 0.2
+	hurry                 = 16
+	// quick and steady are over how long a share of the cpu is averaged: as it is now, and as
+	// it was.
+	quick, steady = 200 * time.Millisecond, 2 * time.Second
 	// Asides that find somebody count for somebody who stays, those that find nobody
 	// against it. Who computes is found by all of them, or by two of three where the
 	// kernel lets a thread that wakes up go first. Who serves and leaves gaps is found
@@ -55,10 +65,14 @@ type Governor struct {
 
 	state   state
 	opinion float64       // that somebody stays: 0 to topmost
-	misses  int           // asides that found nobody, in a row; at most mostMisses
-	asks    bool          // whether yields are enough
-	trust   time.Duration // for how long they count as enough
+	misses  int           // asides that found nobody, in a row
 	length  time.Duration // of the last longer park
+
+	asks  bool          // whether yields are enough
+	trust time.Duration // for how long they count as enough, if asides found that they are
+	since time.Duration // on the cpu since they did
+	now   float64       // the share of the cpu that others have
+	usual float64
 }
 
 type state uint8
@@ -75,12 +89,8 @@ const (
 // the cpu, and whether it was slow. It returns for how long to park; 0: go on.
 func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration) {
 	g.ran += ran
-	if g.trust > 0 {
-		if g.trust -= ran; g.trust <= 0 {
-			g.misses = 0
-		}
-	} else if off >= LossLeast {
-		g.asks = true
+	if g.doubts(ran, off) && off >= LossLeast && !g.asks {
+		g.asks, g.misses = true, 0
 	}
 	if slow {
 		g.slow += ran
@@ -96,9 +106,12 @@ func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration)
 		}
 	}
 	g.state = running
-	due := time.Duration(earned) << g.misses
-	if g.opinion >= certain {
+	due := time.Duration(earned) << min(g.misses, mostMisses)
+	switch {
+	case g.opinion >= certain:
 		due = suspected
+	case g.asks:
+		due = earned
 	}
 	if off >= LossLeast && g.ran >= due {
 		return g.step()
@@ -110,6 +123,15 @@ func (g *Governor) Batch(ran, off time.Duration, slow bool) (park time.Duration)
 // same weight that is of no use to others, and a thread that yields is let go first when it
 // wakes up, so that its asides find nobody. So asides ask without yields at first.
 func (g *Governor) Yields() bool { return !g.asks }
+
+// doubts says whether it is time to ask anew if yields are enough.
+func (g *Governor) doubts(ran, off time.Duration) bool {
+	g.since += ran
+	all := ran + off
+	g.now += (float64(off)/float64(max(all, 1)) - g.now) * min(1, float64(all)/float64(quick))
+	g.usual += (g.now - g.usual) * min(1, float64(all)/float64(steady))
+	return g.now >= little && (g.since >= g.trust || g.now >= g.usual+risen && g.since >= max(firstTrust, g.trust/hurry))
+}
 
 func (g *Governor) step() time.Duration {
 	g.state, g.ran = stepped, 0
@@ -130,14 +152,17 @@ func (g *Governor) Woke(after time.Duration) (park time.Duration) {
 		return g.step()
 	case after < late:
 		g.opinion = max(0, g.opinion-missed)
-		if g.misses = min(g.misses+1, mostMisses); g.misses == mostMisses && g.opinion == 0 && g.asks {
-			g.asks, g.trust = false, trusted
+		if g.misses++; g.asks && g.misses >= convincing {
+			g.asks, g.trust, g.since = false, min(max(2*g.trust, firstTrust), mostTrust), 0
 		}
 		g.length /= 2
 	default:
-		g.opinion, g.misses, g.trust = min(topmost, g.opinion+found), 0, 0
+		g.opinion, g.misses = min(topmost, g.opinion+found), 0
 		if g.opinion < certain {
 			return g.step()
+		}
+		if g.asks { // yields were not enough
+			g.trust = 0
 		}
 		g.length = min(max(2*g.length, firstPark), mostPark)
 		g.state = parked

@@ -81,14 +81,22 @@ func TestGovernor(t *testing.T) {
 // but not while somebody may be there, and not for ever without asking anew.
 func TestGovernorYields(t *testing.T) {
 	var g Governor
-	aside := func(after time.Duration) {
+	// share is that of others, as long as the thread runs for a time, in batches.
+	run := func(all time.Duration, share float64, after time.Duration) (asked time.Duration) {
 		t.Helper()
-		if g.Batch(time.Second/2, ms, false) == 0 {
-			t.Fatal("no aside")
+		const batch = 300 * us
+		for ran := time.Duration(0); ran < all; ran += batch {
+			if !g.Yields() {
+				asked += batch
+			}
+			park := g.Batch(batch, time.Duration(share/(1-share)*float64(batch)), false)
+			for range 4 { // and then a batch whatever is: see patience in package miner
+				if park > 0 {
+					park = g.Woke(after)
+				}
+			}
 		}
-		for g.Woke(after) > 0 {
-			after = 0
-		}
+		return asked
 	}
 	expect := func(when string, want bool) {
 		t.Helper()
@@ -97,17 +105,36 @@ func TestGovernorYields(t *testing.T) {
 		}
 	}
 	expect("alone", true)
-	for _, when := range []string{"one found nobody", "two found nobody"} {
-		aside(0)
-		expect(when, false)
+	run(10*ms, 0.5, 0)
+	expect("others have had little so far", true)
+	run(20*ms, 0.5, 0)
+	expect("an aside or two found nobody", false)
+	run(50*ms, 0.5, 0)
+	expect("six found nobody", true)
+	run(900*ms, 0.5, 0)
+	expect("most of a second later", true)
+	if asked := run(100*time.Second, 0.5, 0); asked < 100*ms || asked > 300*ms { // after 1, 2, 4 … s
+		t.Errorf("asked for %v of 100 s", asked)
 	}
-	aside(0)
-	expect("three found nobody", true)
-	aside(0)
-	expect("half a second later", true)
-	g.Batch(time.Second, 0, false)
-	aside(ms)
-	expect("somebody is met after the time of trust", false)
+	expect("while nobody is there but who serves", true)
+	if asked := run(5*time.Second, 0.5, ms); asked > 100*ms {
+		t.Errorf("who is met by chance had no yields for %v", asked)
+	}
+	run(5*time.Second, 0.1, 0)
+	expect("less is going on", true)
+	if asked := run(100*ms, 0.6, 0); asked == 0 {
+		t.Error("more is going on, and nobody asks")
+	}
+	run(time.Second, 0.6, 0)
+	expect("it was nobody who computes", true)
+	run(5*time.Second, 0.1, 0)
+	run(500*ms, 0.6, ms)
+	expect("somebody computes", false)
+	run(100*ms, 0.6, 0)
+	expect("he is gone", true)
+	if asked := run(1100*ms, 0.6, 0); asked == 0 {
+		t.Error("after somebody was met the thread trusts for a minute as before")
+	}
 }
 
 // Whatever happens, a park is bounded, nobody is disturbed while nobody is seen, and

@@ -38,7 +38,7 @@ type cpu struct {
 	// neighbour does not sleep, and for how long the neighbour waits when it wakes up
 	// while the thread hashes; 0: not at all, as it is inside of one control group.
 	turn, wakeUp time.Duration
-	// first is how often a thread that wakes up has its turn at once.
+	// first is how often a thread that wakes up has its turn at once; always if it yields.
 	first float64
 }
 
@@ -78,7 +78,7 @@ func simulate(c cpu, n neighbour, all time.Duration, sense bool) (o outcome) {
 			switch {
 			case turn > 0:
 				mine, turn = true, turn-tick
-			case waited >= c.turn || wake > 0 && waited == 0 && r.Float64() < c.first:
+			case waited >= c.turn || wake > 0 && waited == 0 && c.first > 0 && (g.Yields() || r.Float64() < c.first):
 				mine, turn = true, slice
 			case waited == 0 && wake == 0 && stands < c.wakeUp:
 				mine = true // it ran and is not preempted yet
