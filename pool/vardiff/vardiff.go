@@ -43,7 +43,7 @@ func (c Config) withDefaults() Config {
 //     not below what the kind of device takes, nor below a silence-th of what the miner
 //     has proved to be good for: a silent miner is off, not slow.
 //   - What comes at once after a silence was found in it: a line that was cut brings minutes'
-//     worth of shares in an instant. Of those one counts.
+//     worth of shares in an instant. Of those one counts, unless that goes on and on.
 //   - A miner's wish is where it begins anew, and no more: shares decide after that. A
 //     wish that was heard before is no news, others are granted wishInterval apart.
 const (
@@ -60,8 +60,11 @@ const (
 	// proof: with so many shares, in settle at least, a miner has shown its rate.
 	proof   = 3
 	silence = 64.0
-	// catchUp is for how long after a silence shares may be late.
-	catchUp = 2 * time.Second
+	// catchUp is for how long after a silence shares may be late. There may be lateMost of
+	// them, and lateMore times as many as are wanted: who sends pulses is no cut line.
+	catchUp  = 2 * time.Second
+	lateMost = 1000.0
+	lateMore = 4.0
 	// maxFall bounds one fall that shares are the reason for.
 	maxFall = 8.0
 	// window: evidence older than this loses half of its weight.
@@ -84,6 +87,7 @@ type Miner struct {
 	idling     bool      // the last change was for silence
 	last       time.Time // share
 	late       time.Time // until then shares may be those of a silence
+	taken      float64   // late shares that did not count, less what is allowed since
 
 	heard, granted wishes // the last ones
 	wished         time.Time
@@ -167,12 +171,14 @@ func (m *Miner) grant(c Config, now time.Time) (difficulty float64, changed bool
 // Share notes an accepted share that was judged at the difficulty credited.
 func (m *Miner) Share(c Config, now time.Time, credited float64) (difficulty float64, changed bool) {
 	c = c.withDefaults()
-	quiet := now.Sub(m.last)
+	missing := now.Sub(m.last).Seconds() * c.SharesPerMinute / 60
 	m.last = now
+	m.taken = max(m.taken-missing*lateMore, 0)
 	switch {
-	case m.proven > 0 && quiet.Seconds()*c.SharesPerMinute/60 >= idle:
+	case m.proven > 0 && missing >= idle:
 		m.late = now.Add(catchUp)
-	case now.Before(m.late):
+	case now.Before(m.late) && m.taken < lateMost:
+		m.taken++
 		return m.difficulty, false
 	}
 	m.work += credited

@@ -486,7 +486,6 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestSlowerAndFaster: a change of the hash rate by half is noticed, also after a day.
 // TestBurstAfterSilence: a line was cut, and what the miner found meanwhile comes at once.
 // That does not make it a thousand times as fast.
 func TestBurstAfterSilence(t *testing.T) {
@@ -524,6 +523,37 @@ func TestBurstAfterSilence(t *testing.T) {
 	}
 }
 
+// TestPulses: who is silent and then sends more than the silence can have brought is fast, and
+// no cut line: it would have as many easy shares as it likes.
+func TestPulses(t *testing.T) {
+	c := vardiff.Config{Min: 1e-6}
+	now := time.Unix(1_700_000_000, 0)
+	m := vardiff.New(c, now, 1e-6, 0)
+	for range 10 { // as it should be
+		now = now.Add(4 * time.Second)
+		m.Share(c, now, m.Difficulty())
+	}
+	accepted := 0
+	for range 20 {
+		for range 35 {
+			now = now.Add(time.Second)
+			m.Tick(c, now)
+		}
+		for range 1000 {
+			now = now.Add(time.Millisecond)
+			before := m.Difficulty()
+			if before < 1e-4 { // the miner is no faster than that
+				m.Share(c, now, before)
+				accepted++
+			}
+		}
+	}
+	if accepted > 3000 {
+		t.Errorf("%d shares were taken in 12 minutes, of a miner that is to send 180", accepted)
+	}
+}
+
+// TestSlowerAndFaster: a change of the hash rate by half is noticed, also after a day.
 func TestSlowerAndFaster(t *testing.T) {
 	var c vardiff.Config
 	for name, factor := range map[string]float64{"half": 0.5, "twice": 2} {
