@@ -13,8 +13,8 @@ import (
 
 // benchCompareCmd is `lode bench compare`.
 type benchCompareCmd struct {
-	Before string `arg:"" help:"Output of lode bench --json."`
-	After  string `arg:"" help:"Another one."`
+	Before string `arg:"" help:"Output of lode bench --json." placeholder:"FILE"`
+	After  string `arg:"" help:"Another one." placeholder:"FILE"`
 }
 
 // Help is shown by lode bench compare --help.

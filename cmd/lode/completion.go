@@ -23,6 +23,7 @@ func (completionCmd) Help() string {
 
     source <(lode completion bash)                                # this shell
     lode completion bash > /etc/bash_completion.d/lode            # all shells
+    source <(lode completion zsh)                                 # this one, after compinit
     lode completion zsh  > "${fpath[1]}/_lode"
     lode completion fish > ~/.config/fish/completions/lode.fish`
 }
@@ -35,8 +36,7 @@ func (cmd *completionCmd) Run(env *environment, app *kong.Kong) error {
 	case "bash":
 		writeBash(&script, root)
 	case "zsh":
-		fmt.Fprint(&script, "#compdef lode\nautoload -U +X bashcompinit && bashcompinit\n")
-		writeBash(&script, root)
+		writeZsh(&script, root)
 	case "fish":
 		writeFish(&script, root)
 	}
@@ -47,27 +47,54 @@ func (cmd *completionCmd) Run(env *environment, app *kong.Kong) error {
 // writeBash writes a function that finds the command among the words before the
 // cursor, and offers its flags and the commands below it.
 func writeBash(w io.Writer, root *kong.Node) {
-	fmt.Fprint(w, "_lode() {\n  local word=${COMP_WORDS[COMP_CWORD]} path=lode i\n"+
-		"  for ((i = 1; i < COMP_CWORD; i++)); do\n    case \"$path ${COMP_WORDS[i]}\" in\n")
-	nodes := commands(root)
-	for _, node := range nodes[1:] {
-		fmt.Fprintf(w, "    %q) path=%q ;;\n", node.FullPath(), node.FullPath())
-	}
-	fmt.Fprint(w, "    esac\n  done\n  local words=\n  case $path in\n")
-	fmt.Fprintf(w, "  %q*) words=%q ;;\n", root.Name+" help", strings.Join(commandNames(root), " "))
-	for _, node := range nodes {
-		fmt.Fprintf(w, "  %q) words=%q ;;\n", node.FullPath(), strings.Join(completions(node, root), " "))
-	}
-	fmt.Fprint(w, "  esac\n  local flag=${COMP_WORDS[COMP_CWORD-1]}\n"+
-		"  [[ $word == = ]] && word=\n  [[ $flag == = && COMP_CWORD -gt 1 ]] && flag=${COMP_WORDS[COMP_CWORD-2]}\n"+
-		"  case $flag in\n")
-	for name, words := range enums(root) {
-		fmt.Fprintf(w, "  --%s) words=%q ;;\n", name, strings.Join(words, " "))
-	}
-	fmt.Fprint(w, "  esac\n  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"+
+	fmt.Fprint(w, "_lode() {\n  local word=${COMP_WORDS[COMP_CWORD]} at=lode offered= i\n"+
+		"  for ((i = 1; i < COMP_CWORD; i++)); do\n")
+	writeCommand(w, root, "${COMP_WORDS[i]}")
+	fmt.Fprint(w, "  done\n  local flag=${COMP_WORDS[COMP_CWORD-1]}\n"+
+		"  [[ $word == = ]] && word=\n  [[ $flag == = && COMP_CWORD -gt 1 ]] && flag=${COMP_WORDS[COMP_CWORD-2]}\n")
+	writeOffered(w, root)
+	fmt.Fprint(w, "  mapfile -t COMPREPLY < <(compgen -W \"$offered\" -- \"$word\")\n"+
 		"  [[ ${COMPREPLY[*]} == *= ]] && compopt -o nospace\n"+
 		"  [[ $word != -* && ${#COMPREPLY[@]} -eq 0 ]] && mapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n"+
 		"  return 0\n}\ncomplete -o filenames -F _lode lode\n")
+}
+
+// writeZsh writes the same for zsh, whose imitation of bash's completion lacks half of it.
+// The script is one for a folder of fpath, and one to source.
+func writeZsh(w io.Writer, root *kong.Node) {
+	fmt.Fprint(w, "#compdef lode\n_lode() {\n  local at=lode offered= flag=${words[CURRENT-1]} i\n"+
+		"  for ((i = 2; i < CURRENT; i++)); do\n")
+	writeCommand(w, root, "${words[i]}")
+	fmt.Fprint(w, "  done\n  if [[ $PREFIX == --*=* ]]; then\n    flag=${PREFIX%%=*}\n    compset -P '*='\n  fi\n")
+	writeOffered(w, root)
+	fmt.Fprint(w, "  local -a all=(${=offered})\n  local none=1\n"+
+		"  compadd -- ${all:#*=} && none=0\n"+
+		"  compadd -S '' -- ${(M)all:#*=} && none=0\n"+
+		"  ((none)) && [[ $PREFIX != -* ]] && _files && none=0\n"+
+		"  return none\n}\n"+
+		"if [[ ${funcstack[1]-} == _lode ]]; then _lode \"$@\"; else compdef _lode lode; fi\n")
+}
+
+// writeCommand writes, for bash and zsh, how a word leads from the command in $at to one below it.
+func writeCommand(w io.Writer, root *kong.Node, word string) {
+	fmt.Fprintf(w, "    case \"$at %s\" in\n", word)
+	for _, node := range commands(root)[1:] {
+		fmt.Fprintf(w, "    %q) at=%q ;;\n", node.FullPath(), node.FullPath())
+	}
+	fmt.Fprint(w, "    esac\n")
+}
+
+// writeOffered writes, for bash and zsh, what is offered to the command in $at after the word in $flag.
+func writeOffered(w io.Writer, root *kong.Node) {
+	fmt.Fprintf(w, "  case $at in\n  %q*) offered=%q ;;\n", root.Name+" help", strings.Join(commandNames(root), " "))
+	for _, node := range commands(root) {
+		fmt.Fprintf(w, "  %q) offered=%q ;;\n", node.FullPath(), strings.Join(completions(node), " "))
+	}
+	fmt.Fprint(w, "  esac\n  case $flag in\n")
+	for name, words := range enums(root) {
+		fmt.Fprintf(w, "  --%s) offered=%q ;;\n", name, strings.Join(words, " "))
+	}
+	fmt.Fprint(w, "  esac\n")
 }
 
 // enums are the flags that take one of a few words, by name, in the order of their names.
@@ -89,19 +116,23 @@ func enums(root *kong.Node) iter.Seq2[string, []string] {
 	}
 }
 
+// flagsAt are the flags that a command takes: its own, and those of the commands above it.
+func flagsAt(node *kong.Node) (flags []*kong.Flag) {
+	for ; node != nil; node = node.Parent {
+		flags = append(flags, shownFlags(node)...)
+	}
+	return flags
+}
+
 // completions are the words that may follow a command.
-func completions(node, root *kong.Node) []string {
+func completions(node *kong.Node) []string {
 	words := commandNames(node)
 	for _, argument := range node.Positional {
 		if argument.Enum != "" {
 			words = append(words, argument.EnumSlice()...)
 		}
 	}
-	flags := shownFlags(node)
-	if node != root {
-		flags = append(flags, shownFlags(root)...)
-	}
-	for _, f := range flags {
+	for _, f := range flagsAt(node) {
 		word := "--" + f.Name
 		if !f.IsBool() {
 			word += "="
@@ -111,41 +142,44 @@ func completions(node, root *kong.Node) []string {
 	return append(words, "--help")
 }
 
+// writeFish writes rules that hold where the words before the cursor lead to their command.
 func writeFish(w io.Writer, root *kong.Node) {
-	fmt.Fprint(w, "complete -c lode -f\n")
+	fmt.Fprint(w, "function __lode_at\n  set -l at lode\n  set -l words (commandline -opc)\n  set -e words[1]\n"+
+		"  for word in $words\n    switch \"$at $word\"\n      case")
+	for _, node := range commands(root)[1:] {
+		fmt.Fprint(w, " ", quote(node.FullPath()))
+	}
+	fmt.Fprint(w, "\n        set at \"$at $word\"\n    end\n  end\n  test \"$at\" = \"$argv\"\nend\n"+
+		"complete -c lode -f\n")
 	for _, node := range commands(root) {
-		condition := "__fish_use_subcommand"
-		if node != root {
-			condition = "__fish_seen_subcommand_from " + node.Name
-		}
+		condition := quote("__lode_at " + node.FullPath())
 		for _, child := range node.Children {
 			if !child.Hidden {
-				fmt.Fprintf(w, "complete -c lode -n %s -a %s -d %s\n", quote(condition), child.Name, quote(sentence(child.Help)))
+				fmt.Fprintf(w, "complete -c lode -n %s -a %s -d %s\n", condition, child.Name, quote(sentence(child.Help)))
 			}
 		}
 		for _, argument := range node.Positional {
-			words := argument.EnumSlice()
-			if node.Name == "help" {
-				words = commandNames(root)
-			}
-			if argument.Enum != "" || node.Name == "help" {
-				fmt.Fprintf(w, "complete -c lode -n %s -a %s\n", quote(condition), quote(strings.Join(words, " ")))
+			switch {
+			case node.Name == "help":
+				fmt.Fprintf(w, "complete -c lode -n %s -a %s\n", condition, quote(strings.Join(commandNames(root), " ")))
+			case argument.Enum != "":
+				fmt.Fprintf(w, "complete -c lode -n %s -a %s\n", condition, quote(strings.Join(argument.EnumSlice(), " ")))
+			case argument.Tag.PlaceHolder == filePlaceholder:
+				fmt.Fprintf(w, "complete -c lode -n %s -F\n", condition)
 			}
 		}
-		if node == root {
-			condition = "true"
-		}
-		for _, f := range shownFlags(node) {
+		for _, f := range flagsAt(node) {
 			argument := ""
-			if !f.IsBool() {
+			switch {
+			case f.Enum != "":
+				argument = " -x -a " + quote(strings.Join(f.EnumSlice(), " "))
+			case !f.IsBool():
 				argument = " -r -F"
 			}
-			if f.Enum != "" {
-				argument = " -x -a " + quote(strings.Join(f.EnumSlice(), " "))
-			}
-			fmt.Fprintf(w, "complete -c lode -n %s -l %s%s -d %s\n", quote(condition), f.Name, argument, quote(f.Help))
+			fmt.Fprintf(w, "complete -c lode -n %s -l %s%s -d %s\n", condition, f.Name, argument, quote(f.Help))
 		}
 	}
+	fmt.Fprintf(w, "complete -c lode -s h -l help -d %s\n", quote("Show what a command does and takes."))
 }
 
 // quote is for fish, which knows only \' and \\ between single quotes.
