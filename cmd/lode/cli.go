@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -104,6 +105,9 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// negative finds, in what kong says, a number that is taken for a flag.
+var negative = regexp.MustCompile(`^(?:unknown flag (-\d[^ ,]*)|(.*: )expected .* but got "(-\d[^"]*)" \(short flag\))`)
+
 func execute(ctx context.Context, folders *folders, args []string, stdout, stderr io.Writer) (err error) {
 	var c cli
 	help := stdout
@@ -145,6 +149,12 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 		}
 		if flag, _, missing := strings.Cut(err.Error(), ": expected "); missing && strings.HasSuffix(err.Error(), "(<EOL>)") {
 			return usagef("%s: a value is missing (see %s --help)", flag, commandOf(kctx))
+		}
+		if m := negative.FindStringSubmatch(err.Error()); m != nil { // what begins with - is a flag for kong
+			return usagef("%s%s is no flag and no value: numbers and durations are 0 or more (see %s --help)", m[2], m[1]+m[3], commandOf(kctx))
+		}
+		if strings.HasPrefix(err.Error(), "missing ") { // which a mistyped variable was to give
+			warnOfUnknown(kctx.Model, kctx.Selected(), c.Log.logger(stderr, slog.LevelWarn))
 		}
 		return usagef("%w (see %s --help)", err, commandOf(kctx))
 	}

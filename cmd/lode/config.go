@@ -206,7 +206,7 @@ func didYouMean(given string, words []string) string {
 	}
 	var near []string
 	for _, word := range words {
-		bare := strings.TrimLeft(word, "-")
+		bare := strings.ToLower(strings.TrimLeft(word, "-"))
 		if strings.HasPrefix(bare, given) || distance(bare, given) <= max(1, min(len(given)/3, 2)) {
 			near = append(near, word)
 		}

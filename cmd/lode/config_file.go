@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -95,7 +96,8 @@ var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
 // yamlWords say what most probably is wrong where the library says what it looked for.
 var yamlWords = strings.NewReplacer(
-	"that cannot start any token", "(YAML indents with spaces, not tabs)",
+	"found character that cannot start any token", "nothing begins with this character (YAML indents with spaces, not tabs, and has texts that begin with @, % or ` in quotes)",
+	"mapping values are not allowed in this context", `a value with ": " in it stands in quotes`,
 	"did not find expected key", "want name: value, indented as the lines before",
 	"did not find expected node content", "a value, or the end of a list, is missing",
 )
@@ -112,7 +114,11 @@ func parseYAML(name string, b []byte) (*entry, error) {
 		if m := yamlLine.FindStringSubmatch(text); m != nil {
 			return nil, fmt.Errorf("%s:%s: %s", name, m[1], yamlWords.Replace(text[len(m[0]):]))
 		}
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(text, "yaml: "))
+		line := 1 // which the library does not name
+		if at := bytes.IndexFunc(b, noText); at >= 0 {
+			line += bytes.Count(b[:at], []byte("\n"))
+		}
+		return nil, fmt.Errorf("%s:%d: %s", name, line, yamlWords.Replace(strings.TrimPrefix(text, "yaml: ")))
 	}
 	if err := decoder.Decode(&another); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s:%d: a second document begins: want one", name, another.Line)
@@ -126,6 +132,9 @@ func parseYAML(name string, b []byte) (*entry, error) {
 	}
 	return yamlEntry(name, root, 0)
 }
+
+// noText are characters that no file of text has, and bytes that are none in UTF-8.
+func noText(r rune) bool { return r == utf8.RuneError || r < ' ' && !strings.ContainsRune("\t\n\r", r) }
 
 // mostNesting bounds what refers to itself: YAML can.
 const mostNesting = 10
@@ -176,12 +185,18 @@ func yamlEntry(name string, node *yaml.Node, depth int) (*entry, error) {
 	return e, nil
 }
 
+// tomlWords say what most probably is wrong, as yamlWords do.
+var tomlWords = strings.NewReplacer(
+	"expected newline but got", "texts stand in quotes in TOML: expected the end of the line but got",
+	"unexpected character", "texts stand in quotes in TOML: unexpected character",
+)
+
 func parseTOML(name string, b []byte) (*entry, error) {
 	var values map[string]any
 	if err := toml.Unmarshal(b, &values); err != nil {
 		if at := new(toml.DecodeError); errors.As(err, &at) {
 			line, _ := at.Position()
-			return nil, fmt.Errorf("%s:%d: %s", name, line, strings.TrimPrefix(err.Error(), "toml: "))
+			return nil, fmt.Errorf("%s:%d: %s", name, line, tomlWords.Replace(strings.TrimPrefix(err.Error(), "toml: ")))
 		}
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

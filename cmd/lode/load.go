@@ -136,10 +136,8 @@ func (cmd *loadCmd) options() (load.Options, error) {
 			return o, err
 		}
 	}
-	if cmd.PasswordFile != "" {
-		if o.Password, err = readSecret(cmd.PasswordFile); err != nil {
-			return o, usagef("--password-file: %w", err)
-		}
+	if o.Password, err = poolPassword(cmd.Password, cmd.PasswordFile); err != nil {
+		return o, err
 	}
 	if o.CA, _, err = readCertificates("--pool-ca", cmd.PoolCA); err != nil {
 		return o, err

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"lode/devmesos"
 	"lode/neighbour"
@@ -45,7 +46,7 @@ var exitCodes = []struct {
 	only, meaning string
 }{
 	{0, "", "done"},
-	{exitFailed, "", "it failed; the last line on standard error says why"},
+	{exitFailed, "", "it failed, also for lack of what may come back, such as space on a disk; the last line on standard error says why"},
 	{exitUsage, "", "the command line, the environment or the configuration is wrong; the line on standard error names what"},
 	{int(exitRemoved), "lode scheduler", "the framework was removed at the master"},
 	{int(exitFailedOver), "lode scheduler", "another scheduler took over the framework"},
@@ -74,8 +75,19 @@ func runWith(ctx context.Context, folders *folders, args []string, stdout, stder
 	}
 	fmt.Fprintln(stderr, "lode:", err)
 	var usage *usageError
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) && !passes(err) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// passes says that the machine lacks something that it may have again. To start anew helps then, and with a
+// mistake it does not: by the exit code systemd tells one from the other.
+func passes(err error) bool {
+	for _, lack := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }

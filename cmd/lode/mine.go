@@ -135,13 +135,29 @@ func (cmd *mineCmd) clientOptions(env *environment) (stratum.ClientOptions, erro
 		return o, usagef("--difficulty=%v: want a number above 0", cmd.Difficulty)
 	}
 	var err error
-	if cmd.PasswordFile != "" {
-		if o.Password, err = readSecret(cmd.PasswordFile); err != nil {
-			return o, usagef("--password-file: %w", err)
-		}
+	if o.Password, err = poolPassword(cmd.Password, cmd.PasswordFile); err != nil {
+		return o, err
 	}
 	o.CA, _, err = readCertificates("--pool-ca", cmd.PoolCA)
 	return o, err
+}
+
+// defaultPassword is what pools are given that ask for none.
+const defaultPassword = "x"
+
+// poolPassword is that of the flags --password and --password-file.
+func poolPassword(password, file string) (string, error) {
+	switch {
+	case file == "":
+		return password, nil
+	case password != defaultPassword:
+		return "", usagef("--password-file stands for --password: give one of them")
+	}
+	password, err := readSecret(file)
+	if err != nil {
+		return "", usagef("--password-file: %w", err)
+	}
+	return password, nil
 }
 
 // poolURL lets an address without a scheme be that of a pool without TLS.

@@ -63,6 +63,9 @@ func parse(k *kong.Kong, args []string, load func(path string) (*fileValues, err
 		if !isConfig || path == "" && !named {
 			continue
 		}
+		if path == "" {
+			return ctx, nil, usagef("--config is empty: want a file")
+		}
 		if err := checkCharacters(f, string(path)); err != nil {
 			return ctx, nil, usagef("--config%w", err)
 		}

@@ -124,23 +124,39 @@ func TestShortTaskID(t *testing.T) {
 	}
 }
 
-// Whatever else answers at the address is no scheduler, and that is said.
-func TestStatusOfSomethingElse(t *testing.T) {
-	for name, c := range map[string]struct{ body, want string }{
-		"a pool-proxy": {`{"ready":true,"extranonces":{"leased":1}}`, "is a pool-proxy, no scheduler"},
-		"another API":  {`{"status":"ok"}`, "is no lode scheduler"},
-		"a page":       {`<html>`, "answer of the scheduler at"},
-		"a list":       {`[]`, "is no lode scheduler"},
-		"nothing":      {``, "answer of the scheduler at"},
+// Whatever else answers at the address is no scheduler, and every command says so, and that nothing was done.
+func TestSomethingElseAnswers(t *testing.T) {
+	commands := []string{
+		"status", "status --json", "tasks", "agents", "events", "why", "why h1", "logs task", "upgrade status", "upgrade status --json",
+		"scale 3", "pause", "resume", "drain h1", "undrain h1", "restart task", "kill task", "upgrade start", "upgrade pause", "upgrade rollback", "rotate-keys", "rotate-keys --json",
+	}
+	for name, body := range map[string]string{
+		"a pool-proxy": `{"ready":true,"extranonces":{"leased":1}}`,
+		"another API":  `{"status":"ok"}`,
+		"an object":    `{}`,
+		"a page":       `<html>`,
+		"a list":       `[]`,
+		"no value":     `null`,
+		"bytes":        "\x00\xff",
+		"nothing":      ``,
+		"cut off":      `{"framework_id":"F","items":[{"id":"x"}],"answer":"yes","state":"done","id":"x","done":"it is d`,
+		"other kinds":  `{"framework_id":[],"items":7,"answer":{},"state":{},"id":{},"done":[],"type":{}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, c.body) }))
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 			defer server.Close()
-			for _, command := range [][]string{{"status"}, {"status", "--json"}} {
+			for _, command := range commands {
+				want := "is no lode scheduler"
+				switch {
+				case command == "events" && (name == "nothing" || name == "cut off"):
+					want = "the scheduler's events end"
+				case command != "events" && name == "a pool-proxy":
+					want = "is a pool-proxy, no scheduler"
+				}
 				var stdout, stderr bytes.Buffer
-				code := run(t.Context(), append(command, "--scheduler", server.URL), &stdout, &stderr)
-				if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), c.want) {
-					t.Errorf("%v: exit code %d, output %q, error %q; want 1, nothing and %q", command, code, stdout.String(), stderr.String(), c.want)
+				code := run(t.Context(), append(strings.Fields(command), "--scheduler", server.URL), &stdout, &stderr)
+				if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) || strings.Count(stderr.String(), "\n") != 1 {
+					t.Errorf("%v: exit code %d, output %q, error %q; want 1, nothing and %q", command, code, stdout.String(), stderr.String(), want)
 				}
 			}
 		})

@@ -26,6 +26,10 @@ func (f *masterFlags) check() error {
 		if _, err := driver.MasterURL(m); err != nil {
 			return usagef("--master: %w", err)
 		}
+		_, rest, _ := strings.Cut(m, "://")
+		if _, path, _ := strings.Cut(rest, "/"); path != "" {
+			return usagef("--master=%s: a master answers below no path: leave out /%s", m, path)
+		}
 	}
 	if strings.HasPrefix(f.Master[0], zookeeper.Scheme) {
 		if _, err := zookeeper.Parse(strings.Join(f.Master, ",")); err != nil {

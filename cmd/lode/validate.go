@@ -56,8 +56,14 @@ const (
 func checkFlags(ctx *kong.Context) error {
 	if selected := ctx.Selected(); selected != nil {
 		for _, arg := range selected.Positional {
-			if text, ok := arg.Target.Interface().(string); ok && text == "" && arg.Required {
+			text, ok := arg.Target.Interface().(string)
+			if ok && strings.TrimSpace(text) == "" && arg.Required {
 				return usagef("<%s> is empty", arg.Name)
+			}
+			if ok {
+				if err := checkCharacters(&kong.Flag{Value: arg}, text); err != nil {
+					return usagef("<%s>%w", arg.Name, err)
+				}
 			}
 		}
 	}
@@ -188,6 +194,7 @@ func checkKind(f *kong.Flag, text string) error {
 		if err := plot.CheckName(text); err != nil {
 			return fmt.Errorf(": %w", err)
 		}
+		return checkWritable(filepath.Dir(text))
 	case folderPlaceholder:
 		return checkFolder(text)
 	}
@@ -243,13 +250,13 @@ func checkProgram(name string) error {
 	return nil
 }
 
-// checkFolder checks that a folder is there, or that it can be made.
+// checkFolder checks that a folder is there, or that it can be made, and that we may write there.
 func checkFolder(name string) error {
 	for there := filepath.Clean(name); ; there = filepath.Dir(there) {
 		info, err := os.Stat(there)
 		switch {
 		case err == nil && info.IsDir():
-			return nil
+			return checkWritable(there)
 		case err == nil:
 			return fmt.Errorf(": %s is a file, want a folder", there)
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
@@ -258,6 +265,13 @@ func checkFolder(name string) error {
 			return nil
 		}
 	}
+}
+
+func checkWritable(folder string) error {
+	if err := writable(folder); err != nil {
+		return fmt.Errorf(": we may not write into %s: %w", folder, err)
+	}
+	return nil
 }
 
 // mostFile bounds files that are read as a whole, in bytes.
@@ -325,7 +339,12 @@ func checkURL(text string) error {
 		scheme, rest = "http", scheme
 	}
 	u, err := url.Parse(scheme + "://" + rest)
+	host, _, _ := strings.Cut(afterLast(rest, "@"), "/")
 	switch {
+	case strings.Count(host, ":") > 1 && !strings.Contains(host, "["):
+		return fmt.Errorf("=%s: an IPv6 address stands in brackets, as in [::1]:3333", hideUser(text))
+	case strings.HasPrefix(host, "[") && strings.Contains(host, "%") && !strings.Contains(host, "%25"):
+		return fmt.Errorf("=%s: the %% before the zone of an IPv6 address is written %%25 in a URL", hideUser(text))
 	case err != nil, u.Hostname() == "": // whose messages know more
 		return nil
 	case strings.Contains(text, "#"):

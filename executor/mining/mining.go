@@ -209,6 +209,10 @@ func (m *Miner) connectLoop(ctx context.Context) {
 	defer m.idle("")
 	pause := firstPause
 	for next := 0; ctx.Err() == nil; {
+		select {
+		case <-m.changed: // the list that is read now is the changed one: no wait ends for it
+		default:
+		}
 		m.mu.Lock()
 		pools := m.pools
 		m.mu.Unlock()

@@ -326,6 +326,20 @@ func TestReturnToABetterServer(t *testing.T) {
 	})
 }
 
+// The list that is there at the start is no change of it: there is a pause behind the first attempt, too.
+func TestPauseBehindTheFirstAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, e := newNetwork("a"), newEngine()
+		n.set("a", false)
+		_, stop := run(t, n, e, "a")
+		defer stop()
+		time.Sleep(firstPause / 4)
+		if tried := n.tried(); len(tried) != 1 {
+			t.Errorf("%v", tried)
+		}
+	})
+}
+
 func TestAllServersDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, e := newNetwork("a", "b"), newEngine()

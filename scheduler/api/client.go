@@ -101,8 +101,19 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Get reads a document into v.
-func (c *Client) Get(ctx context.Context, path string, v any) error {
+// Document is what a scheduler answers with. mark is a name in it that there always is: what else
+// answers at an address has other documents, or a page, at the same paths.
+type Document interface{ mark() string }
+
+func (*Status) mark() string  { return "framework_id" }
+func (*Task) mark() string    { return "id" }
+func (*Page[T]) mark() string { return "items" }
+func (*Why) mark() string     { return "answer" }
+func (*Upgrade) mark() string { return "state" }
+func (*Outcome) mark() string { return "done" }
+
+// Get reads a document into v, and refuses one that is not a scheduler's.
+func (c *Client) Get(ctx context.Context, path string, v Document) error {
 	return c.call(ctx, http.MethodGet, path, nil, v)
 }
 
@@ -113,7 +124,7 @@ func (c *Client) Post(ctx context.Context, path string, command Command) (Outcom
 	return o, c.call(ctx, http.MethodPost, path, command, &o)
 }
 
-func (c *Client) call(ctx context.Context, method, path string, body, v any) error {
+func (c *Client) call(ctx context.Context, method, path string, body any, v Document) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	resp, err := c.do(ctx, method, path, body, "application/json")
@@ -121,10 +132,29 @@ func (c *Client) call(ctx context.Context, method, path string, body, v any) err
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(v); err != nil {
-		return fmt.Errorf("answer of the scheduler at %s: %w", c.base, err)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	if err != nil {
+		return fmt.Errorf("the answer of the scheduler at %s breaks off: %w", c.base, err)
+	}
+	var names map[string]json.RawMessage
+	if err := json.Unmarshal(text, &names); err != nil {
+		return c.strange(errors.New("it is no JSON object"))
+	}
+	if _, ok := names[v.mark()]; !ok {
+		if _, ok := names["extranonces"]; ok {
+			return fmt.Errorf("at %s is a pool-proxy, no scheduler: its page is %[1]s/, its document %[1]s%s", c.base, StatusPath)
+		}
+		return c.strange(fmt.Errorf("there is no %q in it", v.mark()))
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return c.strange(err)
 	}
 	return nil
+}
+
+// strange is the error of an answer that no scheduler gives.
+func (c *Client) strange(err error) error {
+	return fmt.Errorf("what is at %s is no lode scheduler, or one of another version: its answer is none of one, %w", c.base, err)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body any, accept string) (*http.Response, error) {
@@ -186,8 +216,15 @@ func (c *Client) Events(ctx context.Context, after, types string, on func(Event)
 	d := json.NewDecoder(resp.Body)
 	for {
 		var e Event
-		if err := d.Decode(&e); err != nil {
+		err := d.Decode(&e)
+		wrong, kind := new(json.SyntaxError), new(json.UnmarshalTypeError)
+		switch {
+		case errors.As(err, &wrong), errors.As(err, &kind):
+			return c.strange(errors.New("it is no JSON object"))
+		case err != nil:
 			return fmt.Errorf("the scheduler's events end: %w", err)
+		case e.Type == "":
+			return c.strange(errors.New(`there is no "type" in it`))
 		}
 		if err := on(e); err != nil {
 			return err
@@ -195,26 +232,11 @@ func (c *Client) Events(ctx context.Context, after, types string, on func(Event)
 	}
 }
 
-// Status reads the status, and refuses a document that is not a scheduler's: other
-// servers have one at the same path.
+// Status reads the status.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
-	var document json.RawMessage
-	if err := c.Get(ctx, StatusPath, &document); err != nil {
-		return nil, err
-	}
-	var mark struct {
-		FrameworkID *string `json:"framework_id"`
-		Proxy       any     `json:"extranonces"`
-	}
 	s := new(Status)
-	if err := json.Unmarshal(document, &mark); err != nil || mark.FrameworkID == nil {
-		if mark.Proxy != nil {
-			return nil, fmt.Errorf("at %s is a pool-proxy, no scheduler: its page is %[1]s/, its document %[1]s%s", c.base, StatusPath)
-		}
-		return nil, fmt.Errorf("what is at %s is no lode scheduler", c.base)
-	}
-	if err := json.Unmarshal(document, s); err != nil {
-		return nil, fmt.Errorf("answer of the scheduler at %s: %w", c.base, err)
+	if err := c.Get(ctx, StatusPath, s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -27,7 +27,7 @@ func TestTokenFollowsOnlyToTheLeader(t *testing.T) {
 			seen := make(chan string, 1)
 			to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				seen <- r.Header.Get("Authorization")
-				w.Write([]byte("{}"))
+				w.Write([]byte(`{"framework_id": ""}`))
 			}))
 			defer to.Close()
 			standby := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
