@@ -167,6 +167,37 @@ func TestGreatJobs(t *testing.T) {
 	}
 }
 
+// keeper is an origin that keeps much.
+type keeper struct {
+	origin
+	memory int64
+}
+
+func (k keeper) Memory() int64 { return k.memory }
+
+// TestTemplatesWithoutEnd: a node that has another template all the time, as two behind a
+// balancer have, does not fill memory with what is kept of each.
+func TestTemplatesWithoutEnd(t *testing.T) {
+	for memory, kept := range map[int64]int{1 << 10: 1024, 500 << 10: 131, 30 << 20: 16} {
+		now := time.Unix(1_700_000_000, 0)
+		table := jobs.NewTable(1, 0)
+		var made []*jobs.Job
+		for range 1150 {
+			made = append(made, table.Add(now, &jobs.Work{Origin: keeper{memory: memory}}, false))
+			now = now.Add(500 * time.Millisecond)
+		}
+		known := 0
+		for _, j := range made {
+			if found, _ := table.Get(j.Key(0).ID()); found != nil {
+				known++
+			}
+		}
+		if known != kept {
+			t.Errorf("%d bytes for each: %d jobs are remembered, want %d", memory, known, kept)
+		}
+	}
+}
+
 // TestRetiredJobs: jobs of another tip are forgotten sooner, but not while their shares
 // count.
 func TestRetiredJobs(t *testing.T) {

@@ -19,6 +19,9 @@ const (
 	// theirs are: a pool may send 160 KB with each of two jobs a second.
 	limitBytes = 32 << 20
 	limitLeast = 16
+	// limitMemory is of what origins keep: the list of the transactions of a full block has
+	// half a MB, and a node behind a balancer may have another template twice a second.
+	limitMemory = 64 << 20
 )
 
 // Table remembers the jobs that miners may still send shares for. Nothing that a miner
@@ -71,16 +74,26 @@ func (t *Table) Forget(now time.Time) {
 }
 
 func (t *Table) forget(now time.Time) {
-	bytes := int64(0)
+	bytes, memory := int64(0), int64(0)
 	for _, j := range t.order {
 		bytes += j.size.Load()
+		memory += j.memory()
 	}
-	for len(t.order) > limit || len(t.order) > limitLeast && bytes > limitBytes || len(t.order) > 1 && t.order[0].useless(now, t.grace) {
+	for len(t.order) > limit || len(t.order) > limitLeast && (bytes > limitBytes || memory > limitMemory) || len(t.order) > 1 && t.order[0].useless(now, t.grace) {
 		bytes -= t.order[0].size.Load()
+		memory -= t.order[0].memory()
 		delete(t.byNumber, t.order[0].Number)
 		t.order[0] = nil
 		t.order = t.order[1:]
 	}
+}
+
+// memory is what the job's origin keeps for it.
+func (j *Job) memory() int64 {
+	if k, ok := j.Origin.(Keeper); ok {
+		return k.Memory()
+	}
+	return 0
 }
 
 func (j *Job) useless(now time.Time, grace time.Duration) bool {

@@ -62,6 +62,11 @@ type Origin interface {
 	CapDifficulty(d float64) float64
 }
 
+// Keeper is an Origin that needs memory for as long as its job is remembered.
+type Keeper interface {
+	Memory() int64 // bytes
+}
+
 // Lister is an Origin that knows a block's transactions.
 type Lister interface {
 	// Transactions are those of the block but for the coinbase, serialized.

@@ -54,6 +54,9 @@ func (w *work) compact(store *template.Store) {
 	w.made.Store(c.Of(store.Compact(c.Template)))
 }
 
+// Memory implements jobs.Keeper.
+func (w *work) Memory() int64 { return w.made.Load().Memory }
+
 // OwnCoinbase implements jobs.Origin.
 func (w *work) OwnCoinbase() bool { return true }
 

@@ -208,3 +208,27 @@ func TestManyAlgorithms(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMemoryOfWork: what is kept of a template counts, without what it shares with the one
+// before it.
+func TestMemoryOfWork(t *testing.T) {
+	var store template.Store
+	memory := func(count int) int64 {
+		tpl, err := template.ParseReply(templateReply(count))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := bench(t).work(tpl, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var origin jobs.Keeper = w.Origin.(*work)
+		w.Origin.(*work).compact(&store)
+		return origin.Memory()
+	}
+	const least = 100 * 56 // a hash, and where the bytes are
+	first, same, more := memory(100), memory(100), memory(200)
+	if first < least+100*150 || same < least || same > first/2 || more < same+100*150 {
+		t.Errorf("a template keeps %d bytes, the same again %d, and one that has twice as many transactions %d", first, same, more)
+	}
+}

@@ -2,6 +2,7 @@ package template
 
 import (
 	"bytes"
+	"unsafe"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
@@ -25,10 +26,12 @@ func (s *Store) Compact(t *Template) *Template {
 		raw := s.known[tx.TxID]
 		if !bytes.Equal(raw, s.scratch) { // the same txid can come with another witness
 			raw = bytes.Clone(s.scratch)
+			compact.Memory += int64(len(raw))
 		}
 		known[tx.TxID] = raw
 		compact.Transactions[i] = Transaction{TxID: tx.TxID, raw: raw}
 	}
+	compact.Memory += int64(len(compact.Transactions)) * int64(unsafe.Sizeof(Transaction{}))
 	if len(known) > 0 { // an empty block is what precedes the next full one
 		s.known = known
 	}

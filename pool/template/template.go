@@ -40,6 +40,9 @@ type Template struct {
 	// Stale says that work on the template before this one is useless (submitold false).
 	Stale bool
 	Rules []string
+	// Memory is what a template that a Store made compact takes beside the one before it,
+	// in bytes; else 0.
+	Memory int64
 }
 
 // HasRule reports whether the node named the rule, with or without its "!".
