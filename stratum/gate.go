@@ -49,6 +49,10 @@ type visitor struct {
 	held   float64 // connections that were held for garbage, at a time
 	heldAt time.Time
 
+	failed   float64 // TLS handshakes that brought no miner, at a time
+	failedAt time.Time
+	turns    turnQueue // guarded by turns.mu
+
 	guesses   float64 // refused logins that are free, at a time; below 0: some wait
 	guessedAt time.Time
 }
@@ -62,6 +66,8 @@ type entry struct {
 	since        time.Time // it logged in, or had a share accepted
 	inside       bool
 	isLoggedIn   bool
+	asked        bool // for a TLS handshake
+	handshaking  bool // which has begun
 }
 
 // member is a place in a list, or in none.
@@ -243,7 +249,37 @@ func oldest(l *list.List) *Conn {
 	return l.Front().Value.(*Conn)
 }
 
-// handshake counts a TLS handshake, which ends with handshaken or leave.
+// failedForMost is after how many TLS handshakes that brought no miner, for each miner
+// that it has, an address waits for all of TLSWait.
+const failedForMost = 10
+
+// asks notes that a connection wants to begin TLS, and says how long it waits before that:
+// the longer, the more of its address' brought no miner lately.
+func (g *gate) asks(c *Conn, now time.Time) (v *visitor, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.gate.asked = true
+	if v = c.gate.visitor; v == nil {
+		return nil, 0
+	}
+	return v, time.Duration(max(float64(g.limits.TLSWait), 0) * min(1, g.blame(v, now)/failedForMost))
+}
+
+// blame is how many TLS handshakes brought no miner lately, for each of an address' miners
+// and one more.
+func (g *gate) blame(v *visitor, now time.Time) float64 {
+	return g.faded(v.failed, v.failedAt, now) / float64(1+v.known(now))
+}
+
+// step is by how much a TLS handshake moves an address back in the order of turns.
+func (g *gate) step(v *visitor) float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	return g.blame(v, now) + 1/float64(1+v.known(now))
+}
+
+// handshake counts a TLS handshake that begins; it ends with handshaken or leave.
 func (g *gate) handshake(c *Conn) (victim *Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -256,6 +292,7 @@ func (g *gate) handshake(c *Conn) (victim *Conn) {
 		}
 	}
 	c.gate.inHandshakes.move(&g.handshakes, c)
+	c.gate.handshaking = true
 	return victim
 }
 
@@ -313,8 +350,13 @@ func (v *visitor) known(now time.Time) int {
 func (g *gate) leave(c *Conn, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if v := c.gate.visitor; v != nil && c.gate.isLoggedIn && c.gate.inside {
-		v.note(now)
+	if v := c.gate.visitor; v != nil {
+		switch e := &c.gate; {
+		case e.isLoggedIn && e.inside:
+			v.note(now)
+		case !e.isLoggedIn && e.asked && (e.inside || e.handshaking): // else it was put out before its turn
+			v.failed, v.failedAt = g.faded(v.failed, v.failedAt, now)+1, now
+		}
 	}
 	g.forget(c)
 	if v := c.gate.visitor; v != nil && v.conns == 0 {
@@ -369,7 +411,7 @@ func (g *gate) forgettable(v *visitor, now time.Time) bool {
 	if g.limits.GuessTime > 0 {
 		guesses, _ = g.guesses(v, now)
 	}
-	return g.points(v, now) < 1 && g.faded(v.held, v.heldAt, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses && g.refresh(v, now)
+	return g.points(v, now) < 1 && g.faded(v.held, v.heldAt, now) < 1 && g.faded(v.failed, v.failedAt, now) < 1 && !now.Before(v.bannedUntil) && v.known(now) == 0 && guesses >= freeGuesses && g.refresh(v, now)
 }
 
 func (g *gate) exempt(ip netip.Addr) bool {

@@ -27,7 +27,13 @@ type Limits struct {
 	// their way when 50,000 miners come back at once. One more, and the oldest goes.
 	Pending int `name:"pending" default:"8000" placeholder:"N" help:"Connections that have not logged in; for one more the oldest of them is closed."`
 	// Handshakes: 10 to 40 KB each until they are done, which is a second at most.
-	Handshakes int `name:"tls-handshakes" default:"500" placeholder:"N" help:"TLS handshakes under way; for one more the oldest is closed. Half of the processors at most work on them."`
+	Handshakes int `name:"tls-handshakes" default:"500" placeholder:"N" help:"TLS handshakes that have begun; for one more the oldest is closed."`
+	// TLSCPUs: of two processors the other seven eighths are for shares. A farm of 5,000 is
+	// back within 10 s with an ECDSA key, within 30 s with RSA.
+	TLSCPUs float64 `name:"tls-cpus" default:"0.25" placeholder:"N" help:"Processors that TLS handshakes take at most, all together; others wait for their turn, addresses behind the others the more of their handshakes brought no miner."`
+	// TLSWait: attackers who stop amid a handshake have gone by then, or wait; devices wait
+	// for 5 s and longer.
+	TLSWait time.Duration `name:"tls-wait" default:"3s" placeholder:"DURATION" help:"For how long a TLS handshake waits before it begins, if ten of its address (and ten more for each miner that it has) brought no miner lately; a tenth of it after the first, and so on."`
 
 	// Handshake: miners log in within a second; over a satellite, within a few.
 	Handshake time.Duration `name:"handshake-time" default:"30s" placeholder:"DURATION" help:"Time from the connection to the login (subscribe and authorize)."`
@@ -158,7 +164,7 @@ func (l *Limits) Check() error {
 		return fmt.Errorf("limit line-length: want %d or more", minLineLength)
 	}
 	for name, f := range map[string]float64{
-		"message-rate": l.MessageRate, "light-rate": l.LightRate, "shared-rate": l.SharedRate, "ban-score": l.BanScore,
+		"message-rate": l.MessageRate, "light-rate": l.LightRate, "shared-rate": l.SharedRate, "tls-cpus": l.TLSCPUs, "ban-score": l.BanScore,
 	} {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			return fmt.Errorf("limit %s: want a number, or 0 for no limit", name)

@@ -1,7 +1,6 @@
 package stratum
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -47,18 +46,4 @@ func (l *Limits) handshakeTime(most time.Duration) time.Duration {
 		return most
 	}
 	return min(l.Handshake, most)
-}
-
-// handshakeTLS begins TLS on the connection.
-func (c *Conn) handshakeTLS(config *tls.Config) error {
-	c.server.crowdOut(c.server.gate.handshake(c))
-	defer c.server.gate.handshaken(c)
-	conn := tls.Server(c.conn, config)
-	conn.SetDeadline(time.Now().Add(c.server.opts.handshakeTime(10 * time.Second)))
-	if err := conn.Handshake(); err != nil {
-		return fmt.Errorf("TLS handshake: %w", err)
-	}
-	conn.SetDeadline(time.Time{})
-	c.conn = conn
-	return nil
 }

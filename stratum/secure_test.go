@@ -129,6 +129,20 @@ func TestTLS(t *testing.T) {
 		t.Error("a missing key is accepted")
 	}
 
+	// Who comes again needs no signature, and nobody has ML-KEM computed.
+	config := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i := range 2 {
+		conn, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&rawMiner{t, conn, bufio.NewReader(conn)}).login()
+		if state := conn.ConnectionState(); state.CurveID != tls.X25519 || state.DidResume != (i == 1) {
+			t.Errorf("connection %d: %v, resumed: %v", i, state.CurveID, state.DidResume)
+		}
+		conn.Close()
+	}
+
 	// Split writes, many shares, and a broadcast over one connection.
 	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {

@@ -56,8 +56,8 @@ func set[T comparable](field *T, value T) {
 // take what is written: a write that the socket does not take at once is finished
 // by a goroutine made for it, and a miner that leaves it unread is cut off.
 //
-// Locks: Server.mu, Conn.mu and that of the gate are never held together, and no
-// Handler method is called with any.
+// Locks: Server.mu, Conn.mu and that of the gate are never held together (that of turns
+// may be when the gate's is taken), and no Handler method is called with any.
 type Server struct {
 	opts         ServerOptions
 	handler      Handler
@@ -69,6 +69,7 @@ type Server struct {
 	jobIDs       jobIDs
 	gate         gate
 	tarpit       tarpit
+	turns        turns
 	shared       shared
 	transactions transactions
 	lastID       atomic.Uint64
@@ -105,6 +106,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.strays, _ = handler.(StrayHandler)
 	s.gate.init(&s.opts.Limits)
 	s.tarpit.most, s.tarpit.count = s.opts.Tarpit, &s.stats.Held
+	s.turns.cpus, s.turns.step = s.opts.TLSCPUs, s.gate.step
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
