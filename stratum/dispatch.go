@@ -17,6 +17,7 @@ const (
 	maxUserAgent = 128
 	maxSessionID = 64
 	maxJobID     = 64
+	maxMethod    = 64
 )
 
 // Refusals that the server gives on its own account.
@@ -49,7 +50,7 @@ func (c *Conn) handle(line []byte) error {
 	if err == nil && len(m.id) > maxID {
 		err = errNotJSON
 	}
-	method, _ := text(m.method)
+	method, _ := textUpTo(m.method, maxMethod)
 	if err == nil && string(method) == "mining.submit" {
 		c.server.stats.Lines.Add(1)
 		c.server.stats.Submits.Add(1)
@@ -242,8 +243,8 @@ func (c *Conn) judge() {
 // readSubmit takes a mining.submit apart, without allocation.
 func (c *Conn) readSubmit(m *message, s *Share) error {
 	params := arrayOf(m.params)
-	worker, _ := word(params.next())
-	job, okJob := word(params.next())
+	worker, _ := word(params.next(), maxName)
+	job, okJob := word(params.next(), maxJobID)
 	extranonce, okExtranonce := text(params.next())
 	ntime, nonce, bits := params.next(), params.next(), params.next()
 	if !okJob || !okExtranonce || ntime == nil || nonce == nil {
@@ -301,8 +302,8 @@ func (c *Conn) findWorker(name []byte) (string, bool) {
 
 func (c *Conn) subscribe(m *message) {
 	params := arrayOf(m.params)
-	agent, _ := text(params.next())
-	resume, _ := text(params.next())
+	agent, _ := textUpTo(params.next(), 4*maxUserAgent) // some of it may not be printable
+	resume, _ := textUpTo(params.next(), maxSessionID)
 	if len(resume) > maxSessionID {
 		resume = nil
 	}
@@ -344,8 +345,8 @@ func appendExtranonce(b, extranonce1 []byte, extranonce2Size int) []byte {
 
 func (c *Conn) authorize(m *message) {
 	params := arrayOf(m.params)
-	user, ok := word(params.next())
-	password, _ := text(params.next()) // it may be missing or null
+	user, ok := word(params.next(), maxName)
+	password, _ := textUpTo(params.next(), maxPassword) // it may be missing or null
 	name := string(user)
 	err := c.authorizeWorker(ok, name, string(password))
 	c.reply(m.id, falseOnError, err)

@@ -143,13 +143,16 @@ func (e *elements) next() []byte {
 // text is the content of a raw JSON string: see jsonscan.Text.
 func text(raw []byte) (content []byte, ok bool) { return jsonscan.Text(raw) }
 
-// word is a text, or a number as it is written: some programs have no quotes around names
-// that are all digits.
-func word(raw []byte) (content []byte, ok bool) {
+// textUpTo is text for what must not be longer than most, or is cut: see jsonscan.TextUpTo.
+func textUpTo(raw []byte, most int) (content []byte, ok bool) { return jsonscan.TextUpTo(raw, most) }
+
+// word is a text up to some bytes, or a number as it is written: some programs have no quotes
+// around names that are all digits.
+func word(raw []byte, most int) (content []byte, ok bool) {
 	if len(raw) > 0 && raw[0] >= '0' && raw[0] <= '9' {
 		return raw, true
 	}
-	return text(raw)
+	return textUpTo(raw, most)
 }
 
 func isNull(raw []byte) bool { return jsonscan.IsNull(raw) }

@@ -481,7 +481,7 @@ func parseJob(raw []byte) (*Job, error) {
 		return nil, fmt.Errorf("fewer than 9 params")
 	}
 	j := &Job{Clean: clean == nil || truthy(clean)} // without a word it is the safe one
-	name, _ := word(id)
+	name, _ := word(id, len(id))
 	if len(name) == 0 || len(name) > maxJobID {
 		return nil, fmt.Errorf("job id %.80q: want 1 to %d bytes", id, maxJobID)
 	}

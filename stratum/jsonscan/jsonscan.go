@@ -16,10 +16,11 @@ package jsonscan
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"math/bits"
 	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // MaxDepth bounds the nesting of a text.
@@ -147,7 +148,7 @@ func (s *Scanner) Name() []byte {
 		return nil
 	}
 	if !plain {
-		name = unescape(name)
+		name = unescape(name, len(name))
 	}
 	return name
 }
@@ -252,12 +253,16 @@ func (s *Scanner) text() (content []byte, plain bool) {
 			return b[start : i-1], plain
 		case c == '\\':
 			plain = false
-			s.i = i
-			if !s.escape() {
+			n := escaped(b[i:])
+			for ; n > 0 && i+n < len(b) && b[i+n] == '\\'; n = escaped(b[i:]) { // where one is, others are
+				i += n + 1
+			}
+			i += n
+			if n == 0 {
+				s.i = i
 				s.fail(ErrSyntax)
 				return nil, true
 			}
-			i = s.i
 		case c < ' ':
 			s.i = i - 1
 			s.fail(ErrSyntax)
@@ -266,27 +271,44 @@ func (s *Scanner) text() (content []byte, plain bool) {
 	}
 }
 
-// escape steps over what follows a backslash.
-func (s *Scanner) escape() bool {
-	if s.i >= len(s.b) {
-		return false
+// escaped is how many bytes after a backslash belong to it; 0: they make no escape.
+func escaped(b []byte) int {
+	if len(b) == 0 {
+		return 0
 	}
-	c := s.b[s.i]
-	s.i++
-	switch c {
+	switch b[0] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return true
+		return 1
 	case 'u':
-		for range 4 {
-			if s.i >= len(s.b) || !isHex(s.b[s.i]) {
-				return false
-			}
-			s.i++
+		if _, ok := unit(b[1:]); ok {
+			return 5
 		}
-		return true
 	}
-	return false
+	return 0
 }
+
+// unit is the number in four hexadecimal digits.
+func unit(b []byte) (r rune, ok bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	x := uint32(hexValue[b[0]])<<12 | uint32(hexValue[b[1]])<<8 | uint32(hexValue[b[2]])<<4 | uint32(hexValue[b[3]])
+	return rune(x), x <= 0xffff
+}
+
+// hexValue is that of hexadecimal digits; a great one for other bytes.
+var hexValue = func() (values [256]uint32) {
+	for c := range values {
+		values[c] = 1 << 16
+	}
+	for i, c := range "0123456789abcdef" {
+		values[c] = uint32(i)
+	}
+	for i, c := range "ABCDEF" {
+		values[c] = 10 + uint32(i)
+	}
+	return values
+}()
 
 func (s *Scanner) number() bool {
 	b, i := s.b, s.i
@@ -330,29 +352,65 @@ func (s *Scanner) literal(word string) bool {
 
 // Text is the content of a raw JSON string; false for other values. It points into raw
 // unless there is an escape or a character beyond ASCII in the string.
-func Text(raw []byte) (content []byte, ok bool) {
+func Text(raw []byte) (content []byte, ok bool) { return TextUpTo(raw, len(raw)) }
+
+// TextUpTo is Text of which little more is read than shows whether it has more than most bytes.
+func TextUpTo(raw []byte, most int) (content []byte, ok bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return nil, false
 	}
 	content = raw[1 : len(raw)-1]
-	for _, c := range content {
+	first := content[:min(len(content), most+1)]
+	for _, c := range first {
 		if c == '\\' || c >= 0x80 {
-			return unescape(content), true
+			return unescape(content, most), true
 		}
 	}
-	return content, true
+	return first, true
 }
 
-// unescape is what the content of a string stands for.
-func unescape(content []byte) []byte {
-	quoted := make([]byte, 0, len(content)+2)
-	quoted = append(append(append(quoted, '"'), content...), '"')
-	var s string
-	if json.Unmarshal(quoted, &s) != nil {
-		return nil // not reached: the walk has accepted the string
+// unescape is what the content of a string stands for, up to some more bytes than most. It
+// is read as encoding/json does: what is no UTF-8, or half of a pair of surrogates, is U+FFFD.
+func unescape(content []byte, most int) []byte {
+	text := make([]byte, 0, min(len(content), most+utf8.UTFMax))
+	for i := 0; i < len(content) && len(text) <= most; {
+		c := content[i]
+		switch {
+		case c == '\\':
+			r, n := unescapeOne(content[i+1:])
+			text = utf8.AppendRune(text, r)
+			i += 1 + n
+		case c < utf8.RuneSelf:
+			text = append(text, c)
+			i++
+		default:
+			r, n := utf8.DecodeRune(content[i:])
+			text = utf8.AppendRune(text, r)
+			i += n
+		}
 	}
-	return []byte(s)
+	return text
 }
+
+// unescapeOne is the character of an escape, of which n bytes come after the backslash.
+func unescapeOne(b []byte) (r rune, n int) {
+	if b[0] != 'u' {
+		return rune(plainEscapes[b[0]]), 1
+	}
+	r, _ = unit(b[1:])
+	if !utf16.IsSurrogate(r) {
+		return r, 5
+	}
+	if len(b) >= 11 && b[5] == '\\' && b[6] == 'u' {
+		low, _ := unit(b[7:])
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return pair, 11
+		}
+	}
+	return utf8.RuneError, 5
+}
+
+var plainEscapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // Integer is a raw JSON number as encoding/json reads it into an int64: without a
 // fraction or an exponent.

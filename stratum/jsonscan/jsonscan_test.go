@@ -40,6 +40,12 @@ func FuzzValue(f *testing.F) {
 		if wanted := raw[0] == '"' && json.Unmarshal(raw, &want) == nil; ok != wanted || string(content) != want {
 			t.Fatalf("%q: text %q, %v", raw, content, ok)
 		}
+		for _, most := range []int{0, 1, 7, len(want)} {
+			part, ok := TextUpTo(raw, most)
+			if isText := raw[0] == '"'; ok != isText || !bytes.HasPrefix(content, part) || (len(part) > most) != (len(content) > most) || len(part) > most+4 || len(part) <= most && len(part) < len(content) {
+				t.Fatalf("%q: up to %d bytes of text %q: %q, %v", raw, most, content, part, ok)
+			}
+		}
 		var number int64
 		n, ok := Integer(raw)
 		if wanted := json.Unmarshal(raw, &number) == nil && !IsNull(raw); ok != wanted || ok && n != number {
@@ -55,6 +61,17 @@ func FuzzValue(f *testing.F) {
 			t.Fatalf("%q: there is more", raw)
 		}
 	})
+}
+
+// BenchmarkEscapes tells what a text that is all escapes costs.
+func BenchmarkEscapes(b *testing.B) {
+	text := []byte(`"` + strings.Repeat(`\u00e9`, 2600) + `"`)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		s := New(text)
+		_, _ = TextUpTo(s.Value(0), 255)
+	}
 }
 
 // TestHex puts each byte at each place of a string.
