@@ -287,8 +287,8 @@ func (c *Conn) serve(config *tls.Config) {
 
 // open finds out who is there behind a balancer, and begins TLS.
 func (c *Conn) open(config *tls.Config) error {
-	if tcp, ok := c.base.(*net.TCPConn); ok {
-		c.server.opts.tune(tcp)
+	if config == nil {
+		c.tune()
 	}
 	if c.server.behindBalancer(c) {
 		if err := c.readProxyHeader(); err != nil {
@@ -308,6 +308,12 @@ func (c *Conn) open(config *tls.Config) error {
 		}
 	}
 	return nil
+}
+
+func (c *Conn) tune() {
+	if tcp, ok := c.base.(*net.TCPConn); ok {
+		c.server.opts.tune(tcp)
+	}
 }
 
 // isNuisance reports whether the connection ends for garbage, of which its address has

@@ -229,3 +229,30 @@ func TestCrumbs(t *testing.T) {
 		conn.Close()
 	})
 }
+
+// A buffer that had to grow keeps what is in it, and gives the space back.
+func TestGreatLines(t *testing.T) {
+	for _, size := range []int{lineBufferSize + 1, 16<<10 + 2, len(greatLine{}), len(greatLine{}) + 1, 100 << 10} {
+		l := lineBuffers.New().(*lineBuffer)
+		for range 3 {
+			for n := 0; n < size; n += l.end - n {
+				free := l.free()
+				for i := range free {
+					free[i] = byte((n + i) % 251)
+				}
+				l.end += len(free)
+			}
+			for i, b := range l.b[:size] {
+				if b != byte(i%251) {
+					t.Fatalf("%d bytes: byte %d is %d", size, i, b)
+				}
+			}
+			c := &Conn{input: input{lines: l}}
+			c.releaseInput()
+			if c.lines != nil || len(l.b) != lineBufferSize || l.small != nil || l.end != 0 {
+				t.Fatalf("%d bytes: a buffer of %d comes back", size, len(l.b))
+			}
+			l = lineBuffers.New().(*lineBuffer)
+		}
+	}
+}

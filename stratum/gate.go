@@ -49,7 +49,8 @@ type visitor struct {
 	held   float64 // connections that were held for garbage, at a time
 	heldAt time.Time
 
-	failed   float64 // TLS handshakes that brought no miner, at a time
+	begun    int     // TLS handshakes of those that are here and have not logged in
+	failed   float64 // others that brought no miner, at a time
 	failedAt time.Time
 	turns    turnQueue // guarded by turns.mu
 
@@ -249,26 +250,40 @@ func oldest(l *list.List) *Conn {
 	return l.Front().Value.(*Conn)
 }
 
-// failedForMost is after how many TLS handshakes that brought no miner, for each miner
-// that it has, an address waits for all of TLSWait.
-const failedForMost = 10
-
-// asks notes that a connection wants to begin TLS, and says how long it waits before that:
-// the longer, the more of its address' brought no miner lately.
-func (g *gate) asks(c *Conn, now time.Time) (v *visitor, wait time.Duration) {
+// asks notes that a connection wants to begin TLS; v is its address, nil: one without limits.
+func (g *gate) asks(c *Conn) (v *visitor) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c.gate.asked = true
-	if v = c.gate.visitor; v == nil {
-		return nil, 0
+	return c.gate.visitor
+}
+
+// failedForMost is after how many TLS handshakes that brought no miner, or not yet, for each
+// miner that it has, an address waits for all of TLSWait.
+const failedForMost = 10
+
+// patience is the part of TLSWait for which a connection waits before it begins TLS; sure:
+// it will hardly be less, whatever those bring that have begun.
+func (g *gate) patience(c *Conn, now time.Time) (part float64, sure bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := c.gate.visitor
+	if v == nil {
+		return 0, true
 	}
-	return v, time.Duration(max(float64(g.limits.TLSWait), 0) * min(1, g.blame(v, now)/failedForMost))
+	blame := g.blame(v, now)
+	return min(1, (blame+float64(v.begun)/float64(1+v.known(now)))/failedForMost), blame >= failedForMost
 }
 
 // blame is how many TLS handshakes brought no miner lately, for each of an address' miners
 // and one more.
 func (g *gate) blame(v *visitor, now time.Time) float64 {
 	return g.faded(v.failed, v.failedAt, now) / float64(1+v.known(now))
+}
+
+// failed counts a TLS handshake that brought no miner.
+func (g *gate) failed(v *visitor, now time.Time) {
+	v.failed, v.failedAt = g.faded(v.failed, v.failedAt, now)+1, now
 }
 
 // step is by how much a TLS handshake moves an address back in the order of turns.
@@ -283,6 +298,10 @@ func (g *gate) step(v *visitor) float64 {
 func (g *gate) handshake(c *Conn) (victim *Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c.gate.handshaking = true
+	if v := c.gate.visitor; v != nil {
+		v.begun++
+	}
 	if !c.gate.inside {
 		return nil
 	}
@@ -292,7 +311,6 @@ func (g *gate) handshake(c *Conn) (victim *Conn) {
 		}
 	}
 	c.gate.inHandshakes.move(&g.handshakes, c)
-	c.gate.handshaking = true
 	return victim
 }
 
@@ -313,6 +331,9 @@ func (g *gate) loggedIn(c *Conn, now time.Time) {
 	e.isLoggedIn, e.since = true, now
 	e.inAll.move(&g.unproven, c)
 	if v := e.visitor; v != nil {
+		if e.handshaking {
+			v.begun--
+		}
 		e.inVisitor.move(&v.unproven, c)
 		if v.miners++; v.miners > v.most {
 			v.guesses++ // one more may mistype
@@ -354,8 +375,11 @@ func (g *gate) leave(c *Conn, now time.Time) {
 		switch e := &c.gate; {
 		case e.isLoggedIn && e.inside:
 			v.note(now)
-		case !e.isLoggedIn && e.asked && (e.inside || e.handshaking): // else it was put out before its turn
-			v.failed, v.failedAt = g.faded(v.failed, v.failedAt, now)+1, now
+		case !e.isLoggedIn && e.handshaking:
+			v.begun--
+			g.failed(v, now)
+		case e.inside && e.asked && !e.isLoggedIn: // it left before its turn, and was not put out
+			g.failed(v, now)
 		}
 	}
 	g.forget(c)

@@ -32,6 +32,7 @@ func (c *Conn) handshakeTLS(config *tls.Config) error {
 	if err := h.first(); err != nil {
 		return fmt.Errorf("before the TLS handshake: %w", err)
 	}
+	c.tune()
 	c.server.crowdOut(c.server.gate.handshake(c))
 	defer c.server.gate.handshaken(c)
 	conn := tls.Server(h, config)
@@ -57,9 +58,20 @@ func (h *handshake) first() error {
 	if h.input[0] != record {
 		return errNoTLS
 	}
-	v, wait := c.server.gate.asks(c, time.Now())
-	for end := time.Now().Add(wait); time.Now().Before(end); {
-		if err := h.read(end); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	most := max(c.server.opts.TLSWait, 0)
+	asked := time.Now()
+	v := c.server.gate.asks(c)
+	for now := asked; ; now = time.Now() {
+		part, sure := c.server.gate.patience(c, now)
+		left := time.Duration(part*float64(most)) - now.Sub(asked)
+		if left <= 0 {
+			break
+		}
+		if !sure {
+			left = min(left, most/4)
+		}
+		err := h.read(now.Add(left))
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 	}

@@ -48,7 +48,8 @@ type input struct {
 // while it is judged.
 type lineBuffer struct {
 	b          []byte
-	start, end int // of the input not yet taken
+	small      []byte // while b is greater: what it was
+	start, end int    // of the input not yet taken
 	message    message
 	submits    [maxBatch]submit
 	waiting    int // submits that are not answered yet
@@ -77,6 +78,34 @@ const (
 
 var lineBuffers = sync.Pool{New: func() any { return &lineBuffer{b: make([]byte, lineBufferSize)} }}
 
+// greatLine has room for the longest line of the default LineLength, and what follows it:
+// whoever sends one after the other has nothing allocated.
+type greatLine [5 * lineBufferSize]byte
+
+var greatLines = sync.Pool{New: func() any { return new(greatLine) }}
+
+// grow makes more space, where there is none.
+func (l *lineBuffer) grow() {
+	b := l.b
+	if len(b) > lineBufferSize {
+		l.b = append(b, make([]byte, len(b))...)
+		return
+	}
+	l.small, l.b = b, greatLines.Get().(*greatLine)[:]
+	copy(l.b, b)
+}
+
+// shrink is the reverse, for an empty buffer.
+func (l *lineBuffer) shrink() {
+	if l.small == nil {
+		return
+	}
+	if len(l.b) == len(greatLine{}) {
+		greatLines.Put((*greatLine)(l.b))
+	}
+	l.small, l.b = nil, l.small
+}
+
 // free is the space for more input; there is some.
 func (l *lineBuffer) free() []byte {
 	if l.end == len(l.b) {
@@ -84,7 +113,7 @@ func (l *lineBuffer) free() []byte {
 			l.end = copy(l.b, l.b[l.start:l.end])
 			l.start = 0
 		} else {
-			l.b = append(l.b, make([]byte, len(l.b))...)
+			l.grow()
 		}
 	}
 	return l.b[l.end:]
@@ -110,10 +139,9 @@ func (c *Conn) needInput() {
 func (c *Conn) releaseInput() {
 	if l := c.lines; l != nil {
 		c.lines = nil
-		if len(l.b) == lineBufferSize {
-			l.start, l.end = 0, 0
-			lineBuffers.Put(l)
-		}
+		l.start, l.end = 0, 0
+		l.shrink()
+		lineBuffers.Put(l)
 	}
 }
 
@@ -126,7 +154,7 @@ func (c *Conn) releaseIdleInput() {
 // hold counts the memory of a buffer that is kept while the connection waits for what
 // it has begun, or for its turn; unhold must follow.
 func (c *Conn) hold() error {
-	c.held = int64(len(c.lines.b)) + lineBufferOverhead
+	c.held = int64(len(c.lines.b)+len(c.lines.small)) + lineBufferOverhead
 	total := c.server.partial.Add(c.held)
 	if limit := c.server.opts.PartialBytes; limit > 0 && total > int64(limit) {
 		return ErrInputFull
