@@ -29,7 +29,7 @@ type Limits struct {
 	// Handshakes: 10 to 40 KB each until they are done, which is a second at most.
 	Handshakes int `name:"tls-handshakes" default:"500" placeholder:"N" help:"TLS handshakes that have begun; for one more the oldest is closed."`
 	// TLSCPUs: of two processors the other seven eighths are for shares. A farm of 5,000 is
-	// back within 10 s with an ECDSA key, within 30 s with RSA.
+	// back within 5 s with an ECDSA key, within 30 s with RSA.
 	TLSCPUs float64 `name:"tls-cpus" default:"0.25" placeholder:"N" help:"Processors that TLS handshakes take at most, all together; others wait for their turn, addresses behind the others the more of their handshakes brought no miner."`
 	// TLSWait: attackers who stop amid a handshake have gone by then, or wait; devices wait
 	// for 5 s and longer.
