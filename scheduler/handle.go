@@ -48,7 +48,11 @@ func translate(e driver.Event) core.Event {
 	case e.Lost != nil:
 		return core.Disconnected{Reason: e.Lost.Error()}
 	case e.Refused != nil:
-		return core.Refused{Session: e.Session, Tasks: launched(e.Refused), Unsure: e.Unsure}
+		refused := core.Refused{Session: e.Session, Tasks: launched(e.Refused), Unsure: e.Unsure}
+		if e.Why != nil {
+			refused.Why = e.Why.Error()
+		}
+		return refused
 	case e.Mesos == nil:
 		return nil
 	}

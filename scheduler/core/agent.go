@@ -1,6 +1,7 @@
 package core
 
 import (
+	"container/heap"
 	"math"
 	"time"
 
@@ -42,18 +43,62 @@ type agent struct {
 	until        time.Duration // nothing is launched before
 	noHold       time.Duration // no offer of it is kept before
 	seen         time.Duration
-	badCache     string  // digest of the binary that its fetcher cache has a bad copy of
-	plain        bool    // it could not get the executor's archive, or its copy is damaged
+	badCache     string // digest of the binary that its fetcher cache has a bad copy of
+	plain        bool   // it could not get the executor's archive, or its copy is damaged
+	spare        spare
 	down         *outage // nil: no maintenance is planned
 	index        int     // in Core.fleet
 	walked       uint32  // the last Walk that saw it
 }
 
+// spare is what an agent has left of what a proxy needs beside cpus, as its last offers
+// say: those that come together are parts of one whole.
+type spare struct {
+	known bool
+	at    time.Duration
+	mem   int64 // thousandths of a MB
+	ports uint64
+}
+
+const sparePause = 2 * time.Second
+
+func (s *spare) see(clock time.Duration, inv inventory) {
+	if !s.known || clock-s.at >= sparePause {
+		*s = spare{known: true, at: clock}
+	}
+	s.mem, s.ports = max(s.mem, inv.sum("mem", false)), max(s.ports, inv.ports())
+}
+
 // outage is a planned maintenance.
 type outage struct {
+	agent *agent
 	from  time.Time
 	lasts time.Duration // 0: for ever
 	told  time.Duration // when Mesos last told of it
+	index int           // in outages; -1: it has been heeded
+}
+
+// outages is a heap of those that are to be heeded, earliest first.
+type outages []*outage
+
+func (o outages) Len() int           { return len(o) }
+func (o outages) Less(i, j int) bool { return o[i].from.Before(o[j].from) }
+func (o outages) Swap(i, j int) {
+	o[i], o[j] = o[j], o[i]
+	o[i].index, o[j].index = i, j
+}
+
+func (o *outages) Push(x any) {
+	x.(*outage).index = len(*o)
+	*o = append(*o, x.(*outage))
+}
+
+func (o *outages) Pop() any {
+	last := len(*o) - 1
+	x := (*o)[last]
+	(*o)[last], x.index = nil, -1
+	*o = (*o)[:last]
+	return x
 }
 
 // agentLife is how long an agent without tasks that is not heard of is remembered.
@@ -88,7 +133,7 @@ func (c *Core) watchAgent(a *agent) {
 
 func (c *Core) forgetAgent(a *agent) {
 	delete(c.agents, a.id)
-	delete(c.ailing, a)
+	c.callOff(a)
 	last := c.fleet[len(c.fleet)-1]
 	c.fleet[a.index], last.index = last, a.index
 	c.fleet[len(c.fleet)-1] = nil
@@ -101,15 +146,30 @@ func (c *Core) leaveAlone(a *agent, d time.Duration) {
 
 func (c *Core) unavailability(a *agent, u *mesos.Unavailability) {
 	if u == nil {
-		a.down = nil
-		delete(c.ailing, a)
+		c.callOff(a)
 		return
 	}
-	a.down = &outage{from: time.Unix(0, u.Start.Nanoseconds), told: c.clock}
-	if u.Duration != nil {
-		a.down.lasts = time.Duration(u.Duration.Nanoseconds)
+	if a.down == nil {
+		a.down = &outage{agent: a, index: -1}
 	}
-	c.ailing[a] = struct{}{}
+	o := a.down
+	o.from, o.told, o.lasts = time.Unix(0, u.Start.Nanoseconds), c.clock, 0
+	if u.Duration != nil {
+		o.lasts = time.Duration(u.Duration.Nanoseconds)
+	}
+	if o.index < 0 {
+		heap.Push(&c.outages, o)
+	} else {
+		heap.Fix(&c.outages, o.index)
+	}
+}
+
+// callOff forgets the maintenance of an agent.
+func (c *Core) callOff(a *agent) {
+	if a.down != nil && a.down.index >= 0 {
+		heap.Remove(&c.outages, a.down.index)
+	}
+	a.down = nil
 }
 
 // maintenance says whether the agent is in maintenance, or will be within margin.

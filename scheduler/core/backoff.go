@@ -72,7 +72,7 @@ func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
 	if fetchFailed(s) { // in the other form, it may have no copy or one that is not damaged
 		a.plain = t.run.packed
 	}
-	if progress(t.State) < progress(stateStarting) && !fetchFailed(s) || strings.Contains(s.GetMessage(), "not the one that was sent") {
+	if progress(t.State) < progress(stateStarting) && !fetchFailed(s) && b != blameRequest || strings.Contains(s.GetMessage(), "not the one that was sent") {
 		// It never spoke: the file in the agent's cache may be damaged.
 		a.badCache = t.Digest
 	}
@@ -84,7 +84,7 @@ func (c *Core) blameEnd(t *Task, b blame, s *mesos.TaskStatus) (cause string) {
 	}
 	cause = causeOf(s)
 	c.causes.failed(c, t, cause, s.GetMessage())
-	c.rolloutFailed(t, cause)
+	c.rolloutFailed(t, cause, b != blameRequest)
 	return cause
 }
 

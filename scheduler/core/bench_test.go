@@ -151,6 +151,15 @@ func BenchmarkStep(b *testing.B) {
 		}
 		return []Event{Tick{}}
 	})
+	run("tick-maintenance", 1, func(f *farm, _ int) []Event { // of all agents, tomorrow
+		begins := mesos.TimeInfo{Nanoseconds: f.now.Add(24 * time.Hour).UnixNano()}
+		for _, a := range f.agents {
+			if f.c.agents[a].down == nil {
+				f.step(InverseOffers{[]mesos.InverseOffer{{AgentID: &mesos.AgentID{Value: a}, Unavailability: mesos.Unavailability{Start: begins}}}})
+			}
+		}
+		return []Event{Tick{}}
+	})
 	run("subscribed", 1, func(f *farm, _ int) []Event {
 		return []Event{Subscribed{FrameworkID: "F", Master: "m:5050", Session: f.c.session + 1}}
 	})

@@ -130,7 +130,7 @@ func TestFreedPlaceIsFilled(t *testing.T) {
 	if s.c.places.freed() != freed {
 		t.Error("an update of a miner looks like one that has gone")
 	}
-	s.pass(time.Minute)
+	s.pass(endingLimit - time.Second)
 	if n := len(s.calls(scheduler.Call_REVIVE)); n != 0 {
 		t.Fatalf("%d revivals while nothing changed", n)
 	}

@@ -59,8 +59,8 @@ type Core struct {
 	shards    [256]int // proxies, by their number
 	former    int      // miners that have passwords of former keys
 	agents    map[string]*agent
-	fleet     []*agent            // all of agents, in no order; agent.index
-	ailing    map[*agent]struct{} // whose maintenance is announced
+	fleet     []*agent // all of agents, in no order; agent.index
+	outages   outages  // announced maintenance of agents
 	orphans   map[string]*killing
 	blocks    map[string]*assembly
 	storing   map[string]*storing
@@ -84,23 +84,25 @@ type Core struct {
 	proxies proxyBackoff
 	roles   roleNeed
 
-	id        *mesos.FrameworkID  // of calls; never changed
-	keys      *message.LaunchKeys // nil: not needed yet
-	passwords *message.WorkerPasswords
-	program   *program             // of the last launch; nil: there was none
-	inventory inventory            // of the last offer, its room to be used again
-	described description          // of the last task, likewise
-	words     vocabulary           // of tasks and reports
-	specs     map[string]string    // by kind
-	alike     map[string]*repeated // by kind
-	lostAt    time.Duration        // when miners lost their last proxy; never: they have one
-	graceWalk int                  // of the tasks, those before this one are to be killed; 0: none
-	fetchTold time.Duration        // last complaint that agents cannot fetch the executor
-	roomAt    time.Duration        // earliest time at which another miner is killed to make room
-	swept     int                  // of tasks
-	walks     uint32
-	digests   map[string]int // tasks by the executor that they were launched with
-	hosts     hosts
+	id         *mesos.FrameworkID  // of calls; never changed
+	keys       *message.LaunchKeys // nil: not needed yet
+	passwords  *message.WorkerPasswords
+	program    *program             // of the last launch; nil: there was none
+	inventory  inventory            // of the last offer, its room to be used again
+	described  description          // of the last task, likewise
+	words      vocabulary           // of tasks and reports
+	specs      map[string]string    // by kind
+	alike      map[string]*repeated // by kind
+	lostAt     time.Duration        // when miners lost their last proxy; never: they have one
+	ahead      bool                 // a miner has a list that is newer than all of ours
+	aheadUntil time.Duration        // no list for that before
+	graceWalk  int                  // of the tasks, those before this one are to be killed; 0: none
+	fetchTold  time.Duration        // last complaint that agents cannot fetch the executor
+	roomAt     time.Duration        // earliest time at which another miner is killed to make room
+	swept      int                  // of tasks
+	walks      uint32
+	digests    map[string]int // tasks by the executor that they were launched with
+	hosts      hosts
 
 	begun      bool             // the session is
 	retired    map[string]*peer // of state.Retired, as far as they spoke
@@ -142,7 +144,6 @@ func New(set Settings, state *State) (*Core, error) {
 	c := &Core{
 		set: set.withDefaults(), state: state,
 		agents:    make(map[string]*agent),
-		ailing:    make(map[*agent]struct{}),
 		orphans:   make(map[string]*killing),
 		blocks:    make(map[string]*assembly),
 		lostAt:    never,

@@ -38,12 +38,13 @@ type (
 	Failure struct{ AgentID, ExecutorID string }
 	// Error is the ERROR event, the last of its stream.
 	Error struct{ Message string }
-	// Refused says that the ACCEPT that launches Tasks had no effect or, if Unsure,
-	// that nobody knows whether it had one. Its offers are declined.
+	// Refused says that the ACCEPT that launches Tasks had no effect, for Why, or, if
+	// Unsure, that nobody knows whether it had one. Its offers are declined.
 	Refused struct {
 		Session uint64
 		Tasks   []string
 		Unsure  bool
+		Why     string
 	}
 	// Tick comes about once a second. Stalled says that calls wait to be sent, since the
 	// master takes none: what they bring about cannot be expected meanwhile.

@@ -26,6 +26,9 @@ const (
 	WhyRevoked     Why = "the key of the miners' passwords was revoked"
 	WhySilent      Why = "it has not reported for 10 minutes"
 	WhyMaintenance Why = "maintenance of its agent begins"
+	WhyFewer       Why = "an operator wants fewer miners"
+	WhyDrained     Why = "an operator drains its agent"
+	WhyEnding      Why = "somebody else ends it, and it does not end"
 )
 
 // KILL is not reliable: it is repeated until a terminal update arrives, and after

@@ -50,6 +50,7 @@ func (c *Core) launch(a *agent, l launch, info *mesos.TaskInfo) error {
 	if t.Kind == KindMiner {
 		t.run.knownEpoch = c.state.Proxies.Epoch
 		c.roles.returned(t.AgentID)
+		a.spare.mem -= c.minerMem()
 	} else {
 		c.enterSlot(t)
 	}

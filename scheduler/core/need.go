@@ -134,16 +134,11 @@ func (c *Core) makeRoom() {
 		return
 	}
 	var best *Task
-	cpus, _ := c.proxyLeast()
 	others := c.proxyPlaces(s)
 	for i := range min(len(c.tasks), roomLooks) {
 		t := c.tasks[(c.swept+i)%len(c.tasks)]
 		a := t.run.agent
-		if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < cpus ||
-			a.until > c.clock || a.hasProxy() && !s.spreadOver(c) || others.Judge(a.place, 0) != nil {
-			continue
-		}
-		if _, down := a.maintenance(c.now, maintenanceMargin); down {
+		if !c.hasRoom(t) || a.hasProxy() && !s.spreadOver(c) || others.Judge(a.place, 0) != nil {
 			continue
 		}
 		if best == nil || t.CPUs < best.CPUs || t.CPUs == best.CPUs && t.ID < best.ID {
@@ -156,4 +151,18 @@ func (c *Core) makeRoom() {
 	c.roomAt = c.clock + roomPause
 	c.notice(slog.LevelInfo, "killing a miner to make room for the proxy", "task", best.ID, "agent", best.AgentID)
 	c.kill(best, WhyRoom)
+}
+
+// hasRoom says that a proxy would find room where a miner is, as far as its agent has told.
+func (c *Core) hasRoom(t *Task) bool {
+	a := t.run.agent
+	cpus, mem := c.proxyLeast()
+	if t.Kind != KindMiner || t.Kill != "" || away(t.State) || t.Revocable || t.CPUs < cpus || a.until > c.clock {
+		return false
+	}
+	if a.spare.known && (a.spare.mem+c.minerMem() < mem || a.spare.ports < proxyPorts) {
+		return false
+	}
+	_, down := a.maintenance(c.now, maintenanceMargin)
+	return !down
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"container/heap"
 	"net"
 	"slices"
 	"strconv"
@@ -209,8 +210,8 @@ func (c *Core) judge(h *heldOffer) verdict {
 	if role := o.GetAllocationInfo().GetRole(); role != "" && !slices.Contains(c.set.Roles, role) {
 		return verdict{reason: because(reasonRole, "it is for role %q, ours: %q", role, c.set.Roles), refuse: refuseUseless}
 	}
-	if who, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
-		return verdict{reason: because(reasonDrained, "drained by %s", who), refuse: refuseUseless}
+	if d, yes := c.drained(o.AgentID.Value, o.Hostname); yes {
+		return verdict{reason: because(reasonDrained, "drained by %s", d.Who), refuse: refuseUseless}
 	}
 	if from, soon := a.maintenance(c.now, maintenanceMargin); soon {
 		return verdict{
@@ -234,6 +235,7 @@ func (c *Core) judge(h *heldOffer) verdict {
 
 	c.inventory = c.inventory.with(o.Resources, c.set.Revocable)
 	inv := c.inventory
+	a.spare.see(c.clock, inv)
 	launches, v := c.judgeProxies(o, a, inv)
 	if miners != reasonNone {
 		switch {
@@ -320,7 +322,7 @@ func (c *Core) placeProxy(o *mesos.Offer, inv inventory, s *slot) (*launch, Reas
 	if !ok {
 		return nil, Reason{reasonProxyUnfit, "a proxy needs a number that no other one has"}
 	}
-	ports, resources := inv.takePorts(2, c.set.Rand)
+	ports, resources := inv.takePorts(proxyPorts, c.set.Rand)
 	if ports == nil {
 		return nil, Reason{reasonProxyUnfit, "a proxy needs 2 ports"}
 	}
@@ -482,17 +484,13 @@ func (c *Core) inverseOffers(offers []mesos.InverseOffer) {
 
 // watchMaintenance ends tasks on agents that are about to go down.
 func (c *Core) watchMaintenance() {
-	if len(c.ailing) == 0 {
-		return
-	}
-	var doomed []*Task
-	for a := range c.ailing {
-		if _, soon := a.maintenance(c.now, evacuation); soon && c.clock-a.down.told < staleAfter {
-			doomed = append(doomed, a.tasks...)
+	for len(c.outages) > 0 && c.now.Add(evacuation).After(c.outages[0].from) {
+		o := heap.Pop(&c.outages).(*outage) // Mesos tells of it again and again
+		if _, soon := o.agent.maintenance(c.now, evacuation); !soon || c.clock-o.told >= staleAfter {
+			continue
 		}
-	}
-	slices.SortFunc(doomed, byID)
-	for _, t := range doomed {
-		c.kill(t, WhyMaintenance)
+		for _, t := range o.agent.tasks {
+			c.kill(t, WhyMaintenance)
+		}
 	}
 }

@@ -195,11 +195,12 @@ func (c *Core) maxMiners() int {
 	return -1
 }
 
-// trim ends miners that are above the bounds, the newest first.
+// trim ends miners that are above the bounds, the newest first. What is away does not
+// count: it was replaced, and is looked at when it comes back.
 func (c *Core) trim() {
 	var miners []*Task
 	for _, t := range c.tasks {
-		if t.Kind == KindMiner && t.Kill == "" {
+		if t.Kind == KindMiner && t.Kill == "" && !away(t.State) {
 			miners = append(miners, t)
 		}
 	}
@@ -216,12 +217,24 @@ func (c *Core) trim() {
 		case c.maxMiners() >= 0 && n >= c.maxMiners(),
 			c.state.Operator.MaxCPUs != nil && cpus+t.CPUs > toMilli(*c.state.Operator.MaxCPUs),
 			bounded && agents[t.AgentID]+t.CPUs > most:
-			c.kill(t, "an operator wants fewer miners")
+			c.kill(t, WhyFewer)
 			continue
 		}
 		n, cpus = n+1, cpus+t.CPUs
 		agents[t.AgentID] += t.CPUs
 	}
+}
+
+// exceeded says that there are more miners than there may be, in all or on an agent.
+func (c *Core) exceeded(a *agent) bool {
+	if most := c.maxMiners(); most >= 0 && c.sums.live > most {
+		return true
+	}
+	if most := c.state.Operator.MaxCPUs; most != nil && c.sums.cpus > toMilli(*most) {
+		return true
+	}
+	most, bounded := c.agentBound(a.id, a.hostname)
+	return bounded && a.cpus > most
 }
 
 func (c *Core) agentBound(id, hostname string) (milli int64, bounded bool) {
@@ -290,21 +303,26 @@ func (c *Core) drain(e *Operate) (string, error) {
 	n := 0
 	for _, id := range sortedKeysOf(c.state.Tasks) {
 		if t := c.state.Tasks[id]; t.AgentID == e.Drain || t.Hostname == e.Drain {
-			c.kill(t, "an operator drains its agent")
 			n++
+			if t.Kind == KindProxy && c.slotOf(t).active == t && c.slotOf(t).health >= healthDoubtful {
+				c.slotOf(t).stale = true
+				c.watchDrain(t) // another one takes over first
+				continue
+			}
+			c.kill(t, WhyDrained)
 		}
 	}
 	return fmt.Sprintf("%s is drained: %d tasks end", e.Drain, n), nil
 }
 
-// drained says who wanted nothing on the agent of an offer.
-func (c *Core) drained(id, hostname string) (who string, yes bool) {
+// drained says who wanted nothing on an agent, if anybody did.
+func (c *Core) drained(id, hostname string) (d Drain, yes bool) {
 	for _, name := range []string{id, hostname} {
 		if d, ok := c.state.Operator.Drained[name]; ok && name != "" {
-			return d.Who, true
+			return d, true
 		}
 	}
-	return "", false
+	return Drain{}, false
 }
 
 func (c *Core) endTask(e *Operate) (string, error) {

@@ -2,6 +2,8 @@ package core
 
 import (
 	"log/slog"
+	"strconv"
+	"strings"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -13,6 +15,7 @@ const mostOrphans = 10000
 
 func (c *Core) updateOrphan(s *mesos.TaskStatus, state string) {
 	id := s.TaskID.Value
+	c.skipNumber(id)
 	k := c.orphans[id]
 	if terminal(state) || away(state) {
 		c.endKill(k)
@@ -30,4 +33,19 @@ func (c *Core) updateOrphan(s *mesos.TaskStatus, state string) {
 	c.orphans[id] = k
 	c.queueKill(k)
 	c.notice(slog.LevelWarn, "killing a task that is not in the state", "task", id, "state", state, "agent", k.agent)
+}
+
+// mostSkipped is how far the number of an unknown task may be ahead: it may be a lie.
+const mostSkipped = 1 << 32
+
+// skipNumber keeps the number of an unknown task from being used again: it is from before
+// the state was brought back from a copy.
+func (c *Core) skipNumber(id string) {
+	if !strings.HasPrefix(id, "miner-") && !strings.HasPrefix(id, "proxy-") {
+		return
+	}
+	n, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+	if next := c.state.NextTask; err == nil && n > next && n-next < mostSkipped {
+		c.state.NextTask, c.dirty = n, true
+	}
 }

@@ -58,7 +58,7 @@ func newListQueue() listQueue { return listQueue{bucket: newBucket(listRate, lis
 // it from when it runs, or takes over, until it ends or another takes over: one that
 // is out of sight, or silent, may still serve, and a miner finds out soonest.
 func (c *Core) publish() {
-	same := true
+	same := !c.ahead
 	lists := make([][]string, len(c.slots))
 	for i, s := range c.slots {
 		if t := s.active; t != nil && (t.run.listed || t.State == stateRunning) {
@@ -70,6 +70,7 @@ func (c *Core) publish() {
 	if same && len(c.state.Proxies.More) <= len(c.slots)-1 && c.paused() == c.state.Proxies.Paused {
 		return
 	}
+	c.ahead = false
 	c.state.Epoch++
 	c.state.Proxies = ProxyList{Epoch: c.state.Epoch, Addresses: lists[0], Paused: c.paused()}
 	for i := len(lists) - 1; i > 0; i-- {
@@ -204,9 +205,24 @@ func (c *Core) sendLists() {
 	}
 }
 
-// knowsList notes what list a miner says that it has.
+const (
+	// mostAhead is how far a miner's list may be ahead, aheadPause the time between two
+	// lists that follow from that: it may be a lie.
+	mostAhead  = 1 << 20
+	aheadPause = time.Minute
+)
+
+// knowsList notes what list a miner says that it has. One that is newer than all of ours
+// is from before the state was brought back from a copy: miners take no older one, so
+// there has to be a newer.
 func (c *Core) knowsList(t *Task, epoch uint64) {
 	r := t.run
+	if newest := c.state.Proxies.Epoch; epoch > newest && epoch-newest < mostAhead && c.up >= c.aheadUntil {
+		c.aheadUntil = c.up + aheadPause
+		c.state.Epoch = max(c.state.Epoch, epoch)
+		c.ahead = true
+		c.publish()
+	}
 	r.knownEpoch = max(r.knownEpoch, epoch)
 	c.wantList(t)
 }

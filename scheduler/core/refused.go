@@ -23,8 +23,9 @@ func (c *Core) acceptRefused(e Refused) {
 		case e.Unsure:
 			c.ask(t, refusedPatience)
 		default:
-			dropped, reason, text := mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "the master refused the ACCEPT"
-			c.end(t, stateDropped, &mesos.TaskStatus{State: &dropped, Reason: &reason, Message: &text})
+			// The next one will be refused as well, so this is not an offer that is just over.
+			state, reason, text := mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "the master refused the ACCEPT: "+limit(e.Why, 300)
+			c.end(t, stateError, &mesos.TaskStatus{State: &state, Reason: &reason, Message: &text})
 		}
 	}
 }

@@ -161,12 +161,7 @@ func (inv inventory) cutTask(cpus, mem int64, revocable bool) share {
 // takePorts cuts out n ports, chosen at random: a port that a dying process still
 // holds is then seldom hit twice. nil: there are not that many.
 func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, taken []mesos.Resource) {
-	var total uint64
-	for i := range inv {
-		if f := &inv[i]; f.is("ports") && !f.revocable {
-			total += countPorts(f.ranges)
-		}
-	}
+	total := inv.ports()
 	if total < uint64(n) {
 		return nil, nil
 	}
@@ -201,6 +196,16 @@ func (inv inventory) takePorts(n int, rnd *rand.Rand) (ports []uint64, taken []m
 		taken = append(taken, r)
 	}
 	return ports, taken
+}
+
+// ports is how many there are.
+func (inv inventory) ports() (total uint64) {
+	for i := range inv {
+		if f := &inv[i]; f.is("ports") && !f.revocable {
+			total += countPorts(f.ranges)
+		}
+	}
+	return total
 }
 
 func (f *flavour) port(i uint64) uint64 {

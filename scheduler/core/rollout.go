@@ -17,6 +17,7 @@ type rollout struct {
 	old      []*Task // to be replaced; some are not any more
 	killed   int
 	proved   int           // of the new, not more than killed
+	missing  int           // were killed, and nothing came in their place; not in killed
 	failures int           // of the new, since one last did its work
 	against  int           // of these, that may be the binary's fault
 	at       time.Duration // of the last success or kill
@@ -32,6 +33,8 @@ const (
 	// stalledAfter is how long a successor is waited for that does not come: its
 	// agent may be gone, or its cpus be somebody else's.
 	stalledAfter = 15 * time.Minute
+	// whyMissing is said when too many did not come.
+	whyMissing = "miners were ended and no new ones came in their place: others may have taken their cpus"
 	// badFor is how long a binary that did not run is not tried again.
 	badFor = time.Hour
 	// rollLooks is at how many miners a tick looks.
@@ -96,10 +99,15 @@ func (c *Core) roll() {
 	default:
 		return // they would not be launched again
 	}
+	most := max(1, c.sums.miners/mostUnavailable)
 	if r.killed > r.proved && c.clock-r.at > stalledAfter {
-		r.killed, r.at = r.killed-1, c.clock
+		if r.missing >= most { // an operator may say that it is to go on
+			c.troubled("upgrade", "replacing tasks waits: "+whyMissing)
+			return
+		}
+		r.killed, r.missing, r.at = r.killed-1, r.missing+1, c.clock
 	}
-	room := max(1, c.sums.miners/mostUnavailable)
+	room := most
 	if r.proved == 0 {
 		room = 1
 	}
@@ -130,27 +138,36 @@ func (c *Core) rolloutProved(t *Task) {
 		return
 	}
 	r.failures, r.against = 0, 0
-	if t.Kind == KindMiner && r.proved < r.killed {
+	if r.stopped == "" {
+		c.settle("upgrade") // it may have waited
+	}
+	switch {
+	case t.Kind != KindMiner:
+	case r.proved < r.killed:
 		r.proved, r.at = r.proved+1, c.clock
+	case r.missing > 0: // here it is
+		r.missing--
 	}
 }
 
-// rolloutFailed notes that a task failed that never did its work.
-func (c *Core) rolloutFailed(t *Task, cause string) {
+// rolloutFailed notes that a task failed that never did its work; tried says that it was
+// tried at all, and not refused.
+func (c *Core) rolloutFailed(t *Task, cause string, tried bool) {
 	r := &c.rollout
-	if r.stopped != "" || t.run.proved || !t.run.fresh || c.outdated(t) || t.Digest != c.set.ArtifactDigest ||
+	final := r.back || c.set.Fallback.Digest == "" // else one that stopped may still go back
+	if r.stopped != "" && final || t.run.proved || !t.run.fresh || c.outdated(t) || t.Digest != c.set.ArtifactDigest ||
 		r.killed == 0 && c.set.Fallback.Digest == "" {
 		return
 	}
 	r.failures++
-	if cause != causeNoFetch && cause != causeNoUser {
+	if tried && cause != causeNoFetch && cause != causeNoUser {
 		r.against++
 	}
 	if r.failures < mostFailures {
 		return
 	}
 	runs := r.against == 0 || c.runsWell(t.Digest)
-	if runs && r.killed == 0 { // nothing is being replaced: it is the agents' fault
+	if runs && (r.killed == 0 || r.stopped != "") { // nothing is being replaced: it is the agents' fault
 		r.failures, r.against = 0, 0
 		return
 	}
@@ -175,7 +192,7 @@ func (c *Core) runsWell(digest string) bool {
 // with the new binary.
 func (c *Core) stopRollout(why string, runs bool) {
 	r := &c.rollout
-	r.stopped = why
+	r.stopped, r.failures, r.against = why, 0, 0
 	r.back = !runs && c.set.Fallback.Digest != "" && c.set.Fallback.Digest != c.set.ArtifactDigest
 	if r.back { // what kept the new one from running says nothing of the old one
 		c.causes.forget(c)

@@ -96,3 +96,37 @@ func TestFailuresOfTwoKindsGoBack(t *testing.T) {
 		})
 	}
 }
+
+// An upgrade that stops as the new executor could not be fetched says nothing of that
+// one. When it is fetched at last and does not run, new tasks get the one of before.
+func TestFetchedAtLastAndDoesNotRun(t *testing.T) {
+	s := newScript(t)
+	var agents []string
+	for i := range 8 {
+		agents = append(agents, fmt.Sprint("M", i))
+	}
+	_, miners := s.mining(agents...)
+	s.c.set.Fallback = Artifact{URL: s.c.set.ArtifactURL, Digest: "d"}
+	s.c.set.ArtifactURL, s.c.set.ArtifactDigest, s.c.set.ArtifactArchive, s.c.set.Upgrade = "http://s/artifacts/d2/lode-executor", "d2", "", true
+	s.c.beginRollout()
+	s.pass(5 * time.Second)
+	for _, id := range miners {
+		if s.c.state.Tasks[id].Kill != "" {
+			s.update(id, mesos.TASK_KILLED)
+		}
+	}
+	for i := 0; i < 60 && !s.c.rollout.back; i++ {
+		s.pass(time.Minute)
+		s.offer(fmt.Sprint("N", i))
+		for _, info := range s.launched() {
+			text := "exec format error"
+			if i < 3 {
+				text = "Failed to fetch all URIs for container"
+			}
+			s.fail(info.TaskID.Value, text)
+		}
+	}
+	if !s.c.rollout.back {
+		t.Errorf("new tasks still get an executor that does not run; stopped: %q", s.c.rollout.stopped)
+	}
+}

@@ -13,10 +13,11 @@ import (
 const (
 	proxyCPUs     = 1000 // thousandths, for each proxyMiners
 	proxyMem      = 256  // MB, for each proxyMiners
-	minerMem      = 128  // MB, default
-	executorCPUs  = 10   // thousandths
-	executorMem   = 32   // MB
-	leastMinerCPU = 100  // thousandths; less is not worth a process
+	proxyPorts    = 2
+	minerMem      = 128 // MB, default
+	executorCPUs  = 10  // thousandths
+	executorMem   = 32  // MB
+	leastMinerCPU = 100 // thousandths; less is not worth a process
 )
 
 // proxyMiners is how many miners one cpu of a proxy carries.

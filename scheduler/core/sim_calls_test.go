@@ -29,6 +29,8 @@ const (
 	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
 	judgeMoveMost    = 55 * time.Second
 	judgeSecond      = 150 * time.Second
+	judgeDrain       = 110 * time.Second // that a proxy is given on an agent that is drained
+	judgeDrainMost   = 150 * time.Second
 )
 
 // ledger is what the scheduler was told and what it asked for since, so far as one
@@ -322,6 +324,7 @@ func (l *ledger) tick(h *harness, up bool) {
 			h.fail("%s waits for a proxy for %v", t.ID, w.connected-l.gaveWork)
 		}
 		l.checkEvacuated(h, t)
+		l.checkDrained(h, t)
 	}
 }
 
@@ -347,6 +350,19 @@ func (l *ledger) checkEvacuated(h *harness, t *Task) {
 		h.awake().Sub(asked) < judgeStale-time.Minute && h.awake().Sub(h.watch.since) > 30*time.Second && h.awake().Sub(h.watch.restarted) > 70*time.Second {
 		h.fail("%s is wanted on %s, whose maintenance begins in %v", t.ID, a.id, left)
 	}
+}
+
+// checkDrained makes sure that nothing stays on an agent that an operator drains.
+func (l *ledger) checkDrained(h *harness, t *Task) {
+	if _, drained := h.core.state.Operator.Drained[t.AgentID]; !drained {
+		return
+	}
+	for _, since := range []time.Time{h.watch.drained[t.AgentID], h.watch.since, h.watch.restarted} {
+		if h.awake().Sub(since) < judgeDrainMost {
+			return
+		}
+	}
+	h.fail("%s is wanted on %s, which an operator drains for %v", t.ID, t.AgentID, h.awake().Sub(h.watch.drained[t.AgentID]))
 }
 
 // checkListPause makes sure that a miner is given time to take a list in.

@@ -465,8 +465,8 @@ func (h *harness) healthy() string {
 	if !c.settled() || c.recon.pending > 0 {
 		return "reconciliation is under way"
 	}
-	for a := range c.ailing {
-		if c.clock-a.down.told < staleAfter {
+	for _, a := range c.agents {
+		if a.down != nil && c.clock-a.down.told < staleAfter {
 			return "maintenance is called off, and that is not known yet"
 		}
 	}

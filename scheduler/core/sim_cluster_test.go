@@ -157,6 +157,7 @@ type simAgent struct {
 	known       bool          // to this master
 	draining    bool
 	splits      bool      // its resources come in two offers
+	portless    bool      // it has no ports, so no proxy fits there
 	down        time.Time // announced maintenance; zero: none
 	total       []mesos.Resource
 	tasks       map[string]*simTask
@@ -201,6 +202,10 @@ func newCluster(rnd *rand.Rand, agents int) *cluster {
 			a.total = append(a.total, revocable(scalar("cpus", 2, "")))
 		}
 		a.splits = rnd.IntN(8) == 0
+		if i > 0 && rnd.IntN(8) == 0 {
+			a.portless = true
+			a.total = slices.DeleteFunc(a.total, func(r mesos.Resource) bool { return r.Name == "ports" })
+		}
 		c.agents = append(c.agents, a)
 		c.master.agents[a.id] = a
 	}
@@ -253,7 +258,7 @@ func (a *simAgent) free() inventory {
 }
 
 func (a *simAgent) fitsProxy() bool {
-	return a.left.sum("cpus", false) >= proxyCPUs && a.left.sum("mem", false) >= proxyMem*1000
+	return !a.portless && a.left.sum("cpus", false) >= proxyCPUs && a.left.sum("mem", false) >= proxyMem*1000
 }
 
 func (t *simTask) resources() []mesos.Resource {

@@ -22,14 +22,17 @@ type simExecutor struct {
 	dead    bool
 	stuck   bool // ignores KILL
 	hung    bool // stopped: does and says nothing
-	hungAt  time.Time
-	idle    bool // a proxy whose upstreams have no work
-	remote  bool // a proxy that is ready, and that no miner reaches
-	seq     uint64
-	spoke   time.Time // its last message that arrived
-	told    hearsay   // its last report that arrived
-	readyAt time.Time // since when a proxy serves; zero: it does not
-	lastOK  time.Time // when it last served
+	ending  bool // it has begun to end, and serves nobody any more
+	// hangsInEnd: it will not come to an end
+	hangsInEnd bool
+	hungAt     time.Time
+	idle       bool // a proxy whose upstreams have no work
+	remote     bool // a proxy that is ready, and that no miner reaches
+	seq        uint64
+	spoke      time.Time // its last message that arrived
+	told       hearsay   // its last report that arrived
+	readyAt    time.Time // since when a proxy serves; zero: it does not
+	lastOK     time.Time // when it last served
 
 	proxies *message.Proxies // of a miner
 	secrets *message.Secrets // of a proxy
@@ -87,7 +90,7 @@ func (e *simExecutor) start() {
 
 // serves says whether a proxy gives work to miners.
 func (e *simExecutor) serves() bool {
-	return e.started && !e.dead && e.task.GetProxy() != nil && e.secrets != nil && !e.hung && !e.idle && !e.remote && !e.c.noWork
+	return e.started && !e.dead && !e.ending && e.task.GetProxy() != nil && e.secrets != nil && !e.hung && !e.idle && !e.remote && !e.c.noWork
 }
 
 // note keeps book of since when a proxy serves.
@@ -279,9 +282,10 @@ func (e *simExecutor) kill() {
 	if e.stuck || e.hung {
 		return
 	}
+	e.ending = true
 	e.t.update(mesos.TASK_KILLING, nil)
 	e.c.after(e.c.between(0, time.Second), func() {
-		if !e.dead {
+		if !e.dead && !e.hangsInEnd {
 			e.dead = true
 			e.t.update(mesos.TASK_KILLED, nil)
 		}

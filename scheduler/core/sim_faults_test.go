@@ -222,6 +222,29 @@ var repertoire = []struct {
 		h.command(Operate{Drain: a.id})
 		h.after(between(rnd, 10*time.Second, 4*time.Minute), func() { h.command(Operate{Undrain: a.id}) })
 	}},
+	{"operator scales", 3, func(h *harness, rnd *rand.Rand) {
+		h.command(Operate{Scale: &Scale{MaxMiners: intp(1 + rnd.IntN(4))}})
+		if rnd.IntN(2) == 0 {
+			n := 2 + rnd.IntN(4)
+			h.after(between(rnd, 5*time.Second, 3*time.Minute), func() {
+				if h.faulty {
+					h.command(Operate{Scale: &Scale{MaxMiners: &n}})
+				}
+			})
+		}
+	}},
+	{"somebody else ends a task", 3, func(h *harness, rnd *rand.Rand) {
+		e := h.aMiner(rnd)
+		if rnd.IntN(4) == 0 {
+			e = h.aProxy(rnd)
+		}
+		if e == nil || e.stuck || e.hung {
+			return
+		}
+		if e.kill(); rnd.IntN(2) == 0 { // or it hangs in its end
+			e.stuck, e.hangsInEnd = true, true
+		}
+	}},
 	{"operator pauses", 2, func(h *harness, rnd *rand.Rand) {
 		h.command(Operate{Pause: true})
 		h.after(between(rnd, 10*time.Second, 3*time.Minute), func() { h.command(Operate{Resume: true}) })
@@ -443,6 +466,9 @@ func (e *simExecutor) hang() {
 
 func (h *harness) command(e Operate) {
 	e.Who, e.Result = "olga", new(Result)
+	if e.Drain != "" {
+		h.watch.drained[e.Drain] = h.awake()
+	}
 	h.enqueue(e)
 }
 
@@ -453,6 +479,7 @@ func (h *harness) liftCommands() {
 		return
 	}
 	h.command(Operate{Resume: true})
+	h.command(Operate{Scale: &Scale{MaxMiners: intp(-1)}})
 	for _, a := range h.agents {
 		h.command(Operate{Undrain: a.id})
 	}

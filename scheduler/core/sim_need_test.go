@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -21,6 +22,7 @@ type watch struct {
 	asked      map[string]time.Time // for an agent's resources, by agent
 	askedFirst map[string]time.Time // the same, since its maintenance is planned
 	downTold   map[string]time.Time // when it begins, as the scheduler was told
+	drained    map[string]time.Time // when an operator last wanted an agent drained, by agent
 	launched   map[string]time.Duration
 	killed     map[string]bool // of which a need was looked at
 	replacing  map[string]bool // miners that were killed as outdated, not yet made up for
@@ -45,7 +47,7 @@ type listing struct {
 
 func newWatch() watch {
 	return watch{
-		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), downTold: make(map[string]time.Time), launched: make(map[string]time.Duration),
+		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), downTold: make(map[string]time.Time), drained: make(map[string]time.Time), launched: make(map[string]time.Duration),
 		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
 		listed: make(map[string]listing),
 	}
@@ -234,6 +236,9 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("there is a subscription for %v, the grace is %v", up, h.grace)
 		}
 	case WhyRoom:
+		if x.agent.portless && !h.skewed && h.awake().Sub(w.restarted) > time.Minute {
+			needless("no proxy fits there")
+		}
 		wanted := never
 		for _, s := range h.core.slots {
 			wanted = min(wanted, s.wanted)
@@ -250,9 +255,10 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			if y == nil {
 				continue
 			}
-			sick := y.terminal || y.executor.dead || y.agent.cut || y.agent.lost || p.Spec != h.core.spec(KindProxy) || p.Digest != h.core.artifact().Digest ||
+			sick := y.terminal || y.executor.dead || y.agent.cut || y.agent.lost || p.Spec != h.core.spec(KindProxy) || p.Digest != h.core.artifact().Digest || h.leaving(y.agent) ||
 				y.executor.started && (!y.executor.serves() || h.awake().Sub(y.executor.readyAt) < 8*time.Second)
-			if !sick && !y.executor.servedWithin(0) && w.connected-w.launched[p.ID] > time.Minute || !sick && !h.seen(y.executor, 40*time.Second) {
+			if !sick && !y.executor.servedWithin(0) && w.connected-w.launched[p.ID] > time.Minute || !sick && !h.seen(y.executor, 40*time.Second) ||
+				y.executor.started && !(y.executor.told.ready && h.known(y.executor, 15*time.Second)) { // as it says itself, or nobody can know
 				sick = true
 			}
 			if !sick {
@@ -274,8 +280,28 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("there are not too many where it is")
 		}
 	case WhySurplus:
-		if h.maxMiners == 0 || h.liveMiners() < h.maxMiners {
-			needless("%d miners, at most %d", h.liveMiners(), h.maxMiners)
+		if most := h.core.maxMiners(); most < 0 || h.liveMiners() < most {
+			needless("%d miners, at most %d", h.liveMiners(), most)
+		}
+	case WhyFewer:
+		if most := h.core.maxMiners(); h.liveMiners() < most {
+			needless("%d miners are left, and %d are wanted", h.liveMiners(), most)
+		}
+	case WhyEnding:
+		if x.state != mesos.TASK_KILLING {
+			needless("it is %v", x.state)
+		}
+	case WhyDrained:
+		at, drained := w.drained[x.agent.id]
+		list, was := listing{}, false
+		if t.Kind == KindProxy {
+			list, was = w.listed[t.Addresses[0]]
+		}
+		switch {
+		case !drained:
+			needless("nobody drains its agent")
+		case h.awake().Sub(at) < judgeDrain && was && h.awake().Sub(list.at) < 2*time.Second && h.plainlyServes(x, 30*time.Second) && h.plainlyUsed(executor, 15*time.Second):
+			needless("it serves, and its agent is drained for %v", h.awake().Sub(at))
 		}
 	case WhyReplaced:
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
@@ -403,7 +429,7 @@ func (h *harness) checkSecond(slot int) {
 	for _, t := range h.core.tasks {
 		x := h.task(t.ID)
 		if t.Kind == KindProxy && t.Slot == slot && t.Kill == "" && t.State == stateRunning && x != nil && h.listed(t) &&
-			t.Spec == h.core.spec(KindProxy) && !h.core.outdated(t) && h.plainlyServes(x, judgeSecond) && h.plainlyUsed(x.executor, judgeSecond) {
+			t.Spec == h.core.spec(KindProxy) && !h.core.outdated(t) && !h.leaving(x.agent) && h.plainlyServes(x, judgeSecond) && h.plainlyUsed(x.executor, judgeSecond) {
 			h.fail("%s serves for %v, and there is another one beside it", t.ID, h.awake().Sub(x.executor.readyAt))
 		}
 	}
@@ -418,6 +444,14 @@ func (h *harness) seenAgent(a *simAgent, d time.Duration) bool {
 func (h *harness) inReserve(t *Task) bool {
 	s := h.core.slots[t.Slot]
 	return s.n >= h.proxyN || s.active != t || s.next != nil || s.wanted != never || h.core.clock < s.retry+2*time.Second
+}
+
+// leaving says that an agent is to be left, as the scheduler was told, or was a while ago.
+func (h *harness) leaving(a *simAgent) bool {
+	w := &h.watch
+	down, told := w.downTold[a.id]
+	_, drained := w.drained[a.id]
+	return drained || told && h.awake().Sub(w.asked[a.id]) < judgeStale+time.Minute && (h.skewed || down.Sub(h.now) < judgeMaintenance+time.Minute)
 }
 
 func (h *harness) listed(p *Task) bool {

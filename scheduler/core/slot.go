@@ -63,6 +63,9 @@ const (
 	// until theirs ends, dismissLimit how long they have if telling them all takes long.
 	dismissPause = 3 * time.Second
 	dismissLimit = time.Minute
+	// drainPatience is how long another proxy is waited for when an operator drains the
+	// agent of one.
+	drainPatience = 2 * time.Minute
 	// spreadPatience is how long an agent without a proxy is waited for.
 	spreadPatience = 10 * time.Second
 )
@@ -113,6 +116,11 @@ func (c *Core) restoreSlots() {
 	for _, s := range c.slots {
 		if s.next != nil && s.next.Epoch < s.active.Epoch { // who of its miners has moved, they will say
 			s.moved = c.clock + listUnknown*6/5
+		}
+	}
+	for _, t := range c.proxyTasks() {
+		if _, drained := c.drained(t.AgentID, t.Hostname); drained {
+			c.watchDrain(t)
 		}
 	}
 }
@@ -208,14 +216,14 @@ func (c *Core) succeed(s *slot) {
 	}
 	next := c.health(s, s.next)
 	switch {
-	case next == healthServing && (s.health <= healthNoWork || c.lostSight(s.active) || c.outmoded(s.active) && !c.outmoded(s.next)),
+	case next == healthServing && (s.health <= healthNoWork || c.lostSight(s.active) || c.planned(s.active) && !c.planned(s.next)),
 		next == healthNoWork && s.health == healthSilent:
 		c.takeOver(s, next)
 	case s.health == healthServing && s.moved != never:
 		if c.haveMoved(s) {
 			c.kill(s.next, WhyReplaced)
 		}
-	case s.health == healthServing && !away(s.active.State) && (!c.outmoded(s.active) || c.outmoded(s.next)):
+	case s.health == healthServing && !away(s.active.State) && (!c.planned(s.active) || c.planned(s.next)):
 		c.kill(s.next, WhyNotNeeded)
 	case next <= healthNoWork && progress(s.next.State) >= progress(stateRunning) && c.clock-s.next.run.since > nextPatience,
 		away(s.next.State) && c.clock-max(s.next.run.since, c.recon.started) >= awayPatience:
@@ -251,7 +259,35 @@ func (c *Core) haveMoved(s *slot) bool {
 
 // replaced says that the active proxy is to be replaced though it may serve.
 func (c *Core) replaced(s *slot) bool {
-	return s.active != nil && (c.lostSight(s.active) || c.outmoded(s.active))
+	return s.active != nil && (c.lostSight(s.active) || c.planned(s.active))
+}
+
+// planned says that a proxy is to be replaced though nothing is wrong with it.
+func (c *Core) planned(t *Task) bool { return c.outmoded(t) || c.leaves(t) }
+
+// leaves says that the agent of a proxy is about to go: maintenance is near, or an operator
+// drains it.
+func (c *Core) leaves(t *Task) bool {
+	if t.State != stateRunning {
+		return false
+	}
+	a := t.run.agent
+	if _, soon := a.maintenance(c.now, maintenanceMargin); soon && c.clock-a.down.told < staleAfter {
+		return true
+	}
+	_, drained := c.drained(t.AgentID, t.Hostname)
+	return drained
+}
+
+// watchDrain ends a proxy on an agent that an operator drains, if no other one comes to
+// serve in its place.
+func (c *Core) watchDrain(t *Task) {
+	d, _ := c.drained(t.AgentID, t.Hostname)
+	c.after(drainPatience, func() {
+		if now, drained := c.drained(t.AgentID, t.Hostname); drained && now == d && t.run.index >= 0 {
+			c.kill(t, WhyDrained)
+		}
+	})
 }
 
 // lostSight says that Mesos does not see a proxy for so long that another one is safer.

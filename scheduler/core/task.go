@@ -68,6 +68,9 @@ const (
 	// unknownLife is how long a task on an agent that nobody knows is waited for:
 	// after a master failover agents have 10 minutes to return.
 	unknownLife = 15 * time.Minute
+	// endingLimit is how long a task may take to end that somebody else ends, such as a
+	// drain of its agent.
+	endingLimit = time.Minute
 	// awayLife is how long a task that is cut off is remembered by the wall clock,
 	// and at least on our own; what was to end anyway is forgotten after awayLeast.
 	awayLife  = 14 * 24 * time.Hour
@@ -197,6 +200,8 @@ func (c *Core) adopt(t *Task, a *agent) {
 		c.watchAway(t)
 	case progress(t.State) < progress(stateRunning):
 		c.watchLaunch(t)
+	case t.State == stateKilling:
+		c.watchEnding(t)
 	}
 	if t.Kill != "" {
 		c.startKill(t)
@@ -283,8 +288,11 @@ func (c *Core) takeStatus(s *mesos.TaskStatus) {
 	case progress(state) > progress(t.State):
 		was := t.State
 		c.setState(t, state)
-		if progress(was) < progress(stateRunning) && state == stateRunning {
+		switch {
+		case progress(was) < progress(stateRunning) && state == stateRunning:
 			c.ran(t)
+		case state == stateKilling:
+			c.watchEnding(t)
 		}
 	}
 }
@@ -337,7 +345,7 @@ func (c *Core) prove(t *Task) {
 func (c *Core) returned(t *Task) {
 	c.resumeKill(t.run.killing)
 	if t.Kill == "" && t.Kind == KindMiner {
-		if most := c.maxMiners(); most >= 0 && c.sums.live > most {
+		if c.exceeded(t.run.agent) {
 			c.kill(t, WhySurplus)
 			return
 		}
@@ -349,8 +357,11 @@ func (c *Core) returned(t *Task) {
 			c.wantList(t)
 		}
 	}
-	if progress(t.State) < progress(stateRunning) {
+	switch {
+	case progress(t.State) < progress(stateRunning):
 		c.watchLaunch(t)
+	case t.State == stateKilling:
+		c.watchEnding(t)
 	}
 }
 
@@ -424,12 +435,23 @@ func (c *Core) watchLaunch(t *Task) {
 			return
 		}
 		if c.clock-r.since >= launchLimit {
-			c.rolloutFailed(t, string(WhyLaunch))
+			c.rolloutFailed(t, string(WhyLaunch), true)
 			c.kill(t, WhyLaunch)
 			return
 		}
 		c.ask(t, 0)
 		c.watchLaunch(t)
+	})
+}
+
+// watchEnding ends a task that was told to by somebody else and does not: its executor
+// hangs, and nobody but us would shut it down.
+func (c *Core) watchEnding(t *Task) {
+	since := t.run.since
+	c.after(endingLimit, func() {
+		if r := t.run; r.index >= 0 && r.since == since && t.State == stateKilling {
+			c.kill(t, WhyEnding)
+		}
 	})
 }
 

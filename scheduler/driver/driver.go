@@ -96,9 +96,10 @@ type Event struct {
 	// Master is host:port of the master, with events of the stream.
 	Master string
 	// Refused is an ACCEPT that had no effect, or of which nobody knows whether it
-	// had one (Unsure). Its offers are declined already.
+	// had one (Unsure), for Why. Its offers are declined already.
 	Refused *scheduler.Call
 	Unsure  bool
+	Why     error
 }
 
 // Driver is one scheduler's link to Mesos.

@@ -301,7 +301,7 @@ func (c *sender) undo(e *entry, unsure bool, why error) {
 		c.queue.add([]*scheduler.Call{decline}, 0)
 	}
 	c.queue.done(e)
-	c.d.config.Handle(Event{Session: c.s.number, Refused: e.Call, Unsure: unsure})
+	c.d.config.Handle(Event{Session: c.s.number, Refused: e.Call, Unsure: unsure, Why: why})
 }
 
 // recover puts back what was on its way when a connection ended.
