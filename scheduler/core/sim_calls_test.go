@@ -26,6 +26,8 @@ const (
 	judgeAwayKilled  = 65 * time.Minute
 	judgeUpgrade     = 20 // one in
 	judgeFlight      = 400
+	judgePace        = 15 * time.Second // that a launch may take
+	judgePaceLeast   = 4
 	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
 	judgeMoveMost    = 55 * time.Second
 	judgeSecond      = 150 * time.Second
@@ -53,6 +55,17 @@ type ledger struct {
 	since      time.Time
 	revives    []time.Time
 	gaveWork   time.Duration // when a proxy last gave work
+	pace       pacing
+}
+
+// pacing is how many launches may be on their way, before an event that tells how long one
+// took; took 0: it is another event.
+type pacing struct {
+	window int
+	took   time.Duration
+	slowed time.Duration // of the core's clock: it was slowed, and is to be no more before
+	seen   int           // after the last event
+	shrunk time.Duration // when it last was slowed, for whatever
 }
 
 type lastSeen struct {
@@ -78,7 +91,7 @@ func (l *ledger) begin(h *harness) {
 	*l = ledger{
 		valid: make(map[string]*mesos.Offer), heard: make(map[string]bool), spoke: make(map[string]time.Duration),
 		hints: make(map[string]time.Duration), over: make(map[string]bool), ended: make(map[string]bool), failed: make(map[string]time.Duration),
-		known: make(map[string]lastSeen), lists: make(map[string]sentList), killed: make(map[string]sentKill), used: make(map[string]time.Time), declines: make(map[string]int), declined: make(map[string]int),
+		pace: pacing{shrunk: -time.Hour}, known: make(map[string]lastSeen), lists: make(map[string]sentList), killed: make(map[string]sentKill), used: make(map[string]time.Time), declines: make(map[string]int), declined: make(map[string]int),
 		since: h.awake(), gaveWork: h.watch.connected,
 	}
 }
@@ -90,6 +103,9 @@ func (l *ledger) before(h *harness, e Event) {
 		return
 	}
 	t := h.core.state.Tasks[u.Status.TaskID.Value]
+	if t != nil && t.run.fresh && progress(t.State) < progress(stateRunning) && !away(t.State) && u.Status.GetState() == mesos.TASK_RUNNING && t.AgentID == u.Status.AgentID.GetValue() {
+		l.pace.window, l.pace.took = h.core.pace.window, max(1, h.core.clock-t.run.begun)
+	}
 	if t == nil || t.Kill != "" || t.AgentID != u.Status.AgentID.GetValue() || u.Status.GetState() != mesos.TASK_FAILED {
 		return
 	}
@@ -141,6 +157,7 @@ func (l *ledger) took(h *harness, e Event, actions []Action) {
 	case Operate:
 		clear(l.failed)
 	}
+	l.checkPace(h)
 	for _, a := range actions {
 		if c, ok := a.(Call); ok {
 			l.call(h, c)
@@ -246,6 +263,33 @@ func (l *ledger) accept(h *harness, id string, accept *scheduler.Call_Accept) {
 			}
 		}
 	}
+}
+
+// checkPace makes sure that there are more launches on their way the next time when one was
+// quick, and fewer when it took long, once for those that were launched at that time.
+func (l *ledger) checkPace(h *harness) {
+	p, is := &l.pace, h.core.pace.window
+	switch {
+	case p.took == 0:
+	case p.took < judgePace-longestStep-time.Second: // the clock is that of the event before
+		if is <= p.window && p.window < judgeFlight {
+			h.fail("a launch took %v, and %d may be on their way as before", p.took, is)
+		}
+	case p.took > judgePace+2*time.Second:
+		slower := is < p.window
+		switch {
+		case slower && h.core.clock < p.slowed-2*time.Second:
+			h.fail("launches are slowed again, to %d, for one that was launched before", is)
+		case !slower && h.core.clock > p.slowed+2*time.Second && h.core.clock-p.shrunk > time.Minute && p.window > judgePaceLeast:
+			h.fail("a launch took %v, and %d may be on their way still", p.took, is)
+		case slower:
+			p.slowed = h.core.clock + p.took
+		}
+	}
+	if is < p.seen {
+		p.shrunk = h.core.clock
+	}
+	p.seen, p.took = is, 0
 }
 
 // decline bounds how often an agent comes back.

@@ -30,6 +30,7 @@ type cluster struct {
 	noWork   bool                    // no upstream has work
 	bad      string                  // digest of a binary that cannot start
 	noMiners bool                    // no agent can start a miner
+	fetch    time.Duration           // that executors take to be fetched
 	cursed   []curse                 // of the next proxies that start
 
 	// toScheduler is where events go.

@@ -245,6 +245,17 @@ var repertoire = []struct {
 			e.stuck, e.hangsInEnd = true, true
 		}
 	}},
+	{"agents fetch slowly", 3, func(h *harness, rnd *rand.Rand) {
+		h.fetch = between(rnd, 10*time.Second, 40*time.Second)
+		for _, a := range h.agents {
+			for _, id := range sortedKeysOf(a.tasks) {
+				if e := a.tasks[id].executor; e.started && e.task.GetMiner() != nil {
+					e.die()
+				}
+			}
+		}
+		h.after(between(rnd, 10*time.Second, 2*time.Minute), func() { h.fetch = 0 })
+	}},
 	{"operator pauses", 2, func(h *harness, rnd *rand.Rand) {
 		h.command(Operate{Pause: true})
 		h.after(between(rnd, 10*time.Second, 3*time.Minute), func() { h.command(Operate{Resume: true}) })
@@ -393,7 +404,7 @@ func (h *harness) makePlan(seed uint64, end time.Time, only []int) {
 func (h *harness) heal() {
 	h.faulty = false
 	h.tell("--- faults end")
-	h.noWork, h.noMiners, h.slow, h.late, h.cursed = false, false, 0, 0, nil
+	h.noWork, h.noMiners, h.slow, h.late, h.fetch, h.cursed = false, false, 0, 0, 0, nil
 	h.goOn()
 	if !h.master.up {
 		h.master.failover(0)

@@ -265,7 +265,7 @@ func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 		})
 		m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), e.start)
 	default:
-		m.c.after(m.c.between(200*time.Millisecond, 3*time.Second), e.start)
+		m.c.after(m.c.fetch+m.c.between(200*time.Millisecond, 3*time.Second), e.start)
 	}
 }
 

@@ -352,6 +352,10 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		}
 	case WhyMaintenance:
 		a := x.agent
+		if t.Kind == KindProxy && h.plainlyServes(x, 30*time.Second) && h.awake().Sub(w.askedFirst[a.id]) > time.Minute && h.roomFor(t, 40*time.Second) &&
+			!h.inReserve(t) && len(w.drained) == 0 {
+			needless("that its agent goes is known for %v, and no other proxy is there", h.awake().Sub(w.askedFirst[a.id]))
+		}
 		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > judgeStale+5*time.Second || w.downTold[a.id].After(h.now.Add(judgeEvacuation+5*time.Second))) &&
 			!h.skewed && !a.down.IsZero() {
 			needless("maintenance begins in %v", a.down.Sub(h.now))
@@ -452,6 +456,21 @@ func (h *harness) leaving(a *simAgent) bool {
 	down, told := w.downTold[a.id]
 	_, drained := w.drained[a.id]
 	return drained || told && h.awake().Sub(w.asked[a.id]) < judgeStale+time.Minute && (h.skewed || down.Sub(h.now) < judgeMaintenance+time.Minute)
+}
+
+// roomFor says that an agent has room for another proxy than t for d, and that nobody can
+// doubt it.
+func (h *harness) roomFor(t *Task, d time.Duration) bool {
+	for _, at := range []time.Time{h.watch.since, h.watch.restarted, h.watch.late} {
+		if h.awake().Sub(at) < d {
+			return false
+		}
+	}
+	return slices.ContainsFunc(h.agents, func(a *simAgent) bool {
+		known := h.core.agents[a.id]
+		return a.id != t.AgentID && !a.cut && !a.lost && a.known && !h.noProxyHere(a) && !a.draining && !a.splits && a.down.IsZero() && !a.fits.IsZero() &&
+			h.awake().Sub(a.fits) > d && known != nil && known.down == nil && known.until+d < h.core.clock && h.core.proxies.until+d < h.core.clock && h.seenAgent(a, d)
+	})
 }
 
 func (h *harness) listed(p *Task) bool {
