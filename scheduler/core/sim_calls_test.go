@@ -28,11 +28,16 @@ const (
 	judgeFlight      = 400
 	judgePace        = 15 * time.Second // that a launch may take
 	judgePaceLeast   = 4
-	judgeMove        = 2 * time.Second // that miners have at least to move to another proxy
-	judgeMoveMost    = 55 * time.Second
-	judgeSecond      = 150 * time.Second
-	judgeDrain       = 110 * time.Second // that a proxy is given on an agent that is drained
-	judgeDrainMost   = 150 * time.Second
+	// For how long an agent is left alone after a miner was preempted there, several tasks
+	// failed, or an operator killed one.
+	judgePreempted = 90 * time.Second
+	judgeFailing   = 6 * time.Second
+	judgeOperator  = 7 * time.Minute
+	judgeMove      = 2 * time.Second // that miners have at least to move to another proxy
+	judgeMoveMost  = 55 * time.Second
+	judgeSecond    = 150 * time.Second
+	judgeDrain     = 110 * time.Second // that a proxy is given on an agent that is drained
+	judgeDrainMost = 150 * time.Second
 )
 
 // ledger is what the scheduler was told and what it asked for since, so far as one
@@ -45,13 +50,14 @@ type ledger struct {
 	hints      map[string]time.Duration // tasks that may have ended, as a hint says
 	over       map[string]bool          // tasks that ended, as Mesos says
 	ended      map[string]bool          // the same, even if it said another thing afterwards
-	failed     map[string]time.Duration // the last task that failed on an agent
-	known      map[string]lastSeen      // tasks of the core at the last tick
-	lists      map[string]sentList      // by task
-	killed     map[string]sentKill      // by task
-	used       map[string]time.Time     // proxies that are out of sight
-	declines   map[string]int           // by agent, since
-	declined   map[string]int           // by agent, in all
+	rest       map[string]time.Duration // of the core's clock: nothing is launched on an agent before
+	failures   map[string][]time.Duration
+	known      map[string]lastSeen  // tasks of the core at the last tick
+	lists      map[string]sentList  // by task
+	killed     map[string]sentKill  // by task
+	used       map[string]time.Time // proxies that are out of sight
+	declines   map[string]int       // by agent, since
+	declined   map[string]int       // by agent, in all
 	since      time.Time
 	revives    []time.Time
 	gaveWork   time.Duration // when a proxy last gave work
@@ -90,7 +96,7 @@ type sentList struct {
 func (l *ledger) begin(h *harness) {
 	*l = ledger{
 		valid: make(map[string]*mesos.Offer), heard: make(map[string]bool), spoke: make(map[string]time.Duration),
-		hints: make(map[string]time.Duration), over: make(map[string]bool), ended: make(map[string]bool), failed: make(map[string]time.Duration),
+		hints: make(map[string]time.Duration), over: make(map[string]bool), ended: make(map[string]bool), rest: make(map[string]time.Duration), failures: make(map[string][]time.Duration),
 		pace: pacing{shrunk: -time.Hour}, known: make(map[string]lastSeen), lists: make(map[string]sentList), killed: make(map[string]sentKill), used: make(map[string]time.Time), declines: make(map[string]int), declined: make(map[string]int),
 		since: h.awake(), gaveWork: h.watch.connected,
 	}
@@ -106,11 +112,27 @@ func (l *ledger) before(h *harness, e Event) {
 	if t != nil && t.run.fresh && progress(t.State) < progress(stateRunning) && !away(t.State) && u.Status.GetState() == mesos.TASK_RUNNING && t.AgentID == u.Status.AgentID.GetValue() {
 		l.pace.window, l.pace.took = h.core.pace.window, max(1, h.core.clock-t.run.begun)
 	}
-	if t == nil || t.Kill != "" || t.AgentID != u.Status.AgentID.GetValue() || u.Status.GetState() != mesos.TASK_FAILED {
+	if t == nil || t.Kill != "" || t.AgentID != u.Status.AgentID.GetValue() {
 		return
 	}
-	if r := u.Status.GetReason(); r == mesos.REASON_EXECUTOR_TERMINATED || r == mesos.REASON_CONTAINER_LAUNCH_FAILED {
-		l.failed[t.AgentID] = h.core.clock
+	l.blame(h, t, u.Status.GetState(), u.Status.GetReason())
+}
+
+// blame notes for how long an agent is to be left alone, at least, since a task ends there.
+func (l *ledger) blame(h *harness, t *Task, state mesos.TaskState, reason mesos.TaskStatus_Reason) {
+	a, now := t.AgentID, h.core.clock
+	leave := func(d time.Duration) { l.rest[a] = max(l.rest[a], now+d) }
+	switch {
+	case reason == mesos.REASON_CONTAINER_PREEMPTED:
+		leave(judgePreempted)
+	case state == mesos.TASK_FAILED && (reason == mesos.REASON_EXECUTOR_TERMINATED || reason == mesos.REASON_CONTAINER_LAUNCH_FAILED):
+		leave(time.Second)
+		all := append(l.failures[a], now)
+		if l.failures[a] = all; len(all) >= 4 && now-all[len(all)-4] < 2*time.Minute {
+			leave(judgeFailing)
+		}
+	case state == mesos.TASK_DROPPED && reason == mesos.REASON_EXECUTOR_TERMINATED:
+		leave(time.Second)
 	}
 }
 
@@ -155,7 +177,10 @@ func (l *ledger) took(h *harness, e Event, actions []Action) {
 			}
 		}
 	case Operate:
-		clear(l.failed)
+		clear(l.rest)
+		if t := h.core.state.Tasks[e.Kill]; t != nil && e.Result.Refused == "" {
+			l.rest[t.AgentID] = h.core.clock + judgeOperator
+		}
 	}
 	l.checkPace(h)
 	for _, a := range actions {
@@ -243,8 +268,8 @@ func (l *ledger) accept(h *harness, id string, accept *scheduler.Call_Accept) {
 	if u := offer.Unavailability; u != nil && !h.skewed && time.Unix(0, u.Start.Nanoseconds).Sub(h.now) < judgeMaintenance-time.Minute {
 		h.fail("tasks are launched on %s, which goes into maintenance", agent)
 	}
-	if at, ok := l.failed[agent]; ok && h.core.clock-at < time.Second {
-		h.fail("tasks are launched on %s, where one failed %v ago", agent, h.core.clock-at)
+	if early := l.rest[agent] - h.core.clock; early > 0 {
+		h.fail("tasks are launched on %s, which is to be left alone for %v", agent, early)
 	}
 	for _, op := range accept.Operations {
 		for _, info := range op.Launch.TaskInfos {

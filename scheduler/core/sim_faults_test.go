@@ -356,6 +356,10 @@ var repertoire = []struct {
 		}
 		id := h.core.tasks[rnd.IntN(len(h.core.tasks))].ID
 		h.watch.operator[id] = true
+		if rnd.IntN(2) == 0 {
+			h.command(Operate{Kill: id})
+			return
+		}
 		h.enqueue(KillTask{ID: id})
 	}},
 	{"failure without a cause", 2, func(h *harness, rnd *rand.Rand) { h.master.event(Failure{AgentID: h.anAgent(rnd).id}) }},

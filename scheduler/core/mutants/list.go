@@ -139,8 +139,6 @@ var mutants = []mutant{
 	one("what is away counts when an operator wants fewer miners", "operator.go", "if t.Kind == KindMiner && t.Kill == \"\" && !away(t.State) {\n\t\t\tminers", "if t.Kind == KindMiner && t.Kill == \"\" {\n\t\t\tminers"),
 	one("a task that somebody else ends in vain is left in that", "task.go", "c.kill(t, WhyEnding)", "_ = t"),
 	one("a proxy ends at once when its agent is drained", "operator.go", "c.watchDrain(t) // another one takes over first\n\t\t\t\tcontinue", "_ = t"),
-	one("a proxy stays on an agent that is drained", "slot.go", "if now, drained := c.drained(t.AgentID, t.Hostname); drained && now == d && t.run.index >= 0 {", "if _ = d; false {"),
-	one("no other proxy is launched when the agent of one is about to go", "slot.go", "func (c *Core) planned(t *Task) bool { return c.outmoded(t) || c.leaves(t) }", "func (c *Core) planned(t *Task) bool { return c.outmoded(t) }"),
 	one("a miner is killed for a proxy where none fits", "need.go", "if a.spare.known && (a.spare.mem+c.minerMem() < mem || a.spare.ports < proxyPorts) {", "if a.spare.known && mem < 0 {"),
 
 	// Several proxies, and moves.
@@ -173,16 +171,10 @@ var mutants = []mutant{
 	one("launches that take long are not paced down", "backoff.go", "p.window = max(paceLeast, p.window*2/3)", "_ = p"),
 	one("each launch that takes long slows all down", "backoff.go", "p.until = clock + d", "_ = d"),
 	one("back-offs do not grow", "agent.go", "if d := float64(base) * math.Exp2(max(0, n)); d < float64(limit) {", "if d := float64(base); d < float64(limit) {"),
-	one("proxies that fail are launched again at once", "backoff.go", "b.until = c.clock + c.jitter(exponential(time.Second, time.Minute, float64(b.failures-2)))", "_ = b"),
-	one("proxies that were refused are launched again at once", "backoff.go", "b.until = c.clock + c.jitter(exponential(10*time.Second, 10*time.Minute, float64(b.failures-1)))", "_ = b"),
 	one("what fails everywhere is tried without a pause", "backoff.go", "k.until = c.clock + c.jitter(exponential(breakerFirst, breakerMost, float64(k.tries)))", "_ = k"),
 	one("what fails everywhere is tried as often in an hour as at first", "backoff.go", "k.tries++", "_ = k"),
-	one("what failed everywhere is held back though it runs again", "backoff.go", "if k.kind == t.Kind {\n\t\t\tdelete(cs, key)", "if k.kind == t.Kind && key == \"\" {\n\t\t\tdelete(cs, key)"),
-	one("one bad agent holds back all", "backoff.go", "if len(k.agents) < mostAgents || len(k.agents) <= c.sums.good {", "if len(k.agents) < 1 {"),
 	one("an agent that preempted a miner gets another at once", "backoff.go", "c.leaveAlone(a, 2*time.Minute)", "_ = a"),
 	one("an agent that drops launches gets more at once", "backoff.go", "c.leaveAlone(a, exponential(2*time.Second, time.Minute, 2*a.failures.count(c.clock)-1))", "_ = a"),
-	one("failures of an agent are never forgotten", "agent.go", "return d.n * math.Exp2(-float64(clock-d.at)/float64(halfLife))", "return d.n"),
-	one("failures of proxies are never forgotten", "task.go", "c.proxies.reset()", "_ = t"),
 	one("an agent where an operator killed a task gets another at once", "operator.go", "c.leaveAlone(a, killedPause)", "_ = a"),
 	one("many are tried at a time where one is to show whether they can run", "backoff.go", "n := 1 + int(max(0, clock-k.until)/probeLimit)", "n := 1 << 20"),
 }
