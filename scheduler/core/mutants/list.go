@@ -171,8 +171,6 @@ var mutants = []mutant{
 	one("launches that take long are not paced down", "backoff.go", "p.window = max(paceLeast, p.window*2/3)", "_ = p"),
 	one("each launch that takes long slows all down", "backoff.go", "p.until = clock + d", "_ = d"),
 	one("back-offs do not grow", "agent.go", "if d := float64(base) * math.Exp2(max(0, n)); d < float64(limit) {", "if d := float64(base); d < float64(limit) {"),
-	one("what fails everywhere is tried without a pause", "backoff.go", "k.until = c.clock + c.jitter(exponential(breakerFirst, breakerMost, float64(k.tries)))", "_ = k"),
-	one("what fails everywhere is tried as often in an hour as at first", "backoff.go", "k.tries++", "_ = k"),
 	one("an agent that preempted a miner gets another at once", "backoff.go", "c.leaveAlone(a, 2*time.Minute)", "_ = a"),
 	one("an agent that drops launches gets more at once", "backoff.go", "c.leaveAlone(a, exponential(2*time.Second, time.Minute, 2*a.failures.count(c.clock)-1))", "_ = a"),
 	one("an agent where an operator killed a task gets another at once", "operator.go", "c.leaveAlone(a, killedPause)", "_ = a"),
