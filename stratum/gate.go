@@ -260,7 +260,7 @@ func (g *gate) asks(c *Conn) (v *visitor) {
 
 // failedForMost is after how many TLS handshakes that brought no miner, or not yet, for each
 // miner that it has, an address waits for all of TLSWait.
-const failedForMost = 10
+const failedForMost = 4
 
 // patience is the part of TLSWait for which a connection waits before it begins TLS; sure:
 // it will hardly be less, whatever those bring that have begun.

@@ -33,7 +33,7 @@ type Limits struct {
 	TLSCPUs float64 `name:"tls-cpus" default:"0.25" placeholder:"N" help:"Processors that TLS handshakes take at most, all together; others wait for their turn, addresses behind the others the more of their handshakes brought no miner."`
 	// TLSWait: attackers who stop amid a handshake have gone by then, or wait; devices wait
 	// for 5 s and longer.
-	TLSWait time.Duration `name:"tls-wait" default:"3s" placeholder:"DURATION" help:"For how long a TLS handshake waits before it begins, if ten of its address (and ten more for each miner that it has) brought no miner lately; a tenth of it after the first, and so on."`
+	TLSWait time.Duration `name:"tls-wait" default:"3s" placeholder:"DURATION" help:"For how long a TLS handshake waits before it begins, if four of its address (and four more for each miner that it has) brought no miner lately, or not yet; a quarter of it after the first, and so on."`
 
 	// Handshake: miners log in within a second; over a satellite, within a few.
 	Handshake time.Duration `name:"handshake-time" default:"30s" placeholder:"DURATION" help:"Time from the connection to the login (subscribe and authorize)."`
