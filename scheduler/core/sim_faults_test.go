@@ -51,12 +51,14 @@ func (h *harness) aMiner(rnd *rand.Rand) *simExecutor {
 	return nil
 }
 
-// repertoire is what can go wrong, with how often it does.
-var repertoire = []struct {
+type repertory struct {
 	name   string
 	weight int
 	do     func(h *harness, rnd *rand.Rand)
-}{
+}
+
+// repertoire is what can go wrong, with how often it does.
+var repertoire = []repertory{
 	{"master fails over", 6, func(h *harness, rnd *rand.Rand) { h.master.failover(between(rnd, time.Second, 5*time.Second)) }},
 	{"master is away for minutes", 3, func(h *harness, rnd *rand.Rand) { h.master.failover(between(rnd, time.Minute, 8*time.Minute)) }},
 	{"connection breaks", 6, func(h *harness, rnd *rand.Rand) { h.master.disconnect() }},
@@ -223,9 +225,10 @@ var repertoire = []struct {
 		h.after(between(rnd, 10*time.Second, 4*time.Minute), func() { h.command(Operate{Undrain: a.id}) })
 	}},
 	{"operator scales", 3, func(h *harness, rnd *rand.Rand) {
-		h.command(Operate{Scale: &Scale{MaxMiners: intp(1 + rnd.IntN(4))}})
+		most := max(4, 2*len(h.agents))
+		h.command(Operate{Scale: &Scale{MaxMiners: intp(1 + rnd.IntN(most))}})
 		if rnd.IntN(2) == 0 {
-			n := 2 + rnd.IntN(4)
+			n := 2 + rnd.IntN(most)
 			h.after(between(rnd, 5*time.Second, 3*time.Minute), func() {
 				if h.faulty {
 					h.command(Operate{Scale: &Scale{MaxMiners: &n}})
@@ -386,6 +389,9 @@ func (h *harness) makePlan(seed uint64, end time.Time, only []int) {
 		k := 0
 		for ; n >= repertoire[k].weight; k++ {
 			n -= repertoire[k].weight
+		}
+		if seed%100 == 7 && i%4 == 1 { // only a large cluster shows how many are replaced at a time
+			k = slices.IndexFunc(repertoire, func(f repertory) bool { return f.name == "another executor" })
 		}
 		if only != nil && !slices.Contains(only, i) {
 			continue

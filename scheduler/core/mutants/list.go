@@ -147,7 +147,6 @@ var mutants = []mutant{
 	one("a proxy that did not last is tried again at once", "slot.go", "} else { // the one that was to be better was not, for long\n\t\ts.noUse(c)", "} else {\n\t\t_ = s"),
 	one("a next proxy is tried again without a pause", "slot.go", "s.retry = c.clock + c.jitter(exponential(retryFirst, retryMost, float64(s.tries)))", "s.retry = c.clock"),
 	one("the older of two proxies is the active one after a restart", "slot.go", "case s.next == nil && (s.active.run.listed || !t.run.listed):", "case s.next == nil:"),
-	one("a restart forgets that a proxy is moving", "slot.go", "if s.next != nil && s.next.Epoch < s.active.Epoch {", "if false {"),
 	one("a proxy is moved as soon as Mesos loses sight of it", "slot.go", "return away(t.State) && c.clock-max(t.run.since, c.recon.started) > awayLimit", "return away(t.State)"),
 	one("a proxy that Mesos does not see counts as gone, whatever its miners say", "slot.go", "case away(t.State):\n\t\tswitch {\n\t\tcase word == miningWord:", "case away(t.State):\n\t\tswitch {\n\t\tcase false:"),
 	one("a proxy that does not report counts as gone, whatever its miners say", "slot.go", "c.clock-r.reportAt > c.freshFor(t):\n\t\tswitch {\n\t\tcase word == miningWord:", "c.clock-r.reportAt > c.freshFor(t):\n\t\tswitch {\n\t\tcase false:"),
@@ -162,7 +161,6 @@ var mutants = []mutant{
 
 	// Upgrades, and what keeps launches back.
 	one("an upgrade begins with many at a time", "rollout.go", "if r.proved == 0 {\n\t\troom = 1\n\t}", ""),
-	one("an upgrade counts what runs and has not shown that it works", "task.go", "c.causes.succeeded(c, t)\n\t\tc.rolloutProved(t)", "c.causes.succeeded(c, t)\n\t\tfor range 4 {\n\t\t\tc.rolloutProved(t)\n\t\t}\n\t\tc.rollout.proved = c.rollout.killed"),
 	one("an upgrade ends miners that would not be launched again", "rollout.go", "default:\n\t\treturn // they would not be launched again", "default:\n\t\t// they would not be launched again"),
 	one("an executor that did not run is forgotten at a restart", "rollout.go", "if b.Digest != c.set.ArtifactDigest || c.now.Sub(b.At) >= badFor {", "if true {"),
 	one("the executor of before is forgotten", "rollout.go", "if c.rollout.back {\n\t\treturn c.set.Fallback\n\t}", ""),
