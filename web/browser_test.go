@@ -791,3 +791,64 @@ func TestProxyPage(t *testing.T) {
 		screenshot(t, ctx, fmt.Sprintf("proxy-workers-%d", width))
 	}
 }
+
+// Odd numbers and names: what is shown stays readable, and a name is text whatever it says.
+func TestOddNumbersAndNames(t *testing.T) {
+	names := []string{`<img src=x onerror="window.broken=1">`, `"><script>window.broken=1</script>`, "\u202egnp.exe", "{{7*7}}", "__proto__", ""}
+	workers := map[string][]any{}
+	for i, name := range names {
+		for key, value := range map[string]any{
+			"id": name, "hashrate": []any{1e18, 1e21, -5, nil, 1e-9, 0}[i], "accepted": nil, "rejected": 1 << 53, "stale": -1,
+			"work": 1e27, "best": nil, "blocks": 0, "seen": time.Now().Unix() + 1e9*int64(i-2),
+		} {
+			workers[key] = append(workers[key], value)
+		}
+	}
+	page := web.Handler(web.Proxy)
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET "+web.AssetPrefix, page)
+	mux.Handle("GET "+history.Path, history.New())
+	mux.Handle("GET "+web.DocumentPath, web.Document(func() any {
+		return map[string]any{
+			"time": time.Now().Add(-48 * time.Hour), "uptime": -7, "ready": true, "draining": false, "network": "<b>net</b>", "upstream": "",
+			"height": 0, "network_difficulty": 1e27, "stratum": []string{}, "connections": 0, "hashrate": 1e18,
+			"shares": map[string]any{"accepted": 0, "rejected": 7, "stale": 0, "difficulty": nil}, "best_share": nil, "broadcast_p99_ms": nil,
+			"last_error": "<script>window.broken=1</script>", "blocks": []any{}, "worker_count": len(names), "workers": workers,
+			"outcomes": []any{}, "upstreams": []any{},
+		}
+	}))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	ctx := browser(t)
+	run(t, ctx, log.Enable(), chromedp.Navigate(server.URL))
+	eventually(t, ctx, `document.querySelector("#hashrate").textContent === "1.00 EH/s"`)
+	eventually(t, ctx, `document.querySelectorAll(".tbody .tr").length === 6 && document.body.textContent.includes("<img src=x")`)
+	eventually(t, ctx, `!/NaN|Infinity|undefined|null|Invalid|\d(e\+|\d{22})/.test(document.body.innerText)`)
+	eventually(t, ctx, `!window.broken && !document.querySelector("main img, main script")`)
+	for view, line := range map[string]string{"upstreams": "", "rejects": "", "blocks": "No block yet"} {
+		run(t, ctx, chromedp.Click("#tab-"+view))
+		eventually(t, ctx, `document.querySelector("#tab-`+view+`").getAttribute("aria-selected") === "true" && document.body.innerText.includes("`+line+`")`)
+	}
+
+	run(t, ctx, chromedp.Evaluate(`import(document.querySelector("script[type=module]").src.replace(/[^/]*$/, "format.js")).then((f) => {
+		const odd = [0, 1, 999.4, 999.96, 999999, 1e18, 1e21, 1e27, -5, NaN, Infinity, null, undefined];
+		window.told = Object.fromEntries(["hashrate", "count", "difficulty", "duration"].map((name) => [name, odd.map((n) => f[name](n)).join("|")]));
+		window.told.percent = [[0, 5], [5, 5], [996, 1000], [1, 3], [1, 1e6], [7, 0], [NaN, 5], [-1, 5], [15, 5]].map(([part, whole]) => f.percent(part, whole)).join("|");
+		window.told.clock = [f.clock("yesterday"), f.clock(NaN), f.clock(undefined)].join("|");
+	})`, nil))
+	for name, want := range map[string]string{
+		"hashrate":   "–|1.00 H/s|999 H/s|1.00 kH/s|1.00 MH/s|1.00 EH/s|1.00 ZH/s|1000 YH/s|–|–|0 H/s|–|–",
+		"difficulty": "0|1.00|999|1.00k|1.00M|1.00E|1.00Z|1000Y|0|0|0|0|0",
+		"duration":   "now|1 s|16 min|16 min|11 d|31,700,000,000 y|31,700,000,000,000 y|31,700,000,000,000,000,000 y|–|–|–|now|–",
+		"percent":    "0 %|100 %|100 %|33 %|< 0.1 %|0 %|0 %|0 %|300 %",
+		"clock":      "–|–|–",
+	} {
+		eventually(t, ctx, fmt.Sprintf("window.told && window.told.%s !== undefined", name))
+		var got string
+		run(t, ctx, chromedp.Evaluate("window.told."+name, &got))
+		if got != want {
+			t.Errorf("%s: %s\nwant %s", name, got, want)
+		}
+	}
+}

@@ -151,7 +151,7 @@ func TestHashrate(t *testing.T) {
 	for _, test := range []struct {
 		in   float64
 		want string
-	}{{0, "-"}, {-1, "-"}, {12, "12 H/s"}, {1500, "1.5 kH/s"}, {92.5e6, "92.5 MH/s"}, {2.5e21, "2.5e+03 EH/s"}} {
+	}{{0, "-"}, {-1, "-"}, {12, "12 H/s"}, {1500, "1.5 kH/s"}, {92.5e6, "92.5 MH/s"}, {2.5e21, "2.5 ZH/s"}} {
 		if got := Hashrate(test.in); got != test.want {
 			t.Errorf("Hashrate(%v) = %q, want %q", test.in, got, test.want)
 		}

@@ -70,7 +70,7 @@ func Difficulty(d float64) string {
 
 // si formats a number with three digits and the prefix of a unit: "31.6 M".
 func si(v float64) string {
-	prefixes := []string{"", "k", "M", "G", "T", "P", "E"}
+	prefixes := []string{"", "k", "M", "G", "T", "P", "E", "Z", "Y"}
 	i := 0
 	for ; v >= 999.5 && i < len(prefixes)-1; i++ {
 		v /= 1000

@@ -1,6 +1,6 @@
 // Numbers and times for people: SI prefixes, local time.
 
-const prefixes = ["", "k", "M", "G", "T", "P", "E"];
+const prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
 
 /**
  * si splits a number into digits and unit: si(31.6e6, "H/s") is ["31.6", "MH/s"].
@@ -16,7 +16,7 @@ export function si(value, unit, digits = 3) {
     value /= 1000;
     i++;
   }
-  const text = value >= 1 ? value.toPrecision(digits) : value.toPrecision(2);
+  const text = value >= 0.9995 ? value.toPrecision(digits) : value.toPrecision(2);
   return [Number(text) >= 1000 ? String(Math.round(Number(text))) : text.includes("e") ? String(Number(text)) : text, prefixes[i] + unit];
 }
 
@@ -27,7 +27,7 @@ export function hashrate(h) {
 
 /** @param {number} n */
 export function count(n) {
-  return Number(n || 0).toLocaleString();
+  return (Number(n) || 0).toLocaleString();
 }
 
 /** @param {number} n difficulty, without unit */
@@ -39,7 +39,7 @@ export function difficulty(n) {
 
 /** @param {number} seconds */
 export function duration(seconds) {
-  if (!(seconds >= 0)) return "–";
+  if (!(seconds >= 0) || seconds === Infinity) return "–";
   if (seconds < 1) return "now";
   const units = /** @type {[number, string][]} */ ([[86400 * 365.25, "y"], [86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]);
   for (let i = 0; i < units.length; i++) {
@@ -57,15 +57,16 @@ export function duration(seconds) {
 /** @param {string|number|Date} t */
 export function clock(t) {
   const d = new Date(t);
+  if (Number.isNaN(d.getTime())) return "–";
   const today = new Date().toDateString() === d.toDateString();
   return today ? d.toLocaleTimeString() : d.toLocaleString([], { dateStyle: "short", timeStyle: "short" });
 }
 
 /** @param {number} part @param {number} whole */
 export function percent(part, whole) {
-  if (!(whole > 0)) return "0 %";
+  if (!(whole > 0) || !(part > 0)) return "0 %";
   const p = (100 * part) / whole;
-  return `${p === 0 ? "0" : p < 0.1 ? "< 0.1" : p.toPrecision(2)} %`;
+  return `${p < 0.1 ? "< 0.1" : p < 99.5 ? p.toPrecision(2) : Math.round(p).toLocaleString()} %`;
 }
 
 /**
