@@ -305,7 +305,7 @@ func (l *ledger) checkPace(h *harness) {
 		switch {
 		case slower && h.core.clock < p.slowed-2*time.Second:
 			h.fail("launches are slowed again, to %d, for one that was launched before", is)
-		case !slower && h.core.clock > p.slowed+2*time.Second && h.core.clock-p.shrunk > time.Minute && p.window > judgePaceLeast:
+		case !slower && h.core.clock > p.slowed+2*time.Second && h.core.clock-p.shrunk > 6*time.Minute && p.window > judgePaceLeast:
 			h.fail("a launch took %v, and %d may be on their way still", p.took, is)
 		case slower:
 			p.slowed = h.core.clock + p.took

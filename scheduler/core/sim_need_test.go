@@ -236,7 +236,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("there is a subscription for %v, the grace is %v", up, h.grace)
 		}
 	case WhyRoom:
-		if x.agent.portless && !h.skewed && h.awake().Sub(w.restarted) > time.Minute {
+		if known := h.core.agents[x.agent.id]; x.agent.portless && known != nil && known.spare.known && !h.skewed && h.awake().Sub(w.restarted) > time.Minute {
 			needless("no proxy fits there")
 		}
 		wanted := never
@@ -307,7 +307,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
 			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
-				(y == nil || y.executor.remote || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second))
+				(y == nil || y.executor.remote || y.executor.ending || h.skewed || h.leaving(x.agent) || h.leaving(y.agent) || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second))
 		}) {
 			needless("no other proxy took over")
 		}
@@ -316,7 +316,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		h.checkMoved(t, needless)
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
-			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.servedWithin(20*time.Second))
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.ending || h.leaving(x.agent) || h.leaving(y.agent) || y.executor.servedWithin(20*time.Second))
 		}) {
 			needless("no other proxy serves")
 		}

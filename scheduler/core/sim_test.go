@@ -233,6 +233,12 @@ func simulate(seed uint64, only []int, log func(string, ...any)) (h *harness, er
 	}
 	if agents >= 3 && rnd.IntN(5) == 0 {
 		h.proxyN = 2 + int(seed%2)
+		for _, a := range h.agents { // else there may be no room for all
+			if a.portless {
+				a.portless, a.left = false, nil
+				a.total = append(a.total, ports(31000, 31010))
+			}
+		}
 	}
 	h.constrain(rand.New(rand.NewPCG(seed, 4)))
 	h.toScheduler = h.deliver
