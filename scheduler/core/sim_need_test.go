@@ -304,7 +304,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("it serves, and its agent is drained for %v", h.awake().Sub(at))
 		}
 	case WhyReplaced:
-		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
+		if !h.leaving(x.agent) && !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
 			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
 				(y == nil || y.executor.remote || y.executor.ending || h.skewed || h.leaving(x.agent) || h.leaving(y.agent) || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second))
