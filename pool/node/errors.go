@@ -84,6 +84,8 @@ func transportError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: it does not speak TLS: write http:// in its address", ErrUnreachable)
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return fmt.Errorf("%w: it does not speak HTTP: is this the address of its RPC server? (%v)", ErrUnreachable, inner)
+	case strings.Contains(err.Error(), "readLoopPeekFailLocked"): // net/http's word for an answer before the question
+		return fmt.Errorf("%w: it does not speak HTTP, but speaks first: is this the address of its RPC server?", ErrUnreachable)
 	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: no answer in time", ErrUnreachable)
 	default:
