@@ -305,6 +305,7 @@ func (c *Core) subscribed(e Subscribed) {
 	c.connected, c.session, c.master, c.lastError = true, e.Session, e.Master, ""
 	c.stalled = false
 	c.counters.Subscriptions++
+	c.rememberBad()
 	// All offers of the time before are void, without a RESCIND.
 	c.offers.clear()
 	for _, s := range c.slots { // what miners said before may not be true any more

@@ -108,6 +108,62 @@ func TestDrainMovesTheProxyFirst(t *testing.T) {
 	}
 }
 
+// beside launches the next proxy on an agent, and brings it to serve.
+func (s *script) beside(agent string) string {
+	s.t.Helper()
+	s.pass(2 * time.Second)
+	id := s.launchOne(agent, scalar("cpus", 1, ""), scalar("mem", 4096, ""), ports(31000, 31009))
+	s.update(id, mesos.TASK_RUNNING)
+	s.proxyReport(id, true)
+	return id
+}
+
+// Of two proxies on agents that go none is better: they do not take turns.
+func TestProxiesOnAgentsThatGo(t *testing.T) {
+	s := newScript(t)
+	first, _ := s.mining("S1", "S2")
+	s.command(Operate{Drain: "S0"})
+	next := s.beside("S3")
+	if s.c.proxy().ID != next || s.c.state.Tasks[first].Kill != "" {
+		t.Fatalf("the proxy is %s, the first is killed: %q", s.c.proxy().ID, s.c.state.Tasks[first].Kill)
+	}
+	s.command(Operate{Drain: "S3"})
+	lists := s.c.state.Proxies.Epoch
+	s.pass(20 * time.Second)
+	if s.c.state.Proxies.Epoch != lists || s.c.proxy() == nil || s.c.proxy().ID != next {
+		t.Errorf("miners are told of %d other lists", s.c.state.Proxies.Epoch-lists)
+	}
+}
+
+// What is called off while a proxy moves ends no proxy that miners use.
+func TestDrainThatIsCalledOff(t *testing.T) {
+	for name, back := range map[string]bool{"of the first": false, "of the first, and the other one is drained": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t)
+			first, _ := s.mining("S1", "S2")
+			s.command(Operate{Drain: "S0"})
+			next := s.beside("S3")
+			s.command(Operate{Undrain: "S0"})
+			stays, goes := next, first
+			if back {
+				s.command(Operate{Drain: "S3"})
+				stays, goes = first, next
+			}
+			s.pass(time.Second)
+			if s.c.proxy().ID != stays {
+				t.Errorf("the proxy is %s, not %s", s.c.proxy().ID, stays)
+			}
+			if why := s.c.state.Tasks[goes].Kill; why != "" {
+				t.Errorf("%s ends before its miners have moved: %s", goes, why)
+			}
+			s.pass(20 * time.Second)
+			if s.c.state.Tasks[goes].Kill == "" || s.c.state.Tasks[stays].Kill != "" {
+				t.Errorf("%s is to end: %q, %s is to stay: %q", goes, s.c.state.Tasks[goes].Kill, stays, s.c.state.Tasks[stays].Kill)
+			}
+		})
+	}
+}
+
 // A miner is killed for a proxy only where that would fit.
 func TestNoRoomWhereAProxyDoesNotFit(t *testing.T) {
 	for name, rest := range map[string][]mesos.Resource{
@@ -153,6 +209,23 @@ func TestRefusedAcceptsAreHeldBack(t *testing.T) {
 	}
 	if n > 100 {
 		t.Errorf("%d launches in a minute, all refused", n)
+	}
+}
+
+// A process knows what the one before found out from its first launch on, and not only
+// from its first tick.
+func TestFirstLaunchIsOfWhatRuns(t *testing.T) {
+	s := newScript(t)
+	s.c.set.Fallback = Artifact{URL: "http://s/artifacts/c/lode-executor", Digest: "c"}
+	state := NewState([]byte(simKey))
+	state.FrameworkID, state.Bad = "F", &BadArtifact{Digest: "d", Why: "it does not run", At: s.now}
+	var err error
+	if s.c, err = New(s.c.set, state); err != nil {
+		t.Fatal(err)
+	}
+	s.step(Subscribed{FrameworkID: "F"})
+	if id := s.launchOne("S0"); s.c.state.Tasks[id].Digest != "c" {
+		t.Errorf("%s is launched with executor %s, which did not run", id, s.c.state.Tasks[id].Digest)
 	}
 }
 

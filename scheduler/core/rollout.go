@@ -65,8 +65,11 @@ func (c *Core) beginRollout() {
 
 func byID(a, b *Task) int { return strings.Compare(a.ID, b.ID) }
 
-// rememberBad goes on where the process before stopped.
+// rememberBad goes on where the process before stopped, before anything is launched.
 func (c *Core) rememberBad() {
+	if c.rollout.begun {
+		return
+	}
 	c.rollout.begun = true
 	b := c.state.Bad
 	if b == nil {
@@ -85,9 +88,6 @@ func (c *Core) rolloutDone() bool { return c.sums.old == 0 }
 // roll replaces a few more.
 func (c *Core) roll() {
 	r := &c.rollout
-	if !r.begun && c.connected {
-		c.rememberBad()
-	}
 	if r.stopped != "" {
 		c.troubled("upgrade", "replacing tasks stopped: "+r.stopped)
 	}

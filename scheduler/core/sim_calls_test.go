@@ -139,6 +139,7 @@ func (l *ledger) blame(h *harness, t *Task, state mesos.TaskState, reason mesos.
 // took looks at what the core made of an event.
 func (l *ledger) took(h *harness, e Event, actions []Action) {
 	now := h.watch.connected
+	h.watch.heard(h, e)
 	switch e := e.(type) {
 	case Subscribed:
 		l.subscribed = h.awake()

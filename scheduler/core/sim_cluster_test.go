@@ -29,6 +29,7 @@ type cluster struct {
 	proxyAt  map[string]*simExecutor // by address
 	noWork   bool                    // no upstream has work
 	bad      string                  // digest of a binary that cannot start
+	badRuns  bool                    // it runs for a moment, and says nothing
 	noMiners bool                    // no agent can start a miner
 	fetch    time.Duration           // that executors take to be fetched
 	cursed   []curse                 // of the next proxies that start

@@ -138,6 +138,7 @@ var repertoire = []repertory{
 			h.digest += "b"
 			h.bad = h.digest
 			h.crash(between(rnd, 100*time.Millisecond, 5*time.Second))
+			h.badRuns = rnd.IntN(2) == 0
 		}
 	}},
 	{"executors of an agent die", 5, func(h *harness, rnd *rand.Rand) {

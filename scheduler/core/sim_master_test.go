@@ -232,6 +232,12 @@ func (m *simMaster) launch(a *simAgent, info mesos.TaskInfo) {
 			t.update(mesos.TASK_FAILED, &reason, "Failed to launch container: Failed to fetch all URIs for container: exited with status 1")
 			e.dead = true
 		})
+	case e.task.ExecutorDigest == m.c.bad && m.c.badRuns:
+		m.c.after(m.c.between(100*time.Millisecond, 2*time.Second), func() {
+			e.hung = true // it says nothing, and ends
+			e.start()
+			m.c.after(m.c.between(2*time.Second, 4*time.Second), e.die)
+		})
 	case e.task.ExecutorDigest == m.c.bad, a.badCache && cached:
 		m.c.after(m.c.between(100*time.Millisecond, 2*time.Second), func() {
 			if e.dead {

@@ -21,7 +21,8 @@ type watch struct {
 	operator   map[string]bool
 	asked      map[string]time.Time // for an agent's resources, by agent
 	askedFirst map[string]time.Time // the same, since its maintenance is planned
-	downTold   map[string]time.Time // when it begins, as the scheduler was told
+	outages    map[string]notice    // of maintenance, as this process was told, by agent
+	went       map[string]time.Time // when an agent was last to be left
 	drained    map[string]time.Time // when an operator last wanted an agent drained, by agent
 	launched   map[string]time.Duration
 	killed     map[string]bool // of which a need was looked at
@@ -39,6 +40,38 @@ type watch struct {
 	book       proxyBook
 }
 
+// notice is what was last said of an agent's maintenance.
+type notice struct {
+	from time.Time
+	told time.Duration // on the core's clock
+}
+
+// heard notes what an event says of maintenance.
+func (w *watch) heard(h *harness, e Event) {
+	note := func(agent string, u *mesos.Unavailability) {
+		if delete(w.outages, agent); u != nil {
+			w.outages[agent] = notice{time.Unix(0, u.Start.Nanoseconds), h.core.clock}
+		}
+	}
+	switch e := e.(type) {
+	case Offers:
+		for i := range e.Offers {
+			note(e.Offers[i].AgentID.Value, e.Offers[i].Unavailability)
+		}
+	case InverseOffers:
+		for i := range e.Offers {
+			note(e.Offers[i].AgentID.Value, &e.Offers[i].Unavailability)
+		}
+	}
+}
+
+// down says that the maintenance of an agent begins within a time, as far as the scheduler
+// can know: by its own clock, and if what it was told is not too old.
+func (h *harness) down(a *simAgent, within time.Duration) bool {
+	n, ok := h.watch.outages[a.id]
+	return ok && h.core.clock-n.told < judgeStale && n.from.Before(h.now.Add(h.skew+within))
+}
+
 // listing is what miners were told of a proxy.
 type listing struct {
 	at    time.Time // when it was last on the list
@@ -47,7 +80,7 @@ type listing struct {
 
 func newWatch() watch {
 	return watch{
-		operator: make(map[string]bool), asked: make(map[string]time.Time), askedFirst: make(map[string]time.Time), downTold: make(map[string]time.Time), drained: make(map[string]time.Time), launched: make(map[string]time.Duration),
+		operator: make(map[string]bool), asked: make(map[string]time.Time), went: make(map[string]time.Time), askedFirst: make(map[string]time.Time), drained: make(map[string]time.Time), launched: make(map[string]time.Duration),
 		killed: make(map[string]bool), held: make(map[string]time.Duration), newRunning: make(map[string]bool), last: simEpoch,
 		listed: make(map[string]listing),
 	}
@@ -55,7 +88,7 @@ func newWatch() watch {
 
 // ask notes that the scheduler is told of an agent's maintenance.
 func (w *watch) ask(h *harness, a *simAgent) {
-	w.asked[a.id], w.downTold[a.id] = h.awake(), a.down
+	w.asked[a.id] = h.awake()
 	if w.askedFirst[a.id].IsZero() {
 		w.askedFirst[a.id] = h.awake()
 	}
@@ -66,6 +99,7 @@ func (w *watch) started(h *harness) {
 	w.restarted, w.epoch = h.awake(), h.core.state.Epoch
 	w.newRunning = make(map[string]bool)
 	w.replacing = make(map[string]bool)
+	w.outages = make(map[string]notice)
 	w.ledger.begin(h)
 	w.book.list = h.core.state.Proxies // as it was stored
 }
@@ -97,6 +131,11 @@ func (w *watch) tick(h *harness) {
 		if x := h.task(t.ID); t.Kind == KindProxy && t.Kill == "" && t.State == stateRunning && x != nil && x.executor.serves() && !x.executor.readyAt.IsZero() &&
 			h.awake().Sub(x.executor.readyAt) > 10*time.Second && h.known(x.executor, 10*time.Second) { // else nobody can know
 			w.served = w.connected
+		}
+	}
+	for _, a := range h.agents {
+		if h.leaving(a) {
+			w.went[a.id] = h.awake()
 		}
 	}
 	w.offers(h)
@@ -165,6 +204,11 @@ func (w *watch) rate(h *harness, call *scheduler.Call) {
 // served10 says whether a proxy served within the last seconds.
 func (e *simExecutor) servedWithin(d time.Duration) bool {
 	return e.serves() || !e.lastOK.IsZero() && e.c.awake().Sub(e.lastOK) < d
+}
+
+// lives says that an executor was heard of, or ran for long.
+func (e *simExecutor) lives() bool {
+	return e.told.seq > 0 || e.started && e.c.awake().Sub(e.at) > 50*time.Second
 }
 
 // seen says that what an executor does could be known to the scheduler for d.
@@ -304,19 +348,25 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			needless("it serves, and its agent is drained for %v", h.awake().Sub(at))
 		}
 	case WhyReplaced:
-		if !h.leaving(x.agent) && !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
+		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
-			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" &&
-				(y == nil || y.executor.remote || y.executor.ending || h.skewed || h.leaving(x.agent) || h.leaving(y.agent) || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second))
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot &&
+				(p.Kill == WhyMaintenance && p.AgentID == t.AgentID || // what took over ends with it
+					p.Kill == "" && (y == nil || y.executor.remote || y.executor.servedWithin(40*time.Second) || !executor.servedWithin(25*time.Second) || !h.known(executor, 25*time.Second)))
 		}) {
 			needless("no other proxy took over")
 		}
 		h.checkMoved(t, needless)
 	case WhyNotNeeded:
 		h.checkMoved(t, needless)
+		if s := h.core.slots[t.Slot]; s.active != nil && s.active.Epoch > t.Epoch && executor.connections() > 0 {
+			needless("its miners are moving to %s", s.active.ID)
+		} else if y := h.activeTask(t.Slot); y != nil && h.leaving(y.agent) && !h.leaving(x.agent) && !h.core.outmoded(t) {
+			needless("the agent of %s is about to go", s.active.ID)
+		}
 		if !slices.ContainsFunc(h.core.tasks, func(p *Task) bool {
 			y := h.task(p.ID)
-			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.ending || h.leaving(x.agent) || h.leaving(y.agent) || y.executor.servedWithin(20*time.Second))
+			return p != t && p.Kind == KindProxy && p.Slot == t.Slot && p.Kill == "" && (y == nil || y.executor.remote || y.executor.servedWithin(20*time.Second))
 		}) {
 			needless("no other proxy serves")
 		}
@@ -343,7 +393,7 @@ func (h *harness) checkNeed(t *Task, e Event) {
 		}
 		w.replacing[t.ID] = true
 		for _, t := range h.core.tasks {
-			if t.run.proved && t.run.fresh && t.Kind == KindMiner && !h.core.outdated(t) {
+			if x := h.task(t.ID); x != nil && t.run.proved && t.run.fresh && t.Kind == KindMiner && !h.core.outdated(t) && x.executor.lives() {
 				w.newRunning[t.ID] = true
 			}
 		}
@@ -356,9 +406,8 @@ func (h *harness) checkNeed(t *Task, e Event) {
 			!h.inReserve(t) && len(w.drained) == 0 {
 			needless("that its agent goes is known for %v, and no other proxy is there", h.awake().Sub(w.askedFirst[a.id]))
 		}
-		if asked, ok := w.asked[a.id]; (!ok || h.awake().Sub(asked) > judgeStale+5*time.Second || w.downTold[a.id].After(h.now.Add(judgeEvacuation+5*time.Second))) &&
-			!h.skewed && !a.down.IsZero() {
-			needless("maintenance begins in %v", a.down.Sub(h.now))
+		if !h.down(a, judgeEvacuation) {
+			needless("its maintenance is not about to begin")
 		}
 	case WhySilent:
 		heard := w.since
@@ -450,12 +499,23 @@ func (h *harness) inReserve(t *Task) bool {
 	return s.n >= h.proxyN || s.active != t || s.next != nil || s.wanted != never || h.core.clock < s.retry+2*time.Second
 }
 
-// leaving says that an agent is to be left, as the scheduler was told, or was a while ago.
+// leaving says that an agent is to be left, as far as the scheduler can know.
 func (h *harness) leaving(a *simAgent) bool {
-	w := &h.watch
-	down, told := w.downTold[a.id]
-	_, drained := w.drained[a.id]
-	return drained || told && h.awake().Sub(w.asked[a.id]) < judgeStale+time.Minute && (h.skewed || down.Sub(h.now) < judgeMaintenance+time.Minute)
+	_, drained := h.core.state.Operator.Drained[a.id]
+	return drained || h.down(a, judgeMaintenance)
+}
+
+// leftLately says that an agent is to be left, or was a moment ago.
+func (h *harness) leftLately(a *simAgent) bool {
+	return h.leaving(a) || h.awake().Sub(h.watch.went[a.id]) < 3*time.Second
+}
+
+// activeTask is the task of a place's active proxy; nil: there is none.
+func (h *harness) activeTask(slot int) *simTask {
+	if t := h.core.slots[slot].active; t != nil {
+		return h.task(t.ID)
+	}
+	return nil
 }
 
 // roomFor says that an agent has room for another proxy than t for d, and that nobody can

@@ -124,6 +124,10 @@ func (h *harness) checkProxyLaunch(id string) {
 		h.fail("%s is launched %v after one of no use", id, h.core.clock-left)
 	}
 	x := h.task(s.active.ID)
+	if x != nil && s.active.State == stateRunning && s.active.Spec == h.core.spec(KindProxy) && !h.core.outdated(s.active) && !h.leftLately(x.agent) &&
+		h.plainlyServes(x, 40*time.Second) && h.plainlyUsed(x.executor, 15*time.Second) {
+		h.fail("%s is launched beside %s, which serves its miners", id, s.active.ID)
+	}
 	if x != nil && away(s.active.State) && h.core.clock-s.active.run.since < judgeBlind && s.active.Spec == h.core.spec(KindProxy) && !h.core.outdated(s.active) &&
 		x.executor.serves() && h.awake().Sub(x.executor.readyAt) > 40*time.Second && h.plainlyUsed(x.executor, 10*time.Second) && h.known(x.executor, 10*time.Second) {
 		h.fail("%s is launched though %s, which Mesos does not see for %v, serves its miners", id, s.active.ID, h.core.clock-s.active.run.since)
@@ -191,7 +195,7 @@ func (h *harness) checkChoice(agent string, list *message.Proxies) {
 }
 
 // checkFlip makes sure that miners are not sent back to a proxy of before while the one
-// that they were told of serves.
+// that they were told of serves and stays.
 func (h *harness) checkFlip() {
 	now := &h.core.state.Proxies
 	was := h.watch.book.list
@@ -221,8 +225,11 @@ func (h *harness) checkFlip() {
 		if left == nil || to == nil || to.Epoch >= left.Epoch || h.core.outmoded(left) {
 			continue
 		}
+		if x, y := h.task(left.ID), h.task(to.ID); x != nil && y != nil && h.leaving(x.agent) && !h.leaving(y.agent) {
+			continue
+		}
 		begins := h.awake().Sub(h.watch.restarted) < 10*time.Second // and knows no better than what was stored
-		if x := h.task(left.ID); x != nil && !h.leaving(x.agent) && (begins && x.executor.serves() || h.plainlyServes(x, 30*time.Second)) {
+		if x := h.task(left.ID); x != nil && (begins && x.executor.serves() || h.plainlyServes(x, 30*time.Second)) {
 			h.fail("miners are sent from %s, which serves, back to %s", left.ID, to.ID)
 		}
 	}
