@@ -139,6 +139,7 @@ var mutants = []mutant{
 	one("what is away counts when an operator wants fewer miners", "operator.go", "if t.Kind == KindMiner && t.Kill == \"\" && !away(t.State) {\n\t\t\tminers", "if t.Kind == KindMiner && t.Kill == \"\" {\n\t\t\tminers"),
 	one("a task that somebody else ends in vain is left in that", "task.go", "c.kill(t, WhyEnding)", "_ = t"),
 	one("a proxy ends at once when its agent is drained", "operator.go", "c.watchDrain(t) // another one takes over first\n\t\t\t\tcontinue", "_ = t"),
+	one("no other proxy is launched when the agent of one is about to go", "slot.go", "func (c *Core) planned(t *Task) bool { return c.outmoded(t) || c.leaves(t) }", "func (c *Core) planned(t *Task) bool { return c.outmoded(t) }"),
 	one("a miner is killed for a proxy where none fits", "need.go", "if a.spare.known && (a.spare.mem+c.minerMem() < mem || a.spare.ports < proxyPorts) {", "if a.spare.known && mem < 0 {"),
 
 	// Several proxies, and moves.
@@ -147,6 +148,9 @@ var mutants = []mutant{
 	one("a proxy that did not last is tried again at once", "slot.go", "} else { // the one that was to be better was not, for long\n\t\ts.noUse(c)", "} else {\n\t\t_ = s"),
 	one("a next proxy is tried again without a pause", "slot.go", "s.retry = c.clock + c.jitter(exponential(retryFirst, retryMost, float64(s.tries)))", "s.retry = c.clock"),
 	one("the older of two proxies is the active one after a restart", "slot.go", "case s.next == nil && (s.active.run.listed || !t.run.listed):", "case s.next == nil:"),
+	one("a restart forgets that a proxy is moving", "slot.go", "if s.next != nil && s.next.Epoch < s.active.Epoch {", "if false {"),
+	one("two proxies on agents that go take turns", "slot.go", "|| c.planned(s.active) && !c.planned(s.next)),", "|| c.planned(s.active)),"),
+	one("a next proxy is ended though the agent of the first goes", "slot.go", "!away(s.active.State) && (!c.planned(s.active) || c.planned(s.next)):", "!away(s.active.State):"),
 	one("a proxy is moved as soon as Mesos loses sight of it", "slot.go", "return away(t.State) && c.clock-max(t.run.since, c.recon.started) > awayLimit", "return away(t.State)"),
 	one("a proxy that Mesos does not see counts as gone, whatever its miners say", "slot.go", "case away(t.State):\n\t\tswitch {\n\t\tcase word == miningWord:", "case away(t.State):\n\t\tswitch {\n\t\tcase false:"),
 	one("a proxy that does not report counts as gone, whatever its miners say", "slot.go", "c.clock-r.reportAt > c.freshFor(t):\n\t\tswitch {\n\t\tcase word == miningWord:", "c.clock-r.reportAt > c.freshFor(t):\n\t\tswitch {\n\t\tcase false:"),
@@ -161,8 +165,13 @@ var mutants = []mutant{
 
 	// Upgrades, and what keeps launches back.
 	one("an upgrade begins with many at a time", "rollout.go", "if r.proved == 0 {\n\t\troom = 1\n\t}", ""),
+	one("an upgrade counts what runs and has not shown that it works", "task.go", "c.after(provedAfter, func() {", "c.after(0, func() {"),
 	one("an upgrade ends miners that would not be launched again", "rollout.go", "default:\n\t\treturn // they would not be launched again", "default:\n\t\t// they would not be launched again"),
 	one("an executor that did not run is forgotten at a restart", "rollout.go", "if b.Digest != c.set.ArtifactDigest || c.now.Sub(b.At) >= badFor {", "if true {"),
+	{"what did not run is known from the first tick on only", []edit{
+		{"core.go", "\tc.rememberBad()\n", ""},
+		{"rollout.go", "func (c *Core) roll() {\n", "func (c *Core) roll() {\n\tif c.connected {\n\t\tc.rememberBad()\n\t}\n"},
+	}},
 	one("the executor of before is forgotten", "rollout.go", "if c.rollout.back {\n\t\treturn c.set.Fallback\n\t}", ""),
 	one("what fails everywhere is launched everywhere", "backoff.go", "if !k.open {\n\t\tk.open = true", "if !k.open {\n\t\tk.open = false"),
 	one("launches are never paced up", "backoff.go", "p.window = min(p.window+1, paceMost)", "_ = p"),
