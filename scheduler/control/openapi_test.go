@@ -42,7 +42,7 @@ var operations = map[string]operation{
 	"POST " + api.TasksPath + "/{task}/restart":   {"End a task; another one is launched in its place at once.", nil, api.Command{}, api.Outcome{}, "404 no such task; 409 not now"},
 	"POST " + api.TasksPath + "/{task}/kill":      {"End a task, and leave its agent alone for ten minutes.", nil, api.Command{}, api.Outcome{}, "404 no such task; 409 not now"},
 	"GET " + api.AgentsPath:                       {"Agents that offers came of lately.", []string{"agent", "limit", "after"}, nil, api.Page[api.Agent]{}, "400 unknown parameter, or no such limit"},
-	"POST " + api.AgentsPath + "/{agent}/drain":   {"End the tasks of an agent (id or hostname) and launch nothing there.", nil, api.Command{}, api.Outcome{}, "404 no such agent; 409 not now"},
+	"POST " + api.AgentsPath + "/{agent}/drain":   {"End the tasks of an agent (id or hostname), a proxy when another one serves, and launch nothing there.", nil, api.Command{}, api.Outcome{}, "404 no such agent; 409 not now"},
 	"POST " + api.AgentsPath + "/{agent}/undrain": {"Launch tasks there again.", nil, api.Command{}, api.Outcome{}, "404 no such agent; 409 not now"},
 	"GET " + api.OffersPath:                       {"What became of the last offers, and why, newest first.", []string{"agent", "outcome", "limit", "after"}, nil, api.Page[api.Decision]{}, "400 unknown parameter, or no such limit"},
 	"GET " + api.BlocksPath:                       {"Blocks, newest first.", []string{"state", "finder", "limit", "after"}, nil, api.Page[api.Block]{}, "400 unknown parameter, or no such limit"},
