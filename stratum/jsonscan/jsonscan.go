@@ -148,7 +148,7 @@ func (s *Scanner) Name() []byte {
 		return nil
 	}
 	if !plain {
-		name = unescape(name, len(name))
+		name = unescape(name, growth*len(name))
 	}
 	return name
 }
@@ -352,7 +352,10 @@ func (s *Scanner) literal(word string) bool {
 
 // Text is the content of a raw JSON string; false for other values. It points into raw
 // unless there is an escape or a character beyond ASCII in the string.
-func Text(raw []byte) (content []byte, ok bool) { return TextUpTo(raw, len(raw)) }
+func Text(raw []byte) (content []byte, ok bool) { return TextUpTo(raw, growth*len(raw)) }
+
+// growth is how many bytes one may become: what is no UTF-8 is U+FFFD.
+const growth = 3
 
 // TextUpTo is Text of which little more is read than shows whether it has more than most bytes.
 func TextUpTo(raw []byte, most int) (content []byte, ok bool) {
