@@ -394,6 +394,9 @@ func (h *harness) makePlan(seed uint64, end time.Time, only []int) {
 		if seed%100 == 7 && i%4 == 1 { // only a large cluster shows how many are replaced at a time
 			k = slices.IndexFunc(repertoire, func(f repertory) bool { return f.name == "another executor" })
 		}
+		if seed%100 == 7 && i%4 == 3 { // nor does a small one show what is held back everywhere
+			k = slices.IndexFunc(repertoire, func(f repertory) bool { return f.name == "no agent can start a miner" })
+		}
 		if only != nil && !slices.Contains(only, i) {
 			continue
 		}
