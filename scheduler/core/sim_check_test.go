@@ -128,6 +128,7 @@ func (h *harness) checkCore(e Event) {
 	}
 	h.watch.note(h)
 	h.noteProxies()
+	h.noteObstacle()
 	h.noteBad()
 	h.checkFlip()
 	if _, tick := e.(Tick); !tick {
@@ -338,6 +339,7 @@ func (h *harness) checkAccept(disk *State, accept *scheduler.Call_Accept) {
 			h.checkBad(id, disk.Tasks[id].Digest)
 			if disk.Tasks[id].Kind == KindMiner {
 				h.checkFutile()
+				h.checkProbes(id)
 			}
 			if info.Executor.ExecutorID.Value != id {
 				h.fail("task %s has executor %s", id, info.Executor.ExecutorID.Value)

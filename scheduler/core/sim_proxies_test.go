@@ -21,6 +21,10 @@ type proxyBook struct {
 	// futile counts launches of miners while no agent can start one.
 	futile     int
 	futileFrom time.Time
+	obstacle   time.Duration // of the core's clock, since when it knows that miners come to run nowhere; never: it does not
+	probes     []*Task       // miners that were launched since, and are on their way
+	tried      time.Duration // when one was last
+	triedFirst time.Duration // when one was last before those on their way
 }
 
 const (
@@ -32,6 +36,8 @@ const (
 	judgeBlind = 100 * time.Second
 	// judgeBad is how long an executor that did not run is not tried again.
 	judgeBad = 55 * time.Minute
+	// judgeProbe is after how long one more is tried where none came to run.
+	judgeProbe = 50 * time.Second
 )
 
 // noteProxies is called after every step.
@@ -83,6 +89,37 @@ func (h *harness) checkFutile() {
 	}
 	if most := known + int(h.awake().Sub(b.futileFrom)/(10*time.Second)); b.futile > most {
 		h.fail("%d miners are launched in %v, though none can start", b.futile, h.awake().Sub(b.futileFrom))
+	}
+}
+
+// noteObstacle is called after every step.
+func (h *harness) noteObstacle() {
+	b := &h.watch.book
+	switch {
+	case h.core.causes.worst(KindMiner) == nil:
+		b.obstacle, b.probes = never, nil
+	case b.obstacle == never:
+		b.obstacle, b.tried = h.core.clock, h.core.clock
+	}
+}
+
+// checkProbes bounds how many miners are on their way to show whether they can run again:
+// one, and one more for each minute that nothing was tried or came to an end.
+func (h *harness) checkProbes(id string) {
+	b := &h.watch.book
+	t := h.core.state.Tasks[id]
+	if t == nil || h.batched || b.obstacle == never || h.core.causes.worst(KindMiner) == nil {
+		return
+	}
+	b.probes = slices.DeleteFunc(b.probes, func(t *Task) bool {
+		return t.run.index < 0 || progress(t.State) >= progress(stateRunning) || away(t.State)
+	})
+	if len(b.probes) == 0 {
+		b.triedFirst = b.tried
+	}
+	b.probes, b.tried = append(b.probes, t), h.core.clock
+	if n := len(b.probes); n > 2+int((h.core.clock-b.triedFirst)/judgeProbe) {
+		h.fail("%d miners are tried at a time, though it is known for %v that none can start", n, h.core.clock-b.obstacle)
 	}
 }
 
