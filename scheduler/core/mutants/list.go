@@ -182,4 +182,7 @@ var mutants = []mutant{
 	one("an agent that drops launches gets more at once", "backoff.go", "c.leaveAlone(a, exponential(2*time.Second, time.Minute, 2*a.failures.count(c.clock)-1))", "_ = a"),
 	one("an agent where an operator killed a task gets another at once", "operator.go", "c.leaveAlone(a, killedPause)", "_ = a"),
 	one("many are tried at a time where one is to show whether they can run", "backoff.go", "n := 1 + int(max(0, clock-k.until)/probeLimit)", "n := 1 << 20"),
+	one("one bad agent holds back all", "backoff.go", "if len(k.agents) < mostAgents || len(k.agents) <= c.sums.good {", "if len(k.agents) < 1 {"),
+	one("what failed everywhere is held back though it runs again", "backoff.go", "if k.kind == t.Kind {\n\t\t\tdelete(cs, key)", "if k.kind == t.Kind && key == \"\" {\n\t\t\tdelete(cs, key)"),
+	one("what fails everywhere is tried without a pause", "backoff.go", "k.until = c.clock + c.jitter(exponential(breakerFirst, breakerMost, float64(k.tries)))", "_ = k"),
 }

@@ -32,7 +32,7 @@ import (
 const folder = "scheduler/core"
 
 func main() {
-	seeds := flag.Int("seeds", 3000, "histories that each fault is to survive")
+	seeds := flag.Int("seeds", 20000, "histories that each fault is to survive")
 	jobs := flag.Int("jobs", 2, "faults at a time")
 	only := flag.String("run", "", "only faults whose name matches this regular expression")
 	flag.Parse()
