@@ -174,16 +174,20 @@ func micros(sorted []time.Duration, q float64) float64 {
 // work computes pieces of work until the time is over.
 func work(j job) outcome {
 	lockThread()
-	some := func(all time.Duration) (units float64, took time.Duration) {
-		for began := clock(); took < all; took = clock() - began {
-			runtime.KeepAlive(spin(j.Turns))
-			units++
-		}
-		return units, took
-	}
-	some(settleTime)
-	units, took := some(j.Time)
+	units, took := repeat(j.Time, func() { runtime.KeepAlive(spin(j.Turns)) })
 	return outcome{Units: units, Wall: took}
+}
+
+// repeat does something until a time is over, and says how often: once it has settled.
+func repeat(all time.Duration, do func()) (times float64, took time.Duration) {
+	for began := clock(); clock()-began < settleTime; {
+		do()
+	}
+	for began := clock(); took < all; took = clock() - began {
+		do()
+		times++
+	}
+	return times, took
 }
 
 // walk follows a chain through more memory than caches hold.
@@ -202,19 +206,14 @@ func walk(j job) outcome {
 		chain[i], chain[k] = chain[k], chain[i]
 	}
 	at := uint64(0)
-	some := func(all time.Duration) (accesses float64, took time.Duration) {
-		for began := clock(); took < all; took = clock() - began {
-			for range 10_000 {
-				at = chain[at][0]
-			}
-			accesses += 10_000
+	const steps = 10_000
+	times, took := repeat(j.Time, func() {
+		for range steps {
+			at = chain[at][0]
 		}
-		return accesses, took
-	}
-	some(settleTime)
-	accesses, took := some(j.Time)
+	})
 	runtime.KeepAlive(at)
-	return outcome{Units: accesses / 1e6, Wall: took}
+	return outcome{Units: times * steps / 1e6, Wall: took}
 }
 
 // mine hashes until its input ends, and tells how much for each line of it.
