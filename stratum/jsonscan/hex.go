@@ -2,9 +2,21 @@ package jsonscan
 
 import "encoding/binary"
 
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
+// hexValue is that of hexadecimal digits; a great one for other bytes.
+var hexValue = func() (values [256]uint32) {
+	for c := range values {
+		values[c] = 1 << 16
+	}
+	for i, c := range "0123456789abcdef" {
+		values[c] = uint32(i)
+	}
+	for i, c := range "ABCDEF" {
+		values[c] = 10 + uint32(i)
+	}
+	return values
+}()
+
+func isHex(c byte) bool { return hexValue[c] < 16 }
 
 // Hex steps over a string of hexadecimal digits and returns them, if that is what
 // comes next. It is much faster than Value for long ones.

@@ -296,20 +296,6 @@ func unit(b []byte) (r rune, ok bool) {
 	return rune(x), x <= 0xffff
 }
 
-// hexValue is that of hexadecimal digits; a great one for other bytes.
-var hexValue = func() (values [256]uint32) {
-	for c := range values {
-		values[c] = 1 << 16
-	}
-	for i, c := range "0123456789abcdef" {
-		values[c] = uint32(i)
-	}
-	for i, c := range "ABCDEF" {
-		values[c] = 10 + uint32(i)
-	}
-	return values
-}()
-
 func (s *Scanner) number() bool {
 	b, i := s.b, s.i
 	if b[i] == '-' {
