@@ -63,3 +63,22 @@ func TestNeverPlaced(t *testing.T) {
 		}
 	})
 }
+
+// TestHeightUnknown: a pool's coinbase need not tell the height. Then a block is as deep as
+// the node says, and not as the chain is long.
+func TestHeightUnknown(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		n, h := w.nodes[0], hashOf(1)
+		n.grow(40)
+		n.do(func() { n.chain = append(n.chain, h) })
+		e := entryAt(1, 0)
+		e.Pool, e.Raw = "stratum+tcp://pool", nil
+		w.keeper.Found(e)
+		time.Sleep(10 * time.Second)
+		n.grow(2)
+		time.Sleep(2 * time.Minute)
+		if state, deep := w.state(1); state != blocks.Confirmed || deep != 3 {
+			t.Errorf("%s with %d confirmations, want 3", state, deep)
+		}
+	})
+}

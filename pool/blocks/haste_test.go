@@ -3,6 +3,7 @@ package blocks_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -38,10 +39,123 @@ func (n *stuckNode) Height(ctx context.Context) (int64, error) {
 	return n.fakeNode.Height(ctx)
 }
 
+// pickyNode hangs in the submission of one block, or fails in it.
+type pickyNode struct {
+	*fakeNode
+	block int
+	fail  error // nil: it hangs
+}
+
+func (n *pickyNode) Submit(ctx context.Context, raw []byte) (node.Verdict, string, error) {
+	if string(raw) != hashString(n.block) {
+		return n.fakeNode.Submit(ctx, raw)
+	}
+	if n.fail != nil {
+		return 0, "", n.fail
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	<-ctx.Done()
+	return 0, "", ctx.Err()
+}
+
+// TestOneBlockHoldsUpNoOther: what a node makes of one block – it hangs, or something on the
+// way there refuses one that is so long – is no matter for the next, whether the first is of
+// now or of before a restart.
+func TestOneBlockHoldsUpNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail   error
+		before bool // it is of before a restart
+	}{
+		"hangs":                      {},
+		"fails":                      {fail: errors.New("HTTP status 413")},
+		"hangs, of before a restart": {before: true},
+		"fails, of before a restart": {fail: errors.New("HTTP status 413"), before: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, n := new(sickJournal), &pickyNode{fakeNode: newNode("picky"), block: 1, fail: c.fail}
+				if c.before {
+					j.left = []journal.Entry{entryAt(1, 1)}
+				}
+				run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{n}}, func(k *blocks.Keeper) {
+					if !c.before {
+						k.Found(entryAt(1, 1))
+					}
+					for i := 2; i < 5; i++ {
+						time.Sleep(1700 * time.Millisecond)
+						before := time.Now()
+						k.Found(entryAt(i, int64(i)))
+						synctest.Wait()
+						if took := time.Since(before); took > 0 || n.times(i) != 1 {
+							t.Errorf("after %v the node got block %d %d times", took, i, n.times(i))
+						}
+					}
+					// And what a hanging one is beside is tried again.
+					time.Sleep(3 * time.Minute)
+					for i := 2; i < 5; i++ {
+						if n.times(i) != 1 {
+							t.Errorf("the node got block %d %d times", i, n.times(i))
+						}
+					}
+				})
+			})
+		})
+	}
+}
+
+// hungLog is a log whose reader is stuck: a terminal that was told to stop, a pipe that
+// nobody reads, a file on the disk that hangs.
+type hungLog struct{ until chan struct{} }
+
+func (hungLog) Enabled(context.Context, slog.Level) bool    { return true }
+func (l hungLog) Handle(context.Context, slog.Record) error { <-l.until; return nil }
+func (l hungLog) WithAttrs([]slog.Attr) slog.Handler        { return l }
+func (l hungLog) WithGroup(string) slog.Handler             { return l }
+
+// TestHungLog: who cannot log holds up nobody else.
+func TestHungLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		first, second := newNode("first"), newNode("second")
+		o := blocks.Options{Journal: new(sickJournal), Nodes: []blocks.Node{first, second}, Logger: slog.New(hungLog{until})}
+		run(t, o, func(k *blocks.Keeper) {
+			go k.Found(entryAt(1, 1))
+			synctest.Wait()
+			time.Sleep(5 * time.Second)
+			if first.times(1) != 1 || second.times(1) != 1 {
+				t.Errorf("the nodes got the block %d and %d times", first.times(1), second.times(1))
+			}
+			if list := k.Blocks(); len(list) != 1 || list[0].State != blocks.Confirmed {
+				t.Errorf("%+v", list)
+			}
+			close(until)
+		})
+	})
+}
+
+// TestHungListener: the end comes though he who is told of blocks hangs.
+func TestHungListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := make(chan struct{})
+		before := time.Now()
+		o := blocks.Options{Journal: new(sickJournal), Nodes: []blocks.Node{newNode("n")}, OnChange: func(blocks.Block) { <-until }}
+		run(t, o, func(k *blocks.Keeper) {
+			k.Found(entryAt(1, 1))
+			time.Sleep(time.Second)
+		})
+		if took := time.Since(before); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		close(until)
+	})
+}
+
 // sickJournal is a disk that hangs, or is full.
 type sickJournal struct {
 	hang chan struct{} // nil: it does not
 	full bool
+	left []journal.Entry // of before
 
 	mu      sync.Mutex
 	memory  []journal.Entry
@@ -80,7 +194,7 @@ func (j *sickJournal) Retry() error {
 	return nil
 }
 
-func (j *sickJournal) Pending() []journal.Entry { return nil }
+func (j *sickJournal) Pending() []journal.Entry { return j.left }
 
 func (j *sickJournal) do(f func()) {
 	j.mu.Lock()

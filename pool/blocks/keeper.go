@@ -3,8 +3,8 @@
 // chain, handing in again what a crashed node forgot.
 //
 // Call New, then Keeper.Run in a goroutine; Keeper.Found hands in a block, and waits for
-// nothing. Each node has a submitter and a watcher of its own, the disk has a writer:
-// what is slow or hangs holds up nobody else.
+// nothing. Each node has a submitter of its own, another one for what was found just now,
+// and a watcher; the disk has a writer: what is slow or hangs holds up nobody else.
 package blocks
 
 import (
@@ -82,7 +82,7 @@ const (
 	submitRetry    = time.Second
 	submitRetryMax = 16 * time.Second
 	journalRetry   = 5 * time.Second
-	// lastWrite is how long the end waits for the disk.
+	// lastWrite is how long the end waits for the disk, and then for who is told of blocks.
 	lastWrite = 3 * time.Second
 	// history is how many blocks Blocks can tell of.
 	history = 1000
@@ -101,9 +101,9 @@ const (
 // Keeper looks after found blocks.
 type Keeper struct {
 	o Options
-	// Each of these wakes one goroutine of Run; the first two have one for each node.
-	submit, watch []chan struct{}
-	write, tell   chan struct{}
+	// Each of these wakes one goroutine of Run; the first three have one for each node.
+	first, submit, watch []chan struct{}
+	write, tell          chan struct{}
 
 	mu     sync.Mutex // guards the rest
 	blocks map[string]*tracked
@@ -115,6 +115,7 @@ type tracked struct {
 	Block
 	hash    chainhash.Hash
 	nodes   []opinion
+	fresh   bool // it was found by this process
 	given   bool // the journal has it, perhaps in memory only
 	saved   bool // it is on disk
 	held    bool // a node has it
@@ -137,6 +138,8 @@ func (b *tracked) secure() {
 type opinion struct {
 	submitted     bool // it answered, and need not be asked again
 	tried, taken  bool // it was offered the block, whatever came of that; it answered once
+	busy          bool // it is being offered the block
+	failures      int  // offers since its last answer
 	invalid       bool
 	later         bool // it could not judge it yet, the last time
 	inMain        bool
@@ -177,6 +180,7 @@ func New(o Options) *Keeper {
 		write: make(chan struct{}, 1), tell: make(chan struct{}, 1),
 	}
 	for range o.Nodes {
+		k.first = append(k.first, make(chan struct{}, 1))
 		k.submit, k.watch = append(k.submit, make(chan struct{}, 1)), append(k.watch, make(chan struct{}, 1))
 	}
 	for _, e := range o.Journal.Pending() {
@@ -234,9 +238,11 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 		k.makeRoom()
 	}
 	b := k.track(e)
+	b.fresh = true
 	k.news = append(k.news, b.Block)
 	k.mu.Unlock()
-	for i := range k.submit {
+	for i := range k.first {
+		wake(k.first[i])
 		wake(k.submit[i])
 	}
 	wake(k.write)
@@ -325,6 +331,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		loops.Go(func() { k.settleLoop(ctx) })
 	}
 	for i := range k.o.Nodes {
+		loops.Go(func() { k.firstLoop(ctx, i) })
 		loops.Go(func() { k.submitLoop(ctx, i) })
 		loops.Go(func() { k.watchLoop(ctx, i) })
 	}
@@ -346,7 +353,11 @@ func (k *Keeper) Run(ctx context.Context) {
 		k.o.Logger.Error("the disk hangs: the block journal is given up")
 	}
 	silence()
-	<-told
+	select {
+	case <-told:
+	case <-time.After(lastWrite):
+		k.o.Logger.Error("who is told of blocks hangs: it may not have heard of all")
+	}
 }
 
 // Flush waits until every block is on disk and has been offered to all nodes, one of

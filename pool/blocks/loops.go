@@ -2,12 +2,13 @@ package blocks
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
 
-// submitLoop hands the node what it has not got.
+// submitLoop hands the node what it has not got, one block after another.
 func (k *Keeper) submitLoop(ctx context.Context, i int) {
 	var fail time.Duration
 	for ctx.Err() == nil {
@@ -32,18 +33,67 @@ func (k *Keeper) submitLoop(ctx context.Context, i int) {
 	}
 }
 
-// submitDue makes one attempt with each block whose time has come, lowest first.
+// firstLoop hands the node what was found just now. It has nothing else to do: while an
+// earlier block is on its way, for as long as that takes, the next one does not wait.
+func (k *Keeper) firstLoop(ctx context.Context, i int) {
+	for ctx.Err() == nil {
+		for _, b := range k.list(func(b *tracked) bool { return b.fresh && !b.settled && !b.nodes[i].tried && !b.nodes[i].busy }) {
+			// An error is submitLoop's to tell of, which tries again.
+			_ = k.submitOne(ctx, i, b)
+			wake(k.submit[i])
+		}
+		select {
+		case <-ctx.Done():
+		case <-k.first[i]:
+		}
+	}
+}
+
+// submitDue makes one attempt with each block whose time has come, up to the first that
+// fails.
 func (k *Keeper) submitDue(ctx context.Context, i int) error {
-	now := time.Now()
-	for _, b := range k.list(func(b *tracked) bool {
-		return !b.settled && !b.nodes[i].submitted && !now.Before(b.nodes[i].next)
-	}) {
-		if _, err := k.offer(ctx, i, b); err != nil {
+	for _, b := range k.due(i) {
+		if err := k.submitOne(ctx, i, b); err != nil {
 			return err
 		}
-		wake(k.watch[i])
 	}
 	return nil
+}
+
+// due is what the node is to be handed, lowest first. But what has failed before comes
+// last: that may be the block's fault – something on the way refuses it for its length, say
+// – and is no reason not to try the next.
+func (k *Keeper) due(i int) []*tracked {
+	now := time.Now()
+	list := k.list(func(b *tracked) bool {
+		op := &b.nodes[i]
+		return !b.settled && !op.submitted && !op.busy && !now.Before(op.next)
+	})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	slices.SortStableFunc(list, func(a, b *tracked) int { return a.nodes[i].failures - b.nodes[i].failures })
+	return list
+}
+
+// submitOne makes one attempt, if nobody else is making one. Restore is nobody: it hands in
+// again what a node should have.
+func (k *Keeper) submitOne(ctx context.Context, i int, b *tracked) error {
+	op := &b.nodes[i]
+	k.mu.Lock()
+	idle := !b.settled && !op.submitted && !op.busy
+	op.busy = op.busy || idle
+	k.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	_, err := k.offer(ctx, i, b)
+	k.mu.Lock()
+	op.busy = false
+	k.mu.Unlock()
+	if err == nil {
+		wake(k.watch[i])
+	}
+	return err
 }
 
 // nextDue is when there is something to submit; ok: there is.
@@ -51,7 +101,7 @@ func (k *Keeper) nextDue(i int) (due time.Time, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, b := range k.blocks {
-		if op := &b.nodes[i]; !b.settled && !op.submitted && (!ok || op.next.Before(due)) {
+		if op := &b.nodes[i]; !b.settled && !op.submitted && !op.busy && (!ok || op.next.Before(due)) {
 			due, ok = op.next, true
 		}
 	}

@@ -60,27 +60,38 @@ func (k *Keeper) list(want func(b *tracked) bool) []*tracked {
 	return list
 }
 
+// offer hands the node a block.
 func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
 	n := k.o.Nodes[i]
 	k.mu.Lock()
 	raw := b.Raw
 	k.mu.Unlock()
 	verdict, reason, err := n.Submit(ctx, raw)
+	if again := k.hear(i, b, verdict, reason, err); err == nil {
+		level := slog.LevelInfo
+		if again {
+			level = slog.LevelDebug // a node that is catching up says so again and again
+		}
+		k.o.Logger.Log(ctx, level, "submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
+	}
+	return verdict, err
+}
+
+// hear enters what came of an offer. again: the node has said the same before.
+func (k *Keeper) hear(i int, b *tracked, verdict node.Verdict, reason string, err error) (again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	op := &b.nodes[i]
 	op.tried = true
 	if err != nil {
-		return verdict, err
+		op.failures++
+		return false
 	}
-	said, level := verdict.String()+" "+reason, slog.LevelInfo
-	if said == op.said {
-		level = slog.LevelDebug // a node that is catching up says so again and again
-	}
-	op.said, op.later = said, verdict == node.Later
-	k.o.Logger.Log(ctx, level, "submitted a block", "node", n.URL(), "hash", b.Hash, "height", b.Height, "verdict", verdict.String(), "reason", reason)
+	said := verdict.String() + " " + reason
+	again = said == op.said
+	op.said, op.later, op.failures = said, verdict == node.Later, 0
 	if reason != "" {
-		b.Detail = n.URL() + ": " + reason
+		b.Detail = k.o.Nodes[i].URL() + ": " + reason
 	}
 	switch verdict {
 	case node.Later:
@@ -98,7 +109,7 @@ func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, er
 		b.held = true
 		b.secure()
 	}
-	return verdict, nil
+	return again
 }
 
 // check asks the node where the block stands.
@@ -147,20 +158,24 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 // Restore hands node i the blocks that belong at or above a height, lowest first,
 // and tells how many it took. It is for a node whose next block is at that height:
 // one that was killed has forgotten blocks of the last minutes, and must have them
-// again before anybody builds on what it has left.
+// again before anybody builds on what it has left. A block that it does not take keeps
+// none of the others from it.
 func (k *Keeper) Restore(ctx context.Context, i int, height int64) (took int, err error) {
 	for _, b := range k.list(func(b *tracked) bool {
 		return !b.settled && b.Pool == "" && !b.nodes[i].invalid && b.Height >= height
 	}) {
-		verdict, err := k.offer(ctx, i, b)
-		if err != nil {
-			return took, err
-		}
-		if verdict == node.Taken {
+		verdict, failure := k.offer(ctx, i, b)
+		switch {
+		case failure == nil && verdict == node.Taken:
 			took++
+		case failure != nil && err == nil:
+			err = failure
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return took, nil
+	return took, err
 }
 
 // doubt makes the node be asked about every block again, at once.
@@ -177,6 +192,14 @@ func (k *Keeper) doubt(i int) {
 
 // judge draws the conclusions from all nodes' opinions.
 func (k *Keeper) judge(i int, height int64) {
+	for _, b := range k.concluded(i, height) {
+		k.o.Logger.Info("block changed its state", "hash", b.Hash, "height", b.Height, "state", string(b.State), "detail", b.Detail)
+	}
+}
+
+// concluded is the blocks whose state has changed. Nobody logs with the lock held: a log
+// may hang.
+func (k *Keeper) concluded(i int, height int64) (changed []Block) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, hash := range k.order {
@@ -184,18 +207,19 @@ func (k *Keeper) judge(i int, height int64) {
 		if b.settled {
 			continue
 		}
-		if i != nobody && b.nodes[i].inMain {
+		if i != nobody && b.nodes[i].inMain && b.Height > 0 {
 			b.nodes[i].confirmations = height - b.Height + 1
 		}
 		if k.conclude(b) {
-			k.o.Logger.Info("block changed its state", "hash", b.Hash, "height", b.Height, "state", string(b.State), "detail", b.Detail)
 			k.report(b)
+			changed = append(changed, b.Block)
 		}
 		if k.done(b) {
 			b.settled = true
 			wake(k.write)
 		}
 	}
+	return changed
 }
 
 // conclude sets state and confirmations; true if the state is another one.
