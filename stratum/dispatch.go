@@ -30,6 +30,7 @@ var (
 	errWorkerName     = &Error{CodeOther, "Worker name must be 1 to 255 bytes of printable text"}
 	errPassword       = &Error{CodeOther, "Password is too long"}
 	errWorkers        = &Error{CodeOther, "Too many workers on one connection"}
+	errMoreWorkers    = &Error{CodeOther, "Too many further workers from one address, or no memory for one more"}
 	errGuesses        = &Error{CodeUnauthorized, "Too many refused logins from this address: wait a minute"}
 	errSubmitParams   = &Error{CodeOther, "Malformed params: want worker, job id, extranonce2, ntime, nonce"}
 	errExtranonce2    = &Error{CodeOther, "Malformed extranonce2"}
@@ -371,12 +372,21 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 	}
 	c.mu.Lock()
 	_, known := c.workers.find([]byte(name))
+	first := len(c.workers.names) == 0
 	full := over(len(c.workers.names), c.server.opts.Names) || over(c.workers.bytes+len(name)-1, c.server.opts.NameBytes)
 	c.mu.Unlock()
-	if full && !known {
+	further := 0
+	if !known && !first {
+		further = 1
+	}
+	switch {
+	case full && !known:
 		return errWorkers
+	case further > 0 && (c.server.full.Load() || !c.server.gate.names(c, further)):
+		return errMoreWorkers
 	}
 	if err := c.checkPassword(name, password); err != nil {
+		c.server.gate.names(c, -further)
 		return err
 	}
 	begin, least := passwordWishes(password)

@@ -49,6 +49,8 @@ type visitor struct {
 	held   float64 // connections that were held for garbage, at a time
 	heldAt time.Time
 
+	names int // of its connections, beyond the first of each
+
 	begun    int     // TLS handshakes of those that are here and have not logged in
 	failed   float64 // others that brought no miner, at a time
 	failedAt time.Time
@@ -69,6 +71,7 @@ type entry struct {
 	isLoggedIn   bool
 	asked        bool // for a TLS handshake
 	handshaking  bool // which has begun
+	names        int  // beyond the first, counted for the visitor
 }
 
 // member is a place in a list, or in none.
@@ -403,6 +406,8 @@ func (g *gate) forget(c *Conn) {
 		if e.isLoggedIn {
 			v.miners--
 		}
+		v.names -= e.names
+		e.names = 0
 		if v.conns--; v.conns == 0 {
 			g.idle++
 		}
@@ -547,6 +552,26 @@ func (g *gate) guessed(c *Conn, right bool) {
 	defer g.mu.Unlock()
 	if v := c.gate.visitor; v != nil && right {
 		v.guesses++
+	}
+}
+
+// names counts n more names of a connection, beyond its first, for its address; false: that
+// has as many as it may.
+func (g *gate) names(c *Conn, n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := &c.gate
+	switch v := e.visitor; {
+	case !e.inside:
+		return false
+	case v == nil:
+		return true
+	case n > 0 && over(v.names, g.limits.AddressNames):
+		return false
+	default:
+		v.names += n
+		e.names += n
+		return true
 	}
 }
 

@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -400,6 +401,61 @@ func TestNamesAreBounded(t *testing.T) {
 			if n := strings.Count(<-all, authorizeReply); n == 0 || n > most {
 				t.Errorf("%d names of %d bytes", n, length)
 			}
+		}
+	})
+}
+
+// Names of an address are bounded over all its connections, but for the first of each, and
+// none is added where memory is short.
+func TestNamesOfAddress(t *testing.T) {
+	inBubble(t, ServerOptions{Limits: Limits{AddressNames: 5, GuessTime: -1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		p.authorize = func(_ *Conn, _, password string) error {
+			if password != "x" {
+				return errors.New("no")
+			}
+			return nil
+		}
+		// names logs in with n of them, and tells how many were taken.
+		names := func(conn net.Conn, n int, password string) (taken int) {
+			lines := bufio.NewReader(conn)
+			for i := range n {
+				go io.WriteString(conn, strings.NewReplacer(`"me"`, fmt.Sprintf(`"w%d"`, i), `"x"`, `"`+password+`"`).Replace(authorizeLine))
+				reply, err := lines.ReadString('\n')
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.TrimSpace(reply) == authorizeReply {
+					taken++
+				}
+			}
+			return taken
+		}
+		for i, c := range []struct {
+			from     string
+			n, taken int
+			password string
+		}{
+			{"192.0.2.1", 4, 0, "wrong"},
+			{"192.0.2.1", 4, 4, "x"},
+			{"192.0.2.1", 4, 3, "x"},
+			{"192.0.2.1", 4, 1, "x"},
+			{"192.0.2.1", 1, 1, "x"},
+			{"192.0.2.2", 4, 4, "x"},
+		} {
+			if taken := names(l.dial(c.from), c.n, c.password); taken != c.taken {
+				t.Errorf("connection %d: %d names were taken, want %d", i, taken, c.taken)
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		conn := l.dial("192.0.2.1")
+		if taken := names(conn, 3, "x"); taken != 3 {
+			t.Errorf("after the others have left: %d of 3 names", taken)
+		}
+		s.SetFull(true)
+		if taken := names(conn, 4, "x"); taken != 3 {
+			t.Errorf("without memory: %d names, want the 3 that were there", taken)
 		}
 	})
 }

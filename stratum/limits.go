@@ -72,6 +72,9 @@ type Limits struct {
 	Names int `name:"names" default:"256" placeholder:"N" help:"Worker names of one connection."`
 	// NameBytes: 256 names of 64 bytes.
 	NameBytes int `name:"name-bytes" default:"16384" placeholder:"BYTES" help:"Length of all worker names of one connection together."`
+	// AddressNames: eight aggregators that are full. A name costs 600 bytes as long as its
+	// connection is there.
+	AddressNames int `name:"names-per-address" default:"2048" placeholder:"N" help:"Worker names of all connections of one address together, but for the first of each; fewer where memory is short."`
 
 	// GuessTime: one guess a second is hopeless. Ten are free: people mistype.
 	GuessTime time.Duration `name:"guess-time" default:"1s" placeholder:"DURATION" help:"Pause between two refused logins of one address, beyond ten at once (more where many mine); it comes before the answer."`
