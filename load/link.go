@@ -149,11 +149,12 @@ func (l *link) handle(raw []byte, at int64) error {
 		l.next.difficulty = d
 		l.mu.Unlock()
 	case "mining.set_extranonce":
-		e1, size, err := stratum.ParseExtranonce(line.Params)
+		l.mu.Lock()
+		e1, size, err := stratum.ParseExtranonce(line.Params, l.next.extranonce2Size)
 		if err != nil {
+			l.mu.Unlock()
 			return fmt.Errorf("%w: mining.set_extranonce: %w", stratum.ErrProtocol, err)
 		}
-		l.mu.Lock()
 		l.next.extranonce1, l.next.extranonce2Size = e1, size
 		l.changes++
 		l.mu.Unlock()

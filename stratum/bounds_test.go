@@ -38,10 +38,16 @@ func TestSessionDialFails(t *testing.T) {
 		}, ErrProtocol, "at most 32 bytes"},
 		{"odd extranonce1", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"abc",8],"error":null}`, "") }, ErrProtocol, "odd length"},
 		{"no extranonce1", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":true,"error":null}`, "") }, ErrProtocol, "extranonce1"},
-		{"extranonce2 of 0", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",0],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
-		{"extranonce2 of 17", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",17],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
-		{"extranonce2 of 1e9", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",1e9],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
-		{"extranonce2 of 4.5", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",4.5],"error":null}`, "") }, ErrProtocol, "want 1 to 16"},
+		{"extranonce2 below 0", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",-1],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},
+		{"last words without a line feed", func(p *poolConn) {
+			p.handshake(okConfigure, okSubscribe, okSubscribe)
+			io.WriteString(p, `{"id":3,"result":false,"error":[24,"banned",null]}`)
+			p.Close()
+		}, ErrUnauthorized, "banned"},
+		{"an alert of TLS", func(p *poolConn) { p.read(); io.WriteString(p, "\x15\x03\x01\x00\x02\x02\x46"); p.Close() }, ErrProtocol, "it speaks TLS"},
+		{"extranonce2 of 17", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",17],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},
+		{"extranonce2 of 1e9", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",1e9],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},
+		{"extranonce2 of 4.5", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",4.5],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},
 		{"garbage", func(p *poolConn) { p.handshake("HTTP/1.1 400 Bad Request", "", "") }, ErrProtocol, `"HTTP/1.1 400`},
 		{"silence", func(p *poolConn) {}, ErrSilent, "no reply to mining.subscribe within 30s"},
 		{"silent authorize", func(p *poolConn) { p.expect(wantConfigure); p.expect(wantSubscribe); p.send(okSubscribe) }, ErrSilent, "no reply to mining.authorize within 30s"},
@@ -91,7 +97,8 @@ func TestSessionBounds(t *testing.T) {
 		{"33 branches", notify(func(j *Job) { j.MerkleBranch = append(j.MerkleBranch, make([]chainhash.Hash, 33)...) }), "more than 32 hashes"},
 		{"short branch", with(`",[],"`, `",["00"],"`), "64 hexadecimal digits"},
 		{"branch of numbers", with(`",[],"`, `",[1],"`), "64 hexadecimal digits"},
-		{"branch that is none", with(`",[],"`, `","","`), "want an array"},
+		{"branch that is none", with(`",[],"`, `","x","`), "64 hexadecimal digits"},
+		{"branch with a hole", with(`",[],"`, `",["`+strings.Repeat("00", 32)+`",null],"`), "64 hexadecimal digits"},
 		{"coinbase of 160 KiB", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase-len(j.Coinbase1)-2) }), ""},
 		{"larger coinbase", notify(func(j *Job) { j.Coinbase2 = make([]byte, maxCoinbase) }), "coinbase of more than"},
 		{"odd coinbase", with(`ffffffff18510c"`, `ffffffff18510"`), "coinb1"},

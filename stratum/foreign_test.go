@@ -109,13 +109,41 @@ func TestForeignPools(t *testing.T) {
 		"digits in upper case": {after: []string{diff, "JOB"}, job: func(line string) string {
 			return regexp.MustCompile(`"[0-9a-f]{8,}"`).ReplaceAllStringFunc(line, strings.ToUpper)
 		}},
-		"numbers without quotes":     {after: []string{diff, "JOB"}, job: decimal},
-		"clean in words":             {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `,"False"]`)},
-		"the same job twice":         {after: []string{diff, "JOB", "JOB"}},
-		"a job before the login":     {authorize: "JOB\n" + okAuthorize, after: []string{diff}},
-		"extranonce after the job":   {after: []string{diff, "JOB", `{"method":"mining.set_extranonce","params":["ffff",4]}`}},
-		"difficulty after the job":   {after: []string{diff, "JOB", `{"method":"mining.set_difficulty","params":[16]}`}},
-		"nonsense for an extranonce": {after: []string{`{"method":"mining.set_extranonce","params":["ffff"]}`, `{"method":"mining.set_extranonce","params":null}`, diff, "JOB"}},
+		"numbers without quotes":   {after: []string{diff, "JOB"}, job: decimal},
+		"clean in words":           {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `,"False"]`)},
+		"the same job twice":       {after: []string{diff, "JOB", "JOB"}},
+		"a job before the login":   {authorize: "JOB\n" + okAuthorize, after: []string{diff}},
+		"extranonce after the job": {after: []string{diff, "JOB", `{"method":"mining.set_extranonce","params":["ffff",4]}`}},
+		"difficulty after the job": {after: []string{diff, "JOB", `{"method":"mining.set_difficulty","params":[16]}`}},
+		"nonsense for an extranonce": {after: []string{
+			`{"method":"mining.set_extranonce","params":["xyz"]}`, `{"method":"mining.set_extranonce","params":[null,4]}`, `{"method":"mining.set_extranonce","params":["ff",17]}`, `{"method":"mining.set_extranonce","params":null}`, diff, "JOB",
+		}},
+		"an extranonce without its size": {
+			subscribe: strings.Replace(okSubscribe, "a1b2c3d4", "ffff", 1),
+			after:     []string{`{"method":"mining.set_extranonce","params":["a1b2c3d4"]}`, diff, "JOB"},
+		},
+		"an extranonce with nothing for its size": {
+			subscribe: strings.Replace(okSubscribe, "a1b2c3d4", "ffff", 1),
+			after:     []string{`{"method":"mining.set_extranonce","params":["a1b2c3d4",null]}`, diff, "JOB"},
+		},
+		"an extranonce out of nothing": {
+			subscribe: `{"id":2,"result":[null,null,8],"error":null}`,
+			after:     []string{`{"method":"mining.set_extranonce","params":{"extranonce1":"a1b2c3d4"}}`, diff, "JOB"},
+		},
+		"digits without quotes": {
+			subscribe: `{"id":2,"result":[[],12345678,8],"error":null}`,
+			after:     []string{`{"method":"mining.set_extranonce","params":["a1b2c3d4",8]}`, diff, "JOB"},
+		},
+		"a branch as Lua writes it":  {after: []string{diff, "JOB"}, job: rewrite(`,\[\],`, `,{},`)},
+		"a branch as an empty text":  {after: []string{diff, "JOB"}, job: rewrite(`,\[\],`, `,"",`)},
+		"a branch of an empty text":  {after: []string{diff, "JOB"}, job: rewrite(`,\[\],`, `,[""],`)},
+		"a branch that is null":      {after: []string{diff, "JOB"}, job: rewrite(`,\[\],`, `,null,`)},
+		"a version with a sign":      {after: []string{diff, "JOB"}, job: rewrite(`"20000000"`, `-1610612736`)},
+		"a version as a fraction":    {after: []string{diff, "JOB"}, job: rewrite(`"20000000"`, `536870912.0`)},
+		"digits of 64 bits":          {after: []string{diff, "JOB"}, job: rewrite(`"([0-9a-f]{8})"`, `"00000000$1"`)},
+		"methods in capital letters": {after: []string{`{"method":"Mining.Set_Difficulty","params":[8]}`, "JOB"}, job: rewrite(`mining\.notify`, `Mining.Notify`)},
+		"a number for a job":         {after: []string{diff, "JOB"}, job: rewrite(`"j"`, `7012`), id: `7012`},
+		"digits for a job":           {after: []string{diff, "JOB"}, job: rewrite(`"j"`, `"7012"`), id: `"7012"`},
 		"carriage returns and zero bytes": {
 			before: []string{"\r", "", " \r"}, configure: okConfigure + "\r", subscribe: okSubscribe + "\x00", authorize: okAuthorize + "\r", after: []string{"\r", diff + "\x00", "JOB\r"},
 		},
@@ -195,6 +223,7 @@ type foreignPool struct {
 	job                             func(line string) string // how it writes its job; nil: as usual
 	difficulty                      Difficulty               // 0: 8
 	bits                            string                   // version bits of the share; "": 00004000
+	id                              string                   // of the job in the share; "": "j"
 }
 
 const anyReason = "any"
@@ -248,12 +277,12 @@ func (c foreignPool) mine(t *testing.T) {
 		case c.verdict != "" && (!errors.As(err, &refusal) || refusal.Code != c.code || c.verdict != anyReason && !strings.Contains(refusal.Text, c.verdict)):
 			t.Errorf("%v, want %d %s", err, c.code, c.verdict)
 		}
-		if want := `"0102030405060708"`; len(shares) != 1 || !strings.Contains(shares[0], want) || !strings.Contains(shares[0], `"`+use(c.bits, "00004000")+`"]`) {
+		if want := use(c.id, `"j"`) + `,"0102030405060708"`; len(shares) != 1 || !strings.Contains(shares[0], want) || !strings.Contains(shares[0], `"`+use(c.bits, "00004000")+`"]`) {
 			t.Errorf("shares %q", shares)
 		}
 		// And as the miner of another process hands it in.
 		if err := s.SubmitShare(ctx, &Share{
-			Worker: "me", JobID: "j", Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: a.Job.Time, Nonce: 9,
+			Worker: "me", JobID: a.Job.ID, Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: a.Job.Time, Nonce: 9,
 			VersionBits: 0x4000 & a.VersionMask, HasVersionBits: a.VersionMask != 0,
 		}); (err == nil) != (c.verdict == "") {
 			t.Errorf("share by hand: %v", err)
@@ -461,6 +490,26 @@ func TestEndlessNonsense(t *testing.T) {
 		s.Close()
 		if !errors.Is(s.Err(), ErrProtocol) || !strings.Contains(s.Err().Error(), "what?") {
 			t.Error(s.Err())
+		}
+	})
+}
+
+// TestNoExtranonce2: where a pool leaves nothing of the coinbase to be changed there are
+// versions and times to search.
+func TestNoExtranonce2(t *testing.T) {
+	var shares []string
+	subscribe := strings.Replace(okSubscribe, `"a1b2c3d4",8`, `"a1b2c3d4",0`, 1)
+	inPool(t, func(p *poolConn) {
+		poolOf(nil, okConfigure, subscribe, okAuthorize, []string{notifyLine("j", nil)}, `{"id":ID,"result":true,"error":null}`, &shares)(p)
+	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+		s, err := Dial(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		a := <-s.Assignments()
+		if err := s.Submit(t.Context(), a, nil, a.Job.Time, 9, a.Job.Version); err != nil || a.Extranonce2Size != 0 || !strings.Contains(shares[0], `"j","","`) {
+			t.Errorf("%v; shares %q", err, shares)
 		}
 	})
 }

@@ -24,6 +24,8 @@ type Job struct {
 	Bits                 uint32
 	Time                 uint32 // unix seconds
 	Clean                bool   // earlier jobs are worthless
+
+	bareID bool // ID came as a number
 }
 
 // Header assembles the header of a share: extranonce1 ‖ extranonce2 complete the

@@ -86,10 +86,17 @@ func ParseSubscription(result []byte) (Subscription, error) {
 	return Subscription{SessionID: sessionID(subscriptions), Extranonce1: e1, Extranonce2Size: n2}, nil
 }
 
-// ParseExtranonce reads the params of mining.set_extranonce.
-func ParseExtranonce(params []byte) (extranonce1 []byte, extranonce2Size int, err error) {
+// ParseExtranonce reads the params of mining.set_extranonce. Some name extranonce1 alone:
+// the size stays what it was before then.
+func ParseExtranonce(params []byte, before int) (extranonce1 []byte, extranonce2Size int, err error) {
 	walk := paramsOf(params, extranonceNames...)
 	e1, size := walk.next(), walk.next()
+	if isNull(e1) {
+		return nil, 0, fmt.Errorf("extranonce1 is missing")
+	}
+	if isNull(size) || string(size) == `""` {
+		size = strconv.AppendInt(nil, int64(before), 10)
+	}
 	return parseExtranonce(e1, size)
 }
 
@@ -139,7 +146,11 @@ func AppendSubmit(b []byte, id uint64, s *Share) []byte {
 
 func (s *Share) appendParams(b []byte) []byte {
 	b = appendString(append(b, '['), s.Worker)
-	b = appendString(append(b, ','), s.JobID)
+	if b = append(b, ','); s.bareID {
+		b = append(b, s.JobID...)
+	} else {
+		b = appendString(b, s.JobID)
+	}
 	b = append(b, `,"`...)
 	b = hex.AppendEncode(b, s.Extranonce2)
 	b = append(b, `","`...)

@@ -38,7 +38,7 @@ func TestLines(t *testing.T) {
 	if mask, err := ParseVersionMask([]byte(`["1fffe000"]`)); mask != DefaultVersionMask || err != nil {
 		t.Errorf("mask %x, %v", mask, err)
 	}
-	if e1, size, err := ParseExtranonce([]byte(`["0a0b",4]`)); string(e1) != "\x0a\x0b" || size != 4 || err != nil {
+	if e1, size, err := ParseExtranonce([]byte(`["0a0b",4]`), 8); string(e1) != "\x0a\x0b" || size != 4 || err != nil {
 		t.Errorf("extranonce %x %d, %v", e1, size, err)
 	}
 	l, _ = ParseLine([]byte(configureReply))

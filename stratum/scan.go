@@ -188,7 +188,8 @@ func hexDigit(c byte) uint32 {
 }
 
 // hex32 reads a JSON string of one to eight hexadecimal digits: several miners
-// leave zeros on the left out. A number without quotes is what it is.
+// leave zeros on the left out, others write more of them. A number without quotes is what
+// it is.
 func hex32(raw []byte) (n uint32, ok bool) {
 	digits, ok := text(raw)
 	if !ok {
@@ -196,6 +197,9 @@ func hex32(raw []byte) (n uint32, ok bool) {
 		return uint32(n), err == nil
 	}
 	digits = bareHex(digits)
+	for len(digits) > 8 && digits[0] == '0' {
+		digits = digits[1:]
+	}
 	if len(digits) == 0 || len(digits) > 8 {
 		return 0, false
 	}

@@ -92,6 +92,7 @@ type Session struct {
 	// fixedBits are the granted bits that a recent job's version has set. They are
 	// not rolled, but stand in a share's version bits: that is what BIP 310 says.
 	fixedBits     map[string]uint32
+	bareIDs       bool // the pool's job ids are numbers: it wants them back as such
 	reconnectWait time.Duration
 	reconnectTo   string // host:port; "": the same
 
@@ -416,9 +417,17 @@ func (s *Session) read() {
 			return
 		}
 		line = append(line, part...)
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
+		}
+		if err != nil && len(bytes.TrimSpace(line)) > 0 {
+			// Last words may lack their line feed: they say why it closes, perhaps.
+			if err := s.handle(line); err != nil {
+				s.end(err)
+				return
+			}
+		}
+		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.end(fmt.Errorf("%w for %v", ErrSilent, s.opts.Silence))
 			return

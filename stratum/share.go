@@ -13,4 +13,6 @@ type Share struct {
 	// Worth is the difficulty that an accepted share counts as: the Handler sets it. 0: that
 	// of the connection.
 	Worth Difficulty
+
+	bareID bool // JobID is a number, and is written as one
 }

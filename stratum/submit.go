@@ -1,6 +1,9 @@
 package stratum
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // Submit hands in a share of a and waits for the pool's verdict: nil, a *Error, or
 // an error that says why there is none. version is the complete header version.
@@ -43,9 +46,10 @@ func (s *Session) SubmitShare(ctx context.Context, share *Share) error {
 // goroutine that it must not block. If there is an error, done is not called.
 func (s *Session) SubmitShareAsync(share *Share, done func(error)) error {
 	s.mu.Lock()
-	rolls, fixed := s.mask != 0, s.fixedBits[share.JobID]
+	rolls, fixed, bare := s.mask != 0, s.fixedBits[share.JobID], s.bareIDs
 	s.mu.Unlock()
 	full := *share
+	full.bareID = bare && full.JobID != "" && full.JobID[0] <= '9' && json.Valid([]byte(full.JobID))
 	full.VersionBits |= fixed
 	full.HasVersionBits = rolls || fixed != 0 || share.HasVersionBits
 	return s.request("mining.submit", full.appendParams(make([]byte, 0, 128)), func(result []byte, err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -92,7 +93,7 @@ func (s *Session) complain(what string, err error) {
 
 func (s *Session) handleMessage(m *message) error {
 	content, _ := text(m.method)
-	method := string(bytes.TrimSpace(content))
+	method := string(bytes.ToLower(bytes.TrimSpace(content))) // cgminer does not mind, either
 	if m.isReply(method) {
 		s.takeReply(m)
 		return nil
@@ -288,7 +289,10 @@ func sessionID(subscriptions []byte) string {
 }
 
 func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
-	digits, ok := text(extranonce1)
+	digits, ok := word(extranonce1, len(extranonce1))
+	if string(extranonce1) == "null" {
+		ok = true // there is none, as of p2pool
+	}
 	if digits = bareHex(digits); !ok || len(digits) > 2*maxExtranonce1 {
 		return nil, 0, fmt.Errorf("extranonce1 %.80q: want at most %d bytes in hexadecimal", extranonce1, maxExtranonce1)
 	}
@@ -297,8 +301,8 @@ func parseExtranonce(extranonce1, size []byte) ([]byte, int, error) {
 		return nil, 0, fmt.Errorf("extranonce1 %.80q: %w", extranonce1, err)
 	}
 	n2, ok := number(size)
-	if !ok || n2 != float64(int(n2)) || n2 < 1 || n2 > 16 {
-		return nil, 0, fmt.Errorf("extranonce2 size %.32q: want 1 to 16", size)
+	if !ok || n2 != float64(int(n2)) || n2 < 0 || n2 > 16 {
+		return nil, 0, fmt.Errorf("extranonce2 size %.32q: want 0 to 16", size)
 	}
 	return e1, int(n2), nil
 }
@@ -351,12 +355,12 @@ func (s *Session) takeTarget(raw []byte) error {
 // takeExtranonce takes mining.set_extranonce, which holds from the next job on. A
 // pool that sends it unasked means it, too: shares of the old space would be lost.
 func (s *Session) takeExtranonce(raw []byte) error {
-	e1, n2, err := ParseExtranonce(raw)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e1, n2, err := ParseExtranonce(raw, s.extranonce2Size)
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.extranonce1, s.extranonce2Size = e1, n2
 	return nil
 }
@@ -425,6 +429,7 @@ func (s *Session) takeJob(raw []byte) error {
 		Difficulty: s.difficulty, VersionMask: s.freeBits(j), Generation: s.current.Generation,
 		fixed: s.granted & j.Version,
 	}
+	s.bareIDs = j.bareID
 	s.unused = time.Time{}
 	if s.difficulty.Valid() {
 		s.trouble = nil
@@ -485,7 +490,7 @@ func parseJob(raw []byte) (*Job, error) {
 	if len(name) == 0 || len(name) > maxJobID {
 		return nil, fmt.Errorf("job id %.80q: want 1 to %d bytes", id, maxJobID)
 	}
-	j.ID = string(name)
+	j.ID, j.bareID = string(name), id[0] != '"'
 	var err error
 	if j.PrevBlock, err = parseHash(prev); err != nil {
 		return nil, fmt.Errorf("prevhash: %w", err)
@@ -500,11 +505,12 @@ func parseJob(raw []byte) (*Job, error) {
 	if j.Coinbase2, err = parseHex(coinbase2); err != nil {
 		return nil, fmt.Errorf("coinb2: %w", err)
 	}
-	if !isNull(branch) && branch[0] != '[' {
-		return nil, fmt.Errorf("merkle branch %.80q: want an array", branch)
-	}
-	walk := arrayOf(branch)
+	// Lua and PHP write a list as an object, too, above all one with nothing in it.
+	walk := paramsOf(branch)
 	for value := walk.next(); value != nil; value = walk.next() {
+		if none := isNull(value) || string(value) == `""`; none && len(j.MerkleBranch) == 0 {
+			continue
+		}
 		hash, err := parseHash(value)
 		if err != nil {
 			return nil, fmt.Errorf("merkle branch: %w", err)
@@ -514,9 +520,9 @@ func parseJob(raw []byte) (*Job, error) {
 		}
 	}
 	var okVersion, okBits, okTime bool
-	j.Version, okVersion = hex32(version)
-	j.Bits, okBits = hex32(nbits)
-	j.Time, okTime = hex32(ntime)
+	j.Version, okVersion = field32(version)
+	j.Bits, okBits = field32(nbits)
+	j.Time, okTime = field32(ntime)
 	if !okVersion || !okBits || !okTime {
 		return nil, fmt.Errorf("version %.32q, nbits %.32q, ntime %.32q: want up to 8 hexadecimal digits each", version, nbits, ntime)
 	}
@@ -531,6 +537,15 @@ func parseJob(raw []byte) (*Job, error) {
 		return nil, fmt.Errorf("nbits %08x is easier than any network's", j.Bits)
 	}
 	return j, nil
+}
+
+// field32 is hex32, for numbers that were written as a fraction or with a sign, too.
+func field32(raw []byte) (uint32, bool) {
+	if n, ok := hex32(raw); ok || kindOf(raw) == '"' {
+		return n, ok
+	}
+	n, ok := number(raw)
+	return uint32(int64(n)), ok && n == math.Trunc(n) && n >= math.MinInt32 && n <= math.MaxUint32
 }
 
 func parseHash(raw []byte) (h chainhash.Hash, err error) {
