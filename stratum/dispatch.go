@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/hex"
 	"errors"
@@ -48,6 +49,30 @@ var (
 func (c *Conn) handle(line []byte) error {
 	m := &c.lines.message
 	err := parseMessage(line, m)
+	if err == nil {
+		return c.handleMessage(line, m, nil)
+	}
+	// Several messages on it, perhaps, or JSON that is none but has a clear meaning.
+	for range maxTogether {
+		object, rest := mend(line)
+		if object == nil || parseMessage(object, m) != nil {
+			break
+		}
+		if err := c.handleMessage(object, m, nil); err != nil {
+			return err
+		}
+		if line = bytes.TrimLeft(rest, "], "+blank); len(line) == 0 || line[0] != '{' {
+			return nil
+		}
+		if err := c.throttle(); err != nil {
+			return err
+		}
+	}
+	return c.handleMessage(line, m, err)
+}
+
+// handleMessage handles a message of a line, or a line that is none.
+func (c *Conn) handleMessage(line []byte, m *message, err error) error {
 	if err == nil && len(m.id) > maxID {
 		err = errNotJSON
 	}
@@ -244,7 +269,8 @@ func (c *Conn) judge() {
 // readSubmit takes a mining.submit apart, without allocation.
 func (c *Conn) readSubmit(m *message, s *Share) error {
 	params := arrayOf(m.params)
-	worker, _ := word(params.next(), maxName)
+	worker, _ := word(params.next(), maxName+len(blank))
+	worker = trim(worker)
 	job, okJob := word(params.next(), maxJobID)
 	extranonce, okExtranonce := text(params.next())
 	ntime, nonce, bits := params.next(), params.next(), params.next()
@@ -346,9 +372,9 @@ func appendExtranonce(b, extranonce1 []byte, extranonce2Size int) []byte {
 
 func (c *Conn) authorize(m *message) {
 	params := arrayOf(m.params)
-	user, ok := word(params.next(), maxName)
-	password, _ := textUpTo(params.next(), maxPassword) // it may be missing or null
-	name := string(user)
+	user, ok := word(params.next(), maxName+len(blank))
+	password, _ := word(params.next(), maxPassword) // it may be missing or null
+	name := string(trim(user))                      // some have the end of the line they were read from
 	err := c.authorizeWorker(ok, name, string(password))
 	c.reply(m.id, falseOnError, err)
 	if err != nil {

@@ -95,18 +95,19 @@ func (j *Job) Height() (height int64, ok bool) {
 
 // ShareVersion is the header version of a share whose job may be rolled in mask
 // (BIP 310): the job's version with the bits of mask replaced. A share without
-// version bits is taken to have none set; bits outside of mask are a *Error.
+// version bits is taken to have none set; bits outside of mask are a *Error, but for those
+// of the job: some devices hand in the version as a whole.
 func (j *Job) ShareVersion(mask uint32, s *Share) (uint32, error) {
 	if !s.HasVersionBits {
 		return j.Version, nil
 	}
-	if s.VersionBits&^mask != 0 {
+	if s.VersionBits&^mask != 0 && s.VersionBits&^mask != j.Version&^mask {
 		return 0, errVersionBits
 	}
 	if s.VersionBits == 0 {
 		return j.Version, nil
 	}
-	return j.Version&^mask | s.VersionBits, nil
+	return j.Version&^mask | s.VersionBits&mask, nil
 }
 
 var errVersionBits = &Error{CodeOther, "Version bits outside of the mask"}

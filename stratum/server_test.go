@@ -205,6 +205,19 @@ func TestServerDialogues(t *testing.T) {
 			{`{"id":1,"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + "}\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
 			{`{"id":"` + strings.Repeat("i", 1100) + `","method":"mining.ping"}` + "\n", []string{`{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
 		}},
+		{"broken JSON", []step{
+			{strings.TrimSpace(subscribeLine) + authorizeLine, []string{subscribeReply, authorizeReply}},
+			{"{'id': 4, 'method': 'mining.submit', 'params': ['me', '4f1a', '0102030405060708', '6553f100', '10015793', None]}\n", []string{submitReply}},
+			{strings.TrimSpace(submitLine) + "," + strings.TrimSpace(submitLine) + "]" + strings.Replace(submitLine, "}", ",}", 1), []string{submitReply, submitReply, submitReply}},
+			{strings.Replace(submitLine, "}", "};", 1), []string{submitReply}},
+			{strings.TrimSpace(submitLine) + "{]\n", []string{submitReply, `{"id":null,"result":null,"error":[20,"Not a Stratum message",null]}`}},
+		}},
+		{"names with their line's end", []step{
+			{subscribeLine, []string{subscribeReply}},
+			{`{"id":2,"method":"mining.authorize","params":[" me\r\n","x\r\n"]}` + "\n", []string{authorizeReply}},
+			{`{"id":4,"method":"mining.submit","params":[" me\r\n","4f1a","0102030405060708","6553f100","10015793"]}` + "\n", []string{submitReply}},
+			{submitLine, []string{submitReply}},
+		}},
 		{"line ends", []step{
 			{"\n\r\n  \n" + strings.ReplaceAll(subscribeLine, "\n", "\r\n"), []string{subscribeReply}},
 			{"\t" + authorizeLine, []string{authorizeReply}},

@@ -283,7 +283,10 @@ func TestShareVersion(t *testing.T) {
 		{"zero without rolling", 0x20000000, 0, Share{HasVersionBits: true}, 0x20000000, false},
 		{"inside", 0x20000000, DefaultVersionMask, Share{VersionBits: 0x00c0e000, HasVersionBits: true}, 0x20c0e000, false},
 		{"all", 0x20000000, DefaultVersionMask, Share{VersionBits: DefaultVersionMask, HasVersionBits: true}, 0x3fffe000, false},
-		{"outside", 0x20000000, DefaultVersionMask, Share{VersionBits: 0x20000000, HasVersionBits: true}, 0, true},
+		{"outside", 0x20000000, DefaultVersionMask, Share{VersionBits: 0x40000000, HasVersionBits: true}, 0, true},
+		{"half of those outside", 0x60000000, DefaultVersionMask, Share{VersionBits: 0x2000e000, HasVersionBits: true}, 0, true},
+		{"the whole version", 0x20000004, DefaultVersionMask, Share{VersionBits: 0x20c0e004, HasVersionBits: true}, 0x20c0e004, false},
+		{"the whole version without rolling", 0x20000000, 0, Share{VersionBits: 0x20000000, HasVersionBits: true}, 0x20000000, false},
 		{"without rolling", 0x20000000, 0, Share{VersionBits: 0x2000, HasVersionBits: true}, 0, true},
 		{"job with bits in the mask", 0x30400000, DefaultVersionMask, Share{VersionBits: 0x10402000, HasVersionBits: true}, 0x30402000, false},
 	} {

@@ -230,7 +230,8 @@ func TestTable(t *testing.T) {
 
 		// What changes the header, and is allowed, makes another hash of it.
 		"version bit outside":    {v: plain, change: func(a *attempt) { a.In.VersionBits |= 1 << 12 }, want: malformed(nil)},
-		"high version bit":       {v: plain, change: func(a *attempt) { a.In.VersionBits |= 1 << 29 }, want: malformed(nil)},
+		"high version bit":       {v: plain, change: func(a *attempt) { a.In.VersionBits |= 1 << 30 }, want: malformed(nil)},
+		"the whole version":      {v: plain, change: func(a *attempt) { a.In.VersionBits |= 1 << 29 }, want: accepted},
 		"no version bits":        {v: plain, change: func(a *attempt) { a.In.HasVersionBits, a.In.VersionBits = false, 0 }, want: lowDifficulty},
 		"time before mintime":    {v: plain, change: func(a *attempt) { a.In.Time = block.job.Time - 101 }, want: malformed(jobs.ErrTimeTooOld)},
 		"time = mintime":         {v: plain, change: func(a *attempt) { a.In.Time = block.job.Time - 100 }, want: lowDifficulty},
