@@ -6,6 +6,7 @@ package disk
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -21,14 +22,19 @@ type Disk interface {
 	Read(path string) ([]byte, error)
 	Rename(from, to string) error
 	Remove(path string) error
+	// Leads says whether a name still leads to an open file: somebody may have removed the
+	// file, or its folder, or put another one there. What is written to it then is lost.
+	Leads(path string, f File) bool
 	// SyncDir makes what was created, renamed and removed in a folder outlive a crash.
 	SyncDir(dir string) error
 }
 
 // File is an open file.
 type File interface {
+	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	Size() (int64, error)
 	Truncate(size int64) error
 	Sync() error
 }
@@ -57,14 +63,38 @@ func (d system) MakeDir(dir string) error {
 func (system) Open(path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err // no *os.File that is nil in an interface that is not
+		return nil, err // no file that is nil in an interface that is not
 	}
-	return f, nil
+	return file{f}, nil
+}
+
+type file struct{ *os.File }
+
+func (f file) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 func (system) Read(path string) ([]byte, error) { return os.ReadFile(path) }
 func (system) Rename(from, to string) error     { return os.Rename(from, to) }
 func (system) Remove(path string) error         { return os.Remove(path) }
+
+// Leads says yes where nobody can tell: the next write will.
+func (system) Leads(path string, f File) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	opened, ok := f.(file)
+	if !ok {
+		return false
+	}
+	info, err := opened.Stat()
+	return err != nil || os.SameFile(there, info)
+}
 
 func (system) SyncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -11,11 +11,10 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"unicode/utf8"
 
-	"github.com/google/renameio/v2"
+	"lode/disk"
 )
 
 // The file: magic; for each ring the newest step (int64) and the number of series
@@ -33,7 +32,7 @@ func (r *Recorder) Save(path string) error {
 	r.mu.Lock()
 	b := r.encode()
 	r.mu.Unlock()
-	if err := renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := disk.Replace(disk.OS, path, b); err != nil {
 		return fmt.Errorf("save history: %w", err)
 	}
 	return nil

@@ -115,6 +115,12 @@ func (d *Disk) SyncDir(string) error {
 	return nil
 }
 
+// Leads implements disk.Disk.
+func (d *Disk) Leads(path string, f disk.File) bool {
+	h, ok := f.(*handle)
+	return ok && d.names[path] == h.inode
+}
+
 // Bytes is what programs see in a file, whatever fails; nil: there is none.
 func (d *Disk) Bytes(path string) []byte {
 	n := d.names[path]
@@ -146,6 +152,17 @@ type handle struct {
 	disk   *Disk
 	inode  *inode
 	closed bool
+}
+
+// Size implements disk.File.
+func (h *handle) Size() (int64, error) { return int64(len(h.inode.data)), nil }
+
+// ReadAt implements io.ReaderAt.
+func (h *handle) ReadAt(p []byte, off int64) (int, error) {
+	if err := h.disk.Fail("read"); err != nil {
+		return 0, err
+	}
+	return bytes.NewReader(h.inode.data).ReadAt(p, off)
 }
 
 // WriteAt implements io.WriterAt.

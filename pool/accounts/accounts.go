@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -20,7 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"lode/disk"
 )
 
 // Outcome is what became of a share.
@@ -404,12 +403,19 @@ func (w *Worker) save() saved {
 	return s
 }
 
-func (w *Worker) load(s saved) {
+// load takes over what was saved. A time that is still to come was written by a clock that
+// has been set since: a rate that began then would not decay before.
+func (w *Worker) load(s saved, now time.Time) {
 	w.best, w.blocks, w.last, w.lastDifficulty = s.Best, s.Blocks, s.Last, s.LastDifficulty
+	if w.last.After(now) {
+		w.last = now
+	}
 	for o := range w.tallies {
 		w.tallies[o] = s.Tallies[names[o]]
 	}
-	w.rates[2] = decaying{rate: s.Rate1h, at: s.At, from: s.From}
+	if !s.At.After(now) && !s.From.After(now) {
+		w.rates[2] = decaying{rate: s.Rate1h, at: s.At, from: s.From}
+	}
 }
 
 // Save writes the book to path, replacing it whole. Of workers that never had a share
@@ -436,7 +442,7 @@ func (b *Book) Save(path string) error {
 	sort.Slice(book.Workers, func(i, j int) bool { return book.Workers[i].Name < book.Workers[j].Name })
 	data, err := json.MarshalIndent(book, "", "\t")
 	if err == nil {
-		err = renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
+		err = disk.Replace(disk.OS, path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("save accounts: %w", err)
@@ -469,13 +475,14 @@ func (b *Book) Load(path string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.total.load(book.Total)
+	now := b.now()
+	b.total.load(book.Total, now)
 	for _, s := range book.Workers {
 		if len(b.workers) >= maxWorkers {
 			break
 		}
 		w := &Worker{book: b, name: s.Name}
-		w.load(s)
+		w.load(s, now)
 		w.listed.Store(true)
 		b.workers[s.Name] = w
 	}

@@ -217,3 +217,33 @@ func TestFullOfWork(t *testing.T) {
 		t.Errorf("%d of 20000 accounts with work are left", honest)
 	}
 }
+
+// TestClockWasSetBack: what a clock of the future wrote is no reason for a rate that never
+// decays again.
+func TestClockWasSetBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	now := time.Unix(1_700_000_000, 0)
+	b := accounts.New(func() time.Time { return now })
+	for range 60 {
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000)
+		now = now.Add(time.Minute)
+	}
+	if err := b.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	want := b.Worker("w").Report().Hashrate1h
+	now = now.Add(-365 * 24 * time.Hour)
+	b = accounts.New(func() time.Time { return now })
+	if err := b.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	for range 120 {
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000)
+		now = now.Add(time.Minute)
+	}
+	for _, r := range []accounts.Report{b.Worker("w").Report(), b.Total()} {
+		if r.Hashrate1h > 1.3*want || r.Hashrate1h < want/1.3 || r.Tallies["accepted"].Shares != 180 || r.LastShare.After(now) {
+			t.Errorf("%g H/s, want %g: %+v", r.Hashrate1h, want, r)
+		}
+	}
+}

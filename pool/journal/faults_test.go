@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestPromises(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			sick = rapid.Bool().Draw(t, "sick")
 			e := faultEntry(rapid.IntRange(1, 8).Draw(t, "block"))
-			switch what := rapid.IntRange(0, 7).Draw(t, "what"); what {
+			switch what := rapid.IntRange(0, 8).Draw(t, "what"); what {
 			case 0, 1, 2:
 				if settled[e.Hash] {
 					break // a block is found once
@@ -96,6 +97,13 @@ func TestPromises(t *testing.T) {
 			case 5, 6:
 				d.Crash()
 				reopen()
+			case 8: // somebody removes the file: what was promised before is lost with it
+				was := sick
+				sick = false
+				if d.Remove(faultPath) == nil {
+					clear(promised)
+				}
+				sick = was
 			case 7: // a kill: the files are as programs saw them
 				_ = j.Close()
 				reopen()
@@ -153,6 +161,53 @@ func TestFullDiskLeavesNoScrap(t *testing.T) {
 			}
 			if d.Bytes(faultPath+".damaged") != nil {
 				t.Error("it was taken for damaged")
+			}
+		})
+	}
+}
+
+// TestDamagedOnAFullDisk: a damaged journal of which no copy fits on the disk is no reason
+// not to mine: it goes on behind what is spoilt, and is put aside when there is room.
+func TestDamagedOnAFullDisk(t *testing.T) {
+	for _, broken := range []string{"write", "rename", "syncDir of the copy"} {
+		t.Run(broken, func(t *testing.T) {
+			d := faulty.New(func(n int) int { return n / 2 })
+			j, err := open(d, faultPath)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 {
+				if _, err := j.Add(faultEntry(i + 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f, _ := d.Open(faultPath)
+			_, _ = f.WriteAt([]byte{0xff}, int64(len(magic))+frameSize+20)
+			_ = f.Sync()
+			full := true
+			d.Fail = func(call string) error {
+				if full && strings.HasPrefix(broken, call) {
+					full = broken == "write"
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+			j, err = open(d, faultPath)
+			if err != nil || len(j.Pending()) != 2 || !errors.Is(j.Spoilt().Err, syscall.ENOSPC) {
+				t.Fatalf("%v, %+v", err, j)
+			}
+			full = false
+			if _, err := j.Add(faultEntry(9)); err != nil {
+				t.Fatal(err)
+			}
+			d.Crash()
+			j, err = open(d, faultPath)
+			if err != nil || len(j.Pending()) != 3 || j.Spoilt() == nil || j.Spoilt().Err != nil || j.Spoilt().Kept == "" {
+				t.Fatalf("%v, %+v", err, j)
+			}
+			d.Crash()
+			if j, err = open(d, faultPath); err != nil || len(j.Pending()) != 3 || j.Spoilt() != nil {
+				t.Fatalf("%v, %+v", err, j)
 			}
 		})
 	}

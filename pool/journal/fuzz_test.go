@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/hex"
 	"reflect"
 	"testing"
@@ -26,17 +27,20 @@ func FuzzReplay(f *testing.F) {
 	f.Add([]byte(magic + "\x05\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		j := &Journal{pending: make(map[string]Entry)}
-		whole, damaged, err := j.replay(data)
+		read := func(j *Journal, data []byte) (found, error) {
+			return j.replay(bytes.NewReader(data), int64(len(data)))
+		}
+		was, err := read(j, data)
 		if err != nil {
 			return
 		}
-		if whole > int64(len(data)) {
-			t.Fatalf("%d of %d bytes are sound", whole, len(data))
+		if was.whole > int64(len(data)) {
+			t.Fatalf("%d of %d bytes are sound", was.whole, len(data))
 		}
 		again := &Journal{pending: make(map[string]Entry)}
-		if !damaged {
+		if !was.damaged {
 			// The sound part alone says the same.
-			if _, _, err := again.replay(data[:whole]); err != nil || !reflect.DeepEqual(j.pending, again.pending) {
+			if _, err := read(again, data[:was.whole]); err != nil || !reflect.DeepEqual(j.pending, again.pending) {
 				t.Fatalf("the sound part reads differently: %v", err)
 			}
 		}
@@ -49,8 +53,8 @@ func FuzzReplay(f *testing.F) {
 			written = append(written, b...)
 		}
 		again = &Journal{pending: make(map[string]Entry)}
-		if end, damaged, err := again.replay(written); err != nil || damaged || end != int64(len(written)) {
-			t.Fatalf("what was written anew is not sound: %v at %d of %d: %s", err, end, len(written), hex.Dump(written))
+		if now, err := read(again, written); err != nil || now.spoilt || now.whole != int64(len(written)) {
+			t.Fatalf("what was written anew is not sound: %v at %d of %d: %s", err, now.whole, len(written), hex.Dump(written))
 		}
 		if len(again.pending) != len(j.pending) {
 			t.Fatalf("%d blocks, written anew %d", len(j.pending), len(again.pending))

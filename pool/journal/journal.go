@@ -10,6 +10,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"sync"
 	"time"
@@ -41,20 +42,25 @@ type Journal struct {
 	size    int64      // of what is known to be whole
 	torn    bool       // something may stand behind that
 	renamed bool       // the folder does not surely know the file yet
+	spoilt  *Spoilt    // set by Open
 	pending map[string]Entry
 	order   []string // hashes of pending, oldest first
 	settled int      // records in the file that are history
 }
 
-// maxSettled is how many records that are history a file may hold.
-const maxSettled = 1000
+// What a file may hold of history: so many records, or so many bytes where that is most of
+// it.
+const (
+	maxSettled = 1000
+	leastBulk  = 32 << 20
+)
 
 // ErrClosed is the use of a closed Journal.
 var ErrClosed = errors.New("the journal is closed")
 
-// Open reads the journal at path, or begins one. A tail that a crash tore is cut
-// off; damage before the tail is kept aside in path.damaged and reported, and what
-// follows it is read as far as it can be.
+// Open reads the journal at path, or begins one. A tail that a crash tore is cut off, and
+// what follows damage before the tail is read as far as it can be; in either case a copy is
+// kept aside, in path.damaged: see Spoilt. The journal of another version is an error.
 func Open(path string) (*Journal, error) { return open(disk.OS, path) }
 
 func open(fs disk.Disk, path string) (*Journal, error) {
@@ -74,49 +80,107 @@ func open(fs disk.Disk, path string) (*Journal, error) {
 }
 
 func (j *Journal) load() error {
-	data, err := j.files.Read(j.path)
+	size, err := j.file.Size()
 	if err != nil {
 		return err
 	}
-	whole, damaged, err := j.replay(data)
+	f, err := j.replay(j.file, size)
 	if err != nil {
 		return err
 	}
-	switch {
-	case damaged:
+	if f.whole < int64(len(magic)) && !f.spoilt {
+		return j.rewrite()
+	}
+	if f.spoilt {
 		// Nothing is thrown away that somebody may want to look at.
-		if err := j.keepAside(data); err != nil {
-			return fmt.Errorf("it is damaged, and a copy cannot be kept: %w", err)
+		j.spoilt = &Spoilt{Tail: !f.damaged}
+		j.spoilt.Kept, err = j.keepAside(size)
+		if err == nil && f.damaged {
+			err = j.rewrite()
 		}
-		return j.rewrite()
-	case whole < int64(len(magic)):
-		return j.rewrite()
-	}
-	if whole < int64(len(data)) {
-		_ = j.keepAside(data) // what a crash tore nobody was promised
+		if j.spoilt.Err = err; err == nil && f.damaged {
+			return nil
+		}
+		if f.foreign {
+			return fmt.Errorf("it is none, and cannot be put aside: %w", err)
+		}
 	}
 	// The process that wrote this may have ended before it was on disk.
-	j.size, j.torn, j.renamed = whole, whole < int64(len(data)), true
+	j.size, j.torn, j.renamed = f.whole, f.whole < size, true
+	if f.damaged {
+		// The disk may be full. Records are found behind what is spoilt, too; the next Open
+		// tries again.
+		j.size, j.torn = size, false
+	}
 	if err := j.repair(); err != nil {
 		return err
 	}
-	return j.file.Sync()
+	if err := j.file.Sync(); err != nil {
+		return err
+	}
+	if j.bulky() {
+		_ = j.rewrite() // failing to is no harm but for the space
+	}
+	return nil
 }
 
-// keepAside writes what was found in the file to another one.
-func (j *Journal) keepAside(data []byte) error {
-	f, err := j.files.Open(j.path + ".damaged")
-	if err != nil {
-		return err
+// Spoilt is what was wrong with a file that Open has read.
+type Spoilt struct {
+	Tail bool   // its end alone, as when a crash came in the middle of writing
+	Kept string // the copy; "": there is none
+	Err  error  // why there is no copy, or no new file
+}
+
+// Spoilt is what was wrong with the file at Open; nil: nothing.
+func (j *Journal) Spoilt() *Spoilt { return j.spoilt }
+
+// mostKept bounds the copies of spoilt files.
+const mostKept = 9
+
+// keepAside copies the file to another one, which has no content yet if there is one such.
+func (j *Journal) keepAside(size int64) (path string, err error) {
+	for n := 1; n <= mostKept; n++ {
+		path = j.path + ".damaged"
+		if n > 1 {
+			path += fmt.Sprintf("-%d", n)
+		}
+		f, err := j.files.Open(path)
+		if err != nil {
+			return "", err
+		}
+		used, err := f.Size()
+		if err == nil && used > 0 && n < mostKept {
+			_ = f.Close()
+			continue
+		}
+		if err == nil {
+			err = f.Truncate(0)
+		}
+		if err == nil {
+			err = copyTo(f, j.file, size)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			_ = j.files.Remove(path)
+			return "", err
+		}
+		break
 	}
-	defer func() { _ = f.Close() }()
-	if err := f.Truncate(0); err != nil {
-		return err
+	return path, j.files.SyncDir(filepath.Dir(path))
+}
+
+// copyTo copies size bytes, to disk.
+func copyTo(to disk.File, from io.ReaderAt, size int64) error {
+	b := make([]byte, min(size, 1<<20))
+	for at := int64(0); at < size; at += int64(len(b)) {
+		b = b[:min(size-at, int64(len(b)))]
+		if err := readFull(from, b, at); err != nil {
+			return err
+		}
+		if _, err := to.WriteAt(b, at); err != nil {
+			return err
+		}
 	}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return err
-	}
-	return f.Sync()
+	return to.Sync()
 }
 
 // Add makes a block durable. It reports whether the block is new; a block that is
@@ -132,17 +196,35 @@ func (j *Journal) Add(e Entry) (isNew bool, err error) {
 	}
 	j.pending[e.Hash] = e
 	j.order = append(j.order, e.Hash)
-	if err := j.append(kindBlock, e); err != nil {
+	err = ErrClosed
+	switch {
+	case j.file == nil:
+	case j.gone():
+		err = j.rewrite()
+	default:
+		err = j.append(kindBlock, e)
+	}
+	if err != nil {
 		return true, fmt.Errorf("journal block %s at height %d: %w", e.Hash, e.Height, err)
 	}
 	return true, nil
 }
 
+// bulky says that most of the file is history, and that is much.
+func (j *Journal) bulky() bool {
+	live := int64(len(magic))
+	for _, e := range j.pending {
+		live += int64(len(e.Raw) + len(e.Header) + len(e.Coinbase))
+	}
+	return j.size > leastBulk && j.size > 4*live
+}
+
+// gone says that somebody has removed the file or its folder: what is written to it is lost
+// when it is closed.
+func (j *Journal) gone() bool { return !j.files.Leads(j.path, j.file) }
+
 // append writes and syncs a record.
 func (j *Journal) append(kind byte, e Entry) error {
-	if j.file == nil {
-		return ErrClosed
-	}
 	b, err := encode(kind, e)
 	if err != nil {
 		return err
@@ -189,7 +271,10 @@ func (j *Journal) Settle(hash string) error {
 	if !known {
 		return nil
 	}
-	if len(j.pending) > 1 && j.settled < maxSettled {
+	if j.file == nil {
+		return fmt.Errorf("settle block %s in the journal: %w", hash, ErrClosed)
+	}
+	if len(j.pending) > 1 && j.settled < maxSettled && !j.bulky() && !j.gone() {
 		if err := j.append(kindSettled, Entry{Hash: hash}); err != nil {
 			return fmt.Errorf("settle block %s in the journal: %w", hash, err)
 		}
@@ -223,10 +308,23 @@ func (j *Journal) Retry() error {
 	return j.rewrite()
 }
 
+// Keep writes the journal anew if somebody has removed it.
+func (j *Journal) Keep() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil || !j.gone() {
+		return nil
+	}
+	return j.rewrite()
+}
+
 // rewrite replaces the file by one with the pending blocks alone.
 func (j *Journal) rewrite() error {
 	if j.file == nil {
 		return ErrClosed
+	}
+	if err := j.files.MakeDir(filepath.Dir(j.path)); err != nil { // somebody may have removed it
+		return err
 	}
 	next := j.path + ".new"
 	f, size, err := j.writeNew(next)

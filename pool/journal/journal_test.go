@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,16 +94,189 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func TestForeignFile(t *testing.T) {
+// TestSpoiltBeginning: whatever stands where the journal should be, it is put aside, and
+// what can be read of it is read. The journal of a newer program is not touched.
+func TestSpoiltBeginning(t *testing.T) {
+	whole := func() []byte {
+		path := filepath.Join(t.TempDir(), "blocks.journal")
+		j := open(t, path)
+		for i := range 2 {
+			if _, err := j.Add(entry(i + 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}()
+	spoil := func(from, to int) []byte {
+		b := bytes.Clone(whole)
+		for i := from; i < to; i++ {
+			b[i] ^= 0x5a
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want int // blocks; -1: it is refused
+	}{
+		"one bit of the first byte": {spoil(0, 1), 2},
+		"the first line":            {spoil(0, 15), 2},
+		"into the first record":     {spoil(0, 60), 1},
+		"all of it":                 {spoil(0, len(whole)), 0},
+		"zeros":                     {make([]byte, len(whole)), 0},
+		"another's":                 {[]byte("this is the shopping list of somebody"), 0},
+		"a newer one":               {append([]byte("lode journal 2\n"), whole[15:]...), -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "blocks.journal")
+			if err := os.WriteFile(path, c.data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			j, err := journal.Open(path)
+			if c.want < 0 {
+				if now, _ := os.ReadFile(path); err == nil || !bytes.Equal(now, c.data) {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = j.Close() })
+			if got := len(j.Pending()); got != c.want {
+				t.Errorf("%d blocks, want %d", got, c.want)
+			}
+			s := j.Spoilt()
+			if s == nil || s.Tail || s.Err != nil {
+				t.Fatalf("it was not told: %+v", s)
+			}
+			if kept, err := os.ReadFile(s.Kept); err != nil || !bytes.Equal(kept, c.data) {
+				t.Errorf("it was not kept: %v", err)
+			}
+			if _, err := j.Add(entry(7)); err != nil {
+				t.Fatal(err)
+			}
+			again := open(t, path)
+			if got := len(again.Pending()); got != c.want+1 || again.Spoilt() != nil {
+				t.Errorf("then %d blocks (%+v)", got, again.Spoilt())
+			}
+		})
+	}
+}
+
+// TestCopiesAreKept: what was kept aside is not lost with the next damage.
+func TestCopiesAreKept(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "blocks.journal")
+	for i := range 12 {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "no journal at all, of day %d", i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = open(t, path).Close()
+	}
+	kept, _ := filepath.Glob(path + ".damaged*")
+	if len(kept) != 9 {
+		t.Errorf("kept: %v", kept)
+	}
+	if b, err := os.ReadFile(path + ".damaged"); !strings.HasSuffix(string(b), "day 0") {
+		t.Errorf("the first one is %q (%v)", b, err)
+	}
+}
+
+// TestRemoved: somebody removes the file, or its folder, under a running proxy. What is
+// called durable then outlives that.
+func TestRemoved(t *testing.T) {
+	for name, remove := range map[string]func(dir, path string) error{
+		"the file":       func(_, path string) error { return os.Remove(path) },
+		"the folder":     func(dir, _ string) error { return os.RemoveAll(dir) },
+		"both moved":     func(dir, _ string) error { return os.Rename(dir, dir+".old") },
+		"another's file": func(_, path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		for what, do := range map[string]func(j *journal.Journal) error{
+			"add":    func(j *journal.Journal) error { _, err := j.Add(entry(3)); return err },
+			"settle": func(j *journal.Journal) error { return j.Settle(entry(2).Hash) },
+			"keep":   (*journal.Journal).Keep,
+		} {
+			t.Run(name+", then "+what, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "state")
+				path := filepath.Join(dir, "blocks.journal")
+				j := open(t, path)
+				for i := range 2 {
+					if _, err := j.Add(entry(i + 1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := remove(dir, path); err != nil {
+					t.Fatal(err)
+				}
+				if err := do(j); err != nil {
+					t.Fatal(err)
+				}
+				want := j.Pending()
+				if got := open(t, path).Pending(); !reflect.DeepEqual(got, want) {
+					t.Errorf("%d blocks are on disk, want %d", len(got), len(want))
+				}
+			})
+		}
+	}
+}
+
+// TestLongHistory: blocks of 4 MB that are long settled do not fill the disk.
+func TestLongHistory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blocks.journal")
-	if err := os.WriteFile(path, []byte("this is the shopping list of somebody"), 0o600); err != nil {
+	j := open(t, path)
+	great := func(i int) journal.Entry {
+		e := entry(i)
+		e.Raw = bytes.Repeat([]byte{byte(i)}, 4<<20)
+		return e
+	}
+	size := func() int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	most := int64(0)
+	if _, err := j.Add(great(0)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := journal.Open(path); err == nil {
-		t.Fatal("a foreign file was taken for a journal")
+	for i := 1; i < 40; i++ {
+		if _, err := j.Add(great(i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Settle(great(i - 1).Hash); err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, size())
 	}
-	if data, _ := os.ReadFile(path); !bytes.HasPrefix(data, []byte("this")) {
-		t.Error("and was overwritten")
+	if most > 50<<20 {
+		t.Errorf("the file had %d MB", most>>20)
+	}
+	if got := open(t, path).Pending(); len(got) != 1 || got[0].Hash != great(39).Hash {
+		t.Errorf("%d blocks are pending", len(got))
+	}
+}
+
+// TestLargeBlocks: a chain with blocks larger than Bitcoin's has a journal, too.
+func TestLargeBlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "blocks.journal")
+	j := open(t, path)
+	large := entry(1)
+	large.Raw = bytes.Repeat([]byte{7}, 13<<20)
+	for _, e := range []journal.Entry{large, entry(2)} {
+		if _, err := j.Add(e); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := j.Retry(); err != nil {
+		t.Error(err)
+	}
+	if got := open(t, path).Pending(); len(got) != 2 || len(got[0].Raw) != len(large.Raw) {
+		t.Errorf("%d blocks", len(got))
 	}
 }
 

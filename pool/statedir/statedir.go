@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"lode/disk"
 	"lode/history"
 	"lode/pool/accounts"
 	"lode/pool/journal"
@@ -36,11 +37,13 @@ type Folder struct {
 }
 
 // Open makes the folder if it is missing, and reads what is in it. Accounts and history that
-// cannot be read begin anew: statistics are no reason not to mine.
+// cannot be read begin anew: statistics are no reason not to mine. The files are kept aside.
 func Open(dir string, now func() time.Time, log *slog.Logger) (*Folder, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := disk.OS.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
+	// Who made it may not have seen to it that it outlives a crash. Not everybody may try.
+	_ = disk.OS.SyncDir(filepath.Dir(dir))
 	held, err := lock(dir)
 	if err != nil {
 		return nil, err
@@ -51,15 +54,39 @@ func Open(dir string, now func() time.Time, log *slog.Logger) (*Folder, error) {
 		return nil, err
 	}
 	f := &Folder{Journal: j, Accounts: accounts.New(now), History: history.New(), dir: dir, log: log, lock: held}
+	f.tellSpoilt()
 	if err := f.Accounts.Load(f.accounts()); err != nil {
-		// Somebody may want to mend the file.
-		kept := fmt.Sprintf("%s.damaged-%d", f.accounts(), now().Unix())
-		log.Error("accounts begin anew", "error", errors.Join(err, os.Rename(f.accounts(), kept)), "kept", kept)
+		kept, failure := putAside(f.accounts(), now())
+		log.Error("accounts begin anew", "error", errors.Join(err, failure), "kept", kept)
 	}
 	if err := f.History.Load(f.history()); err != nil {
-		log.Warn("the page's history begins anew", "error", err)
+		kept, failure := putAside(f.history(), now())
+		log.Warn("the page's history begins anew", "error", errors.Join(err, failure), "kept", kept)
 	}
 	return f, nil
+}
+
+// putAside renames a file that somebody may want to mend.
+func putAside(path string, now time.Time) (kept string, err error) {
+	kept = fmt.Sprintf("%s.damaged-%d", path, now.Unix())
+	return kept, os.Rename(path, kept)
+}
+
+// tellSpoilt says what was wrong with the journal.
+func (f *Folder) tellSpoilt() {
+	what := f.Journal.Spoilt()
+	if what == nil {
+		return
+	}
+	level, text := slog.LevelError, "the block journal was damaged; what can be read of it is in use"
+	if what.Tail {
+		level, text = slog.LevelWarn, "the end of the block journal was not whole, as after a crash; it is cut off"
+	}
+	args := []any{"kept", what.Kept, "pending", len(f.Journal.Pending())}
+	if what.Err != nil {
+		args = append(args, "error", what.Err)
+	}
+	f.log.Log(context.Background(), level, text, args...)
 }
 
 func (f *Folder) accounts() string { return filepath.Join(f.dir, "accounts.json") }
@@ -86,6 +113,10 @@ func (f *Folder) Save(ctx context.Context) {
 }
 
 func (f *Folder) save(all bool) {
+	// Somebody may have removed the folder.
+	if err := f.Journal.Keep(); err != nil {
+		f.log.Error("the block journal is gone, and cannot be written anew", "error", err)
+	}
 	if err := f.Accounts.Save(f.accounts()); err != nil {
 		f.log.Error("accounts not saved", "error", err)
 	}

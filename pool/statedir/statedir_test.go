@@ -72,3 +72,52 @@ func TestOneAtATime(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDamageIsTold: what cannot be read is put aside, with a line that says where, and the
+// proxy mines.
+func TestDamageIsTold(t *testing.T) {
+	for file, want := range map[string]string{
+		"accounts.json": "accounts begin anew", "history": "history begins anew", "blocks.journal": "block journal was damaged",
+	} {
+		t.Run(file, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, file), []byte("what is this? nobody can read it"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			log := new(strings.Builder)
+			f, err := statedir.Open(dir, time.Now, slog.New(slog.NewTextHandler(log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			kept, _ := filepath.Glob(filepath.Join(dir, file+".damaged*"))
+			if len(kept) != 1 || !strings.Contains(log.String(), want) || !strings.Contains(log.String(), kept[0]) {
+				t.Errorf("kept %v, told %s", kept, log)
+			}
+		})
+	}
+}
+
+// TestNoLeftovers: a proxy that is killed while it saves, again and again, leaves no more
+// than one file of that.
+func TestNoLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
+	for _, name := range []string{".accounts.json.new", ".history.new"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("a longer text than there is to write, if it can be made so long"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, end := context.WithCancel(t.Context())
+	f.Save(ctx)
+	end()
+	f.Close()
+	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
+	if len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if total := open(t, dir).Accounts.Total(); total.Tallies["accepted"].Difficulty != 7 {
+		t.Errorf("%+v", total)
+	}
+}

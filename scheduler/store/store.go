@@ -227,6 +227,15 @@ func (s *Store) apply(changes map[string][]byte) error {
 		}
 		return err
 	}
+	if !s.disk.Leads(s.Path(), s.log) {
+		// Somebody has removed the log or its folder: what is written to it would be lost.
+		if err := s.disk.MakeDir(filepath.Join(s.dir, blocksDir)); err != nil {
+			return err
+		}
+		if err := s.rewrite(); err != nil {
+			return err
+		}
+	}
 	if err := s.repair(); err != nil {
 		return err
 	}

@@ -377,3 +377,35 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// Somebody removes the log or its folder under a running scheduler: what is called stored
+// then outlives that, with all that was before.
+func TestRemoved(t *testing.T) {
+	for name, remove := range map[string]func(dir string) error{
+		"log":    func(dir string) error { return os.Remove(filepath.Join(dir, logFile)) },
+		"folder": os.RemoveAll,
+		"moved":  func(dir string) error { return os.Rename(dir, dir+".old") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			s := openDir(t, dir)
+			for i := range 3 {
+				if i > 0 {
+					if err := remove(dir); err != nil {
+						t.Fatal(err)
+					}
+					_ = os.RemoveAll(dir + ".old")
+				}
+				if err := s.Apply(map[string][]byte{fmt.Sprint(i): []byte("there")}); err != nil {
+					t.Fatal(err)
+				}
+				if values, err := Read(dir); err != nil || len(values) != i+1 {
+					t.Errorf("%d values are on disk, want %d (%v)", len(values), i+1, err)
+				}
+			}
+			if err := s.SaveBlock(hash, []byte("block")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
