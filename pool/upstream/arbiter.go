@@ -96,9 +96,11 @@ type Arbiter struct {
 // source is what is known of one.
 type source struct {
 	kind  Kind
-	known bool  // it has given work once, or said that it has none
-	has   *Work // nil: nothing
-	err   error // why
+	known bool   // it has given work once, or said that it has none
+	has   *Work  // nil: nothing
+	err   error  // why
+	told  string // what people were told of that last; "": nothing
+	words pace   // of telling them
 	// tip is the last one, and moved when it was another one.
 	tip   chainhash.Hash
 	moved time.Time
@@ -122,7 +124,7 @@ type source struct {
 
 // floor is the height below which nothing is mined.
 type floor struct {
-	height int64
+	Work       // with the height
 	source int // whose height it is; its own word may lower it
 	at     time.Time
 }
@@ -205,9 +207,14 @@ func (s *source) accept(now time.Time, w Work) {
 }
 
 // Lose tells that a source gives no work any more, and why.
-func (a *Arbiter) Lose(_ time.Time, i int, err error) {
+func (a *Arbiter) Lose(now time.Time, i int, err error) {
 	s := &a.sources[i]
-	if s.err == nil || s.err.Error() != err.Error() {
+	if s.err == nil {
+		s.told = ""
+	}
+	// Some come and go all the time, some have another word for it each time.
+	if text := err.Error(); s.told != text && s.words.ready(now, wordsBurst, wordsInterval) {
+		s.told = text
 		a.note(i, "upstream gives no work", err)
 	}
 	s.known, s.has, s.other, s.err = true, nil, nil, err
@@ -216,8 +223,11 @@ func (a *Arbiter) Lose(_ time.Time, i int, err error) {
 // Condemn leaves a source alone that did what no honest one does.
 func (a *Arbiter) Condemn(now time.Time, i int, err error) {
 	s := &a.sources[i]
-	a.note(i, "upstream is not trusted for "+distrustTime.String(), err)
+	if !now.Before(s.distrust) {
+		a.note(i, "upstream is not trusted for "+distrustTime.String(), err)
+	}
 	s.known, s.distrust, s.reason, s.refused = true, now.Add(distrustTime), err, 0
+	s.has, s.other, s.err = nil, nil, err // it may be old by the time that the source is trusted again
 	s.strange = strange{}
 	if a.floor.source == i {
 		a.floor = floor{} // its word was worth nothing
@@ -249,7 +259,7 @@ func (a *Arbiter) Decide(now time.Time) Decision {
 		s := &a.sources[i]
 		if s.other != nil && now.Sub(s.otherSince) >= fallPatience {
 			if a.floor.source == i {
-				a.floor.height = min(a.floor.height, s.other.Height)
+				a.floor.Height = min(a.floor.Height, s.other.Height)
 			}
 			s.accept(now, *s.other)
 		}
@@ -303,9 +313,9 @@ func (a *Arbiter) against(now time.Time, i int) string {
 			return fmt.Sprintf("it is %d blocks behind another upstream", lead)
 		}
 	}
-	if f := a.floor; s.has.Height > 0 && s.has.Height < f.height && i != f.source && now.Sub(f.at) < floorTime && a.credible(f.source) &&
-		a.plausible(now, i, f.source, f.height) {
-		return fmt.Sprintf("it is at height %d, and %d was mined already", s.has.Height, f.height)
+	if f := &a.floor; s.has.Height > 0 && s.has.Height < f.Height && i != f.source && now.Sub(f.at) < floorTime &&
+		a.counts(now, i, f.source, &f.Work) && a.plausible(now, i, f.source, f.Height) {
+		return fmt.Sprintf("it is at height %d, and %d was mined already", s.has.Height, f.Height)
 	}
 	return ""
 }
@@ -319,7 +329,7 @@ func (a *Arbiter) lead(now time.Time, i int) (lead int64, behind bool) {
 	votes := 0
 	for j := range a.sources {
 		o := &a.sources[j]
-		if j == i || o.has == nil || o.has.Height <= s.has.Height || now.Before(o.distrust) || !a.credible(j) {
+		if j == i || o.has == nil || o.has.Height <= s.has.Height || now.Before(o.distrust) || !a.counts(now, i, j, o.has) {
 			continue
 		}
 		lead = max(lead, o.has.Height-s.has.Height)
@@ -358,8 +368,15 @@ func (a *Arbiter) choose(now time.Time) int {
 // a pool does not count against our own node.
 func (a *Arbiter) lower(now time.Time, i, j int) bool {
 	mine, other := &a.sources[i], &a.sources[j]
-	return mine.has.Height > 0 && mine.has.Height < other.has.Height && a.credible(j) && (mine.kind == Pool || other.kind == Node) &&
-		a.plausible(now, i, j, other.has.Height)
+	return mine.has.Height > 0 && mine.has.Height < other.has.Height && (mine.kind == Pool || other.kind == Node) &&
+		a.counts(now, i, j, other.has) && a.plausible(now, i, j, other.has.Height)
+}
+
+// counts reports whether it may count against source i what source j gives, or gave:
+// nothing speaks against j yet, and its work is of the same chain, on another tip.
+func (a *Arbiter) counts(now time.Time, i, j int, w *Work) bool {
+	ours := a.sources[i].has
+	return a.credible(now, j) && w.Tip != ours.Tip && (ours.old(now) || a.sameChain(w, ours) == nil)
 }
 
 // plausible reports whether a height that source j names may count against source i.
@@ -370,29 +387,29 @@ func (a *Arbiter) plausible(now time.Time, i, j int, height int64) bool {
 
 // credible reports whether the height that a source names may count: nothing speaks
 // against it yet.
-func (a *Arbiter) credible(i int) bool {
+func (a *Arbiter) credible(now time.Time, i int) bool {
 	if a.sources[i].kind == Node {
 		return true
 	}
-	_, doubted := a.witnesses(i)
+	_, doubted := a.witnesses(now, i)
 	return !doubted
 }
 
 // publish says whether the miners are to get the active source's work.
 func (a *Arbiter) publish(now time.Time, d *Decision) {
 	s := &a.sources[a.active]
-	if h := s.has.Height; h > 0 && (h >= a.floor.height || a.floor.source == a.active || now.Sub(a.floor.at) >= floorTime) {
-		a.floor = floor{h, a.active, now}
+	if f, h := &a.floor, s.has.Height; h > 0 && (h >= f.Height || f.source == a.active || now.Sub(f.at) >= floorTime || a.sameChain(&f.Work, s.has) != nil) {
+		a.floor = floor{*s.has, a.active, now}
 	}
 	d.Switched = a.sentFor != a.active
 	if !d.Switched && s.has.Made == a.sent.Made {
 		return
 	}
-	if at := a.pace.next(now); at.After(now) {
+	if at := a.pace.next(now, jobsBurst, jobsInterval); at.After(now) {
 		d.Again = at
 		return
 	}
-	a.pace.take(now)
+	a.pace.take(now, jobsInterval)
 	a.sent, a.sentFor = *s.has, a.active
 	d.Publish, d.Work = true, *s.has
 }

@@ -549,6 +549,75 @@ func TestTranscripts(t *testing.T) {
 			1s = p1 510
 			2s p1 lies
 			2s = n1 500`},
+
+		// Nodes that are wrong.
+		{"another node agrees with a pool on bits", "p1 n1 n2", `
+			0s n1 500 bits=1703421a # wrong
+			0s n2 500
+			0s p1 500
+			1m = p1 500`},
+		{"another node agrees with a pool on the height", "p1 n1 n2", `
+			0s n1 500 height=700
+			0s n2 500
+			0s p1 500
+			1m = p1 500`},
+		{"a node on another chain, and one that is with the pool", "p1 n1 n2", `
+			0s n1 9000b
+			0s n2 500
+			0s p1 500
+			1m = p1 500
+			2m p1 501 # before our node has it
+			3m = p1 501`},
+		{"a node that has been stuck for weeks is no witness", "p1 n1", `
+			0s n1 500 min=-2000000
+			0s p1 3000b
+			1m = p1 3000`},
+		{"a node that is stuck beside the chain is no witness for ever", "n1 p1", `
+			0s n1 501
+			0s p1 501b
+			1s n1 says b unknown
+			10m p1 502b
+			20m p1 503b
+			30m9s = n1 501
+			30m10s = p1 503`},
+		{"two nodes that are stuck beside the chain", "p1 n1 n2", `
+			0s n1 501
+			0s n2 501
+			0s p1 501b
+			1s n1 says b unknown
+			1s n2 says b unknown
+			31s = n1 501
+			10m p1 502b
+			20m p1 503b
+			41m = p1 503`},
+		{"a node far ahead on another chain takes nobody", "n1 n2", `
+			0s n1 500
+			0s n2 9000b
+			5m n1 501
+			5m = n1 501
+			5m n1 gone
+			5m = n2 9000
+			5m1s n1 501
+			7m = n1 501`},
+		{"a node with bits of another chain takes nobody", "n1 n2", `
+			0s n1 500
+			0s n2 501b bits=207fffff
+			1m = n1 500`},
+		{"a node whose blocks are easy, where that may be", "n1 n2 easy", `
+			0s n1 500
+			0s n2 501b bits=1d00ffff
+			1m = n2 501`},
+		{"a side block without a height", "p1 n1", `
+			0s p1 0z
+			0s n1 500
+			1s n1 says z side 0
+			10m = p1 0`},
+		{"what a condemned pool had before is not mined for later", "p1", `
+			0s p1 500
+			1s p1 lies
+			10m = none
+			10m p1 501
+			10m = p1 501`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, c.sources, c.text)
@@ -608,6 +677,35 @@ func TestSameWorkAgain(t *testing.T) {
 		8m = p1 500`)
 	if s.jobs != 2 {
 		t.Errorf("%d jobs, want one before and one after", s.jobs)
+	}
+}
+
+// TestWords: people hear of what a source lacks, but not without end.
+func TestWords(t *testing.T) {
+	for name, c := range map[string]struct {
+		each        func(s *script, i int) // second
+		least, most int
+	}{
+		"the same all the time":        {func(s *script, _ int) { s.news([]string{"", "p1", "gone"}) }, 1, 1},
+		"in other words":               {func(s *script, i int) { s.a.Lose(s.now, 0, fmt.Errorf("gone for %d s", i)) }, 10, 15},
+		"it comes and goes":            {func(s *script, i int) { s.news([]string{"", "p1", [2]string{"gone", "500"}[i%2]}) }, 10, 15},
+		"each of its jobs is a lie":    {func(s *script, _ int) { s.news([]string{"", "p1", "lies"}) }, 1, 1},
+		"two reasons, one after other": {func(s *script, i int) { s.a.Lose(s.now, 0, fmt.Errorf("reason %d", min(i, 1))) }, 2, 2},
+		"a lie in each block": {func(s *script, i int) {
+			s.news([]string{"", "p1", fmt.Sprint(500 + i/60), "time=7201"})
+		}, 2, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := play(t, "p1", "")
+			for i := range 600 {
+				s.now = s.now.Add(time.Second)
+				c.each(s, i)
+				s.decide()
+			}
+			if n := len(s.notes); n < c.least || n > c.most {
+				t.Errorf("%d notes in 10 minutes, want %d to %d: %q", n, c.least, c.most, s.notes)
+			}
+		})
 	}
 }
 
@@ -671,6 +769,63 @@ func TestProperties(t *testing.T) {
 		}
 		if d := a.Decide(now.Add(3 * time.Second)); d.Active < 0 {
 			t.Fatal("all agree, and nothing is mined for")
+		}
+	})
+}
+
+// TestOneLiar has one source say anything, among others that follow the chain with a
+// delay: none of those is distrusted for it.
+func TestOneLiar(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		names := rapid.Permutation([]string{"n1", "n2", "p1", "p2"}).Draw(rt, "order")
+		liar := rapid.IntRange(0, len(names)-1).Draw(rt, "liar")
+		s := play(t, strings.Join(names, " "), "")
+		has, delay := make([]int64, len(names)), make([]int, len(names))
+		truth, since := int64(500), 0
+		for i, name := range names {
+			has[i] = truth
+			s.news([]string{"", name, "500"})
+		}
+		lies := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 300, 300).Draw(rt, "lies")
+		for second, lie := range lies {
+			s.now = s.now.Add(time.Second)
+			if lie%60 == 0 {
+				truth, since = truth+1, second
+				for i := range delay {
+					delay[i] = lie >> 6 >> (4 * i) & 15
+				}
+			}
+			for i, name := range names {
+				switch {
+				case i == liar && lie%7 == 0:
+					height := truth + int64(lie>>4%8) - 4
+					bits := [4]string{"bits=17034219", "bits=17034219", "bits=1703421a", "bits=207fffff"}[lie>>8%4]
+					news := []string{"", name, fmt.Sprint(height, string(rune('a'+lie>>10%3))), bits}
+					if name[0] == 'p' {
+						news = append(news, fmt.Sprint("height=", height+int64(lie>>13%3)))
+					}
+					s.news(news)
+				case i == liar && lie%97 == 1:
+					s.news([]string{"", name, "gone"})
+				case i != liar && has[i] < truth && second-since >= delay[i]:
+					has[i] = truth
+					s.news([]string{"", name, fmt.Sprint(truth)})
+				}
+			}
+			s.decide()
+			for _, q := range s.asked {
+				answer, height := upstream.Unknown, int64(0)
+				if h := int64(q.Block[0]) | int64(q.Block[2])<<8; q.Block[1] == 'a' && h <= has[q.Node] {
+					answer, height = upstream.Main, h-1
+				}
+				s.a.Told(s.now, q, answer, height)
+			}
+			s.asked = nil
+			for i, name := range names {
+				if st := s.a.State(i); i != liar && strings.Contains(st.Why+fmt.Sprint(st.Err), upstream.ErrViolation.Error()) {
+					rt.Fatalf("%v, %s lies: at %d s %s is distrusted: %s %v", names, names[liar], second, name, st.Why, st.Err)
+				}
+			}
 		}
 	})
 }

@@ -86,26 +86,49 @@ func (a *Arbiter) violation(now time.Time, i int) error {
 	if t := time.Unix(int64(w.Time), 0); t.After(now.Add(maxAhead)) {
 		return fmt.Errorf("%w: its time is %v", ErrViolation, t.UTC())
 	}
-	common := false
+	var onTip, elsewhere opinions
 	for j := range a.sources {
-		o := &a.sources[j]
-		if o.kind != Node || o.has == nil {
-			continue
-		}
-		if o.has.Tip == w.Tip {
-			common = true
-			if err := a.onTip(w, o.has); err != nil {
-				return err
-			}
-		} else if err := a.sameChain(w, o.has); err != nil {
-			return err
+		switch o := &a.sources[j]; {
+		case o.kind != Node || o.has == nil || a.outvoted(now, j, w):
+		case o.has.Tip == w.Tip:
+			onTip.add(a.onTip(w, o.has))
+		case !o.has.old(now):
+			elsewhere.add(a.sameChain(w, o.has))
 		}
 	}
-	if common {
+	if onTip.n > 0 {
 		s.strange = strange{}
-		return nil
+		return onTip.err
+	}
+	if elsewhere.err != nil {
+		return elsewhere.err
 	}
 	return a.examine(now, i)
+}
+
+// outvoted reports whether another node contradicts a node where it is with the pool.
+func (a *Arbiter) outvoted(now time.Time, node int, w *Work) bool {
+	for k := range a.sources {
+		if o := &a.sources[k]; o.kind == Node && k != node && o.has != nil && !o.has.old(now) &&
+			a.sameChain(a.sources[node].has, o.has) != nil && a.sameChain(w, o.has) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// opinions are those of several nodes. Where they contradict each other one of them is
+// wrong, and that may be the one that speaks against the pool.
+type opinions struct {
+	n   int
+	err error // what all of them have against it; nil: nothing
+}
+
+func (o *opinions) add(err error) {
+	if o.n == 0 || err == nil {
+		o.err = err
+	}
+	o.n++
 }
 
 // onTip judges a job on the tip that a node has too. Where late blocks are easy two values
@@ -123,9 +146,19 @@ func (a *Arbiter) onTip(w, ours *Work) error {
 	return nil
 }
 
-// sameChain compares a job with a node on another tip. Between two retargets bits are
-// equal, and one changes them by a factor of 4 at most: those of other chains differ by
-// much more. A node that is weeks behind gives no work.
+// oldTime is for how long no node's chain stands still. Bitcoin Core gives no work then,
+// unless it is told to.
+const oldTime = 24 * time.Hour
+
+// old reports whether a node's work is on a chain that stands still: it says nothing of
+// where others are.
+func (w *Work) old(now time.Time) bool {
+	return w.MinTime > 0 && now.Sub(time.Unix(int64(w.MinTime), 0)) > oldTime
+}
+
+// sameChain compares work with that of a node on another tip, whose chain does not stand
+// still. Between two retargets bits are equal, and one changes them by a factor of 4 at
+// most: those of other chains differ by much more.
 func (a *Arbiter) sameChain(w, ours *Work) error {
 	if !a.chain.Steady || w.Height == 0 || ours.Height == 0 {
 		return nil
@@ -152,7 +185,7 @@ func (a *Arbiter) sameChain(w, ours *Work) error {
 func (a *Arbiter) examine(now time.Time, i int) error {
 	s := &a.sources[i]
 	x := &s.strange
-	_, doubted := a.witnesses(i)
+	_, doubted := a.witnesses(now, i)
 	if x.answers == nil || !doubted && x.tip != s.has.Tip {
 		// A new one; if there was a witness against the one before, that stays the one to
 		// be explained.
@@ -165,7 +198,7 @@ func (a *Arbiter) examine(now time.Time, i int) error {
 	if w := s.has; x.told > 0 && w.Tip == x.tip && w.Height > 0 && w.Height != x.told+1 {
 		return fmt.Errorf("%w: height %d, but it builds on block %d", ErrViolation, w.Height, x.told)
 	}
-	witnesses, _ := a.witnesses(i)
+	witnesses, _ := a.witnesses(now, i)
 	if witnesses < 2 {
 		x.against = time.Time{}
 		return nil
@@ -181,8 +214,9 @@ func (a *Arbiter) examine(now time.Time, i int) error {
 
 // witnesses counts those against a pool's strange tip: nodes that are as high and do not
 // have it in their chain, and pools on the tip of such a node; less those that are on it
-// themselves. any: there is one.
-func (a *Arbiter) witnesses(i int) (n int, any bool) {
+// themselves. any: there is one. A node that the pool has left behind is none when it has
+// not moved for long.
+func (a *Arbiter) witnesses(now time.Time, i int) (n int, any bool) {
 	x := &a.sources[i].strange
 	if x.answers == nil {
 		return 0, false
@@ -191,6 +225,9 @@ func (a *Arbiter) witnesses(i int) (n int, any bool) {
 	for j := range a.sources {
 		s := &a.sources[j]
 		answer := x.answers[j]
+		if w := a.sources[i].has; s.has != nil && w != nil && w.Height-s.has.Height >= 2 && now.Sub(s.moved) >= stuckTime {
+			continue
+		}
 		if s.kind == Node && s.has != nil && (answer == Unknown || answer == Side) && x.height > 0 && s.has.Height-1 >= x.height {
 			tips[s.has.Tip] = true
 			n++
@@ -240,7 +277,7 @@ func (a *Arbiter) Told(now time.Time, q Question, answer Answer, height int64) {
 			continue
 		}
 		x.answers[q.Node] = answer
-		if answer == Main || answer == Side {
+		if height > 0 {
 			x.height, x.told = height, height
 			if s.has != nil && s.has.Tip == x.tip && s.has.Height == 0 {
 				s.has.Height = height + 1
