@@ -34,8 +34,9 @@ type Conn struct {
 
 	mu sync.Mutex // guards output and what follows
 
-	reason         error // why it ends; nil while it lives
-	failed         bool  // base is closed
+	reason         error         // why it ends; nil while it lives
+	resting        chan struct{} // closed when it ends; nil: its reader does not rest
+	failed         bool          // base is closed
 	userAgent      string
 	workers        workers
 	subscribed     bool
@@ -206,8 +207,9 @@ func (c *Conn) Close(reason error) {
 	}
 	c.mu.Unlock()
 	if !c.ending.Swap(true) {
-		// The reader wakes and does the rest.
+		// The reader wakes and does what is left.
 		c.conn.SetReadDeadline(time.Unix(1, 0))
+		c.wake()
 	}
 }
 
@@ -232,6 +234,7 @@ func (c *Conn) end(reason error) bool {
 	c.countUnread()
 	c.mu.Unlock()
 	c.ending.Store(true)
+	c.wake()
 	return first
 }
 

@@ -2,12 +2,14 @@ package stratum
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
@@ -185,6 +187,98 @@ func testSharedRate(t *testing.T, nonce string) {
 			t.Errorf("%.0f waits for %.0f messages", waits, others)
 		}
 		conn.Close()
+	})
+}
+
+// Lines that are longer than any miner's are read from strangers only as far as others have
+// no use for the tokens: each costs them, and who is not worth them is closed, having sent a
+// buffer's worth, while miners are served on.
+func TestLongLinesOfStrangers(t *testing.T) {
+	const rate = 1000
+	line := `{"id":1,"method":"mining.subscribe","params":["` + strings.Repeat("x", 16000) + `"]}` + "\n"
+	inBubble(t, ServerOptions{Limits: Limits{SharedRate: rate, BanScore: -1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		ends := make(chan error, 10000)
+		p.disconnected = func(_ *Conn, err error) { ends <- err }
+		p.submit = func(*Conn, *Share) error { return nil }
+		send := func(conn net.Conn, times int) {
+			for range times {
+				_, _ = io.WriteString(conn, line)
+			}
+		}
+		miner := stay(t, l, "192.0.2.2")
+		_, _ = io.WriteString(miner, submitLine)
+		time.Sleep(2 * time.Second)
+
+		stranger := stay(t, l, "192.0.2.3")
+		send(stranger, 2) // the pool has nothing else to do
+		synctest.Wait()
+		if n := s.Stats().Ready.Load(); n != 2 {
+			t.Fatalf("%d miners", n)
+		}
+		time.Sleep(2 * time.Second)
+
+		before, lines := s.Stats().BytesIn.Load(), s.Stats().Lines.Load()
+		const strangers = 500
+		for range strangers {
+			conn := l.dial("192.0.2.1")
+			go func() { _, _ = io.Copy(io.Discard, conn) }()
+			go send(conn, 1)
+		}
+		synctest.Wait()
+		read := float64(s.Stats().Lines.Load() - lines)
+		if dear := float64(len(line)) / bytesPerToken; read < 10 || read*(dear-lightBurst*5) > rate {
+			t.Errorf("%.0f long lines were read for %d tokens", read, rate)
+		}
+		if n := float64(s.Stats().BytesIn.Load() - before); n > strangers*lineBufferSize+read*float64(len(line)) {
+			t.Errorf("%.0f bytes were read", n)
+		}
+		time.Sleep(lingerTime)
+		cut := 0
+		for len(ends) > 0 {
+			if err := <-ends; errors.Is(err, ErrInputFull) {
+				cut++
+			}
+		}
+		if cut != strangers-int(read) {
+			t.Errorf("%d of %d were closed, %.0f were served", cut, strangers, read)
+		}
+		send(miner, 3)
+		time.Sleep(time.Minute)
+		if n := s.Stats().Lines.Load(); n < lines+uint64(read)+3 {
+			t.Errorf("the miner's long lines are not read, if slowly: %d", n)
+		}
+	})
+}
+
+// Who rests is woken when the connection ends, and not before.
+func TestRestEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(ServerOptions{}, &testPool{})
+		for name, end := range map[string]func(c *Conn){
+			"closed": func(c *Conn) { c.Close(nil) }, "failed": func(c *Conn) { c.fail(ErrCrowded) }, "before": nil,
+		} {
+			base, far := net.Pipe()
+			defer far.Close()
+			c := newConn(s, base)
+			want := 7 * time.Millisecond
+			if end == nil {
+				c.Close(nil)
+				want = 0
+			} else {
+				time.AfterFunc(want, func() { end(c) })
+			}
+			began := time.Now()
+			if c.rest(time.Minute); time.Since(began) != want {
+				t.Errorf("%s: rested for %v", name, time.Since(began))
+			}
+		}
+		base, far := net.Pipe()
+		defer far.Close()
+		c := newConn(s, base)
+		began := time.Now()
+		if c.rest(time.Minute); time.Since(began) != time.Minute {
+			t.Errorf("rested for %v", time.Since(began))
+		}
 	})
 }
 

@@ -464,7 +464,7 @@ func TestNamesOfAddress(t *testing.T) {
 // connections together.
 func TestMemoryOfStrangers(t *testing.T) {
 	t.Run("lines", func(t *testing.T) {
-		inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1 << 20, SharedRate: -1}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 			p.disconnected = nil
 			var most int64
 			for range 500 {

@@ -36,6 +36,7 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
+	paid      int     // bytes of the line being read that it was charged for already
 	blanks    int     // empty lines since the last message
 	pieces    int     // reads since then that brought none
 	proof     int     // class that accepted shares have shown
@@ -106,15 +107,17 @@ func (l *lineBuffer) shrink() {
 	l.small, l.b = nil, l.small
 }
 
+// isFull reports whether free has to grow.
+func (l *lineBuffer) isFull() bool { return l.end-l.start == len(l.b) }
+
 // free is the space for more input; there is some.
 func (l *lineBuffer) free() []byte {
-	if l.end == len(l.b) {
-		if l.start > 0 {
-			l.end = copy(l.b, l.b[l.start:l.end])
-			l.start = 0
-		} else {
-			l.grow()
-		}
+	switch {
+	case l.isFull():
+		l.grow()
+	case l.end == len(l.b):
+		l.end = copy(l.b, l.b[l.start:l.end])
+		l.start = 0
 	}
 	return l.b[l.end:]
 }
@@ -283,7 +286,9 @@ func (c *Conn) handleLines() error {
 		if err := c.throttle(); err != nil {
 			return err
 		}
-		if err := c.handle(line); err != nil {
+		err := c.handle(line)
+		c.paid = 0
+		if err != nil {
 			return err
 		}
 		if c.ending.Load() {
@@ -297,6 +302,9 @@ func (c *Conn) handleLines() error {
 		return c.cutGarbage(ErrLineTooLong)
 	case c.lineStart == 0:
 		c.lineStart = max(c.server.now(), 1)
+	}
+	if l.isFull() {
+		return c.payAhead(len(greatLine{}) - lineBufferSize)
 	}
 	if c.pieces > freePieces {
 		return c.throttle()
@@ -377,13 +385,31 @@ const (
 
 // rest sleeps, or until the connection ends.
 func (c *Conn) rest(d time.Duration) {
-	for end := time.Now().Add(d); !c.ending.Load(); {
-		left := time.Until(end)
-		if left <= 0 {
-			return
+	ended := make(chan struct{})
+	c.mu.Lock()
+	c.resting = ended
+	c.mu.Unlock()
+	if !c.ending.Load() {
+		timer := time.NewTimer(d)
+		select {
+		case <-ended:
+		case <-timer.C:
 		}
-		time.Sleep(min(left, 250*time.Millisecond))
+		timer.Stop()
 	}
+	c.mu.Lock()
+	c.resting = nil
+	c.mu.Unlock()
+}
+
+// wake ends a rest, after ending was set.
+func (c *Conn) wake() {
+	c.mu.Lock()
+	if c.resting != nil {
+		close(c.resting)
+		c.resting = nil
+	}
+	c.mu.Unlock()
 }
 
 // shared is the bucket of all connections together.
@@ -435,9 +461,31 @@ func (c *Conn) charge(bytes int, before uint64) {
 	c.mu.Lock()
 	out := c.queued - before
 	c.mu.Unlock()
-	cost := otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken
-	c.tokens -= cost
-	c.light -= cost
+	bytes = max(bytes-c.paid, 0)
+	c.spend(otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken)
+}
+
+// payAhead takes the tokens for bytes of a line that are still to come. No miner's line is
+// longer than the buffer, so who sends such ones, and never had a share, is closed when others
+// have use for the tokens.
+func (c *Conn) payAhead(bytes int) error {
+	c.paid += bytes
+	c.spend(float64(bytes) / bytesPerToken)
+	if o := &c.server.opts; c.workedAt == 0 && o.LightRate > 0 && o.SharedRate > 0 {
+		c.refill()
+		if need := sharedChunk - c.light; c.light < 1 {
+			if _, ok := c.server.shared.take(need, o.SharedRate, c.server.now(), 0); !ok {
+				return ErrInputFull
+			}
+			c.light = sharedChunk
+		}
+	}
+	return c.throttle()
+}
+
+func (c *Conn) spend(tokens float64) {
+	c.tokens -= tokens
+	c.light -= tokens
 }
 
 // maxGarbage lines are answered before the connection is closed, maxBlanks empty ones

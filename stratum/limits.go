@@ -47,7 +47,7 @@ type Limits struct {
 
 	// LineLength: the longest known line of a miner, a submit with a name of 255
 	// bytes, is below 1 KiB.
-	LineLength int `name:"line-length" default:"16384" placeholder:"BYTES" help:"Length of a line, at least 512; never without limit."`
+	LineLength int `name:"line-length" default:"16384" placeholder:"BYTES" help:"Length of a line, at least 512; never without limit. Who never had a share and sends lines of over 4096 bytes is closed when --limit-shared-rate is used up."`
 	// PartialBytes: 8 KB for a line that is waited for, half as many as connections.
 	PartialBytes int `name:"partial-bytes" default:"33554432" placeholder:"BYTES" help:"Memory for incomplete lines of all miners together; who needs more is closed."`
 	// UnreadBytes: 20 to 60 jobs on a chain with full blocks.

@@ -107,6 +107,7 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.gate.init(&s.opts.Limits)
 	s.tarpit.most, s.tarpit.count = s.opts.Tarpit, &s.stats.Held
 	s.turns.cpus, s.turns.step = s.opts.TLSCPUs, s.gate.step
+	s.shared.tokens = s.opts.SharedRate
 	s.versionMask.Store(opts.VersionMask)
 	return s
 }
