@@ -114,7 +114,18 @@ func strangeness(address string) string {
 	case strings.HasPrefix(lower, "bitcoin:"):
 		return "give it without bitcoin: and what follows a question mark"
 	}
+	if at := strings.IndexByte(address, '.'); at > 0 && CheckAddress(address[:at]) == nil {
+		return "give it without the name of a worker"
+	}
+	if script, err := hex.DecodeString(address); err == nil && len(script) > 1 {
+		return "an output script is given by --payout-script, or as script:" + address
+	}
 	for _, n := range Networks() {
+		if prefix, _, ok := strings.Cut(lower, "1"); ok && n.params != nil && prefix == n.params.Bech32HRPSegwit {
+			if _, err := decodeSegwit(prefix, address); err == nil {
+				return "it is of a kind that nobody can spend from yet"
+			}
+		}
 		if n.forms != nil && n.forms.cash != "" && strings.HasPrefix(lower, n.forms.cash+":") {
 			if _, err := n.forms.decode(address); err != nil {
 				return err.Error()

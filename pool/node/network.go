@@ -29,6 +29,9 @@ type Network struct {
 	software []string
 }
 
+// Known reports whether there is more to be said of the chain than its first block.
+func (n Network) Known() bool { return n.params != nil || n.forms != nil }
+
 // subsidy is the reward of a block without fees, in satoshis.
 func (n Network) subsidy(height int64) int64 {
 	if n.params == nil {
@@ -120,7 +123,7 @@ func (n Network) PayoutScript(address string) ([]byte, error) {
 // decode reads an address of this network.
 func (n Network) decode(address string) ([]byte, error) {
 	switch {
-	case n.params == nil && n.forms == nil:
+	case !n.Known():
 		return nil, errors.New("the addresses of this chain are not known: give the output script (--payout-script)")
 	case n.params == nil:
 		return n.forms.decode(address)

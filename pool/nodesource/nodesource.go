@@ -76,6 +76,8 @@ type Source struct {
 	tipTime  uint32
 	crossing *time.Timer
 	clockOff bool // the node's is far ahead of ours
+	// toldVersion: people know why versions are not rolled.
+	toldVersion bool
 }
 
 var _ source.Witness = (*Source)(nil)

@@ -100,7 +100,7 @@ func (s *Source) work(t *template.Template, since time.Time) (*jobs.Work, error)
 	}
 	origin.made.Store(c)
 	mask := s.o.Mask
-	if s.network.NoVersionRolling {
+	if s.network.NoVersionRolling || s.versionMeansMore(t) {
 		mask = 0
 	}
 	// Of the bits that BIP 323 adds to those of BIP 320 a node may have set some to
@@ -124,4 +124,18 @@ func (s *Source) work(t *template.Template, since time.Time) (*jobs.Work, error)
 		Time: now, MinTime: minTime, MaxTime: maxTime,
 		Since: since, Space: s.o.Space, Origin: origin,
 	}, nil
+}
+
+// versionMeansMore reports whether bits of the version are no mere signals, as far as can be
+// known: chains that are mined along with others have an id there.
+func (s *Source) versionMeansMore(t *template.Template) bool {
+	if s.network.Known() || t.Version&stratum.DefaultVersionMask == 0 {
+		return false
+	}
+	if !s.toldVersion {
+		s.toldVersion = true
+		s.log.Warn("the chain is not known, and its version has bits of the mask set, an id perhaps: miners are not offered to roll versions",
+			"upstream", s.URL(), "network", s.network.Name, "version", fmt.Sprintf("%08x", t.Version))
+	}
+	return true
 }

@@ -73,6 +73,7 @@ func bench(t testing.TB) *Source {
 		Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	s.script = append([]byte{0, 20}, make([]byte, 20)...)
+	s.network = node.Networks()[0]
 	return s
 }
 
@@ -171,6 +172,28 @@ func TestWideMask(t *testing.T) {
 		}
 		if w.Mask != want || w.Version != version&^want {
 			t.Errorf("node's version %08x: mask %08x, version %08x; want mask %08x", version, w.Mask, w.Version, want)
+		}
+	}
+}
+
+// TestUnknownVersion: bits that the version of a chain has set that nobody knows may be its
+// id among chains that are mined together: none is rolled then.
+func TestUnknownVersion(t *testing.T) {
+	for version, mask := range map[uint32]uint32{
+		0x20000000: stratum.WideVersionMask, 4: stratum.WideVersionMask, 0x20240000: 0, 0x00080002: 0, 0x00010001: 0,
+	} {
+		s := bench(t)
+		var err error
+		if s.node, err = node.New(node.Options{URL: "http://127.0.0.1:1"}); err != nil {
+			t.Fatal(err)
+		}
+		s.network = node.Network{Name: "chain-12"}
+		w, err := s.work(&template.Template{Version: version, Bits: 0x207fffff, CurrentTime: 7}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Mask != mask || w.Version != version {
+			t.Errorf("node's version %08x: mask %08x, version %08x; want mask %08x", version, w.Mask, w.Version, mask)
 		}
 	}
 }

@@ -80,6 +80,7 @@ type reply struct {
 	version, previous, value, coinbaseTxn, aux, bits, height, rules, required []byte
 	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
 	mutable, algorithm                                                        []byte
+	demand                                                                    string // member that has blocks pay to others
 
 	transactions
 	listed bool // transactions were there
@@ -132,8 +133,43 @@ func (r *reply) scan(s *jsonscan.Scanner, depth int) {
 			r.required = value
 		case "default_witness_commitment":
 			r.commitment = value
+		case "payee", "coinbase_payload": // of chains with masternodes
+			if r.demand == "" && len(value) > 2 && value[0] == '"' {
+				r.demand = string(name)
+			}
+		default:
+			if r.demand == "" && demanded(value) > 0 {
+				r.demand = fmt.Sprintf("%.40s", name)
+			}
 		}
 	}
+}
+
+// demanded is the amount that a member of a template, or of its list, has blocks pay to
+// others: that of a masternode, a fund, a superblock. -1: it names none.
+func demanded(value []byte) int64 {
+	s := jsonscan.New(value)
+	switch {
+	case s.Begin('['):
+		for n := 0; s.More(n, ']'); n++ {
+			if amount := demanded(s.Value(1)); amount > 0 {
+				return amount
+			}
+		}
+	case s.Begin('{'):
+		for n := 0; s.More(n, '}'); n++ {
+			switch name := s.Name(); string(name) {
+			case "amount", "minimumvalue":
+				if amount, ok := jsonscan.Integer(s.Value(1)); ok {
+					return amount
+				}
+				return 1
+			default:
+				s.Value(1)
+			}
+		}
+	}
+	return -1
 }
 
 func (r *reply) scanTransactions(s *jsonscan.Scanner, depth int) {
@@ -339,8 +375,11 @@ func (r *reply) template() (*Template, error) {
 }
 
 // checkOthers refuses a template of a chain on which blocks must pay to others than their
-// finder: eCash has that in coinbasetxn.
+// finder: eCash has that in coinbasetxn, with an amount of 0 where it asks for nothing.
 func (r *reply) checkOthers() error {
+	if r.demand != "" {
+		return fmt.Errorf("blocks of this chain must pay to others, too, or say more in their coinbase (%q), which is not supported", r.demand)
+	}
 	s := jsonscan.New(r.coinbaseTxn)
 	if !s.Begin('{') {
 		return nil
@@ -348,7 +387,7 @@ func (r *reply) checkOthers() error {
 	for n := 0; s.More(n, '}'); n++ {
 		name := string(s.Name())
 		value := s.Value(1)
-		if name != "data" && len(value) > 0 && value[0] == '{' && string(value) != "{}" {
+		if name != "data" && len(value) > 0 && value[0] == '{' && string(value) != "{}" && demanded(value) != 0 {
 			return fmt.Errorf("blocks of this chain must pay to others, too (%.40q in coinbasetxn), which is not supported", name)
 		}
 	}

@@ -490,41 +490,50 @@ func TestRefused(t *testing.T) {
 		"others to be paid": func(r map[string]any) {
 			r["coinbasetxn"] = map[string]any{"minerfund": map[string]any{"minimumvalue": 1}}
 		},
-		"value negative":        func(r map[string]any) { r["coinbasevalue"] = -1 },
-		"more than all coins":   func(r map[string]any) { r["coinbasevalue"] = int64(2_100_000_000_000_001) },
-		"no previous block":     func(r map[string]any) { delete(r, "previousblockhash") },
-		"short previous block":  func(r map[string]any) { r["previousblockhash"] = "00ff" },
-		"no bits":               func(r map[string]any) { delete(r, "bits") },
-		"bits negative":         func(r map[string]any) { r["bits"] = "1d80ffff" },
-		"bits zero":             func(r map[string]any) { r["bits"] = "1d000000" },
-		"bits too large":        func(r map[string]any) { r["bits"] = "ff7fffff" },
-		"no time":               func(r map[string]any) { delete(r, "curtime") },
-		"time beyond 2106":      func(r map[string]any) { r["curtime"] = int64(1) << 32 },
-		"no version":            func(r map[string]any) { delete(r, "version") },
-		"unknown rule":          func(r map[string]any) { r["rules"] = []string{"!segwit", "!newthing"} },
-		"broken commitment":     func(r map[string]any) { r["default_witness_commitment"] = "6a24" },
-		"broken aux":            func(r map[string]any) { r["coinbaseaux"] = map[string]string{"flags": "zz"} },
-		"broken transaction":    func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": "zz"}} },
-		"tx without id":         func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": strings.Repeat("00", 60)}} },
-		"maxtime in the past":   func(r map[string]any) { r["maxtime"] = 7 },
-		"no transactions":       func(r map[string]any) { delete(r, "transactions") },
-		"null transactions":     func(r map[string]any) { r["transactions"] = nil },
-		"transactions a map":    func(r map[string]any) { r["transactions"] = map[string]any{} },
-		"transaction a text":    func(r map[string]any) { r["transactions"] = []any{"00"} },
-		"odd digits":            func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 61))} },
-		"short data":            func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 18))} },
-		"data a number":         func(r map[string]any) { r["transactions"] = []any{transaction("data", 7)} },
-		"txid not hex":          func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("g", 64))} },
-		"txid of 31 bytes":      func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("0", 62))} },
-		"hash of 33 bytes":      func(r map[string]any) { r["transactions"] = []any{transaction("hash", strings.Repeat("0", 66))} },
-		"fee a fraction":        func(r map[string]any) { r["transactions"] = []any{transaction("fee", 1.5)} },
-		"fee negative":          func(r map[string]any) { r["transactions"] = []any{transaction("fee", -1)} },
-		"fees above the value":  func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
-		"height a fraction":     func(r map[string]any) { r["height"] = 7.5 },
-		"height null":           func(r map[string]any) { r["height"] = nil },
-		"longpollid a number":   func(r map[string]any) { r["longpollid"] = 7 },
-		"another proof of work": func(r map[string]any) { r["pow_algo"] = "scrypt" },
-		"rules a text":          func(r map[string]any) { r["rules"] = "segwit" },
+		"a masternode": func(r map[string]any) {
+			r["masternode"] = map[string]any{"payee": "Xa", "script": "76a9", "amount": 5}
+		},
+		"masternodes": func(r map[string]any) {
+			r["masternode"] = []any{map[string]any{"payee": "Xa", "amount": 0}, map[string]any{"payee": "Xb", "amount": 5}}
+		},
+		"an amount that is none": func(r map[string]any) { r["foundation"] = map[string]any{"amount": "5.0"} },
+		"a payee of old":         func(r map[string]any) { r["payee"] = "Xa" },
+		"a payload":              func(r map[string]any) { r["coinbase_payload"] = "0200" },
+		"value negative":         func(r map[string]any) { r["coinbasevalue"] = -1 },
+		"more than all coins":    func(r map[string]any) { r["coinbasevalue"] = int64(2_100_000_000_000_001) },
+		"no previous block":      func(r map[string]any) { delete(r, "previousblockhash") },
+		"short previous block":   func(r map[string]any) { r["previousblockhash"] = "00ff" },
+		"no bits":                func(r map[string]any) { delete(r, "bits") },
+		"bits negative":          func(r map[string]any) { r["bits"] = "1d80ffff" },
+		"bits zero":              func(r map[string]any) { r["bits"] = "1d000000" },
+		"bits too large":         func(r map[string]any) { r["bits"] = "ff7fffff" },
+		"no time":                func(r map[string]any) { delete(r, "curtime") },
+		"time beyond 2106":       func(r map[string]any) { r["curtime"] = int64(1) << 32 },
+		"no version":             func(r map[string]any) { delete(r, "version") },
+		"unknown rule":           func(r map[string]any) { r["rules"] = []string{"!segwit", "!newthing"} },
+		"broken commitment":      func(r map[string]any) { r["default_witness_commitment"] = "6a24" },
+		"broken aux":             func(r map[string]any) { r["coinbaseaux"] = map[string]string{"flags": "zz"} },
+		"broken transaction":     func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": "zz"}} },
+		"tx without id":          func(r map[string]any) { r["transactions"] = []any{map[string]any{"data": strings.Repeat("00", 60)}} },
+		"maxtime in the past":    func(r map[string]any) { r["maxtime"] = 7 },
+		"no transactions":        func(r map[string]any) { delete(r, "transactions") },
+		"null transactions":      func(r map[string]any) { r["transactions"] = nil },
+		"transactions a map":     func(r map[string]any) { r["transactions"] = map[string]any{} },
+		"transaction a text":     func(r map[string]any) { r["transactions"] = []any{"00"} },
+		"odd digits":             func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 61))} },
+		"short data":             func(r map[string]any) { r["transactions"] = []any{transaction("data", strings.Repeat("0", 18))} },
+		"data a number":          func(r map[string]any) { r["transactions"] = []any{transaction("data", 7)} },
+		"txid not hex":           func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("g", 64))} },
+		"txid of 31 bytes":       func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("0", 62))} },
+		"hash of 33 bytes":       func(r map[string]any) { r["transactions"] = []any{transaction("hash", strings.Repeat("0", 66))} },
+		"fee a fraction":         func(r map[string]any) { r["transactions"] = []any{transaction("fee", 1.5)} },
+		"fee negative":           func(r map[string]any) { r["transactions"] = []any{transaction("fee", -1)} },
+		"fees above the value":   func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
+		"height a fraction":      func(r map[string]any) { r["height"] = 7.5 },
+		"height null":            func(r map[string]any) { r["height"] = nil },
+		"longpollid a number":    func(r map[string]any) { r["longpollid"] = 7 },
+		"another proof of work":  func(r map[string]any) { r["pow_algo"] = "scrypt" },
+		"rules a text":           func(r map[string]any) { r["rules"] = "segwit" },
 	} {
 		var r map[string]any
 		if err := json.Unmarshal(reply(t, 5, nil, "core"), &r); err != nil {
@@ -539,6 +548,34 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		} else if strings.ContainsAny(err.Error(), "\n\r") {
 			t.Errorf("%s: error of several lines: %v", name, err)
+		}
+	}
+}
+
+// TestNothingDemanded: members of chains that know others to be paid, who are paid nothing.
+func TestNothingDemanded(t *testing.T) {
+	for name, change := range map[string]func(map[string]any){
+		"a fund of a test network": func(r map[string]any) {
+			r["coinbasetxn"] = map[string]any{"minerfund": map[string]any{"addresses": []any{}, "minimumvalue": 0}}
+		},
+		"no masternodes": func(r map[string]any) {
+			r["masternode"], r["superblock"], r["masternode_payments_enforced"] = []any{}, []any{}, false
+			r["payee"], r["coinbase_payload"] = "", ""
+		},
+		"a masternode that gets nothing": func(r map[string]any) { r["masternode"] = map[string]any{"payee": "", "amount": 0} },
+		"objects of other kinds":         func(r map[string]any) { r["vbavailable"], r["x"] = map[string]any{"testdummy": 28}, []any{7, "y", nil} },
+	} {
+		var r map[string]any
+		if err := json.Unmarshal(reply(t, 5, nil, "core"), &r); err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := template.Parse(data); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
