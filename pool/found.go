@@ -18,7 +18,7 @@ const safeTime = 5 * time.Second
 // account; nil: it is not known.
 func (p *Proxy) found(a *judge.Attempt, w *accounts.Worker) {
 	now := p.now()
-	may := p.brake.Allow(now, a.Job.Prev)
+	may := p.brakes[a.Job.Source].Allow(now, a.Job.Prev)
 	entry := journal.Entry{Hash: a.Hash.String(), Height: a.Job.Height, Finder: a.In.Worker, FoundAt: now.UTC()}
 	extranonce := slices.Concat(a.Extranonce1, a.In.Extranonce2)
 	isNew := false

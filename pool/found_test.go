@@ -103,3 +103,38 @@ func TestFound(t *testing.T) {
 		})
 	}
 }
+
+// TestFoundBesideALiar: blocks that a pool only says to be some, with bits that are too easy,
+// do not stand in the way of a node's on the same tip.
+func TestFoundBesideALiar(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(Config{
+			Listen: "127.0.0.1:0", StateDir: dir,
+			Upstreams: []Upstream{{URL: "stratum+tcp://127.0.0.1:1", User: "u"}, {URL: "node:http://127.0.0.1:1"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.folder.Close()
+		o := &origin{}
+		find := func(source int, taker jobs.Taker, n byte) {
+			j := p.jobs.Add(time.Now(), &jobs.Work{Source: source, Prev: chainhash.Hash{1}, Height: 7, Origin: o, Taker: taker}, true)
+			v, err := j.Variant(6, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.found(&judge.Attempt{
+				In: &stratum.Share{Worker: "w", Extranonce2: []byte{3, 4}}, Job: j, Variant: v,
+				Extranonce1: []byte{1, 2}, Header: [80]byte{n}, Hash: chainhash.Hash{n},
+			}, nil)
+		}
+		for n := range byte(100) {
+			find(0, o, n)
+		}
+		find(1, nil, 200)
+		if newest := p.Status().Blocks[0]; newest.Hash != (chainhash.Hash{200}).String() || newest.Pool != "" {
+			t.Errorf("the node's block is not among those found: the newest is %+v", newest)
+		}
+	})
+}

@@ -49,7 +49,7 @@ type Proxy struct {
 
 	folder *statedir.Folder
 	keeper *blocks.Keeper
-	brake  blocks.Brake
+	brakes []blocks.Brake // one for each upstream: a pool may call every share a block
 	jobs   *jobs.Table
 	miners *miners.Server
 	upstreams
@@ -82,7 +82,6 @@ func assemble(config Config) (*Proxy, error) {
 	}
 	p := &Proxy{config: config, log: config.Logger, now: now, began: now()}
 	p.bound.Store(&addresses{})
-	p.brake.Interval = config.MinBlockInterval
 	p.notices = &pacer{interval: config.NotifyInterval, do: p.notifySources}
 	var err error
 	if config.ListenTLS != "" {
@@ -105,6 +104,10 @@ func assemble(config Config) (*Proxy, error) {
 		note: func(hash, what string) { p.keeper.Note(hash, what) },
 	}); err != nil {
 		return nil, err
+	}
+	p.brakes = make([]blocks.Brake, len(p.sources))
+	for i := range p.brakes {
+		p.brakes[i].Interval = config.MinBlockInterval
 	}
 	if p.folder, err = statedir.Open(config.StateDir, now, p.log); err != nil {
 		return nil, err
