@@ -36,13 +36,34 @@ func (e *easyShares) tooMany(now time.Time) bool { return e.n > 0 && e.now(now) 
 
 func (e *easyShares) note(now time.Time) { e.n, e.at = e.now(now)+1, now }
 
+// unknownPromise is the least that a miner of which nothing is known may turn out to be good for.
+const unknownPromise = 1
+
+// promise is the difficulty that shares of a miner's kind have at first.
+func (m *Server) promise(s *session) float64 {
+	kind := vardiff.KindOf(s.conn.UserAgent())
+	if !kind.Known() {
+		kind.Start = max(m.o.StartDifficulty, unknownPromise)
+	}
+	if m.isTest() {
+		kind.Start = min(kind.Start, vardiff.UnknownStart)
+	}
+	return m.capDifficulty(kind.Start)
+}
+
+// isTest reports whether the network is good for tests only.
+func (m *Server) isTest() bool {
+	j := m.o.Jobs.Latest()
+	return j != nil && j.NetworkDifficulty <= trivialNetwork
+}
+
 // startDifficulty is what a miner begins with, and the least that vardiff may give it: its
 // worker's last difficulty, or what the operator says, or what suits its kind.
 func (m *Server) startDifficulty(s *session) (start, least float64) {
 	kind := vardiff.KindOf(s.conn.UserAgent())
 	if given := m.o.StartDifficulty; given > 0 {
 		kind.Start, kind.Least = given, min(kind.Least, given)
-	} else if j := m.o.Jobs.Latest(); j != nil && j.NetworkDifficulty <= trivialNetwork {
+	} else if m.isTest() {
 		// Whatever it calls itself, it is somebody's test.
 		kind = vardiff.Kind{Start: min(kind.Start, vardiff.UnknownStart)}
 	}

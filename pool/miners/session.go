@@ -21,7 +21,8 @@ type session struct {
 
 	mu         sync.Mutex // guards the rest; never held together with another session's
 	holding               // space is nil: it has not subscribed
-	proven     bool       // it had a share accepted
+	proven     bool       // it had a share accepted, and its place is its own
+	asked      time.Time  // for that
 	authorized bool
 	workers    map[string]*accounts.Worker
 	wish       vardiff.Wish // heard before authorize
@@ -83,7 +84,7 @@ func (s *session) past() *past {
 var (
 	errNoWork = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
 	errMoved  = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
-	errTaken  = errors.New("its extranonce went to another connection: it has not had a share, or its session was resumed")
+	errTaken  = errors.New("its extranonce went to another connection: it has not had a share, its shares were worth next to nothing, or its session was resumed")
 )
 
 // Connected implements stratum.Handler.
@@ -120,6 +121,7 @@ func (m *Server) settle(s *session, r space.Request) error {
 	where := m.space.Load()
 	r.Address, r.Holder, r.Taken = s.conn.Address(), s, func() { s.conn.Close(errTaken) }
 	r.Kept = &past{seen: share.NewSeen(m.o.StaleGrace)}
+	r.Promise = m.promise(s)
 	lease, err := where.Take(m.o.Now(), r)
 	if err != nil {
 		m.turnAway(s, err)
@@ -127,7 +129,7 @@ func (m *Server) settle(s *session, r space.Request) error {
 	}
 	s.holding = holding{space: where, lease: lease, seen: lease.Kept.(*past).seen}
 	if s.proven {
-		lease.Prove(s.past())
+		s.proven = lease.Prove(m.o.Now(), s.past())
 	}
 	return nil
 }

@@ -31,6 +31,38 @@ func TestLostLease(t *testing.T) {
 	}
 }
 
+// TestCheapPlaces: who fills all places with shares that cost nothing keeps no miner out.
+func TestCheapPlaces(t *testing.T) {
+	b := newBench(t, easy)
+	dial := b.serve(t)
+	w := b.work(false)
+	var err error
+	if w.Space, err = space.New([]byte{1}, 1, 3, LeaseTime); err != nil {
+		t.Fatal(err)
+	}
+	b.Publish(w)
+	for i := range w.Space.Capacity() {
+		m := dial()
+		m.login()
+		var job struct{ Params []any }
+		if err := json.Unmarshal([]byte(m.until("mining.notify")), &job); err != nil {
+			t.Fatal(err)
+		}
+		m.send(fmt.Sprintf(`{"id":"s","method":"mining.submit","params":["w",%q,"000000",%q,"%08x"]}`+"\n", job.Params[0], job.Params[7], i))
+		if reply := m.until(`"id":"s"`); !strings.Contains(reply, "true") {
+			t.Fatalf("share: %s", reply)
+		}
+	}
+	b.advance(time.Minute)
+	for _, agent := range []string{"cgminer/4.11", "something", "NerdMinerV2"} {
+		m := dial()
+		m.send(fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":[%q]}`+"\n", agent))
+		if reply := m.until(`"id":1`); strings.Contains(reply, "full") || !strings.Contains(reply, `"error":null`) {
+			t.Errorf("%s: %s", agent, reply)
+		}
+	}
+}
+
 // TestResumedDifficulty: a session that is resumed goes on with its difficulty, and its
 // jobs are judged as they were sent, also where the old connection is not dead yet.
 func TestResumedDifficulty(t *testing.T) {

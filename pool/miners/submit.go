@@ -100,10 +100,10 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.prove(now)
-	changed := false
+	changed, work := false, 0.0
 	for i := range attempts {
 		if a := &attempts[i]; a.Refusal == nil {
+			work += a.Difficulty
 			if a.Difficulty < s.told/easyShare {
 				s.easy.note(now)
 			}
@@ -111,6 +111,7 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 			changed = changed || different
 		}
 	}
+	s.prove(now, work)
 	if changed {
 		m.changeDifficulty(s)
 	}
@@ -149,12 +150,16 @@ func (m *Server) complete(now time.Time, s *session, tmp *scratch, n int) {
 	}
 }
 
-// prove makes a session's lease its own, now that it had a share accepted. The caller
-// holds mu.
-func (s *session) prove(now time.Time) {
-	s.lease.Worked(now)
-	if !s.proven {
-		s.proven = true
-		s.lease.Prove(s.past())
+// prove makes a session's lease its own, now that it had shares of summed difficulty work
+// accepted. The caller holds mu.
+func (s *session) prove(now time.Time, work float64) {
+	s.lease.Worked(now, work)
+	if !s.proven && now.Sub(s.asked) >= askAgain {
+		s.asked = now
+		s.proven = s.lease.Prove(now, s.past())
 	}
 }
+
+// askAgain is how long a miner that shares its place waits until it asks for it once more:
+// many may share one, and all are looked at.
+const askAgain = time.Second

@@ -3,8 +3,10 @@ package space
 import (
 	"container/list"
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type place struct {
 	holder  *Lease   // nil: idle
 	guests  []*Lease // other connections that have not had a share either
 	proven  bool
+	effort  *effort   // of the session, where it is proven
 	since   time.Time // taken or released
 	address netip.Addr
 	at      int           // in Space.unproven or Space.working
@@ -27,26 +30,30 @@ type place struct {
 
 // enter gives a place, which is in no state, to a connection with a session id.
 func (s *Space) enter(p *place, now time.Time, r Request, id string) *Lease {
-	l := s.lease(p, r, id)
+	l := s.lease(p, now, r, id)
 	s.settle(p, l, now)
 	return l
 }
 
 // join has a connection share a place.
-func (s *Space) join(p *place, r Request) *Lease {
-	l := s.lease(p, r, newID(r))
+func (s *Space) join(p *place, now time.Time, r Request) *Lease {
+	l := s.lease(p, now, r, newID(r))
 	p.guests = append(p.guests, l)
 	return l
 }
 
-func (s *Space) lease(p *place, r Request, id string) *Lease {
+func (s *Space) lease(p *place, now time.Time, r Request, id string) *Lease {
 	if p.kept == nil {
 		p.kept, p.fresh = r.Kept, true
 	}
 	value := binary.BigEndian.AppendUint32(append([]byte(nil), s.prefix...), uint32(uint64(p.value)<<(8*(4-s.size))))
+	work := p.effort
+	if work == nil {
+		work = &effort{from: now, at: now}
+	}
 	return &Lease{
 		ID: id, Extranonce: value[:len(s.prefix)+s.size], Kept: p.kept,
-		space: s, place: p, address: r.Address, taken: r.Taken, who: r.Holder,
+		space: s, place: p, address: r.Address, taken: r.Taken, who: r.Holder, promise: r.promise(), effort: work,
 	}
 }
 
@@ -138,22 +145,31 @@ func (s *Space) expire(now time.Time) {
 func (l *Lease) Lost() bool { return l.lost.Load() }
 
 // Prove makes the lease outlive its connection, and the place its own; kept is left with
-// the value for whoever gets it next.
-func (l *Lease) Prove(kept any) {
+// the value for whoever gets it next. It is to be called when a share was accepted; false: it
+// is not its own yet, for among those that share it there is one who has done more, or has
+// just come and promises more. To it nothing is lost meanwhile.
+func (l *Lease) Prove(now time.Time, kept any) bool {
 	s := l.space
 	s.mu.Lock()
-	losers := s.prove(l, kept)
+	losers, ok := s.prove(now, l, kept)
 	s.mu.Unlock()
 	for _, loser := range losers {
 		loser.tell()
 	}
+	return ok
 }
 
-func (s *Space) prove(l *Lease, kept any) (losers []*Lease) {
+func (s *Space) prove(now time.Time, l *Lease, kept any) (losers []*Lease, ok bool) {
 	p := l.place
 	guest := slices.Index(p.guests, l)
 	if p.proven || p.holder != l && guest < 0 {
-		return nil
+		return nil, p.holder == l
+	}
+	done := l.done(now)
+	for _, other := range append([]*Lease{p.holder}, p.guests...) {
+		if other != l && done < other.claim(now) {
+			return nil, false
+		}
 	}
 	losers = p.guests
 	if guest >= 0 {
@@ -163,13 +179,66 @@ func (s *Space) prove(l *Lease, kept any) (losers []*Lease) {
 		loser.lost.Store(true)
 	}
 	s.leave(p)
-	p.proven, p.kept, p.fresh, p.guests = true, kept, false, nil
+	p.proven, p.effort, p.kept, p.fresh, p.guests = true, l.effort, kept, false, nil
 	s.settle(p, l, p.since)
-	return losers
+	return losers, true
 }
 
-// Worked notes that the miner had a share accepted.
-func (l *Lease) Worked(now time.Time) { l.worked.Store(now.UnixNano()) }
+// Worked notes that the miner had shares of summed difficulty work accepted.
+func (l *Lease) Worked(now time.Time, work float64) { l.effort.add(now, l.space.hold, work) }
+
+// claim is what another one must have done to put this one out.
+func (l *Lease) claim(now time.Time) float64 {
+	done := l.done(now)
+	if now.Sub(l.effort.from) < youth {
+		return max(done, l.promise)
+	}
+	return done
+}
+
+// done is the work of the lease's time, or the last of it.
+func (l *Lease) done(now time.Time) float64 { return l.effort.sum(now, l.space.hold) }
+
+// rate is that in a second.
+func (l *Lease) rate(now time.Time) float64 {
+	return l.done(now) / min(max(now.Sub(l.effort.from), startTime), l.space.hold).Seconds()
+}
+
+// effort is a sum of difficulties, of which those of the past fade. Its lock is a leaf.
+type effort struct {
+	from time.Time // does not change
+
+	mu     sync.Mutex // guards the rest
+	work   float64    // at a time
+	at     time.Time
+	worked time.Time // last; zero: not yet
+}
+
+func (e *effort) add(now time.Time, span time.Duration, work float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now.Sub(e.at) > span/1000 {
+		e.work, e.at = e.faded(now, span), now
+	}
+	e.work += work
+	e.worked = now
+}
+
+func (e *effort) faded(now time.Time, span time.Duration) float64 {
+	return e.work * math.Exp(-max(now.Sub(e.at), 0).Seconds()/span.Seconds())
+}
+
+func (e *effort) sum(now time.Time, span time.Duration) float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.faded(now, span)
+}
+
+func (e *effort) last() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.worked
+}
 
 // Release ends the tenure, if it has not ended. A proven lease stays reserved for its
 // session for a while; kept is left with it.

@@ -6,10 +6,13 @@
 // and goes to the one that brings its session id, at once also if the old connection has
 // not been found dead yet.
 //
-// A space that is full takes back what is needed least: see Space.victim. Where nothing can
+// A space that is full takes back what is needed least: see Space.victim. A miner that works
+// keeps its place, however slow it is, but for one whose work is next to nothing beside that of
+// the newcomer's kind: else shares that cost nothing would be enough to hold all. Where nothing can
 // be taken back, connections that have not had a share are put together on one value: most
-// of them do nothing, and the first that has a share has the value for itself. So those
-// that prove nothing keep nobody out, for no moment.
+// of them do nothing, and the first that has a share has the value for itself, but that a kind
+// whose first share is worth more has its time for that. So those that prove nothing keep
+// nobody out, for no moment.
 package space
 
 import (
@@ -34,8 +37,15 @@ const (
 	smallest = 2
 	// An address is held to its part of a full space: 1/fraction of it.
 	fraction = 16
-	// samples of places are looked at to find one that is fit for something.
-	samples = 16
+	// samples of places are looked at to find one that is fit for something, poorSamples to
+	// find one whose miner does next to nothing.
+	samples, poorSamples = 16, 256
+	// For so long a miner is taken to be as good as it promises: youth among those that share
+	// a place, startTime where it has one that others want.
+	youth, startTime = 10 * time.Second, 30 * time.Second
+	// poorest is how many times less than a newcomer's one share in startTime is next to
+	// nothing, and mostPromised the greatest share that is believed of one.
+	poorest, mostPromised = 16, 16384
 	// Leases without a connection that are kept in a large space: of one address, of all.
 	maxIdleAddress, maxIdle = 8192, 65536
 )
@@ -80,6 +90,9 @@ type Request struct {
 	// another one, with no lock of the space: the connection is then to be closed.
 	Holder any
 	Taken  func()
+	// Promise is the difficulty of the shares that such a miner begins with; 0: it is not
+	// known.
+	Promise float64
 	// Kept is left with the value where nobody has left anything: all that have the value
 	// at once get the same.
 	Kept any
@@ -101,8 +114,9 @@ type Lease struct {
 	address netip.Addr
 	taken   func()
 	who     any
+	promise float64
 	lost    atomic.Bool
-	worked  atomic.Int64 // unix nanoseconds
+	effort  *effort
 }
 
 // New makes a space of all values of size bytes (0 to 4) after prefix. They leave the
@@ -174,7 +188,7 @@ func (s *Space) take(now time.Time, r Request) (l, loser *Lease, err error) {
 	p := &place{}
 	if v, ok := s.free(); ok {
 		p.value, p.kept = v.value, v.kept
-	} else if v := s.victim(now, r.Address); v != nil {
+	} else if v := s.victim(now, r); v != nil {
 		loser = v.holder
 		s.remove(v)
 		p.value, p.kept, p.fresh, p.guests = v.value, v.kept, v.fresh, v.guests
@@ -183,7 +197,7 @@ func (s *Space) take(now time.Time, r Request) (l, loser *Lease, err error) {
 			g.place = p
 		}
 	} else if p = s.company(); p != nil {
-		return s.join(p, r), nil, nil
+		return s.join(p, now, r), nil, nil
 	} else {
 		return nil, nil, ErrFull
 	}
@@ -228,13 +242,14 @@ func (s *Space) free() (v freed, ok bool) {
 	return v, true
 }
 
-// victim is the place that a full space takes back for an address, nil: none. An address
+// victim is the place that a full space takes back for a newcomer, nil: none. An address
 // that has more than its share gives way to itself. Then connections that have not had a
-// share go, if one address has many of them; then idle leases, the oldest first; then, if
-// there is nobody without a share, one who has not had any for as long as a lease is kept.
-func (s *Space) victim(now time.Time, from netip.Addr) *place {
+// share go, if one address has many of them; then idle leases, the oldest first; then one
+// whose miner does next to nothing, while few are without a share; then, if there is nobody
+// without one, one who has not had any for as long as a lease is kept.
+func (s *Space) victim(now time.Time, r Request) *place {
 	mine := address{list.New(), list.New()}
-	if a := s.addresses[from]; a != nil {
+	if a := s.addresses[r.Address]; a != nil {
 		mine = *a
 	}
 	crowded := mine.unproven.Len() >= s.share()
@@ -248,11 +263,19 @@ func (s *Space) victim(now time.Time, from netip.Addr) *place {
 		return oldest(most)
 	case s.idle.Len() > 0:
 		return s.idle.Front().Value.(*place)
-	case len(s.unproven) > 0:
+	}
+	if len(s.unproven) < s.share() {
+		if p := s.poor(now, r.promise()); p != nil {
+			return p
+		}
+	}
+	if len(s.unproven) > 0 {
 		return nil
 	}
 	return s.silent(now)
 }
+
+func (r *Request) promise() float64 { return min(max(r.Promise, 0), mostPromised) }
 
 // company is a place without a share that one more connection may share, of some that with
 // the fewest on it; nil: there is none.
@@ -278,9 +301,31 @@ func (s *Space) silent(now time.Time) (worst *place) {
 	return worst
 }
 
+// poor is the place, of some, whose miner does least, if that is next to nothing beside what
+// a newcomer promises; nil: there is none. So a full space is not held by whoever finds shares
+// that cost nothing.
+func (s *Space) poor(now time.Time, promise float64) (worst *place) {
+	least := promise / poorest / startTime.Seconds()
+	look := func(p *place) {
+		if rate := p.holder.rate(now); rate < least && now.Sub(p.effort.from) >= startTime {
+			worst, least = p, rate
+		}
+	}
+	if len(s.working) <= poorSamples {
+		for _, p := range s.working {
+			look(p)
+		}
+		return worst
+	}
+	for range poorSamples {
+		look(s.working[mathrand.IntN(len(s.working))])
+	}
+	return worst
+}
+
 // active is when the miner had a share, or came.
 func (p *place) active() time.Time {
-	if at := time.Unix(0, p.holder.worked.Load()); at.After(p.since) {
+	if at := p.effort.last(); at.After(p.since) {
 		return at
 	}
 	return p.since

@@ -66,7 +66,7 @@ func TestExhaustion(t *testing.T) {
 			t.Fatalf("extranonce %x", e)
 		}
 		seen[string(m.Extranonce)] = true
-		m.Prove(i)
+		m.Prove(now, i)
 		miners[i] = m
 	}
 	if _, err := join(t, s, now, 1000, ""); !errors.Is(err, space.ErrFull) {
@@ -85,7 +85,7 @@ func TestExhaustion(t *testing.T) {
 	if string(m.Extranonce) != string(miners[4].Extranonce) || m.Kept != "four" || m.Resumed || m.ID == miners[4].ID {
 		t.Errorf("the newcomer has %+v", m.Lease)
 	}
-	m.Prove("new")
+	m.Prove(now, "new")
 	if m := mustJoin(t, s, now, 4, miners[4].ID); string(m.Extranonce) != string(miners[3].Extranonce) {
 		t.Errorf("who comes back too late has %x", m.Extranonce)
 	}
@@ -116,9 +116,9 @@ func TestStrangers(t *testing.T) {
 			now := start
 			s := newSpace(t, c.size)
 			working := mustJoin(t, s, now, 1_000_000, "")
-			working.Prove(nil)
+			working.Prove(now, nil)
 			gone := mustJoin(t, s, now, 1_000_001, "")
-			gone.Prove(nil)
+			gone.Prove(now, nil)
 			gone.Release(now, nil)
 			refused := 0
 			for i := range 65536 + 1000 {
@@ -146,7 +146,7 @@ func TestStrangers(t *testing.T) {
 			if m.Lost() {
 				t.Error("a new miner was put out before it could show what it does")
 			}
-			m.Prove(nil)
+			m.Prove(now, nil)
 			if m.Lost() {
 				t.Error("a miner that has shown what it does has no place")
 			}
@@ -167,19 +167,207 @@ func TestCheapShares(t *testing.T) {
 	var honest []*miner
 	for i := range 100 {
 		m := mustJoin(t, s, now, 1000+i, "")
-		m.Prove(nil)
+		m.Prove(now, nil)
 		m.Release(now, nil)
 		honest = append(honest, m)
 	}
 	for range 10_000 {
 		m := mustJoin(t, s, now, 1, "")
-		m.Prove(nil)
+		m.Prove(now, nil)
 		m.Release(now, nil)
 	}
 	for i, m := range honest {
 		if back := mustJoin(t, s, now, 1000+i, m.ID); !back.Resumed {
 			t.Fatalf("miner %d lost its lease", i)
 		}
+	}
+}
+
+// promising is join for a kind whose shares are worth so much at first.
+func promising(t testing.TB, s *space.Space, now time.Time, from int, promise float64) (*miner, error) {
+	t.Helper()
+	m := &miner{}
+	l, err := s.Take(now, space.Request{Address: address(from), Promise: promise, Taken: func() { m.taken++ }})
+	m.Lease = l
+	return m, err
+}
+
+// TestTrivialWork: shares that cost nothing hold no full space, whatever those who find them
+// promise, and however often they come again; who works has a place soon, and keeps it.
+func TestTrivialWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		addresses int     // of attackers
+		promise   float64 // of theirs
+		resume    bool
+	}{
+		"one address":             {1, 1, false},
+		"many addresses":          {5000, 1, false},
+		"as if they were great":   {5000, 524288, false},
+		"as if they were nothing": {5000, 0, false},
+		"resuming":                {1, 524288, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := start
+			s := newSpace(t, 1)
+			var attackers []*miner
+			attack := func(i int) {
+				if len(attackers) < 1000 {
+					if m, err := promising(t, s, now, 10_000+i%c.addresses, c.promise); err == nil {
+						attackers = append(attackers, m)
+					}
+				}
+				kept := attackers[:0]
+				for _, m := range attackers {
+					if m.Lost() {
+						continue
+					}
+					m.Worked(now, 1e-6)
+					if m.Prove(now, nil) && c.resume {
+						m = mustJoin(t, s, now, 10_000+i%c.addresses, m.ID)
+					}
+					kept = append(kept, m)
+				}
+				attackers = kept
+			}
+			for i := range 600 {
+				now = now.Add(50 * time.Millisecond)
+				attack(i)
+			}
+			if s.Leased() != s.Capacity() {
+				t.Fatalf("%d leased", s.Leased())
+			}
+			now = now.Add(startOfComparison)
+			type honest struct {
+				*miner
+				at     time.Time
+				proven bool
+			}
+			farm := make([]honest, 100)
+			tries, outs := 0, 0
+			for i := range 6000 { // 5 min
+				now = now.Add(50 * time.Millisecond)
+				attack(i)
+				for k := range farm {
+					h := &farm[k]
+					if h.miner != nil && h.Lost() {
+						if h.proven {
+							t.Fatalf("a miner that works lost its place after %v", now.Sub(h.at))
+						}
+						outs++
+						h.miner, h.at = nil, now
+					}
+					switch {
+					case h.miner == nil && now.Sub(h.at) >= time.Second: // it connects again
+						m, err := promising(t, s, now, k%20, 1024)
+						if tries++; err != nil {
+							t.Fatalf("a miner is refused: %v", err)
+						}
+						h.miner, h.at = m, now
+					case h.miner != nil && now.Sub(h.at) >= 2*time.Second:
+						h.Worked(now, 1024)
+						h.proven = h.Prove(now, nil)
+						h.at = now
+					}
+				}
+			}
+			proven := 0
+			for _, h := range farm {
+				if h.proven {
+					proven++
+				}
+			}
+			t.Logf("%d of %d have places, %d attackers, %d tries, put out %d times", proven, len(farm), len(attackers), tries, outs)
+			if proven < len(farm) {
+				t.Errorf("%d of %d miners have places of their own", proven, len(farm))
+			}
+		})
+	}
+}
+
+// startOfComparison is when a miner that has a place must have shown what it does.
+const startOfComparison = 30 * time.Second
+
+// TestSlowMinersStay: great promises put nobody out who works, and of those whose work is next
+// to nothing a few, for as long as nobody has shown more.
+func TestSlowMinersStay(t *testing.T) {
+	for name, c := range map[string]struct {
+		rate float64 // difficulty per second
+		most int     // are put out
+	}{"a terahash": {250, 0}, "a fifth of that": {50, 0}, "a processor": {0.005, 16}} {
+		t.Run(name, func(t *testing.T) {
+			now := start
+			s := newSpace(t, 1)
+			var miners []*miner
+			for i := range 256 {
+				m := mustJoin(t, s, now, i, "")
+				miners = append(miners, m)
+			}
+			work := func() {
+				for _, m := range miners {
+					m.Worked(now, c.rate)
+					m.Prove(now, nil)
+				}
+			}
+			for range 100 {
+				work()
+				now = now.Add(time.Second)
+			}
+			for i := range 2000 {
+				_, err := promising(t, s, now, 1000+i%500, 1e9)
+				if c.most == 0 && !errors.Is(err, space.ErrFull) || c.most > 0 && err != nil {
+					t.Fatal(err)
+				}
+				if now = now.Add(10 * time.Millisecond); i%100 == 0 {
+					work()
+				}
+			}
+			lost := 0
+			for _, m := range miners {
+				if m.Lost() {
+					lost++
+				}
+			}
+			if lost != c.most {
+				t.Errorf("%d were put out, want %d", lost, c.most)
+			}
+		})
+	}
+}
+
+// TestPrecedence: among those that share a place the one who has done most has it, and who has
+// just come has time for a first share.
+func TestPrecedence(t *testing.T) {
+	share := func(now time.Time, promises ...float64) (list []*miner) {
+		s := newSpace(t, 0)
+		for i, promise := range promises {
+			m, err := promising(t, s, now, i, promise)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, m)
+		}
+		return list
+	}
+	now := start
+	two := share(now, 0.001, 1024)
+	two[0].Worked(now, 0.001)
+	if two[0].Prove(now, nil) || two[1].Lost() {
+		t.Error("a share that is worth nothing put a greater one out")
+	}
+	two[1].Worked(now, 1024)
+	if !two[1].Prove(now, nil) || !two[0].Lost() || two[0].taken != 1 {
+		t.Error("a first share gave no place")
+	}
+	two = share(now, 0.001, 1024)
+	now = now.Add(time.Minute)
+	two[0].Worked(now, 0.001)
+	if !two[0].Prove(now, nil) || !two[1].Lost() {
+		t.Error("who does nothing kept the place from one who has a share")
+	}
+	two = share(now, 1024, 1e12)
+	two[0].Worked(now, 20000)
+	if !two[0].Prove(now, nil) || !two[1].Lost() {
+		t.Error("a promise without bounds is believed")
 	}
 }
 
@@ -191,7 +379,7 @@ func TestFarm(t *testing.T) {
 	var other []*miner
 	for i := range 50 {
 		m := mustJoin(t, s, now, 1000+i, "")
-		m.Prove(nil)
+		m.Prove(now, nil)
 		other = append(other, m)
 	}
 	for range 3 { // power cuts
@@ -203,7 +391,7 @@ func TestFarm(t *testing.T) {
 			if m.Lost() {
 				t.Fatalf("miner %d of the farm was put out", i)
 			}
-			m.Prove(nil)
+			m.Prove(now, nil)
 		}
 		for _, m := range farm {
 			m.Release(now, nil)
@@ -226,7 +414,7 @@ func TestResume(t *testing.T) {
 			s := newSpace(t, 2)
 			old := mustJoin(t, s, now, 1, "")
 			if proven {
-				old.Prove("kept")
+				old.Prove(now, "kept")
 			}
 			m := mustJoin(t, s, now, 2, old.ID)
 			if string(m.Extranonce) != string(old.Extranonce) || m.ID != old.ID || !m.Resumed || m.Former != any(old) || m.Kept == "kept" != proven {
@@ -235,13 +423,13 @@ func TestResume(t *testing.T) {
 			if !old.Lost() || old.taken != 1 || m.Lost() || m.taken != 0 {
 				t.Errorf("old: lost %v, told %d times", old.Lost(), old.taken)
 			}
-			old.Prove("x")
+			old.Prove(now, "x")
 			old.Release(now, "x")
 			other := mustJoin(t, s, now, 3, "")
 			if string(other.Extranonce) == string(m.Extranonce) || s.Leased() != 2 {
 				t.Errorf("the old connection gave back what was not its own")
 			}
-			m.Prove("new")
+			m.Prove(now, "new")
 			m.Release(now, "newer")
 			m.Release(now, "again")
 			if last := mustJoin(t, s, now.Add(hold-1), 2, m.ID); last.Kept != "newer" || !last.Resumed {
@@ -259,7 +447,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("a session from another space: %+v, %v", l, err)
 	}
 	m := mustJoin(t, s, now, 1, "")
-	m.Prove(nil)
+	m.Prove(now, nil)
 	m.Release(now, nil)
 	if late := mustJoin(t, s, now.Add(hold), 1, m.ID); late.Resumed {
 		t.Error("a lease was kept for too long")
@@ -284,11 +472,11 @@ func TestWholeExtranonce(t *testing.T) {
 	if m.Lost() || other.Lost() {
 		t.Error("one of two who have shown nothing was put out")
 	}
-	other.Prove(nil)
+	other.Prove(now, nil)
 	if !m.Lost() || m.taken != 1 {
 		t.Error("two have it")
 	}
-	other.Worked(now.Add(time.Hour))
+	other.Worked(now.Add(time.Hour), 1)
 	if _, err := join(t, s, now.Add(time.Hour+hold-1), 3, ""); !errors.Is(err, space.ErrFull) {
 		t.Errorf("beside one that works: %v", err)
 	}
@@ -320,12 +508,12 @@ func TestCompany(t *testing.T) {
 		t.Error("a place that is shared was resumed as if it were somebody's own")
 	}
 	third.Release(now, "nothing")
-	third.Prove("nothing")
+	third.Prove(now, "nothing")
 	if first.Lost() || second.Lost() {
 		t.Error("one who has left puts others out")
 	}
 	first.Release(now, "nothing") // the others go on
-	second.Prove("proven")
+	second.Prove(now, "proven")
 	if second.Lost() || s.Leased() != 1 {
 		t.Error("it does not have the place for itself")
 	}
@@ -405,7 +593,7 @@ func TestNoOverlap(t *testing.T) {
 				all = append(all, comes)
 			case 6, 7:
 				if m := pick(); m != nil {
-					m.Prove(step)
+					m.Prove(now, step)
 					value := string(m.Extranonce)
 					if !slices.Contains(holders[value], m) || m.Lost() || m.proven {
 						continue
@@ -455,7 +643,7 @@ func TestInheritance(t *testing.T) {
 	var first *miner
 	for i := range 256 {
 		m := mustJoin(t, s, now, i, "")
-		m.Prove(i)
+		m.Prove(now, i)
 		if i == 0 {
 			first = m
 		}
@@ -475,11 +663,11 @@ func TestLargeSpace(t *testing.T) {
 	now := start
 	s := newSpace(t, 3)
 	other := mustJoin(t, s, now, 2, "")
-	other.Prove(nil)
+	other.Prove(now, nil)
 	other.Release(now, nil)
 	for range 10_000 {
 		m := mustJoin(t, s, now, 1, "")
-		m.Prove(nil)
+		m.Prove(now, nil)
 		m.Release(now, nil)
 	}
 	if n := s.Leased(); n != 8192+1 {
@@ -487,7 +675,7 @@ func TestLargeSpace(t *testing.T) {
 	}
 	for i := range 70_000 {
 		m := mustJoin(t, s, now, 100+i, "")
-		m.Prove(nil)
+		m.Prove(now, nil)
 		m.Release(now, nil)
 	}
 	if n := s.Leased(); n != 65536 {

@@ -15,6 +15,9 @@ type Kind struct {
 	Least float64
 }
 
+// Known says that it is a kind, not any program.
+func (k Kind) Known() bool { return k.mark != "" }
+
 var kinds = []Kind{
 	{"nicehash", 524288, 500000},
 	{"antminer", 16384, 64},
