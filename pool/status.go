@@ -43,7 +43,9 @@ func (p *Proxy) state() monitor.State {
 		Connections: int(server.Stats().Ready.Load()), Upstreams: []monitor.Upstream{}, Jobs: p.jobs.Made(),
 		Leased: where.Leased(), Capacity: where.Capacity(), TurnedAway: p.miners.TurnedAway(),
 		MemoryNeeded: p.memory.Needed(), MemoryLimit: p.memory.Limit, Full: p.memory.Full(),
+		Saved: p.folder.Saved(),
 	}
+	s.Unsaved, s.DiskError = p.disk()
 	if j := p.jobs.Latest(); j != nil {
 		s.Height, s.NetworkDifficulty = j.Height, j.NetworkDifficulty
 	}
@@ -56,6 +58,18 @@ func (p *Proxy) state() monitor.State {
 		s.Upstreams = append(s.Upstreams, u)
 	}
 	return s
+}
+
+// disk is how many found blocks are not on disk, and what is wrong with that; "": nothing.
+func (p *Proxy) disk() (unsaved int, wrong string) {
+	unsaved, err := p.keeper.Unsaved()
+	if err == nil {
+		err = p.folder.Trouble()
+	}
+	if err != nil {
+		wrong = err.Error()
+	}
+	return unsaved, wrong
 }
 
 func export(from source.Source, state upstream.State) monitor.Upstream {

@@ -43,22 +43,24 @@ func (k *Keeper) writeDown() bool {
 			ok = false
 		}
 		k.mu.Lock()
+		k.disk = err
 		b.given, b.saved = true, err == nil
 		b.secure()
 		k.mu.Unlock()
 	}
 	if len(failed) > 0 {
-		if err := k.o.Journal.Retry(); err != nil {
+		err := k.o.Journal.Retry()
+		if err != nil {
 			k.o.Logger.Error("found blocks are still not on disk", "error", err)
 			ok = false
-		} else {
-			k.mu.Lock()
-			for _, b := range failed {
-				b.saved = true
-				b.secure()
-			}
-			k.mu.Unlock()
 		}
+		k.mu.Lock()
+		k.disk = err
+		for _, b := range failed {
+			b.saved = err == nil
+			b.secure()
+		}
+		k.mu.Unlock()
 	}
 	for _, b := range over {
 		if err := k.o.Journal.Settle(b.Hash); err != nil {

@@ -290,10 +290,16 @@ func TestDiskRecovers(t *testing.T) {
 			if k.Flush(ctx) {
 				t.Error("the block counts as saved")
 			}
+			if n, err := k.Unsaved(); n != 1 || !errors.Is(err, errFull) {
+				t.Errorf("%d blocks are not on disk: %v", n, err)
+			}
 			j.do(func() { j.full = false })
 			time.Sleep(10 * time.Second)
 			if !k.Flush(t.Context()) || j.retried < 2 {
 				t.Errorf("not saved after %d retries", j.retried)
+			}
+			if n, err := k.Unsaved(); n != 0 || err != nil {
+				t.Errorf("%d blocks are not on disk: %v", n, err)
 			}
 			tries := j.retried
 			time.Sleep(time.Minute)

@@ -109,6 +109,7 @@ type Keeper struct {
 	blocks map[string]*tracked
 	order  []string // hashes, oldest first
 	news   []Block  // that OnChange has not heard yet
+	disk   error    // what the journal said last of a block that it was given
 }
 
 type tracked struct {
@@ -279,6 +280,19 @@ func (k *Keeper) Safe(hash string) <-chan struct{} {
 	closed := make(chan struct{})
 	close(closed)
 	return closed
+}
+
+// Unsaved is how many blocks are not on disk, and why, as far as the disk says so: it may
+// hang.
+func (k *Keeper) Unsaved() (n int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.blocks {
+		if !b.settled && !b.saved {
+			n++
+		}
+	}
+	return n, k.disk
 }
 
 func wake(c chan struct{}) {

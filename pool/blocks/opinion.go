@@ -64,8 +64,11 @@ func (k *Keeper) list(want func(b *tracked) bool) []*tracked {
 func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
 	n := k.o.Nodes[i]
 	k.mu.Lock()
-	raw := b.Raw
+	raw, dropped := b.Raw, b.dropped
 	k.mu.Unlock()
+	if dropped { // meanwhile
+		return node.Known, nil
+	}
 	verdict, reason, err := n.Submit(ctx, raw)
 	if again := k.hear(i, b, verdict, reason, err); err == nil {
 		level := slog.LevelInfo

@@ -21,6 +21,7 @@ type (
 		Totals      accounts.Report `json:"totals"`
 		Extranonces extranonces     `json:"extranonces"`
 		LastError   string          `json:"last_error,omitempty"` // why miners got no work the last time
+		DiskError   string          `json:"disk_error,omitempty"` // why found blocks or accounts are not on disk
 	}
 	extranonces struct {
 		Leased   int `json:"leased"`   // extranonce1 values that miners have
@@ -43,7 +44,7 @@ func (m *Monitor) status() status {
 	return status{
 		Ready: s.Ready, Draining: s.Draining, Network: s.Network, Upstream: s.Upstream, Height: s.Height,
 		Connections: s.Connections, Hashrate: total.Hashrate5m, Shares: sharesOf(total),
-		Totals: total, Extranonces: extranonces{s.Leased, s.Capacity}, LastError: s.LastError,
+		Totals: total, Extranonces: extranonces{s.Leased, s.Capacity}, LastError: s.LastError, DiskError: s.DiskError,
 	}
 }
 

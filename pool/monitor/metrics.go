@@ -57,6 +57,8 @@ func pairs(labels []string) (names, values []string) {
 
 type emit func(value float64, name, help string, labels ...string)
 
+func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
 func truth(b bool) float64 {
 	if b {
 		return 1
@@ -103,6 +105,8 @@ func (c collector) state(counter, gauge emit) {
 	gauge(float64(s.MemoryNeeded), "memory_needed_bytes", "Memory that the process cannot do without.")
 	gauge(float64(s.MemoryLimit), "memory_limit_bytes", "Memory that the process may need, 0: any amount.")
 	gauge(truth(s.Full), "memory_full", "Whether new connections are refused for want of memory.")
+	gauge(float64(s.Unsaved), "blocks_unsaved", "Found blocks that are not on disk.")
+	gauge(unix(s.Saved), "accounts_saved_timestamp_seconds", "When the accounts were on disk last, unix time.")
 	counter(float64(s.Jobs), "jobs_total", "Jobs made since the start.")
 }
 

@@ -42,6 +42,10 @@ type State struct {
 	// (0: any amount), bytes. Full: new connections are refused for want of it.
 	MemoryNeeded, MemoryLimit int64
 	Full                      bool
+
+	Unsaved   int       // found blocks that are not on disk
+	Saved     time.Time // when the accounts were on disk last
+	DiskError string    // what is wrong with the disk; "": nothing
 }
 
 // Health is whether miners get valid work.

@@ -98,6 +98,7 @@ func TestDocuments(t *testing.T) {
 			{URL: "stratum+tcp://p", Kind: "pool", Error: errors.New("shut").Error(), Shares: map[string]uint64{"accepted": 3, "lost": 1}},
 		},
 		MemoryNeeded: 100, MemoryLimit: 200, Full: true,
+		Unsaved: 2, Saved: time.UnixMilli(1_700_000_000_500), DiskError: "full",
 	}
 	get := serve(t, func() monitor.State { return state }, func(o *monitor.Options) {
 		o.Blocks = func() []blocks.Block {
@@ -119,12 +120,13 @@ func TestDocuments(t *testing.T) {
 				Shares      struct{ Accepted, Rejected, Stale uint64 }
 				Extranonces struct{ Leased, Capacity int }
 				LastError   string `json:"last_error"`
+				DiskError   string `json:"disk_error"`
 			}
 			if err := json.Unmarshal([]byte(body), &s); err != nil {
 				return err
 			}
 			if !s.Ready || s.Height != 7 || s.Connections != 2 || s.Shares.Accepted != 1 || s.Shares.Rejected != 2 || s.Shares.Stale != 1 ||
-				s.Extranonces.Leased != 4 || s.Extranonces.Capacity != 65536 || s.LastError != "late" {
+				s.Extranonces.Leased != 4 || s.Extranonces.Capacity != 65536 || s.LastError != "late" || s.DiskError != "full" {
 				return fmt.Errorf("%+v", s)
 			}
 			return nil
@@ -177,6 +179,7 @@ func TestDocuments(t *testing.T) {
 				`lode_proxy_upstream_shares_total{answer="lost",upstream="2",url="stratum+tcp://p"} 1`,
 				`lode_proxy_shares_total{outcome="stale"} 1`, "lode_proxy_memory_full 1", "lode_proxy_extranonces_refused_total 5",
 				"lode_proxy_jobs_total 9", "lode_proxy_height 7",
+				"lode_proxy_blocks_unsaved 2", "lode_proxy_accounts_saved_timestamp_seconds 1.7000000005e+09",
 			} {
 				if !strings.Contains(body, want+"\n") {
 					return fmt.Errorf("%s is missing in\n%s", want, body)

@@ -62,3 +62,41 @@ func TestHangingDisk(t *testing.T) {
 		}
 	})
 }
+
+// TestTrouble: a disk that takes nothing is told of, and so is one that hangs, until it is well.
+func TestTrouble(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := Open(dir, time.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		f.Save(ctx)
+		begin := time.Now()
+		expect := func(what string, trouble bool, saved time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			if err := f.Trouble(); (err != nil) != trouble || f.Saved().Sub(begin).Round(time.Second) != saved {
+				t.Errorf("%s: %v, saved after %v", what, err, f.Saved().Sub(begin))
+			}
+		}
+		expect("at first", false, 0)
+		time.Sleep(saveInterval)
+		expect("saved", false, saveInterval)
+		inTheWay := filepath.Join(dir, ".accounts.json.new")
+		if err := os.Mkdir(inTheWay, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(saveInterval)
+		expect("not saved", true, saveInterval)
+		_ = os.Remove(inTheWay)
+		time.Sleep(saveInterval)
+		expect("saved again", false, 3*saveInterval)
+		end()
+		synctest.Wait() // Save's goroutine is gone, as if it hung
+		time.Sleep(4 * saveInterval)
+		expect("hangs", true, 3*saveInterval)
+		f.Close()
+	})
+}

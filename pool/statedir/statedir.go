@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"lode/disk"
@@ -33,7 +34,10 @@ type Folder struct {
 	dir    string
 	log    *slog.Logger
 	lock   *os.File
-	saving chan struct{} // closed when Save's goroutine has ended; nil: there was none
+	began  time.Time
+	saved  atomic.Int64          // when the accounts were, nanoseconds after began; 0: Save was not called
+	failed atomic.Pointer[error] // of the last saving; nil: it was none
+	saving chan struct{}         // closed when Save's goroutine has ended; nil: there was none
 }
 
 // Open makes the folder if it is missing, and reads what is in it. Accounts and history that
@@ -53,7 +57,7 @@ func Open(dir string, now func() time.Time, log *slog.Logger) (*Folder, error) {
 		_ = held.Close()
 		return nil, err
 	}
-	f := &Folder{Journal: j, Accounts: accounts.New(now), History: history.New(), dir: dir, log: log, lock: held}
+	f := &Folder{Journal: j, Accounts: accounts.New(now), History: history.New(), dir: dir, log: log, lock: held, began: time.Now()}
 	f.tellSpoilt()
 	if err := f.Accounts.Load(f.accounts()); err != nil {
 		kept, failure := putAside(f.accounts(), now())
@@ -96,6 +100,7 @@ func (f *Folder) history() string  { return filepath.Join(f.dir, "history") }
 // else does: a disk that hangs holds up nobody who mines.
 func (f *Folder) Save(ctx context.Context) {
 	f.saving = make(chan struct{})
+	f.saved.Store(max(int64(time.Since(f.began)), 1)) // they are as they were read
 	go func() {
 		defer close(f.saving)
 		ticker := time.NewTicker(saveInterval)
@@ -119,6 +124,10 @@ func (f *Folder) save(all bool) {
 	}
 	if err := f.Accounts.Save(f.accounts()); err != nil {
 		f.log.Error("accounts not saved", "error", err)
+		f.failed.Store(&err)
+	} else {
+		f.failed.Store(nil)
+		f.saved.Store(int64(time.Since(f.began)))
 	}
 	if !all {
 		return
@@ -127,6 +136,22 @@ func (f *Folder) save(all bool) {
 		f.log.Error("the page's history is not on disk", "error", err)
 	}
 }
+
+// Saved is when the accounts were on disk last. They are so when Save begins.
+func (f *Folder) Saved() time.Time { return f.began.Add(time.Duration(f.saved.Load())) }
+
+// Trouble is why the accounts are not on disk; nil: they are, as far as they should be.
+func (f *Folder) Trouble() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	if f.saved.Load() > 0 && time.Since(f.Saved()) > 3*saveInterval {
+		return errHangs
+	}
+	return nil
+}
+
+var errHangs = errors.New("accounts are being saved for minutes: the disk hangs")
 
 // Close lets another proxy in. The context of Save must have ended.
 func (f *Folder) Close() {
