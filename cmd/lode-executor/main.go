@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"lode/executor"
 	"lode/executor/boundlog"
@@ -43,7 +44,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "lode-executor:", err)
 		return 2
 	}
-	out := boundlog.NewWriter(stderr, maxLog)
+	// The agent's disk may hang; the task does not.
+	queue := boundlog.NewQueue(stderr, func(n int) { fmt.Fprintf(stderr, "%d lines were lost: the disk hung\n", n) })
+	defer queue.Flush(time.Second)
+	out := boundlog.NewWriter(queue, maxLog)
 	out.Hide(cfg.Token)
 	log := slog.New(boundlog.NewHandler(slog.NewTextHandler(out, nil), boundlog.Limits{}))
 	log.Info("lode-executor starts", "version", version.String(), "framework", cfg.FrameworkID, "executor", cfg.ExecutorID,

@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
+	"lode/executor/boundlog"
 	"lode/version"
 )
 
@@ -87,7 +89,17 @@ type environment struct {
 	// quiet is for commands that show what happens by themselves: it logs warnings
 	// and errors, unless --log-level says otherwise.
 	quiet   *slog.Logger
-	folders *folders // temporary ones are made here
+	logTo   func(w io.Writer) *slog.Logger // makes what log is, for another writer
+	folders *folders                       // temporary ones are made here
+}
+
+// serve has a command that runs for long not be held up by who reads its log: a terminal after
+// Ctrl-S, say, or a disk that hangs. It writes nothing else to standard error until end.
+func (env *environment) serve() (end func()) {
+	direct := env.log
+	queue := boundlog.NewQueue(env.stderr, func(n int) { direct.Warn("log lines were lost: nobody took them", "lines", n) })
+	env.log = env.logTo(queue)
+	return func() { queue.Flush(time.Second) }
 }
 
 // exitStatus ends the program with a code and no further message.
@@ -161,7 +173,8 @@ func execute(ctx context.Context, folders *folders, args []string, stdout, stder
 	if err := checkFlags(kctx); err != nil {
 		return err
 	}
-	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: c.Log.logger(stderr, slog.LevelInfo), quiet: c.Log.logger(stderr, slog.LevelWarn), folders: folders}
+	logTo := func(w io.Writer) *slog.Logger { return c.Log.logger(w, slog.LevelInfo) }
+	env := &environment{ctx: ctx, stdout: stdout, stderr: stderr, log: logTo(stderr), logTo: logTo, quiet: c.Log.logger(stderr, slog.LevelWarn), folders: folders}
 	warnOfUnknown(kctx.Model, kctx.Selected(), env.log)
 	return commandIn(kctx.Selected(), parser)(env) // parse has seen to it that there is one
 }

@@ -248,6 +248,7 @@ type proxyServeCmd struct{}
 
 // Run is called by execute.
 func (proxyServeCmd) Run(env *environment, cmd *proxyCmd) error {
+	defer env.serve()()
 	config, err := cmd.config(env)
 	if err != nil {
 		return err

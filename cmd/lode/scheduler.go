@@ -157,6 +157,8 @@ type schedulerServeCmd struct{}
 
 // Run is called by execute.
 func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
+	end := env.serve()
+	defer end()
 	config, err := cmd.config(env)
 	if err != nil {
 		return err
@@ -173,6 +175,7 @@ func (schedulerServeCmd) Run(env *environment, cmd *schedulerCmd) error {
 		}
 	}
 	err = runScheduler(env, config, cmd.Standby)
+	end()
 	var mistake *scheduler.ConfigError
 	switch {
 	case errors.As(err, &mistake):
