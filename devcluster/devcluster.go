@@ -14,7 +14,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -252,6 +254,9 @@ func (c *Cluster) startScheduler(ctx context.Context, upstream scheduler.Upstrea
 		Logger:         c.config.Logger,
 	}
 	config.MinBlockInterval = max(c.config.BlockInterval, 0)
+	if _, err := user.Current(); err != nil {
+		config.User = strconv.Itoa(os.Geteuid()) // containers have users without a name
+	}
 	if config.Listen == "" {
 		config.Listen = scheduler.DefaultListen
 		config.ListenFunc = listenOrElsewhere

@@ -209,6 +209,9 @@ func (n *Node) run(ctx context.Context) error {
 	p := &process{done: make(chan struct{}), log: new(tail)}
 	p.cmd = exec.Command(n.binary, "--configfile="+n.path("btcd.conf"))
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	// It makes ~/.btcd before it reads anything: a home that cannot be written would be the end
+	// of it, and whoever runs a node of his own wants nothing of ours there.
+	p.cmd.Env = append(os.Environ(), "HOME="+n.Dir, "LOCALAPPDATA="+n.Dir)
 	// Ctrl-C in a terminal goes to the whole foreground group: btcd is to be
 	// stopped by us, after those who use it.
 	if err := startChild(p); err != nil {

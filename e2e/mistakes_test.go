@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"lode/scheduler/api"
@@ -126,5 +127,37 @@ func TestExecutorCannotBeFetched(t *testing.T) {
 	}, w.scheduler.output)
 	if n := asked.Load(); n == 0 || n > 20 {
 		t.Errorf("the executor was asked for %d times", n)
+	}
+}
+
+// Containers are run as users that have no name and no home.
+func TestDevAsUserWithoutNameAndHome(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end test with real processes: left out by -short")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("not tested: only root can be somebody else")
+	}
+	t.Parallel()
+	const nobody = 54321
+	// The folders of tests are for their own user alone.
+	dir, err := os.MkdirTemp("", "lode-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{"lode", "lode-executor", "btcd"} {
+		if err := os.Link(filepath.Join(bin, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(dir, "lode"), "dev", "--blocks=1", "--listen="+freeAddress(t))
+	cmd.Dir, cmd.Env = dir, []string{"HOME=/", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, lastLines(string(out), 5))
 	}
 }

@@ -461,8 +461,9 @@ func (c *Conn) charge(bytes int, before uint64) {
 	c.mu.Lock()
 	out := c.queued - before
 	c.mu.Unlock()
-	bytes = max(bytes-c.paid, 0)
-	c.spend(otherTokens - 1 + float64(bytes)/bytesPerToken + float64(out)/bytesPerToken)
+	paid := min(c.paid, bytes)
+	c.paid -= paid
+	c.spend(otherTokens - 1 + float64(bytes-paid)/bytesPerToken + float64(out)/bytesPerToken)
 }
 
 // payAhead takes the tokens for bytes of a line that are still to come. No miner's line is
