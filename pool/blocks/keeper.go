@@ -115,6 +115,7 @@ type Keeper struct {
 type tracked struct {
 	Block
 	hash    chainhash.Hash
+	since   time.Time // when it was found, by a clock that nobody sets
 	nodes   []opinion
 	fresh   bool // it was found by this process
 	given   bool // the journal has it, perhaps in memory only
@@ -186,6 +187,9 @@ func New(o Options) *Keeper {
 	}
 	for _, e := range o.Journal.Pending() {
 		b := k.track(e)
+		if e.FoundAt.Before(b.since) { // else the clock was set back
+			b.since = e.FoundAt
+		}
 		b.given, b.saved = true, true
 		b.secure()
 	}
@@ -193,7 +197,7 @@ func New(o Options) *Keeper {
 }
 
 func (k *Keeper) track(e journal.Entry) *tracked {
-	b := &tracked{Block: Block{Entry: e, State: Submitted}, nodes: make([]opinion, len(k.o.Nodes)), safe: make(chan struct{})}
+	b := &tracked{Block: Block{Entry: e, State: Submitted}, since: time.Now(), nodes: make([]opinion, len(k.o.Nodes)), safe: make(chan struct{})}
 	if e.Pool != "" {
 		for i := range b.nodes {
 			b.nodes[i].submitted = true // there is nothing to submit: nodes are asked about it

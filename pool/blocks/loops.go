@@ -173,7 +173,7 @@ func (w *watcher) look(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.down || height < w.top || before != w.tip {
+	if w.down || before != w.tip {
 		// It was away, or its chain fell or is another one: what it said of blocks may
 		// not hold any more.
 		k.doubt(w.i)

@@ -254,10 +254,10 @@ func (k *Keeper) conclude(b *tracked) bool {
 
 // done reports whether the block needs no more care.
 func (k *Keeper) done(b *tracked) bool {
-	if time.Since(b.FoundAt) < k.o.KeepFor {
+	if time.Since(b.since) < k.o.KeepFor {
 		return false
 	}
-	if b.Pool != "" && (b.Height == 0 || len(b.nodes) == 0 || time.Since(b.FoundAt) > poolPatience) {
+	if b.Pool != "" && (b.Height == 0 || len(b.nodes) == 0 || time.Since(b.since) > poolPatience) {
 		return true // nobody can say more of it
 	}
 	if b.Confirmations >= k.o.Confirmations {

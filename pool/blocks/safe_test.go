@@ -23,16 +23,18 @@ func TestSafe(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		diskHangs, diskFull, nodeHangs bool
+		behind                         bool // the node does not know the block's parent
 		before, after                  bool // whether it is safe, at first and when disk and node go on
 	}{
-		"all is well":             {before: true, after: true},
-		"a slow disk":             {diskHangs: true, before: false, after: true},
-		"a slow node":             {nodeHangs: true, before: true, after: true},
-		"a full disk":             {diskFull: true, before: true, after: true},
-		"a full disk, no node":    {diskFull: true, nodeHangs: true, before: false, after: true},
-		"a slow disk, no node":    {diskHangs: true, nodeHangs: true, before: false, after: true},
-		"a slow disk that fails":  {diskHangs: true, diskFull: true, before: false, after: true},
-		"a slow one, and no node": {diskHangs: true, diskFull: true, nodeHangs: true, before: false, after: true},
+		"all is well":                           {before: true, after: true},
+		"a slow disk":                           {diskHangs: true, before: false, after: true},
+		"a slow node":                           {nodeHangs: true, before: true, after: true},
+		"a full disk":                           {diskFull: true, before: true, after: true},
+		"a full disk, no node":                  {diskFull: true, nodeHangs: true, before: false, after: true},
+		"a full disk, a node that cannot judge": {diskFull: true, behind: true, before: false, after: true},
+		"a slow disk, no node":                  {diskHangs: true, nodeHangs: true, before: false, after: true},
+		"a slow disk that fails":                {diskHangs: true, diskFull: true, before: false, after: true},
+		"a slow one, and no node":               {diskHangs: true, diskFull: true, nodeHangs: true, before: false, after: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -40,7 +42,7 @@ func TestSafe(t *testing.T) {
 				if c.diskHangs {
 					j.hang = make(chan struct{})
 				}
-				n.down = c.nodeHangs
+				n.down, n.behind = c.nodeHangs, c.behind
 				run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{n}}, func(k *blocks.Keeper) {
 					b := entryAt(1, 1)
 					k.Found(b)
@@ -48,7 +50,7 @@ func TestSafe(t *testing.T) {
 					if got := isSafe(k, b.Hash); got != c.before {
 						t.Errorf("at first it is safe: %v, want %v", got, c.before)
 					}
-					n.do(func() { n.down = false })
+					n.do(func() { n.down, n.behind = false, false })
 					if c.diskHangs {
 						close(j.hang)
 					}
