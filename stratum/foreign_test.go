@@ -171,6 +171,9 @@ func TestForeignPools(t *testing.T) {
 		"a mask with 0x": {
 			configure: `{"id":1,"result":{"version-rolling":1,"version-rolling.mask":"0x1FFFE000","x":[]},"error":null}`, after: []string{diff, "JOB"},
 		},
+		"a mask alone": {
+			configure: `{"id":1,"result":{"version-rolling.mask":"1fffe000"},"error":null}`, after: []string{diff, "JOB"},
+		},
 		"a mask as a number": {
 			configure: `{"id":1,"result":{"version-rolling":true,"version-rolling.mask":536862720},"error":null}`, after: []string{diff, "JOB"},
 		},

@@ -129,7 +129,7 @@ func ParseConfigured(result []byte) uint32 {
 		Rolling json.RawMessage `json:"version-rolling"`
 		Mask    json.RawMessage `json:"version-rolling.mask"`
 	}
-	if json.Unmarshal(result, &reply) != nil || !truthy(reply.Rolling) {
+	if json.Unmarshal(result, &reply) != nil || reply.Rolling != nil && !truthy(reply.Rolling) {
 		return 0
 	}
 	mask, _ := hex32(reply.Mask)

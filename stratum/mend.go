@@ -33,7 +33,7 @@ type mender struct {
 func (m *mender) run() bool {
 	for len(m.in) > 0 {
 		switch c := m.in[0]; c {
-		case ' ', '\t', '\r', '\n':
+		case ' ', '\t', '\r', '\n', 0:
 			m.in = m.in[1:]
 		case '{', '[':
 			if len(m.open) >= jsonscan.MaxDepth {
