@@ -60,7 +60,7 @@ func New() *Recorder {
 
 // Add records values at a time. A series that is not in values has a gap there. Values
 // of one step are averaged; a time before the newest step (a clock set back) is taken
-// for the newest step.
+// for the newest step, unless all that a ring holds is later.
 func (r *Recorder) Add(now time.Time, values map[string]float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,8 +98,13 @@ func newSeries(slots int64) *series {
 	return s
 }
 
-// forward makes a step the newest, and clears what lies between.
+// forward makes a step the newest, and clears what lies between. All that is recorded may
+// be of a future that has been called off: then the ring begins anew.
 func (g *ring) forward(step int64) {
+	if step < g.newest-g.slots {
+		g.newest = 0
+		clear(g.series)
+	}
 	if step <= g.newest {
 		return
 	}

@@ -256,3 +256,28 @@ func BenchmarkAdd(b *testing.B) {
 		r.Add(now, values)
 	}
 }
+
+// TestClockWasAhead: a clock that was years ahead for a moment does not stop the history for
+// years.
+func TestClockWasAhead(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	r := New()
+	r.Add(now.AddDate(10, 0, 0), map[string]float64{"hashrate": 7})
+	for range 60 {
+		r.Add(now, map[string]float64{"hashrate": 5})
+		now = now.Add(10 * time.Second)
+	}
+	for _, span := range []time.Duration{10 * time.Minute, 30 * 24 * time.Hour} {
+		there := 0
+		for _, v := range r.Window(now, span, 100).Series["hashrate"] {
+			if v == 5 {
+				there++
+			} else if v == v {
+				t.Errorf("%g in %v", v, span)
+			}
+		}
+		if there == 0 {
+			t.Errorf("nothing is recorded of %v", span)
+		}
+	}
+}
