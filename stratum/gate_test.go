@@ -482,6 +482,52 @@ func TestMemoryOfStrangers(t *testing.T) {
 			}
 		})
 	})
+	// Who begins lines and does not end them is closed for it, and not the miner whose line
+	// comes in two packets.
+	for name, share := range map[string]string{"lines of strangers": "", "lines of who has a share": submitLine} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				p.submit = func(*Conn, *Share) error { return nil }
+				time.Sleep(time.Second)
+				miner := l.dial("192.0.2.2")
+				lines := bufio.NewScanner(miner)
+				say := func(text string) {
+					if _, err := io.WriteString(miner, text); err != nil {
+						t.Error(err)
+					}
+				}
+				answered := func() {
+					for lines.Scan() {
+						if strings.Contains(lines.Text(), `"id":4`) {
+							return
+						}
+					}
+					t.Fatal("the miner was closed")
+				}
+				go say(subscribeLine + authorizeLine + submitLine)
+				answered()
+				for i := range 1000 {
+					conn := stay(t, l, fmt.Sprintf("192.0.2.%d", 10+i%100))
+					go io.WriteString(conn, share+`{"id":"`+strings.Repeat("x", 100))
+					time.Sleep(10 * time.Millisecond)
+					if i%100 == 99 {
+						half := len(submitLine) / 2
+						say(submitLine[:half])
+						time.Sleep(50 * time.Millisecond)
+						conn := stay(t, l, "192.0.2.9")
+						go io.WriteString(conn, share+`{"id":"`)
+						time.Sleep(50 * time.Millisecond)
+						go say(submitLine[half:])
+						answered()
+					}
+				}
+				if n := s.partial.Load(); n > 1<<20 || n < 1<<19 {
+					t.Errorf("%d bytes of incomplete lines", n)
+				}
+			})
+		})
+	}
 	t.Run("output", func(t *testing.T) {
 		inBubble(t, ServerOptions{Limits: Limits{UnreadTotal: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 			p.disconnected = nil

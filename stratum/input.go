@@ -41,7 +41,8 @@ type input struct {
 	pieces    int     // reads since then that brought none
 	proof     int     // class that accepted shares have shown
 	workedAt  instant // of an accepted share, not always the last; 0: there was none
-	held      int64   // bytes of memory counted by hold
+	held      int64   // bytes of memory counted by hold; guarded by Server.partial
+	waits     member  // of Server.partial
 	refusals  int     // of authorize
 }
 
@@ -157,18 +158,18 @@ func (c *Conn) releaseIdleInput() {
 // hold counts the memory of a buffer that is kept while the connection waits for what
 // it has begun, or for its turn; unhold must follow.
 func (c *Conn) hold() error {
-	c.held = int64(len(c.lines.b)+len(c.lines.small)) + lineBufferOverhead
-	total := c.server.partial.Add(c.held)
-	if limit := c.server.opts.PartialBytes; limit > 0 && total > int64(limit) {
+	bytes := int64(len(c.lines.b)+len(c.lines.small)) + lineBufferOverhead
+	switch victim := c.server.partial.hold(c, bytes, c.server.opts.PartialBytes); victim {
+	case nil:
+	case c:
 		return ErrInputFull
+	default:
+		victim.Close(ErrInputFull)
 	}
 	return nil
 }
 
-func (c *Conn) unhold() {
-	c.server.partial.Add(-c.held)
-	c.held = 0
-}
+func (c *Conn) unhold() { c.server.partial.unhold(c) }
 
 // readLines reads and handles lines until the connection ends.
 func (c *Conn) readLines() error {
@@ -188,8 +189,8 @@ func (c *Conn) readLines() error {
 // fill waits for input. It returns an error if the connection has ended, or must
 // end because a time limit has passed.
 func (c *Conn) fill() error {
-	defer c.unhold()
 	if l := c.lines; l != nil && l.start != l.end {
+		defer c.unhold()
 		if err := c.hold(); err != nil {
 			return err
 		}

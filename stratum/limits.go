@@ -49,7 +49,7 @@ type Limits struct {
 	// bytes, is below 1 KiB.
 	LineLength int `name:"line-length" default:"16384" placeholder:"BYTES" help:"Length of a line, at least 512; never without limit. Who never had a share and sends lines of over 4096 bytes is closed when --limit-shared-rate is used up."`
 	// PartialBytes: 8 KB for a line that is waited for, half as many as connections.
-	PartialBytes int `name:"partial-bytes" default:"33554432" placeholder:"BYTES" help:"Memory for incomplete lines of all miners together; who needs more is closed."`
+	PartialBytes int `name:"partial-bytes" default:"33554432" placeholder:"BYTES" help:"Memory for incomplete lines of all miners together; for more, who has waited for longest is closed, of those without a share first."`
 	// UnreadBytes: 20 to 60 jobs on a chain with full blocks.
 	UnreadBytes int `name:"unread-bytes" default:"131072" placeholder:"BYTES" help:"Output that may wait for one miner, beyond its socket's buffer; a single greater job may."`
 	// UnreadTotal: an eighth of the memory of a proxy's task.

@@ -74,8 +74,8 @@ type Server struct {
 	transactions transactions
 	lastID       atomic.Uint64
 	closed       atomic.Bool
-	full         atomic.Bool    // there is no room for more connections
-	partial      atomic.Int64   // bytes of memory for lines that are waited for
+	full         atomic.Bool // there is no room for more connections
+	partial      partials
 	unread       atomic.Int64   // bytes that wait for slow readers
 	epoch        time.Time      // what instant counts from
 	wg           sync.WaitGroup // connections and their writers
