@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lode/pool/space"
 )
 
 // TestFullOfMemory: without memory nobody comes in, and who is there goes on.
@@ -50,8 +52,28 @@ func TestFullOfMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	lease := func() *space.Lease {
+		lease, err := p.miners.Space().Take(p.now(), space.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease
+	}
+	gone, working := lease(), lease()
+	for _, l := range []*space.Lease{gone, working} {
+		l.Prove(p.now(), nil)
+	}
+	before := p.state().Leased
+	gone.Release(p.now(), nil)
 	p.memory.Limit = 1
 	p.lookAtMemory()
+	if n := p.state().Leased; n != before-1 || working.Lost() {
+		t.Errorf("%d of %d places are kept, want those with a connection", n, before)
+	}
+	working.Release(p.now(), nil)
+	if p.lookAtMemory(); p.state().Leased != before-2 {
+		t.Error("leases are kept while there is no memory")
+	}
 	if !p.state().Full {
 		t.Error("the monitor does not show it")
 	}

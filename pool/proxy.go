@@ -272,12 +272,11 @@ func (p *Proxy) sendAway(now time.Time) {
 // are to go on, and the process not to be killed for want of it.
 func (p *Proxy) lookAtMemory() {
 	full, changed := p.memory.Look()
+	p.miners.SetFull(full)
 	if !changed {
 		return
 	}
-	server := p.miners.Stratum()
-	server.SetFull(full)
-	needed, limit, connections := p.memory.Needed(), p.memory.Limit, server.Stats().Connections.Load()
+	needed, limit, connections := p.memory.Needed(), p.memory.Limit, p.miners.Stratum().Stats().Connections.Load()
 	if full {
 		p.log.Error("no memory for more miners: new connections are refused", "needed", needed, "limit", limit, "connections", connections)
 	} else {

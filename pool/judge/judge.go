@@ -197,6 +197,9 @@ func (a *Attempt) Judge(now time.Time, rules Rules) {
 		a.refuse(accounts.Duplicate, ErrDuplicate)
 	default:
 		a.Outcome = accounts.Accepted
+		if isBlock { // whatever it was to reach: that may be no more than a wish
+			a.Difficulty = min(a.Difficulty, a.Reached)
+		}
 	}
 	a.Variant = v
 }

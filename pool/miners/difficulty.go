@@ -17,7 +17,7 @@ const trivialNetwork = 1e-6
 // with next to nothing could find thousands a second.
 const (
 	easyShare = 16
-	easyBurst = 4096
+	easyBurst = 1024
 	easyRate  = 1
 )
 

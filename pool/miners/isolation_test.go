@@ -133,6 +133,24 @@ func TestRefusedWork(t *testing.T) {
 	}
 }
 
+// TestWorthOfBlock: a block weighs what its hash was worth, where that is less than what the
+// session wished its difficulty to be.
+func TestWorthOfBlock(t *testing.T) {
+	b := newBench(t, nil)
+	j := b.inject(t, easyJob(b), 0, true)
+	s := b.loggedIn(1e12)
+	in := stratum.Share{Worker: "w", JobID: j.Key(0).ID(), Extranonce2: make([]byte, 8), Time: j.Time}
+	in.Nonce = nonceOfBlock(t, j, s, in)
+	one := &stratum.Submission{Share: in}
+	b.submitBatch(s, []*stratum.Submission{one})
+	if one.Verdict != nil || len(b.found) != 1 {
+		t.Fatalf("%v, blocks %v", one.Verdict, b.found)
+	}
+	if work := b.o.Accounts.Total().Tallies["accepted"]; work.Shares != 1 || work.Difficulty > 1 || one.Worth > 1 {
+		t.Errorf("counted as %+v, worth %g", work, float64(one.Worth))
+	}
+}
+
 // TestSameWish: a wish that is repeated, as some devices do, changes nothing and is
 // answered with nothing but the reply; changed ones are granted 20 s apart.
 func TestSameWish(t *testing.T) {

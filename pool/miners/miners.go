@@ -86,5 +86,15 @@ func (m *Server) Working() bool { return m.working.Load() }
 // Space is where miners search at present.
 func (m *Server) Space() *space.Space { return m.space.Load() }
 
+// SetFull says whether there is no memory for more miners. It is to be called as long as there
+// is none: what miners that have gone left behind is given up then.
+func (m *Server) SetFull(full bool) {
+	m.server.SetFull(full)
+	if full {
+		m.o.Home.Forget()
+		m.Space().Forget()
+	}
+}
+
 // TurnedAway is how many miners found no extranonce.
 func (m *Server) TurnedAway() uint64 { return m.turnedAway.Load() }

@@ -160,6 +160,16 @@ func (s *Space) Leased() int {
 	return len(s.used)
 }
 
+// Forget gives up all leases without a connection, where there is no memory for them: who comes
+// back gets another value.
+func (s *Space) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.idle.Len() > 0 {
+		s.release(s.idle.Front().Value.(*place), nil)
+	}
+}
+
 // Take gives a connection a value: that of the session which it resumes, if that is
 // known, else another.
 func (s *Space) Take(now time.Time, r Request) (*Lease, error) {
