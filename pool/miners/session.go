@@ -20,6 +20,7 @@ type session struct {
 	conn *stratum.Conn
 
 	mu         sync.Mutex // guards the rest; never held together with another session's
+	gone       bool       // it has been disconnected
 	holding               // space is nil: it has not subscribed
 	proven     bool       // it had a share accepted, and its place is its own
 	asked      time.Time  // for that
@@ -247,6 +248,7 @@ func (m *Server) Disconnected(c *stratum.Conn, reason error) {
 	s := sessionOf(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone = true
 	for _, w := range s.workers {
 		w.Disconnected()
 	}
@@ -266,6 +268,9 @@ func (m *Server) moveIfNeeded(s *session, next *jobs.Job) (moved, stays bool) {
 	where := m.space.Load()
 	if s.space == nil || s.space == where || where == m.o.Home && s.size() <= m.o.MaxExtranonce {
 		return false, true
+	}
+	if s.gone || s.lease.Lost() { // it is about to go: the place is for who has its session now
+		return false, false
 	}
 	if !s.conn.WantsExtranonce() {
 		s.conn.Close(errMoved)

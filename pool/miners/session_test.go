@@ -31,6 +31,48 @@ func TestLostLease(t *testing.T) {
 	}
 }
 
+// TestMoveOfTheGone: a connection that has gone, or whose session another one has resumed, takes
+// no place where an upstream's work is searched, though a job is on its way to it.
+func TestMoveOfTheGone(t *testing.T) {
+	for name, resumed := range map[string]bool{"gone": false, "resumed": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, easy)
+			dial := b.serve(t)
+			b.Publish(b.work(false))
+			m := dial()
+			m.send(`{"id":0,"method":"mining.extranonce.subscribe","params":[]}` + "\n")
+			m.login()
+			if reply := m.submitted(m.until("mining.notify"), 1); !strings.Contains(reply, "true") {
+				t.Fatal(reply)
+			}
+			var conn *stratum.Conn
+			b.server.Conns(func(c *stratum.Conn) { conn = c })
+			s := sessionOf(conn)
+			if resumed {
+				if _, err := b.o.Home.Take(b.now(), space.Request{Resume: s.lease.ID}); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				_ = m.Close()
+				for b.server.Stats().Connections.Load() > 0 {
+					time.Sleep(time.Millisecond)
+				}
+				b.server.Close() // it returns when Disconnected has
+			}
+			w := b.work(false)
+			var err error
+			if w.Space, err = space.New([]byte{1}, 2, 6, LeaseTime); err != nil {
+				t.Fatal(err)
+			}
+			b.space.Store(w.Space)
+			b.deliver(conn, b.o.Jobs.Add(b.now(), w, true))
+			if n := w.Space.Leased(); n != 0 {
+				t.Errorf("%d places are taken", n)
+			}
+		})
+	}
+}
+
 // TestCheapPlaces: who fills all places with shares that cost nothing keeps no miner out.
 func TestCheapPlaces(t *testing.T) {
 	b := newBench(t, easy)
