@@ -219,3 +219,28 @@ func TestIdentifyCousins(t *testing.T) {
 		server.Close()
 	}
 }
+
+// TestCheckBits: no block of a network is easier than its easiest.
+func TestCheckBits(t *testing.T) {
+	easiest := map[string]uint32{
+		"mainnet": 0x1d00ffff, "testnet3": 0x1d00ffff, "testnet4": 0x1d00ffff, "signet": 0x1e0377ae, "simnet": 0x207fffff, "regtest": 0x207fffff,
+	}
+	for _, n := range Networks() {
+		bits, known := easiest[n.Name]
+		if !known {
+			bits = 0x207fffff // nothing is known of a cousin's
+		}
+		if err := n.CheckBits(bits); err != nil {
+			t.Errorf("%s: the easiest: %v", n.Name, err)
+		}
+		if err := n.CheckBits(0x170331db); err != nil {
+			t.Errorf("%s: hard ones: %v", n.Name, err)
+		}
+		if bits++; bits == 0x20800000 { // a sign
+			bits = 0x2100ffff
+		}
+		if err := n.CheckBits(bits); known && err == nil {
+			t.Errorf("%s: easier than the easiest", n.Name)
+		}
+	}
+}

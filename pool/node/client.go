@@ -105,10 +105,13 @@ func newClient(address string, credentials Credentials, roots *x509.CertPool) *c
 				DisableCompression:     true,
 				MaxResponseHeaderBytes: maxHeader,
 			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: stay,
 		},
 	}
 }
+
+// stay follows no redirect.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 

@@ -72,6 +72,9 @@ func transportError(ctx context.Context, err error) error {
 	if e := errors.Unwrap(err); e != nil {
 		inner = e
 	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op != "dial" { // its words have our port, another one each time
+		inner = op.Err
+	}
 	if fault, ok := stratum.CertificateFault(err, "the node's CA (rpc.cert of btcd)"); ok {
 		return fmt.Errorf("%w: %s", ErrUnreachable, fault)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/btcsuite/btcd/blockchain"
 	"github.com/btcsuite/btcd/btcutil"
 	"github.com/btcsuite/btcd/chaincfg"
 	"github.com/btcsuite/btcd/txscript"
@@ -49,6 +50,14 @@ func (n Network) subsidy(height int64) int64 {
 // on other chains, which have rules of their own.
 func (n Network) steadyBits(height int64) bool {
 	return n.params != nil && (!n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest")
+}
+
+// CheckBits refuses bits that are easier than any block of the network.
+func (n Network) CheckBits(bits uint32) error {
+	if n.params == nil || blockchain.CompactToBig(bits).Cmp(n.params.PowLimit) <= 0 {
+		return nil
+	}
+	return fmt.Errorf("its blocks of bits %08x are easier than any of %s, which begins at %08x", bits, n.Name, n.params.PowLimitBits)
 }
 
 // EasyWhenLate reports whether a block at the height must be of the least difficulty if

@@ -236,15 +236,15 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 	return t, n.checkTime(t)
 }
 
-// maxAhead is how far a block's time may be ahead of a node's clock.
-const maxAhead = 2 * time.Hour
+// MaxAhead is how far a block's time may be ahead of a node's clock.
+const MaxAhead = 2 * time.Hour
 
 // checkTime refuses a template whose blocks all nodes would refuse for their time.
 func (n *Node) checkTime(t *template.Template) error {
 	least := time.Unix(int64(t.MinTime), 0)
-	if ahead := time.Until(least); ahead > maxAhead {
-		return fmt.Errorf("node %s: blocks of its template must be of %s or later, %v ahead of this machine's clock, and nodes take 2 h: check the clocks",
-			n.URL(), least.UTC().Format(time.RFC3339), ahead.Round(time.Second))
+	if time.Until(least) > MaxAhead {
+		return fmt.Errorf("node %s: blocks of its template must be of %s or later, which is too far ahead of this machine's clock, and nodes take 2 h: check the clocks",
+			n.URL(), least.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

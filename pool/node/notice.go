@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -21,13 +22,17 @@ const (
 	noticeRetryMax = 30 * time.Second
 	pingInterval   = 20 * time.Second
 	// maxNotice bounds a message of btcd's websocket: a notice has a hash and two numbers.
-	maxNotice = 1 << 20
+	// Those that come faster than noticeRate a second, noticeBurst at once, are read later.
+	maxNotice   = 64 << 10
+	noticeRate  = 100
+	noticeBurst = 1000
 )
 
 // listen keeps the node's notice channel open: ZMQ where configured, the websocket
 // of btcd, nothing else.
 func (n *Node) listen(ctx context.Context) {
 	pause := noticeRetryMin
+	warned := false
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := n.listenOnce(ctx)
@@ -37,10 +42,14 @@ func (n *Node) listen(ctx context.Context) {
 		if err == nil {
 			pause = noticeRetryMax // the node has no such channel, but may be exchanged
 		} else {
-			n.log.Debug("notice channel failed", "error", err)
 			if time.Since(started) > noticeRetryMax {
-				pause = noticeRetryMin
+				pause, warned = noticeRetryMin, false
 			}
+			level := slog.LevelDebug
+			if n.zmq != "" && !warned { // somebody set it up
+				level, warned = slog.LevelWarn, true
+			}
+			n.log.Log(ctx, level, "no notices of new blocks; they are found by longpoll and by asking each second", "error", err)
 		}
 		_ = sleep.For(ctx, pause)
 		pause = min(2*pause, noticeRetryMax)
@@ -69,12 +78,12 @@ func (n *Node) listenWebsocket(ctx context.Context) error {
 	}
 	header := http.Header{}
 	header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: n.roots, MinVersion: tls.VersionTLS12}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: n.roots, MinVersion: tls.VersionTLS12}, MaxResponseHeaderBytes: maxHeader}
 	defer transport.CloseIdleConnections()
 	dialCtx, cancelDial := context.WithTimeout(ctx, templateTimeout)
 	defer cancelDial()
 	conn, response, err := websocket.Dial(dialCtx, n.wsURL, &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport},
+		HTTPClient: &http.Client{Transport: transport, CheckRedirect: stay}, // nobody else is told the password
 		HTTPHeader: header,
 	})
 	if response != nil && response.Body != nil {
@@ -106,11 +115,13 @@ func (n *Node) listenWebsocket(ctx context.Context) error {
 		}
 	}()
 	defer func() { cancel(); <-done }()
+	flow := pace(noticeBurst, time.Second/noticeRate)
 	for {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
 			return fmt.Errorf("websocket of %s: %w", n.URL(), err)
 		}
+		_ = flow.Wait(ctx)
 		var message struct {
 			Method string `json:"method"`
 		}

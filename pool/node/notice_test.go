@@ -5,8 +5,14 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lode/devnode"
@@ -149,4 +155,48 @@ func TestWebsocket(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWebsocketRedirect: whatever stands at btcd's address, the password goes nowhere else.
+func TestWebsocketRedirect(t *testing.T) {
+	var elsewhere, asked atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	defer other.Close()
+	for _, to := range []string{other.URL, "/ws"} { // the second without end
+		up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			http.Redirect(w, r, to, http.StatusTemporaryRedirect)
+		}))
+		n, err := New(Options{URL: up.URL, Credentials: Credentials{User: "u", Password: "secret"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := n.listenWebsocket(ctx); err == nil {
+			t.Error("no error")
+		}
+		cancel()
+		n.Close()
+		up.Close()
+	}
+	if elsewhere.Load() > 0 || asked.Load() > 2 {
+		t.Errorf("%d requests went elsewhere, %d to the node", elsewhere.Load(), asked.Load())
+	}
+}
+
+// TestNoticeWords: who has set up a publisher of notices hears once that there is none.
+func TestNoticeWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		n, err := New(Options{URL: "http://127.0.0.1:1", ZMQ: "no address", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		n.listen(ctx)
+		if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "ZMQ address") {
+			t.Errorf("%d lines in an hour: %s", lines, &log)
+		}
+	})
 }

@@ -1,8 +1,10 @@
 package nodesource
 
 import (
+	"fmt"
 	"time"
 
+	"lode/pool/node"
 	"lode/pool/template"
 )
 
@@ -20,11 +22,23 @@ func (s *Source) boundClock(t *template.Template, now time.Time) *template.Templ
 				"node", s.node.URL(), "ahead", ahead.Round(time.Second))
 		}
 	}
-	// Where late blocks are easy, the bits belong to the time.
-	if !s.clockOff || t.FixedTime || s.network.EasyWhenLate(t.Height) {
+	if !s.clockOff || t.FixedTime {
 		return t
 	}
 	bounded := *t
 	bounded.CurrentTime = max(t.MinTime, uint32(now.Add(aheadTime).Unix()))
 	return &bounded
+}
+
+// checkTime refuses a template whose blocks others than the node would refuse for their time.
+func checkTime(t *template.Template, now time.Time) error {
+	least := t.MinTime
+	if t.FixedTime {
+		least = max(least, t.CurrentTime)
+	}
+	if at := time.Unix(int64(least), 0); at.After(now.Add(node.MaxAhead)) {
+		return fmt.Errorf("blocks of its template must be of %s or later, more than 2 h ahead of this machine's clock, which other nodes do not take: check the clocks",
+			at.UTC().Format(time.RFC3339))
+	}
+	return nil
 }

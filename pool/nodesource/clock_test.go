@@ -28,7 +28,7 @@ func TestFastClock(t *testing.T) {
 		"far ahead":          {mainnet, base + 10_000, base - 3000, false, base + 3600, true},
 		"ours is behind":     {mainnet, base + 10_000, base + 7000, false, base + 7000, true},
 		"no other time":      {mainnet, base + 10_000, base - 3000, true, base + 10_000, true},
-		"the bits depend":    {testnet, base + 10_000, base - 3000, false, base + 10_000, true},
+		"late, on a testnet": {testnet, base + 10_000, base + 5001, false, base + 5001, true}, // the rule's bound
 		"long ago":           {mainnet, base - 10_000, base - 13_000, false, base - 10_000, false},
 		"the last of 32 bit": {mainnet, 1<<32 - 1, base - 3000, false, base + 3600, true},
 	} {
@@ -51,5 +51,27 @@ func TestFastClock(t *testing.T) {
 				t.Errorf("warned %d times, want %d: %s", n, want, &log)
 			}
 		})
+	}
+}
+
+// TestOthersTime: work that other nodes would refuse for its time is not begun.
+func TestOthersTime(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	const base = 1_700_000_000
+	for name, c := range map[string]struct {
+		current, mintime uint32
+		fixed, ok        bool
+	}{
+		"any time that is right":   {base + 10_000, base - 3000, false, true},
+		"one that is too late":     {base + 10_000, base - 3000, true, false},
+		"one that is right":        {base + 7000, base - 3000, true, true},
+		"the least is too late":    {base, base + 7201, false, false},
+		"the least is just right":  {base, base + 7200, false, true},
+		"one, of 1970, before all": {0, base - 3000, true, true},
+	} {
+		err := checkTime(&template.Template{CurrentTime: c.current, MinTime: c.mintime, FixedTime: c.fixed}, now)
+		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "check the clocks") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -53,7 +53,9 @@ func BenchmarkHeapOfTemplates(b *testing.B) {
 		reply = append(reply, bytes.Replace(tail, []byte("default_witness_commitment"), []byte("unknown"), 1)...)
 		now = now.Add(30 * time.Second)
 		notify(b, s, table, now, reply, false)
-		table.Latest().Origin.(*work).compact(&store)
+		if err := table.Latest().Origin.(*work).compact(&store); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.ReportMetric((liveHeap()-before)/(1<<20), "live-MiB")
 	runtime.KeepAlive(table)

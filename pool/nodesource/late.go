@@ -2,6 +2,7 @@ package nodesource
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"lode/pool/template"
@@ -38,6 +39,9 @@ func (s *Source) boundTime(ctx context.Context, t *template.Template) *template.
 	}
 	if s.tip != t.PreviousHash {
 		h, err := s.node.Header(ctx, t.PreviousHash)
+		if err == nil && h.Time == 0 { // btcd, of a block that it has just left
+			err = errors.New("the node does not say")
+		}
 		if err != nil {
 			s.log.Debug("cannot tell when the tip was made, its time stays that of the template", "node", s.node.URL(), "error", err)
 			fixed := *t

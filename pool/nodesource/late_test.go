@@ -61,7 +61,10 @@ func TestLateBlocks(t *testing.T) {
 // the template: it knew what bits are right then.
 func TestTipUnknown(t *testing.T) {
 	testnet := node.Networks()[1]
-	f := &fake{headers: map[string]string{chainhash.Hash{1}.String(): `{"confirmations":1,"height":499,"time":1700000000,"mediantime":1,"bits":"1d00ffff"}`}}
+	f := &fake{headers: map[string]string{
+		chainhash.Hash{1}.String(): `{"confirmations":1,"height":499,"time":1700000000,"mediantime":1,"bits":"1d00ffff"}`,
+		chainhash.Hash{3}.String(): `{"confirmations":-1,"bits":"1d00ffff"}`,
+	}}
 	s, _ := f.source(t, nil)
 	s.network = testnet
 	defer func() {
@@ -69,7 +72,7 @@ func TestTipUnknown(t *testing.T) {
 			s.crossing.Stop()
 		}
 	}()
-	for tip, fixed := range map[byte]bool{1: false, 2: true} {
+	for tip, fixed := range map[byte]bool{1: false, 2: true, 3: true} {
 		given := &template.Template{Height: 500, Bits: 0x1d00ffff, PreviousHash: chainhash.Hash{tip}, CurrentTime: 1_700_000_500, MinTime: 1_699_999_000}
 		got := s.boundTime(t.Context(), given)
 		if got.FixedTime != fixed || given.FixedTime || (got.MaxTime == 1_700_001_200) == fixed {

@@ -76,6 +76,9 @@ type Source struct {
 	tipTime  uint32
 	crossing *time.Timer
 	clockOff bool // the node's is far ahead of ours
+	// doubted: the last template was not what it said, and miners had it. The next one is
+	// looked at before they get it.
+	doubted bool
 	// toldVersion: people know why versions are not rolled.
 	toldVersion bool
 }
@@ -122,8 +125,17 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 				report.Lost(err)
 				return
 			}
-			report.Work(w)
-			w.Origin.(*work).compact(&s.store)
+			atOnce := !s.doubted
+			if atOnce {
+				report.Work(w)
+			}
+			err = w.Origin.(*work).compact(&s.store)
+			switch s.doubted = err != nil; {
+			case err != nil:
+				report.Lost(fmt.Errorf("%s: %w", s.URL(), err))
+			case !atOnce:
+				report.Work(w)
+			}
 		},
 		Lost: func(err error) {
 			s.forget()
@@ -173,7 +185,15 @@ func (s *Source) make(ctx context.Context, t *template.Template, since time.Time
 			return nil, err
 		}
 	}
-	w, err := s.work(s.boundTime(ctx, s.boundClock(t, since)), since)
+	t = s.boundClock(s.boundTime(ctx, t), since)
+	err := checkTime(t, since)
+	if err == nil {
+		err = s.network.CheckBits(t.Bits)
+	}
+	var w *jobs.Work
+	if err == nil {
+		w, err = s.work(t, since)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.URL(), err)
 	}
@@ -197,6 +217,7 @@ func (s *Source) learn(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", s.URL(), err)
 	}
 	s.script, s.network = script, id.Network
+	s.store.Strict = id.Network.Known()
 	s.log.Info("node found", "node", s.node.URL(), "network", id.Network.Name, "software", id.Software)
 	return nil
 }

@@ -1,6 +1,7 @@
 package nodesource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg"
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
+	"lode/pool/jobs"
 	"lode/pool/node"
 	"lode/pool/space"
 	"lode/pool/template"
@@ -27,10 +29,12 @@ const regtestAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 // fake is a node on regtest. What it says of a block is in headers, by hash.
 type fake struct {
-	height   atomic.Int64
-	verdict  atomic.Value // string: of a proposed block
-	headers  map[string]string
-	proposed atomic.Int64
+	height  atomic.Int64
+	verdict atomic.Value // string: of a proposed block
+	// transactions is the list of a template's; "": none.
+	transactions atomic.Value
+	headers      map[string]string
+	proposed     atomic.Int64
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +49,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		result = fmt.Sprintf("%q", chaincfg.RegressionNetParams.GenesisHash)
 	case "getnetworkinfo":
 		result = `{"subversion":"/Satoshi:28.1.0/"}`
+	case "getbestblockhash":
+		result = fmt.Sprintf(`"%064x"`, 7)
 	case "getblockheader":
 		var hash string
 		_ = json.Unmarshal(call.Params[0], &hash)
@@ -62,8 +68,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			break
 		}
-		result = fmt.Sprintf(`{"version":536870912,"previousblockhash":"%064x","transactions":[],"coinbasevalue":5000000000,"bits":"207fffff",`+
-			`"height":%d,"curtime":%d,"mintime":1600000000,"longpollid":"x","rules":["csv","!segwit"]}`, 7, f.height.Load(), time.Now().Unix())
+		if strings.Contains(string(call.Params[0]), "longpollid") {
+			<-r.Context().Done()
+			return
+		}
+		transactions, _ := f.transactions.Load().(string)
+		result = fmt.Sprintf(`{"version":536870912,"previousblockhash":"%064x","transactions":%s,"coinbasevalue":%d,"bits":"207fffff",`+
+			`"height":%d,"curtime":%d,"mintime":1600000000,"longpollid":"x","rules":["csv","!segwit"]}`, 7, cmp.Or(transactions, "[]"), 5_000_000_000+f.height.Load(), f.height.Load(), time.Now().Unix())
 	}
 	fmt.Fprintf(w, `{"result":%s,"error":null,"id":1}`, result)
 }
@@ -237,5 +248,58 @@ func TestOtherNetwork(t *testing.T) {
 		if networks != i+1 {
 			t.Errorf("template %d: the network was asked for %d times", i, networks)
 		}
+	}
+}
+
+// events are what a source reports.
+type events struct{ said chan string }
+
+func (e *events) Work(w *jobs.Work) { e.said <- fmt.Sprint("work of ", w.Height) }
+func (e *events) Lost(err error)    { e.said <- err.Error() }
+func (e *events) Condemned(error)   {}
+func (e *events) Share(bool)        {}
+
+// TestWrongTransactions: a template whose transactions do not have the hashes that its merkle
+// root is made of is no work. Miners get it at once all the same; the one after it when it was
+// looked at.
+func TestWrongTransactions(t *testing.T) {
+	data := "02000000" + "01" + strings.Repeat("aa", 32) + "00000000" + "0151" + "ffffffff" + "01" + "0100000000000000" + "0151" + "00000000"
+	f := &fake{}
+	f.height.Store(7)
+	s, _ := f.source(t, nil)
+	e := &events{said: make(chan string, 16)}
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	next := func(height int64, wrong bool, want ...string) {
+		t.Helper()
+		tx := `[{"data":"` + data + `","txid":"` + strings.Repeat("12", 32) + `","fee":1}]`
+		if !wrong {
+			tx = "[]"
+		}
+		f.transactions.Store(tx)
+		f.height.Store(height)
+		s.Notify()
+		for _, w := range want {
+			select {
+			case got := <-e.said:
+				if !strings.Contains(got, w) {
+					t.Errorf("height %d: %s, want %s", height, got, w)
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatalf("height %d: nothing is reported, want %s", height, w)
+			}
+		}
+	}
+	f.transactions.Store("[]")
+	go func() { s.Run(ctx, e); close(done) }()
+	next(7, false, "work of 7")
+	next(8, true, "work of 8", "transaction 1: txid is 1212")
+	next(9, true, "transaction 1: txid is 1212")
+	next(10, false, "work of 10")
+	next(11, true, "work of 11", "txid is 1212")
+	end()
+	<-done
+	if len(e.said) > 0 {
+		t.Errorf("reported in the end: %s", <-e.said)
 	}
 }

@@ -49,9 +49,13 @@ func (w *work) Make(size int, key jobs.Key) (template.Work, error) {
 
 // compact has the template kept in a form that shares what it can with the one before.
 // It is called when miners have their job.
-func (w *work) compact(store *template.Store) {
+func (w *work) compact(store *template.Store) error {
 	c := w.made.Load()
-	w.made.Store(c.Of(store.Compact(c.Template)))
+	t, err := store.Compact(c.Template)
+	if err == nil {
+		w.made.Store(c.Of(t))
+	}
+	return err
 }
 
 // Memory implements jobs.Keeper.

@@ -181,7 +181,11 @@ func TestBlocks(t *testing.T) {
 						t.Errorf("commitment %x, wanted: %v", tpl.Commitment, wanted)
 					}
 					judge(t, assemble(t, tpl, options()), tpl)
-					judge(t, assemble(t, new(template.Store).Compact(tpl), options()), tpl)
+					compact, err := (&template.Store{Strict: true}).Compact(tpl)
+					if err != nil {
+						t.Fatal(err)
+					}
+					judge(t, assemble(t, compact, options()), tpl)
 					empty := tpl.Next(chainhash.Hash{1}, 501, 5_000_000_000, 7, tpl.CurrentTime)
 					judge(t, assemble(t, empty, options()), empty)
 				})
@@ -205,8 +209,11 @@ func TestStore(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		kept := store.Compact(tpl)
+		kept, err := store.Compact(tpl)
 		runtime.ReadMemStats(&after)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i := range txs {
 			a, b := &tpl.Transactions[i], &kept.Transactions[i]
 			if a.TxID != b.TxID || a.WTxID() != b.WTxID() || a.Size() != b.Size() || !bytes.Equal(a.Append(nil), b.Append(nil)) {
@@ -234,9 +241,74 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge(t, assemble(t, store.Compact(tpl), options()), tpl)
+	kept, err := store.Compact(tpl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(t, assemble(t, kept, options()), tpl)
 	if _, again := compact(); again >= first {
 		t.Errorf("%d allocations after an empty block", again)
+	}
+}
+
+// TestStoreStrict: transactions that are not those of the merkle root, or that no node could
+// read, are found where it is known how they look.
+func TestStoreStrict(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var txs []*wire.MsgTx
+	for i := range 6 {
+		txs = append(txs, randomTx(r, i%2 == 0))
+	}
+	for name, c := range map[string]struct {
+		change func(list []any) []any
+		err    string
+	}{
+		"none": {func(list []any) []any { return list }, ""},
+		"wrong txid": {func(list []any) []any {
+			list[3].(map[string]any)["txid"] = list[4].(map[string]any)["hash"]
+			return list
+		}, "transaction 4: txid is"},
+		"wrong hash": {func(list []any) []any {
+			list[2].(map[string]any)["hash"] = list[3].(map[string]any)["hash"]
+			return list
+		}, "transaction 3: hash is"},
+		"cut off": {func(list []any) []any {
+			tx := list[1].(map[string]any)
+			tx["data"] = tx["data"].(string)[:len(tx["data"].(string))-2]
+			return list
+		}, "transaction 2: data cannot be read"},
+		"something behind": {func(list []any) []any {
+			tx := list[1].(map[string]any)
+			tx["data"] = tx["data"].(string) + "00"
+			return list
+		}, "transaction 2: 1 bytes follow"},
+		"one twice": {func(list []any) []any { return append(list, list[0]) }, "1 of its 7 transactions are there twice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var members map[string]any
+			if err := json.Unmarshal(reply(t, 500, txs, "none"), &members); err != nil {
+				t.Fatal(err)
+			}
+			members["transactions"] = c.change(members["transactions"].([]any))
+			data, err := json.Marshal(members)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tpl, err := template.Parse(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store := template.Store{Strict: true}
+			for range 2 { // it stays as wrong as it was
+				if _, err = store.Compact(tpl); fmt.Sprint(err) != "<nil>" && (c.err == "" || !strings.Contains(err.Error(), c.err)) || (err != nil) != (c.err != "") {
+					t.Errorf("%v, want %q", err, c.err)
+				}
+			}
+			store = template.Store{}
+			if _, err = store.Compact(tpl); (err != nil) != (name == "one twice") {
+				t.Errorf("where transactions may look otherwise: %v", err)
+			}
+		})
 	}
 }
 

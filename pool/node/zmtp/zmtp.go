@@ -15,6 +15,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Bounds of what a publisher may send. A hashblock message has parts of 9, 32 and 4 bytes.
@@ -23,6 +25,10 @@ const (
 	maxParts = 8
 	// patience bounds dialing, the handshake, and each message once it has begun.
 	patience = 10 * time.Second
+	// Frames that come faster than flowRate a second, flowBurst at once, are read later: a
+	// block is three.
+	flowRate  = 1000
+	flowBurst = 10_000
 )
 
 const (
@@ -71,12 +77,13 @@ type stream interface {
 type subscriber struct {
 	stream
 	r    *bufio.Reader
+	flow *rate.Limiter
 	size [8]byte
 }
 
 // subscribe does all on a new connection. It ends with an error.
 func subscribe(s stream, topic string, each func(parts [][]byte)) error {
-	c := &subscriber{stream: s, r: bufio.NewReaderSize(s, 2*maxFrame)}
+	c := &subscriber{stream: s, r: bufio.NewReaderSize(s, 2*maxFrame), flow: rate.NewLimiter(flowRate, flowBurst)}
 	_ = s.SetDeadline(time.Now().Add(patience))
 	if err := c.handshake(topic); err != nil {
 		return err
@@ -163,6 +170,7 @@ func (c *subscriber) handshake(topic string) error {
 
 // frame reads the next one.
 func (c *subscriber) frame() (flags byte, body []byte, err error) {
+	time.Sleep(c.flow.Reserve().Delay())
 	if flags, err = c.r.ReadByte(); err != nil {
 		return 0, nil, err
 	}

@@ -124,6 +124,23 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestFlood: what a publisher sends without a pause costs a bounded part of a processor.
+func TestFlood(t *testing.T) {
+	for name, what := range map[string]string{"blocks": hashblock, "another topic": "\x00\x01x", "heartbeats": "\x04\x07\x04PING\x00\x0a"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const frames = 100_000
+				s := &scripted{Reader: strings.NewReader(string(greeting()) + ready + strings.Repeat(what, frames/max(1, strings.Count(what, "hashblock")*3)))}
+				begin := time.Now()
+				err := subscribe(s, "hashblock", func([][]byte) {})
+				if took := time.Since(begin); !errors.Is(err, io.EOF) || took < (frames-flowBurst)/flowRate*9/10*time.Second {
+					t.Errorf("%d frames were read in %v (%v)", frames, took, err)
+				}
+			})
+		})
+	}
+}
+
 // TestSubscribe goes over a real socket, and ends with its context.
 func TestSubscribe(t *testing.T) {
 	for _, network := range []string{"tcp", "ipc"} {
