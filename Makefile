@@ -10,7 +10,10 @@ LDFLAGS := -s -w -X lode/version.tag=$(VERSION)
 # What is large and not hot: inlined, its code is a tenth of lode.
 COLD    := github.com/mesos/mesos-go github.com/gogo/protobuf google.golang.org/protobuf github.com/alecthomas/kong \
   github.com/prometheus github.com/gdamore/tcell/v2 github.com/pelletier/go-toml/v2 gopkg.in/yaml.v3 github.com/go-zookeeper \
-  lode/cmd lode/devmesos lode/devnode net/http crypto/x509 encoding/asn1 regexp archive go/doc mime
+  github.com/coder/websocket github.com/decred github.com/btcsuite/btcd/txscript github.com/btcsuite/btcd/btcec \
+  lode/cmd lode/devmesos lode/devnode lode/load lode/message lode/neighbour lode/zookeeper \
+  lode/scheduler/control lode/scheduler/sandbox lode/scheduler/top \
+  net/http crypto/x509 encoding/asn1 encoding/pem regexp archive go/doc mime os/exec text/tabwriter
 export GCFLAGS := $(patsubst %,-gcflags=%/...=-l,$(COLD))
 # Masters, agents and nodes speak HTTP/1.1, and lode's own servers nothing else (cmd/lode/secure.go): without
 # HTTP/2 the programs are half a megabyte smaller. Tests are built as the programs are.
