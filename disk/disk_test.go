@@ -74,3 +74,19 @@ func TestReplaceOnASickDisk(t *testing.T) {
 		}
 	}
 }
+
+// A file that could not be replaced leaves nothing beside it.
+func TestReplaceLeavesNothing(t *testing.T) {
+	for _, broken := range []string{"write", "sync", "rename"} {
+		d := faulty.New(func(n int) int { return n })
+		d.Fail = func(call string) error {
+			if call == broken {
+				return errors.New("sick")
+			}
+			return nil
+		}
+		if err := disk.Replace(d, "/dir/x", []byte("new")); err == nil || d.Bytes("/dir/.x.new") != nil {
+			t.Errorf("%s: %v, and %q is left", broken, err, d.Bytes("/dir/.x.new"))
+		}
+	}
+}

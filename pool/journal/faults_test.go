@@ -318,3 +318,133 @@ func TestTornTail(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyIsForGood: the copy of a damaged journal outlives a crash, as what took its place does.
+func TestCopyIsForGood(t *testing.T) {
+	d := faulty.New(func(int) int { return 0 })
+	j, err := open(d, faultPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if _, err := j.Add(faultEntry(i + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, _ := d.Open(faultPath)
+	_, _ = f.WriteAt([]byte{0xff}, int64(len(magic))+frameSize+20)
+	_ = f.Sync()
+	damaged := d.Bytes(faultPath)
+	if _, err = open(d, faultPath); err != nil {
+		t.Fatal(err)
+	}
+	d.Crash()
+	if got := d.Bytes(faultPath + ".damaged"); !bytes.Equal(got, damaged) {
+		t.Errorf("the copy has %d bytes, want %d", len(got), len(damaged))
+	}
+	if j, err = open(d, faultPath); err != nil || len(j.Pending()) != 2 || j.Spoilt() != nil {
+		t.Errorf("%v, %+v", err, j)
+	}
+}
+
+// journalOn has blocks of the sizes in a journal, and spoils the first of them.
+func journalOn(t *testing.T, d *faulty.Disk, sizes ...int) {
+	t.Helper()
+	j, err := open(d, faultPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range sizes {
+		e := faultEntry(i + 1)
+		e.Raw = make([]byte, size)
+		if _, err := j.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, _ := d.Open(faultPath)
+	_, _ = f.WriteAt([]byte{0xff}, int64(len(magic))+frameSize+20)
+	_ = f.Sync()
+}
+
+// TestRecordsAfterLongDamage: what follows a spoilt record is found wherever it begins.
+func TestRecordsAfterLongDamage(t *testing.T) {
+	for past := -200; past < 20; past += 3 {
+		d := faulty.New(func(n int) int { return n })
+		journalOn(t, d, 1<<20+past, 50, 50)
+		if j, err := open(d, faultPath); err != nil || len(j.Pending()) != 2 {
+			t.Fatalf("%d bytes past a MB: %v, %d blocks, want 2", past, err, len(j.Pending()))
+		}
+	}
+}
+
+// TestUnreadable: a journal of which a part cannot be read, now, is not taken for one that ends
+// there.
+func TestUnreadable(t *testing.T) {
+	for fails := range 12 {
+		d := faulty.New(func(n int) int { return n })
+		journalOn(t, d, 1000, 50, 50)
+		reads := 0
+		d.Fail = func(call string) error {
+			if call == "read" {
+				if reads++; reads == fails+1 {
+					return syscall.EIO
+				}
+			}
+			return nil
+		}
+		if j, err := open(d, faultPath); err == nil && len(j.Pending()) != 2 {
+			t.Errorf("read %d fails: %d blocks, want an error or 2", fails+1, len(j.Pending()))
+		}
+		d.Fail = func(string) error { return nil }
+		if j, err := open(d, faultPath); err != nil || len(j.Pending()) != 2 {
+			t.Errorf("after read %d failed: %v", fails+1, err)
+		}
+	}
+}
+
+// TestForeignOnAFullDisk: what is no journal is not overwritten where there is no copy of it.
+func TestForeignOnAFullDisk(t *testing.T) {
+	const text = "this is the shopping list of somebody"
+	d := faulty.New(func(n int) int { return n / 2 })
+	f, _ := d.Open(faultPath)
+	_, _ = f.WriteAt([]byte(text), 0)
+	d.Fail = func(call string) error {
+		if call == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	if _, err := open(d, faultPath); !errors.Is(err, syscall.ENOSPC) || string(d.Bytes(faultPath)) != text {
+		t.Errorf("%v, and then there is %q", err, d.Bytes(faultPath))
+	}
+}
+
+// TestSettleFails: a block that could not be settled is pending, and leaves no scrap.
+func TestSettleFails(t *testing.T) {
+	for _, broken := range []string{"open", "write", "sync", "rename"} {
+		d := faulty.New(func(n int) int { return n })
+		j, err := open(d, faultPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Add(faultEntry(1)); err != nil {
+			t.Fatal(err)
+		}
+		d.Fail = func(call string) error {
+			if call == broken {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		if err := j.Settle(faultEntry(1).Hash); !errors.Is(err, syscall.ENOSPC) || len(j.Pending()) != 1 {
+			t.Errorf("%s fails: %v, %d are pending", broken, err, len(j.Pending()))
+		}
+		if d.Bytes(faultPath+".new") != nil {
+			t.Errorf("%s fails: a file is left", broken)
+		}
+		d.Fail = func(string) error { return nil }
+		if err := j.Settle(faultEntry(1).Hash); err != nil || len(j.Pending()) != 0 {
+			t.Errorf("%s: then %v", broken, err)
+		}
+	}
+}

@@ -105,7 +105,7 @@ func TestNoLeftovers(t *testing.T) {
 	f := open(t, dir)
 	f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
 	for _, name := range []string{".accounts.json.new", ".history.new"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("a longer text than there is to write, if it can be made so long"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("a longer text than there is to write ", 20_000)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
