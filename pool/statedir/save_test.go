@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lode/pool/accounts"
+	"lode/pool/journal"
 )
 
 // TestSaved: a proxy that is killed has lost a minute of its accounts at most, and five of its
@@ -97,6 +98,45 @@ func TestTrouble(t *testing.T) {
 		synctest.Wait() // Save's goroutine is gone, as if it hung
 		time.Sleep(4 * saveInterval)
 		expect("hangs", true, 3*saveInterval)
+		f.Close()
+	})
+}
+
+// TestFolderRemoved: somebody removes the folder under a running proxy; a minute later all that
+// outlives it is there again.
+func TestFolderRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	synctest.Test(t, func(t *testing.T) {
+		f, err := Open(dir, time.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Journal.Add(journal.Entry{Hash: "00ff", Height: 7}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		f.Save(ctx)
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(saveInterval + time.Second)
+		synctest.Wait()
+		if err := f.Trouble(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "accounts.json")); err != nil {
+			t.Error(err)
+		}
+		j, err := journal.Open(filepath.Join(dir, "blocks.journal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(j.Pending()); n != 1 {
+			t.Errorf("%d blocks are in the journal", n)
+		}
+		_ = j.Close()
+		end()
 		f.Close()
 	})
 }
