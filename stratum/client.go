@@ -198,12 +198,12 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 	close(dialed)
 	<-watched
 	if s == nil {
-		c.leave(generation)
+		c.leave(generation, err)
 	}
 	if context.Cause(dialCtx) == errMoved {
 		if s != nil {
 			s.Close()
-			c.leave(generation)
+			c.leave(generation, errMoved)
 		}
 		return 0, 0, errMoved
 	}
@@ -224,7 +224,7 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		err = errMoved
 	}
 	s.Close()
-	c.leave(generation)
+	c.leave(generation, err)
 	if ctx.Err() == nil {
 		opts.Logger.Warn("connection to the pool ended", "pool", opts.URL, "error", err)
 	}
@@ -267,11 +267,11 @@ func (c *Client) enter(s *Session, configured string) {
 	c.setState(ConnState{Connected: true})
 }
 
-func (c *Client) leave(generation uint64) {
+func (c *Client) leave(generation uint64, why error) {
 	c.mu.Lock()
 	c.session = nil
 	c.mu.Unlock()
-	c.latest.put(Assignment{Generation: generation})
+	c.latest.put(Assignment{Generation: generation, Why: why})
 }
 
 func (c *Client) setState(state ConnState) {

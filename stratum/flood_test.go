@@ -1,11 +1,13 @@
 package stratum
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -166,4 +168,32 @@ func TestNumber(t *testing.T) {
 			t.Errorf("%s is %v", raw, f)
 		}
 	}
+}
+
+// TestFloodOfTrouble: a pool that has nothing to mine again and again says so once in a while.
+func TestFloodOfTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		s := idleSession(ClientOptions{MaxClockSkew: -1})
+		s.log = slog.New(slog.NewTextHandler(&log, nil))
+		s.owner, s.dialed, s.fixedBits = owner{latest: newLatest()}, true, map[string]uint32{}
+		var cancel context.CancelCauseFunc
+		s.ctx, cancel = context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		for range 60 {
+			for range 100 {
+				for _, d := range []string{"0", "1"} {
+					for _, line := range []string{`{"id":null,"method":"mining.set_difficulty","params":[` + d + `]}`, notifyLine("j", nil)} {
+						if err := s.handle([]byte(line)); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines == 0 || lines > 15 {
+			t.Errorf("%d lines in a minute", lines)
+		}
+	})
 }

@@ -20,9 +20,8 @@ import (
 
 // Assignment is a job together with what is needed to search it.
 type Assignment struct {
-	Job *Job // nil: there is nothing to search
-	// Why there is nothing, if the pool sends what cannot be mined on; nil else.
-	Why             error
+	Job             *Job  // nil: there is nothing to search
+	Why             error // there is nothing
 	Extranonce1     []byte
 	Extranonce2Size int
 	Difficulty      Difficulty
@@ -98,6 +97,8 @@ type Session struct {
 
 	trouble error     // why the last job or difficulty cannot be used; nil: it can
 	unused  time.Time // since when there was no job that can be used; zero: there was
+	// withdrawn is when people were told last that there is nothing to mine.
+	withdrawn time.Time
 
 	// Of the writer alone:
 	unanswered int       // shares that were given up since

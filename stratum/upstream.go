@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"strconv"
@@ -457,7 +458,11 @@ func (s *Session) waitOut() {
 // withdraw takes the work back; s is locked.
 func (s *Session) withdraw() {
 	if s.dialed && s.ctx.Err() == nil {
-		s.log.Warn("there is nothing to mine at the pool", "error", s.trouble)
+		level := slog.LevelDebug
+		if now := time.Now(); now.Sub(s.withdrawn) >= complaintPause {
+			level, s.withdrawn = slog.LevelWarn, now
+		}
+		s.log.Log(s.ctx, level, "there is nothing to mine at the pool", "error", s.trouble)
 		s.published = false
 		s.latest.put(Assignment{Generation: s.current.Generation, Why: s.trouble})
 	}

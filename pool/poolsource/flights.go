@@ -3,6 +3,7 @@ package poolsource
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,9 @@ const (
 	retryTime      = 2 * time.Minute
 	retryBlockTime = time.Hour
 	retryLimit     = 512
+	// refusalPause is the least time between two words to people of refused shares: there may
+	// be thousands a second.
+	refusalPause = 10 * time.Second
 )
 
 // counts are the answers of a pool.
@@ -167,7 +171,20 @@ func (s *Source) answered(f *flight, err error) {
 	default:
 		s.counts.rejected.Add(1)
 	}
-	s.log.Info("pool refused a share", "upstream", s.url, "code", refusal.Code, "reason", refusal.Text)
+	s.tellRefusal(refusal)
 	s.end(f, "refused: "+refusal.Error())
 	s.report.Share(false)
+}
+
+// tellRefusal tells people why the pool refuses shares.
+func (s *Source) tellRefusal(refusal *stratum.Error) {
+	now, level := s.o.Now(), slog.LevelDebug
+	s.mu.Lock()
+	s.untold++
+	n := s.untold
+	if now.Sub(s.told) >= refusalPause {
+		level, s.told, s.untold = slog.LevelInfo, now, 0
+	}
+	s.mu.Unlock()
+	s.log.Log(context.Background(), level, "pool refused a share", "upstream", s.url, "code", refusal.Code, "reason", refusal.Text, "shares", n)
 }

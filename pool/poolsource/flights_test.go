@@ -230,3 +230,40 @@ func TestAddress(t *testing.T) {
 		t.Errorf("user %q, password %q, shown as %s, %v", s.o.User, s.o.Password, s.URL(), err)
 	}
 }
+
+// TestFloodOfRefusals: people hear of refused shares, but not of each.
+func TestFloodOfRefusals(t *testing.T) {
+	var log strings.Builder
+	b := newBench(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	for range 30 {
+		for range 1000 {
+			b.answered(&flight{since: b.now}, &stratum.Error{Code: stratum.CodeStale, Text: "old"})
+		}
+		b.now = b.now.Add(time.Second)
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 3 || !strings.Contains(log.String(), "shares=10000") {
+		t.Errorf("%d lines in 30 s: %s", lines, &log)
+	}
+}
+
+// losses are what a source says of why it gives no work.
+type losses struct {
+	answers
+	said chan error
+}
+
+func (l *losses) Lost(err error) { l.said <- err }
+
+// TestWhyLost: the first word of a pool that cannot be reached says why, not only the second.
+func TestWhyLost(t *testing.T) {
+	b := newBench(t, nil)
+	l := &losses{said: make(chan error, 100)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { b.Run(ctx, l); close(ended) }()
+	if err := <-l.said; !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("the pool is lost: %v", err)
+	}
+	cancel()
+	<-ended
+}

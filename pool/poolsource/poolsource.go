@@ -71,6 +71,8 @@ type Source struct {
 	since   uint64      // generation of the connection
 	retries []*flight   // without an answer, oldest first
 	blocks  int         // shares that are blocks, without an answer
+	untold  int         // refused shares that people have not heard of
+	told    time.Time   // when they did last
 }
 
 var _ source.Pool = (*Source)(nil)
@@ -126,7 +128,11 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 		case a := <-s.client.Assignments():
 			known = true
 			if a.Job == nil {
-				report.Lost(s.reason())
+				why := a.Why
+				if why == nil {
+					why = errNothing
+				}
+				report.Lost(fmt.Errorf("%s: %w", s.url, why))
 				continue
 			}
 			s.take(&a)
@@ -136,18 +142,13 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 			s.expire()
 			if err := s.client.State().Err; !known && err != nil {
 				known = true
-				report.Lost(s.reason())
+				report.Lost(fmt.Errorf("%s: %w", s.url, err))
 			}
 		}
 	}
 }
 
-func (s *Source) reason() error {
-	if err := s.client.State().Err; err != nil {
-		return fmt.Errorf("%s: %w", s.url, err)
-	}
-	return fmt.Errorf("%s: the connection was lost", s.url)
-}
+var errNothing = errors.New("it sends nothing that can be mined on")
 
 // take passes an assignment on.
 func (s *Source) take(a *stratum.Assignment) {
