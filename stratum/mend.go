@@ -76,10 +76,10 @@ func (m *mender) take() {
 	m.in = m.in[1:]
 }
 
-// close writes the bracket that is due, without a comma before it.
+// close writes the bracket that is due, without commas before it.
 func (m *mender) close() {
 	last := len(m.open) - 1
-	m.out = append(bytes.TrimSuffix(m.out, []byte{','}), m.open[last])
+	m.out = append(bytes.TrimRight(m.out, ","), m.open[last])
 	m.open = m.open[:last]
 }
 

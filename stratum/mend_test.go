@@ -20,6 +20,7 @@ func TestMend(t *testing.T) {
 		{`{"id":1} trailing`, `{"id":1}`, ` trailing`},
 		{`{"params":[true,false`, `{"params":[true,false]}`, ""},
 		{"{\"a\":1\x00", `{"a":1}`, ""},
+		{`{"a":",",,`, `{"a":","}`, ""},
 		{`{"a":[[[1`, "", ""}, // three are missing
 		{`{"a":"cut`, "", ""},
 		{`{"a":]}`, "", ""},
