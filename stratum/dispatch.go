@@ -67,6 +67,9 @@ func (c *Conn) handle(line []byte) error {
 		if err := c.throttle(); err != nil {
 			return err
 		}
+		if c.ending.Load() { // what is left would have its pauses for nothing
+			return nil
+		}
 	}
 	return c.handleMessage(line, m, err)
 }

@@ -460,6 +460,27 @@ func TestNamesOfAddress(t *testing.T) {
 	})
 }
 
+// Of messages that come on one line none is heard after one that closes the connection: it would
+// be a login that waits for no turn.
+func TestNothingAfterTheEnd(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, _ *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		logins := 0
+		p.authorize = func(c *Conn, _, _ string) error {
+			logins++
+			c.Close(nil)
+			return errors.New("no")
+		}
+		conn := l.dial("192.0.2.1")
+		go io.Copy(io.Discard, conn)
+		_, _ = io.WriteString(conn, strings.Repeat(strings.TrimSpace(authorizeLine), 3)+"\n")
+		time.Sleep(time.Minute)
+		if logins != 1 {
+			t.Errorf("%d logins", logins)
+		}
+	})
+}
+
 // Memory for lines that do not end, and for what nobody reads, is bounded for all
 // connections together.
 func TestMemoryOfStrangers(t *testing.T) {
@@ -528,6 +549,41 @@ func TestMemoryOfStrangers(t *testing.T) {
 			})
 		})
 	}
+	t.Run("lines that grow", func(t *testing.T) {
+		const limit = 1 << 20
+		s := NewServer(ServerOptions{Limits: Limits{PartialBytes: limit}}, &testPool{})
+		var conns []*Conn
+		for range limit / (lineBufferSize + lineBufferOverhead) {
+			base, far := net.Pipe()
+			defer far.Close()
+			c := newConn(s, base)
+			c.needInput()
+			conns = append(conns, c)
+			if err := c.hold(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range conns {
+			c.unhold()
+			c.lines.grow()
+			if err := c.hold(); err != nil {
+				t.Fatal(err)
+			}
+			if n := s.partial.Load(); n > limit {
+				t.Fatalf("%d bytes of incomplete lines", n)
+			}
+		}
+		for _, c := range conns {
+			c.unhold()
+		}
+		if n := s.partial.Load(); n != 0 || s.partial.strangers != (queue{}) {
+			t.Errorf("%d bytes are left", n)
+		}
+		c := conns[0]
+		if n := testing.AllocsPerRun(100, func() { _ = c.hold(); c.unhold() }); n != 0 {
+			t.Errorf("%v allocations for a line that is waited for", n)
+		}
+	})
 	t.Run("output", func(t *testing.T) {
 		inBubble(t, ServerOptions{Limits: Limits{UnreadTotal: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 			p.disconnected = nil

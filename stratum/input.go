@@ -41,8 +41,7 @@ type input struct {
 	pieces    int     // reads since then that brought none
 	proof     int     // class that accepted shares have shown
 	workedAt  instant // of an accepted share, not always the last; 0: there was none
-	held      int64   // bytes of memory counted by hold; guarded by Server.partial
-	waits     member  // of Server.partial
+	waiting   waiting // guarded by Server.partial
 	refusals  int     // of authorize
 }
 
@@ -159,14 +158,18 @@ func (c *Conn) releaseIdleInput() {
 // it has begun, or for its turn; unhold must follow.
 func (c *Conn) hold() error {
 	bytes := int64(len(c.lines.b)+len(c.lines.small)) + lineBufferOverhead
-	switch victim := c.server.partial.hold(c, bytes, c.server.opts.PartialBytes); victim {
-	case nil:
-	case c:
-		return ErrInputFull
-	default:
-		victim.Close(ErrInputFull)
+	p := &c.server.partial
+	p.hold(c, bytes)
+	for { // a buffer may be greater than that of who goes
+		switch victim := p.victim(c.server.opts.PartialBytes); victim {
+		case nil:
+			return nil
+		case c:
+			return ErrInputFull
+		default:
+			victim.Close(ErrInputFull)
+		}
 	}
-	return nil
 }
 
 func (c *Conn) unhold() { c.server.partial.unhold(c) }
