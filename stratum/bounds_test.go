@@ -44,6 +44,11 @@ func TestSessionDialFails(t *testing.T) {
 			io.WriteString(p, `{"id":3,"result":false,"error":[24,"banned",null]}`)
 			p.Close()
 		}, ErrUnauthorized, "banned"},
+		{"last words that are cut", func(p *poolConn) {
+			p.handshake(okConfigure, okSubscribe, okSubscribe)
+			io.WriteString(p, `{"id":3,"result":false`)
+			p.Close()
+		}, io.EOF, "read: EOF"},
 		{"an alert of TLS", func(p *poolConn) { p.read(); io.WriteString(p, "\x15\x03\x01\x00\x02\x02\x46"); p.Close() }, ErrProtocol, "it speaks TLS"},
 		{"extranonce2 of 17", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",17],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},
 		{"extranonce2 of 1e9", func(p *poolConn) { p.handshake(okConfigure, `{"id":2,"result":[[],"00",1e9],"error":null}`, "") }, ErrProtocol, "want 0 to 16"},

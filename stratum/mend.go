@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"bytes"
+	"encoding/json"
 	"math"
 	"strconv"
 
@@ -148,6 +149,10 @@ func (m *mender) word() bool {
 	if err != nil || math.IsInf(f, 0) || bytes.ContainsAny(word, "xX_pP") {
 		return false
 	}
-	m.out = strconv.AppendFloat(m.out, f, 'g', -1, 64)
+	if json.Valid(word) { // an id, above all, comes back as it was written
+		m.out = append(m.out, word...)
+		return true
+	}
+	m.out = appendDifficulty(m.out, Difficulty(f))
 	return true
 }

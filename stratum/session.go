@@ -406,6 +406,13 @@ const (
 // maxClientLine bounds the lines that a pool may send.
 const maxClientLine = 1 << 20
 
+// isCut reports whether a line without its line feed is the beginning of a message: mended, it
+// might say what nobody meant.
+func isCut(line []byte) bool {
+	line = trim(line)
+	return len(line) > 0 && line[0] == '{' && line[len(line)-1] != '}'
+}
+
 // read is the goroutine that reads.
 func (s *Session) read() {
 	r := bufio.NewReaderSize(s.conn, 4096)
@@ -421,7 +428,7 @@ func (s *Session) read() {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if err != nil && len(bytes.TrimSpace(line)) > 0 {
+		if err != nil && len(bytes.TrimSpace(line)) > 0 && !isCut(line) {
 			// Last words may lack their line feed: they say why it closes, perhaps.
 			if err := s.handle(line); err != nil {
 				s.end(err)
