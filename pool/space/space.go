@@ -35,6 +35,9 @@ const (
 	// smallest is the size in bytes up to which a space hands out the value that was free
 	// for longest. Larger ones count, and are never near full.
 	smallest = 2
+	// tiny is the size in bytes up to which values come round while shares of those who had
+	// them before still count.
+	tiny = 1
 	// An address is held to its part of a full space: 1/fraction of it.
 	fraction = 16
 	// samples of places are looked at to find one that is fit for something, poorSamples to
@@ -161,8 +164,12 @@ func (s *Space) Leased() int {
 }
 
 // Forget gives up all leases without a connection, where there is no memory for them: who comes
-// back gets another value.
+// back gets another value. Those of a byte or none are few, and would be another miner's at once,
+// who would find shares that the upstream has.
 func (s *Space) Forget() {
+	if s.size <= tiny {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.idle.Len() > 0 {

@@ -658,6 +658,27 @@ func TestInheritance(t *testing.T) {
 	}
 }
 
+// TestForget: where memory is short leases without a connection go, but for those of a space in
+// which the next miner would have their value while their shares count.
+func TestForget(t *testing.T) {
+	for size, kept := range map[int]bool{0: true, 1: true, 2: false, 4: false} {
+		now := start
+		s := newSpace(t, size)
+		m := mustJoin(t, s, now, 1, "")
+		m.Prove(now, nil)
+		m.Release(now, "found")
+		s.Forget()
+		if n := s.Leased(); n == 1 != kept {
+			t.Errorf("%d bytes: %d are leased", size, n)
+		}
+		for i := range min(s.Capacity(), 1000) {
+			if next := mustJoin(t, s, now, 2+i, ""); string(next.Extranonce) == string(m.Extranonce) && next.Kept != "found" {
+				t.Errorf("%d bytes: miner %d has the value, and not what was found", size, i)
+			}
+		}
+	}
+}
+
 // TestLargeSpace: leases without a connection are bounded in number, by address too.
 func TestLargeSpace(t *testing.T) {
 	now := start
