@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"github.com/btcsuite/btcd/wire"
 
+	"lode/internal/txscan"
 	"lode/pool/node"
 	"lode/scheduler"
 )
@@ -156,11 +156,11 @@ func beside(ctx context.Context, n *node.Node, hash chainhash.Hash, height int64
 // heightOf is the height that a block says in its coinbase (BIP 34); 0: none. btcd does
 // not tell that of a block beside its chain.
 func heightOf(block []byte) int64 {
-	var b wire.MsgBlock
-	if b.Deserialize(bytes.NewReader(block)) != nil || len(b.Transactions) == 0 || len(b.Transactions[0].TxIn) == 0 {
-		return 0
-	}
-	script := b.Transactions[0].TxIn[0].SignatureScript
+	var s txscan.Scanner
+	s.Reset(block)
+	s.Bytes(wire.MaxBlockHeaderPayload)
+	s.Number() // of transactions
+	_, script := s.Transaction()
 	if len(script) == 0 {
 		return 0
 	}

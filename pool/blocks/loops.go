@@ -37,7 +37,10 @@ func (k *Keeper) submitLoop(ctx context.Context, i int) {
 // earlier block is on its way, for as long as that takes, the next one does not wait.
 func (k *Keeper) firstLoop(ctx context.Context, i int) {
 	for ctx.Err() == nil {
-		for _, b := range k.list(func(b *tracked) bool { return b.fresh && !b.settled && !b.nodes[i].tried && !b.nodes[i].busy }) {
+		for _, b := range k.list(func(b *tracked) bool {
+			op := &b.nodes[i]
+			return b.fresh && !b.settled && !op.submitted && !op.tried && !op.busy
+		}) {
 			// An error is submitLoop's to tell of, which tries again.
 			_ = k.submitOne(ctx, i, b)
 			wake(k.submit[i])

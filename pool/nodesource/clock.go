@@ -16,7 +16,9 @@ const aheadTime = time.Hour
 // off. Whichever is wrong, others take the block: no time before mintime is given.
 func (s *Source) boundClock(t *template.Template, now time.Time) *template.Template {
 	ahead := time.Unix(int64(t.CurrentTime), 0).Sub(now)
-	if off := ahead > aheadTime; off != s.clockOff {
+	// Where blocks have pushed mintime ahead, as on testnets, it is what the node gives for its
+	// time, which tells nothing of its clock.
+	if off := ahead > aheadTime && t.CurrentTime > t.MinTime; off != s.clockOff {
 		if s.clockOff = off; off {
 			s.log.Warn("the node's clock is ahead of this machine's: jobs get an earlier time, which other nodes take; check the clocks",
 				"node", s.node.URL(), "ahead", ahead.Round(time.Second))

@@ -27,6 +27,7 @@ func TestFastClock(t *testing.T) {
 		"a bit ahead":        {mainnet, base + 3600, base - 3000, false, base + 3600, false},
 		"far ahead":          {mainnet, base + 10_000, base - 3000, false, base + 3600, true},
 		"ours is behind":     {mainnet, base + 10_000, base + 7000, false, base + 7000, true},
+		"the chain is ahead": {testnet, base + 5000, base + 5000, false, base + 5000, false},
 		"no other time":      {mainnet, base + 10_000, base - 3000, true, base + 10_000, true},
 		"late, on a testnet": {testnet, base + 10_000, base + 5001, false, base + 5001, true}, // the rule's bound
 		"long ago":           {mainnet, base - 10_000, base - 13_000, false, base - 10_000, false},

@@ -6,8 +6,8 @@ import (
 	"unsafe"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
-	"github.com/btcsuite/btcd/wire"
 
+	"lode/internal/txscan"
 	"lode/stratum/merkle"
 )
 
@@ -20,6 +20,7 @@ type Store struct {
 
 	known   map[chainhash.Hash][]byte // those of the last template, by txid
 	scratch []byte
+	scan    txscan.Scanner
 }
 
 // Compact is t, to be kept: it has nothing of the node's reply any more, and what the
@@ -58,15 +59,14 @@ func (s *Store) check(tx *Transaction, raw []byte) error {
 	if !s.Strict {
 		return nil
 	}
-	r := bytes.NewReader(raw)
-	var read wire.MsgTx
-	switch err := read.Deserialize(r); {
+	s.scan.Reset(raw)
+	id, _ := s.scan.Transaction()
+	err := s.scan.End()
+	switch {
 	case err != nil:
-		return fmt.Errorf("data cannot be read: %w", err)
-	case r.Len() > 0:
-		return fmt.Errorf("%d bytes follow the data", r.Len())
-	case read.TxHash() != tx.TxID:
-		return fmt.Errorf("txid is %v, of the data it is %v", tx.TxID, read.TxHash())
+		return err
+	case id != tx.TxID:
+		return fmt.Errorf("txid is %v, of the data it is %v", tx.TxID, id)
 	case tx.wtxid != nil && merkle.Double(raw) != hashFromHex(tx.wtxid):
 		return fmt.Errorf("hash is %.64s, of the data it is %v", tx.wtxid, merkle.Double(raw))
 	}

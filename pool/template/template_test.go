@@ -282,6 +282,11 @@ func TestStoreStrict(t *testing.T) {
 			tx["data"] = tx["data"].(string) + "00"
 			return list
 		}, "transaction 2: 1 bytes follow"},
+		"scripts longer than there is data": {func(list []any) []any {
+			const spent = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+			list[1].(map[string]any)["data"] = "0200000002" + spent + "fe00000400" + strings.Repeat("00", 1<<18) + "00000000" + spent + "fe00093d00" + "00"
+			return list
+		}, "transaction 2: data cannot be read"},
 		"one twice": {func(list []any) []any { return append(list, list[0]) }, "1 of its 7 transactions are there twice"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"github.com/btcsuite/btcd/wire"
 
+	"lode/internal/txscan"
 	"lode/message"
 	"lode/stratum"
 )
@@ -70,22 +71,23 @@ func (c *Core) checkHeader(data, hash []byte) (bits uint32, err error) {
 	return header.Bits, nil
 }
 
-// checkBody makes sure that a block's header commits to its transactions.
+// checkBody makes sure that a block's header, which checkHeader has seen, commits to its
+// transactions.
 func checkBody(data []byte) error {
-	var block wire.MsgBlock
-	r := bytes.NewReader(data)
-	if err := block.Deserialize(r); err != nil {
-		return fmt.Errorf("block cannot be read: %w", err)
-	}
-	if r.Len() > 0 {
-		return fmt.Errorf("block with %d bytes behind it", r.Len())
-	}
-	if len(block.Transactions) == 0 {
+	var s txscan.Scanner
+	s.Reset(data)
+	root := s.Bytes(wire.MaxBlockHeaderPayload)[36:68]
+	n := s.Number()
+	if s.Valid() && n == 0 {
 		return errors.New("block without transactions")
 	}
-	level := make([]chainhash.Hash, len(block.Transactions))
-	for i, tx := range block.Transactions {
-		level[i] = tx.TxHash()
+	var level []chainhash.Hash
+	for ; n > 0 && s.Valid(); n-- {
+		id, _ := s.Transaction()
+		level = append(level, id)
+	}
+	if err := s.End(); err != nil {
+		return fmt.Errorf("block: %w", err)
 	}
 	for len(level) > 1 {
 		if len(level)%2 == 1 {
@@ -96,7 +98,7 @@ func checkBody(data []byte) error {
 		}
 		level = level[:len(level)/2]
 	}
-	if level[0] != block.Header.MerkleRoot {
+	if !bytes.Equal(level[0][:], root) {
 		return errors.New("block whose header does not commit to its transactions")
 	}
 	return nil

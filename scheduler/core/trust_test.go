@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +267,8 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		idle[76]++
 	}
 	hard := bytes.Clone(good)
+	// Two inputs: with a script of 200 KB, and with one that is to have 4 MB.
+	long := slices.Concat([]byte{2, 0, 0, 0, 2}, make([]byte, 36), []byte{0xfe, 0x40, 0x0d, 3, 0}, make([]byte, 200_000+4), make([]byte, 36), []byte{0xfe, 0, 9, 0x3d, 0}, make([]byte, 8))
 	copy(hard[72:], []byte{0xff, 0xff, 0, 0x1d})
 	for _, test := range []struct {
 		name  string
@@ -281,8 +284,9 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		{"on a network that takes such blocks", &Chain{Bits: 0x1d00ffff, Easy: true}, good, ""},
 		{"a little easier than the chain", &Chain{Bits: 0x201fffff}, good, ""},
 		{"another transaction", nil, change(len(good) - 1), "commit"},
-		{"something behind it", nil, append(bytes.Clone(good), 0), "behind"},
+		{"something behind it", nil, append(bytes.Clone(good), 0), "follow"},
 		{"cut", nil, good[:len(good)-1], "read"},
+		{"scripts longer than there is data", nil, slices.Concat(good[:80], []byte{1}, long), "read"},
 		{"no transactions", nil, append(bytes.Clone(good[:80]), 0), "transactions"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
