@@ -69,11 +69,12 @@ type Limits struct {
 	// SharedRate: a tenth of what two processors take apart.
 	SharedRate float64 `name:"shared-rate" default:"10000" placeholder:"N" help:"Messages per second beyond --limit-light-rate, of all connections together; who sends them when there are more is read more slowly."`
 	// Names: most miners have one, aggregators one for each machine behind them.
-	Names int `name:"names" default:"256" placeholder:"N" help:"Worker names of one connection."`
+	Names int `name:"names" default:"256" placeholder:"N" help:"Worker names of one connection; for more than 2048 --limit-names-per-address is to be raised, too."`
 	// NameBytes: 256 names of 64 bytes.
 	NameBytes int `name:"name-bytes" default:"16384" placeholder:"BYTES" help:"Length of all worker names of one connection together."`
-	// AddressNames: eight aggregators that are full. A name costs 600 bytes as long as its
-	// connection is there.
+	// AddressNames: eight aggregators that are full, or four that come back while their old
+	// connections are not found dead yet. A name costs 600 bytes as long as its connection is
+	// there.
 	AddressNames int `name:"names-per-address" default:"2048" placeholder:"N" help:"Worker names of all connections of one address together, but for the first of each; fewer where memory is short."`
 
 	// GuessTime: one guess a second is hopeless. Ten are free: people mistype.
