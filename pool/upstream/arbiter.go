@@ -176,7 +176,7 @@ func (a *Arbiter) OnChain(c Chain) { a.chain = c }
 // Give tells of a source's work.
 func (a *Arbiter) Give(now time.Time, i int, w Work) {
 	s := &a.sources[i]
-	s.known, s.err = true, nil
+	s.known, s.err, s.told = true, nil, ""
 	if s.has != nil && s.fell(&w) {
 		if s.other == nil {
 			s.otherSince = now
@@ -209,9 +209,6 @@ func (s *source) accept(now time.Time, w Work) {
 // Lose tells that a source gives no work any more, and why.
 func (a *Arbiter) Lose(now time.Time, i int, err error) {
 	s := &a.sources[i]
-	if s.err == nil {
-		s.told = ""
-	}
 	// Some come and go all the time, some have another word for it each time.
 	if text := err.Error(); s.told != text && s.words.ready(now, wordsBurst, wordsInterval) {
 		s.told = text

@@ -686,9 +686,19 @@ func TestWords(t *testing.T) {
 		each        func(s *script, i int) // second
 		least, most int
 	}{
-		"the same all the time":        {func(s *script, _ int) { s.news([]string{"", "p1", "gone"}) }, 1, 1},
-		"in other words":               {func(s *script, i int) { s.a.Lose(s.now, 0, fmt.Errorf("gone for %d s", i)) }, 10, 15},
-		"it comes and goes":            {func(s *script, i int) { s.news([]string{"", "p1", [2]string{"gone", "500"}[i%2]}) }, 10, 15},
+		"the same all the time": {func(s *script, _ int) { s.news([]string{"", "p1", "gone"}) }, 1, 1},
+		"in other words":        {func(s *script, i int) { s.a.Lose(s.now, 0, fmt.Errorf("gone for %d s", i)) }, 10, 15},
+		"it comes and goes":     {func(s *script, i int) { s.news([]string{"", "p1", [2]string{"gone", "500"}[i%2]}) }, 10, 15},
+		"lost as before, after a lie": {func(s *script, i int) {
+			switch i {
+			case 0, 30:
+				s.a.Lose(s.now, 0, errors.New("gone"))
+			case 10:
+				s.news([]string{"", "p1", "500"})
+			case 20:
+				s.news([]string{"", "p1", "lies"})
+			}
+		}, 3, 3},
 		"each of its jobs is a lie":    {func(s *script, _ int) { s.news([]string{"", "p1", "lies"}) }, 1, 1},
 		"two reasons, one after other": {func(s *script, i int) { s.a.Lose(s.now, 0, fmt.Errorf("reason %d", min(i, 1))) }, 2, 2},
 		"a lie in each block": {func(s *script, i int) {
