@@ -475,6 +475,7 @@ func TestNothingAfterTheEnd(t *testing.T) {
 		go io.Copy(io.Discard, conn)
 		_, _ = io.WriteString(conn, strings.Repeat(strings.TrimSpace(authorizeLine), 3)+"\n")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if logins != 1 {
 			t.Errorf("%d logins", logins)
 		}
