@@ -611,6 +611,62 @@ func TestMemoryOfStrangers(t *testing.T) {
 	})
 }
 
+// A job that is longer than sockets take is no reason to close anybody who reads it soon, and
+// those who read nothing are closed before a miner that is slow for a moment.
+func TestUnreadOutputOfOthers(t *testing.T) {
+	job := simnetJob()
+	job.Coinbase2 = make([]byte, 70<<10) // as p2pool's
+	long := EncodeJob(job)
+	for name, deaf := range map[string]int{"a long job": 0, "strangers who read nothing": 30} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: Limits{UnreadTotal: 1 << 20, Unread: time.Minute}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				cut := make(chan *Conn, 1000)
+				why := make(chan error, 1000)
+				p.disconnected = func(c *Conn, err error) { cut <- c; why <- err }
+				logIn := func(address string, n int) (conns []net.Conn) {
+					for range n {
+						conn := l.dial(address)
+						go io.WriteString(conn, subscribeLine+authorizeLine)
+						_, _ = io.CopyN(io.Discard, conn, int64(len(subscribeReply+authorizeReply)+2))
+						conns = append(conns, conn)
+					}
+					synctest.Wait()
+					return conns
+				}
+				logIn("192.0.2.1", deaf)
+				s.Broadcast(long, nil)
+				synctest.Wait()
+				time.Sleep(5 * time.Second)
+
+				miners := logIn("192.0.2.2", 50)
+				for range 3 {
+					s.Broadcast(long, nil)
+					s.Broadcast(EncodeJob(simnetJob()), nil) // waits behind it
+					time.Sleep(100 * time.Millisecond)
+					for _, conn := range miners {
+						_, _ = io.CopyN(io.Discard, conn, int64(len(long.line)+len(EncodeJob(simnetJob()).line)))
+					}
+					synctest.Wait()
+				}
+				if n := s.unread.Load(); n > 1<<20 {
+					t.Errorf("%d bytes wait", n)
+				}
+				for len(cut) > 0 {
+					if c := <-cut; c.Address().String() == "192.0.2.2" {
+						t.Errorf("a miner was closed: %v", <-why)
+					}
+				}
+				if n := s.Stats().SlowCut.Load(); deaf > 0 && n == 0 {
+					t.Error("nobody was closed")
+				}
+				if n := s.Stats().Ready.Load(); n < int64(len(miners)) {
+					t.Errorf("%d miners are left", n)
+				}
+			})
+		})
+	}
+}
+
 func TestGateForgets(t *testing.T) {
 	var limits Limits
 	limits.setDefaults()

@@ -41,7 +41,7 @@ type input struct {
 	pieces    int     // reads since then that brought none
 	proof     int     // class that accepted shares have shown
 	workedAt  instant // of an accepted share, not always the last; 0: there was none
-	waiting   waiting // guarded by Server.partial
+	held      waits   // of Server.partial
 	refusals  int     // of authorize
 }
 
@@ -159,7 +159,7 @@ func (c *Conn) releaseIdleInput() {
 func (c *Conn) hold() error {
 	bytes := int64(len(c.lines.b)+len(c.lines.small)) + lineBufferOverhead
 	p := &c.server.partial
-	p.hold(c, bytes)
+	p.set(c, bytes, c.workedAt != 0)
 	for { // a buffer may be greater than that of who goes
 		switch victim := p.victim(c.server.opts.PartialBytes); victim {
 		case nil:
@@ -172,7 +172,7 @@ func (c *Conn) hold() error {
 	}
 }
 
-func (c *Conn) unhold() { c.server.partial.unhold(c) }
+func (c *Conn) unhold() { c.server.partial.set(c, 0, false) }
 
 // readLines reads and handles lines until the connection ends.
 func (c *Conn) readLines() error {

@@ -53,7 +53,7 @@ type Limits struct {
 	// UnreadBytes: 20 to 60 jobs on a chain with full blocks.
 	UnreadBytes int `name:"unread-bytes" default:"131072" placeholder:"BYTES" help:"Output that may wait for one miner, beyond its socket's buffer; a single greater job may."`
 	// UnreadTotal: an eighth of the memory of a proxy's task.
-	UnreadTotal int `name:"unread-total" default:"33554432" placeholder:"BYTES" help:"Output that may wait for all miners together; who adds to it then is closed."`
+	UnreadTotal int `name:"unread-total" default:"33554432" placeholder:"BYTES" help:"Output that may wait for all miners together; for more, who has left it unread for longest is closed."`
 	// SocketBytes: the kernel doubles it. Enough for one job and a hundred replies on
 	// their way; kernels let it grow to 4 MB by themselves.
 	SocketBytes int `name:"socket-bytes" default:"32768" placeholder:"BYTES" help:"Send buffer of a socket (SO_SNDBUF; 0: the system's choice)."`

@@ -17,7 +17,8 @@ type output struct {
 	corks   int
 	writing bool   // a drain goroutine is at work
 	flying  int    // bytes that it has taken
-	counted int64  // bytes in Server.unread
+	behind  waits  // of Server.unread
+	counted int64  // bytes that it was told
 	queued  uint64 // bytes that were sent in all
 
 	writeRaw   syscall.RawConn // nil: always write by drain
@@ -29,12 +30,16 @@ type output struct {
 
 type buffer struct{ b []byte }
 
-const bufferSize = 2048
+const (
+	bufferSize = 2048
+	// longLine is worth a write of its own.
+	longLine = 8 * bufferSize
+)
 
 var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, bufferSize)} }}
 
 func release(b *buffer) {
-	if cap(b.b) <= 8*bufferSize {
+	if cap(b.b) <= longLine {
 		b.b = b.b[:0]
 		buffers.Put(b)
 	}
@@ -64,7 +69,7 @@ func (c *Conn) commit(b []byte) {
 		c.mu.Unlock()
 		return
 	}
-	if c.corks == 0 || len(b) >= 8*bufferSize {
+	if c.corks == 0 || len(b) >= longLine {
 		c.flush()
 	}
 	c.checkQueue(added)
@@ -80,10 +85,17 @@ func (c *Conn) sendShared(line []byte) {
 	c.server.stats.Notifications.Add(1)
 	added := len(line)
 	c.queued += uint64(added)
-	if c.corks == 0 && !c.writing && c.buffer == nil {
-		line = line[c.trySend(line):]
+	direct := c.corks == 0
+	if len(line) >= longLine {
+		c.flush()
+		direct = true
 	}
-	if len(line) > 0 {
+	if direct && !c.writing && c.buffer == nil {
+		// What the socket does not take is no copy, either: jobs may be long, and miners many.
+		if line = line[c.trySend(line):]; len(line) > 0 {
+			c.startDrain(line, nil)
+		}
+	} else {
 		if c.buffer == nil {
 			c.buffer = buffers.Get().(*buffer)
 		}
@@ -99,29 +111,37 @@ func (c *Conn) sendShared(line []byte) {
 // were added last may be one long line, as may those that are being written: such are
 // no reason by themselves.
 func (c *Conn) checkQueue(added int) {
-	total := c.countUnread()
-	limits := &c.server.opts.Limits
-	waiting := int(c.counted)
-	slow := !c.failed && (over(waiting-c.flying-added, limits.UnreadBytes) || waiting > 0 && over(int(total), limits.UnreadTotal))
+	more := c.countUnread()
+	slow := !c.failed && over(int(c.counted)-c.flying-added, c.server.opts.UnreadBytes)
 	c.mu.Unlock()
 	if slow {
 		c.cutSlow()
 	}
+	for more {
+		victim := c.server.unread.victim(c.server.opts.UnreadTotal)
+		if victim == nil {
+			return
+		}
+		victim.cutSlow()
+	}
 }
 
-// countUnread brings Server.unread up to date with what waits for a slow reader, and
-// returns it. The connection is locked.
-func (c *Conn) countUnread() (total int64) {
+// countUnread brings Server.unread up to date with what waits for a slow reader; more: that has
+// grown. The connection is locked.
+func (c *Conn) countUnread() (more bool) {
 	waiting := int64(0)
 	if c.writing && !c.failed {
-		waiting = int64(c.flying)
+		waiting = 1 + int64(c.flying) // what is no copy counts as well, for who has waited for longest
 		if c.buffer != nil {
 			waiting += int64(len(c.buffer.b))
 		}
 	}
-	change := waiting - c.counted
-	c.counted = waiting
-	return c.server.unread.Add(change)
+	more = waiting > c.counted
+	if waiting != c.counted {
+		c.counted = waiting
+		c.server.unread.set(c, waiting, false)
+	}
+	return more
 }
 
 func (c *Conn) cutSlow() {
@@ -159,22 +179,28 @@ func (c *Conn) flush() {
 		c.buffer = nil
 		return
 	}
+	c.startDrain(c.take())
+}
+
+// startDrain has bytes written, and what comes meanwhile. They are those of a buffer, or of
+// nobody.
+func (c *Conn) startDrain(b []byte, from *buffer) {
 	c.writing = true
 	if c.writeRaw != nil {
 		c.server.stats.Deferred.Add(1)
 	}
 	c.server.wg.Add(1) // the reader, or Server.start, holds it above zero
-	go c.drain(c.take())
+	go c.drain(b, from)
 }
 
 // take gives what waits to the drain goroutine; nil: nothing does. The connection is
 // locked.
-func (c *Conn) take() (taken *buffer) {
-	taken, c.buffer, c.flying = c.buffer, nil, 0
-	if taken != nil {
-		c.flying = len(taken.b)
+func (c *Conn) take() (b []byte, from *buffer) {
+	from, c.buffer, c.flying = c.buffer, nil, 0
+	if from != nil {
+		b, c.flying = from.b, len(from.b)
 	}
-	return taken
+	return b, from
 }
 
 // trySend writes what the socket takes without waiting.
@@ -191,13 +217,13 @@ func (c *Conn) trySend(b []byte) int {
 }
 
 // drain writes what it was given, and what comes meanwhile.
-func (c *Conn) drain(taken *buffer) {
+func (c *Conn) drain(b []byte, from *buffer) {
 	defer c.server.wg.Done()
-	for taken != nil {
+	for len(b) > 0 {
 		if patience := c.server.opts.Unread; patience > 0 {
 			c.conn.SetWriteDeadline(time.Now().Add(patience))
 		}
-		n, err := c.conn.Write(taken.b)
+		n, err := c.conn.Write(b)
 		c.server.stats.BytesOut.Add(uint64(n))
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -206,11 +232,15 @@ func (c *Conn) drain(taken *buffer) {
 			c.fail(err)
 		default:
 			c.conn.SetWriteDeadline(time.Time{})
-			release(taken)
+			if from != nil {
+				release(from)
+			}
 		}
 		c.mu.Lock()
-		taken = c.take() // nil after an error: what waited is dropped
-		c.writing = taken != nil
+		b, from = c.take() // nil after an error: what waited is dropped
+		if c.writing = len(b) > 0; !c.writing && from != nil {
+			release(from)
+		}
 		c.countUnread()
 		c.mu.Unlock()
 	}

@@ -74,9 +74,9 @@ type Server struct {
 	transactions transactions
 	lastID       atomic.Uint64
 	closed       atomic.Bool
-	full         atomic.Bool // there is no room for more connections
-	partial      partials
-	unread       atomic.Int64   // bytes that wait for slow readers
+	full         atomic.Bool    // there is no room for more connections
+	partial      waiting        // for lines that are waited for
+	unread       waiting        // for slow readers
 	epoch        time.Time      // what instant counts from
 	wg           sync.WaitGroup // connections and their writers
 
@@ -105,6 +105,8 @@ func NewServer(opts ServerOptions, handler Handler) *Server {
 	s.batches, _ = handler.(BatchHandler)
 	s.strays, _ = handler.(StrayHandler)
 	s.gate.init(&s.opts.Limits)
+	s.partial.part = func(c *Conn) *waits { return &c.held }
+	s.unread.part = func(c *Conn) *waits { return &c.behind }
 	s.tarpit.most, s.tarpit.count = s.opts.Tarpit, &s.stats.Held
 	s.turns.cpus, s.turns.step = s.opts.TLSCPUs, s.gate.step
 	s.shared.tokens = s.opts.SharedRate
