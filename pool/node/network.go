@@ -52,7 +52,7 @@ func (n Network) steadyBits(height int64) bool {
 	return n.params != nil && (!n.params.ReduceMinDifficulty && height%2016 != 0 || n.Name == "regtest")
 }
 
-// CheckBits refuses bits that are easier than any block of the network.
+// CheckBits says if bits are easier than those of any block of the network.
 func (n Network) CheckBits(bits uint32) error {
 	if n.params == nil || blockchain.CompactToBig(bits).Cmp(n.params.PowLimit) <= 0 {
 		return nil

@@ -76,8 +76,7 @@ type Source struct {
 	tipTime  uint32
 	crossing *time.Timer
 	clockOff bool // the node's is far ahead of ours
-	// doubted: the last template was not what it said, and miners had it. The next one is
-	// looked at before they get it.
+	// doubted: people know why nobody may take the blocks of the last template.
 	doubted bool
 	// toldVersion: people know why versions are not rolled.
 	toldVersion bool
@@ -125,17 +124,8 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 				report.Lost(err)
 				return
 			}
-			atOnce := !s.doubted
-			if atOnce {
-				report.Work(w)
-			}
-			err = w.Origin.(*work).compact(&s.store)
-			switch s.doubted = err != nil; {
-			case err != nil:
-				report.Lost(fmt.Errorf("%s: %w", s.URL(), err))
-			case !atOnce:
-				report.Work(w)
-			}
+			report.Work(w)
+			s.doubt(errors.Join(w.Origin.(*work).compact(&s.store), s.network.CheckBits(w.Bits)))
 		},
 		Lost: func(err error) {
 			s.forget()
@@ -186,18 +176,23 @@ func (s *Source) make(ctx context.Context, t *template.Template, since time.Time
 		}
 	}
 	t = s.boundClock(s.boundTime(ctx, t), since)
-	err := checkTime(t, since)
-	if err == nil {
-		err = s.network.CheckBits(t.Bits)
+	if err := checkTime(t, since); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.URL(), err)
 	}
-	var w *jobs.Work
-	if err == nil {
-		w, err = s.work(t, since)
-	}
+	w, err := s.work(t, since)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.URL(), err)
 	}
 	return w, nil
+}
+
+// doubt warns of a template that contradicts itself. It is mined all the same: better for
+// nothing than not to mine what other nodes may take. nil: there is none to warn of.
+func (s *Source) doubt(why error) {
+	if why != nil && !s.doubted {
+		s.log.Warn("other nodes will hardly take blocks of the node's template", "node", s.node.URL(), "why", why)
+	}
+	s.doubted = why != nil
 }
 
 // learn finds the node's network and checks the payout address against it.

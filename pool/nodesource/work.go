@@ -48,13 +48,11 @@ func (w *work) Make(size int, key jobs.Key) (template.Work, error) {
 }
 
 // compact has the template kept in a form that shares what it can with the one before.
-// It is called when miners have their job.
+// It is called when miners have their job. An error says that no node will take its blocks.
 func (w *work) compact(store *template.Store) error {
 	c := w.made.Load()
 	t, err := store.Compact(c.Template)
-	if err == nil {
-		w.made.Store(c.Of(t))
-	}
+	w.made.Store(c.Of(t))
 	return err
 }
 

@@ -18,40 +18,47 @@ type Store struct {
 	// held against their hashes.
 	Strict bool
 
-	known   map[chainhash.Hash][]byte // those of the last template, by txid
+	known   map[chainhash.Hash]known // those of the last template, by txid
 	scratch []byte
 	scan    txscan.Scanner
 }
 
+// known is a transaction that was looked at.
+type known struct {
+	raw   []byte
+	wrong error // its hashes are others; nil: they are not
+}
+
 // Compact is t, to be kept: it has nothing of the node's reply any more, and what the
-// template before has too it has in common with that. A template whose transactions are not
-// those of its merkle root is an error: no node takes a block of it.
-func (s *Store) Compact(t *Template) (*Template, error) {
+// template before has too it has in common with that. An error says that its transactions are
+// not those of its merkle root; the template is given all the same.
+func (s *Store) Compact(t *Template) (_ *Template, err error) {
 	compact := *t
 	compact.Transactions = make([]Transaction, len(t.Transactions))
-	known := make(map[chainhash.Hash][]byte, len(t.Transactions))
+	now := make(map[chainhash.Hash]known, len(t.Transactions))
 	for i := range t.Transactions {
 		tx := &t.Transactions[i]
 		s.scratch = tx.Append(s.scratch[:0])
-		raw := s.known[tx.TxID]
-		if !bytes.Equal(raw, s.scratch) { // the same txid can come with another witness
-			raw = bytes.Clone(s.scratch)
-			if err := s.check(tx, raw); err != nil {
-				return nil, fmt.Errorf("block template: transaction %d: %w", i+1, err)
-			}
-			compact.Memory += int64(len(raw))
+		k := s.known[tx.TxID]
+		if !bytes.Equal(k.raw, s.scratch) { // the same txid can come with another witness
+			k.raw = bytes.Clone(s.scratch)
+			k.wrong = s.check(tx, k.raw)
+			compact.Memory += int64(len(k.raw))
 		}
-		known[tx.TxID] = raw
-		compact.Transactions[i] = Transaction{TxID: tx.TxID, raw: raw}
+		if k.wrong != nil && err == nil {
+			err = fmt.Errorf("transaction %d: %w", i+1, k.wrong)
+		}
+		now[tx.TxID] = k
+		compact.Transactions[i] = Transaction{TxID: tx.TxID, raw: k.raw}
 	}
-	if len(known) < len(t.Transactions) {
-		return nil, fmt.Errorf("block template: %d of its %d transactions are there twice", len(t.Transactions)-len(known), len(t.Transactions))
+	if twice := len(t.Transactions) - len(now); twice > 0 && err == nil {
+		err = fmt.Errorf("%d of %d transactions are there twice", twice, len(t.Transactions))
 	}
 	compact.Memory += int64(len(compact.Transactions)) * int64(unsafe.Sizeof(Transaction{}))
-	if len(known) > 0 { // an empty block is what precedes the next full one
-		s.known = known
+	if len(now) > 0 { // an empty block is what precedes the next full one
+		s.known = now
 	}
-	return &compact, nil
+	return &compact, err
 }
 
 // check compares a transaction with the hashes that the node gives for it.
