@@ -50,7 +50,8 @@ func TestWrongKernelIsNeverUsed(t *testing.T) {
 	if strings.Count(log.String(), "kernel failed its self-test") != 2 {
 		t.Errorf("the log does not say so:\n%s", &log)
 	}
-	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || len(found.CyclesPerHash)+len(found.guesses) == 0 {
+	// A machine that is too busy for samples has no runs, and no costs.
+	if found.Plain != pair.plain.Name || found.Roll != pair.roll.Name || found.Runs > 0 && len(found.CyclesPerHash)+len(found.guesses) == 0 {
 		t.Errorf("calibration %+v", found)
 	}
 	for _, name := range []string{"liar", "liar-roll", "absent", "no-such-kernel"} {
