@@ -250,6 +250,31 @@ func TestLongLinesOfStrangers(t *testing.T) {
 	})
 }
 
+// Where messages are not limited in their rate, long lines of strangers are not either.
+func TestLongLinesWithoutLimit(t *testing.T) {
+	line := `{"id":1,"method":"mining.ping","x":"` + strings.Repeat("x", 16000) + `"}` + "\n"
+	for name, limits := range map[string]Limits{"no rate": {MessageRate: -1}, "no burst": {MessageBurst: -1}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: limits}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				const lines = 300
+				answered := 0
+				for range lines {
+					conn := l.dial("192.0.2.1")
+					all := readAll(conn)
+					_, _ = io.WriteString(conn, line)
+					synctest.Wait()
+					conn.Close()
+					answered += strings.Count(<-all, `"pong"`)
+				}
+				if answered != lines {
+					t.Errorf("%d of %d lines were answered", answered, lines)
+				}
+			})
+		})
+	}
+}
+
 // Who rests is woken when the connection ends, and not before.
 func TestRestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -339,7 +339,7 @@ func tooLong(n, limit int) bool { return limit > 0 && n > limit }
 // Messages that are dearer than a share are charged afterwards, by charge.
 func (c *Conn) throttle() (err error) {
 	o := &c.server.opts
-	if o.MessageRate <= 0 || o.MessageBurst <= 0 {
+	if !o.paced() {
 		return nil
 	}
 	if c.tokens < 1 || c.light < 1 {
@@ -349,17 +349,8 @@ func (c *Conn) throttle() (err error) {
 	if c.tokens < 1 {
 		wait = max(time.Duration((1-c.tokens)/o.MessageRate*float64(time.Second)), fullWait)
 	}
-	if c.light < 1 && o.LightRate > 0 && o.SharedRate > 0 {
-		// Who has to wait wakes for some messages together, and no later than it had been
-		// given as many by itself.
-		need := sharedChunk - c.light
-		own := time.Duration(need / o.LightRate * float64(time.Second))
-		soon, ok := c.server.shared.take(need, o.SharedRate, c.server.now(), own)
-		if ok {
-			c.light = sharedChunk
-		}
-		wait = max(wait, soon)
-	}
+	soon, _ := c.borrow(true)
+	wait = max(wait, soon)
 	if wait >= leastWait {
 		c.server.stats.Throttled.Add(1)
 		c.judge()
@@ -374,6 +365,25 @@ func (c *Conn) throttle() (err error) {
 	c.tokens--
 	c.light--
 	return err
+}
+
+// borrow has light, where it is used up, filled from the tokens of all connections together; it
+// says how long to wait for them. Who has to wait wakes for some messages together, and no later
+// than it had been given as many by itself: then there are none, as there are where it does not
+// mean to wait and they are not there.
+func (c *Conn) borrow(waits bool) (wait time.Duration, ok bool) {
+	o := &c.server.opts
+	if c.light >= 1 || o.LightRate <= 0 || o.SharedRate <= 0 {
+		return 0, true
+	}
+	need, most := sharedChunk-c.light, time.Duration(0)
+	if waits {
+		most = time.Duration(need / o.LightRate * float64(time.Second))
+	}
+	if wait, ok = c.server.shared.take(need, o.SharedRate, c.server.now(), most); ok {
+		c.light = sharedChunk
+	}
+	return wait, ok
 }
 
 // sharedChunk is how many tokens of all connections together one takes at once.
@@ -476,13 +486,10 @@ func (c *Conn) charge(bytes int, before uint64) {
 func (c *Conn) payAhead(bytes int) error {
 	c.paid += bytes
 	c.spend(float64(bytes) / bytesPerToken)
-	if o := &c.server.opts; c.workedAt == 0 && o.LightRate > 0 && o.SharedRate > 0 {
+	if c.workedAt == 0 && c.server.opts.paced() {
 		c.refill()
-		if need := sharedChunk - c.light; c.light < 1 {
-			if _, ok := c.server.shared.take(need, o.SharedRate, c.server.now(), 0); !ok {
-				return ErrInputFull
-			}
-			c.light = sharedChunk
+		if _, ok := c.borrow(false); !ok {
+			return ErrInputFull
 		}
 	}
 	return c.throttle()

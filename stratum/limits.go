@@ -137,6 +137,9 @@ func parseLimit(field reflect.Value, text string) error {
 	return nil
 }
 
+// paced reports whether messages are limited in their rate.
+func (l *Limits) paced() bool { return l.MessageRate > 0 && l.MessageBurst > 0 }
+
 // setDefaults fills what is zero.
 func (l *Limits) setDefaults() {
 	_ = l.each(func(_, standard string, field reflect.Value) error {

@@ -56,10 +56,10 @@ func (s *Scanner) Bytes(n uint64) (b []byte) {
 // Number reads one in Bitcoin's variable-length form, as short as it can be.
 func (s *Scanner) Number() (n uint64) {
 	first := s.Bytes(1)
-	if s.bad || first[0] < 0xfd {
-		if s.bad {
-			return 0
-		}
+	switch {
+	case s.bad:
+		return 0
+	case first[0] < 0xfd:
 		return uint64(first[0])
 	}
 	digits := s.Bytes(2 << (first[0] - 0xfd))

@@ -202,6 +202,17 @@ func (j *sickJournal) do(f func()) {
 	f()
 }
 
+// journalIn opens a journal in a folder, for the time of the test.
+func journalIn(t *testing.T, dir string) *journal.Journal {
+	t.Helper()
+	j, err := journal.Open(filepath.Join(dir, "j"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
 // run has a Keeper work with what is given, in virtual time.
 func run(t *testing.T, o blocks.Options, f func(k *blocks.Keeper)) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -344,11 +355,7 @@ func TestSettledWhenDeep(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				j, err := journal.Open(filepath.Join(dir, "j"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { _ = j.Close() }()
+				j := journalIn(t, dir)
 				n := newNode("n")
 				run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{n}, Confirmations: c.confirmations}, func(k *blocks.Keeper) {
 					k.Found(entryAt(1, 1))

@@ -3,7 +3,6 @@ package blocks_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -125,11 +124,7 @@ func TestFlushAsksAll(t *testing.T) {
 func TestKeptForLong(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		j, err := journal.Open(filepath.Join(dir, "j"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = j.Close() }()
+		j := journalIn(t, dir)
 		n := newNode("n")
 		run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{n}}, func(k *blocks.Keeper) {
 			k.Found(entryAt(1, 1))

@@ -172,18 +172,7 @@ func TestDamagedOnAFullDisk(t *testing.T) {
 	for _, broken := range []string{"write", "rename", "syncDir of the copy"} {
 		t.Run(broken, func(t *testing.T) {
 			d := faulty.New(func(n int) int { return n / 2 })
-			j, err := open(d, faultPath)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range 3 {
-				if _, err := j.Add(faultEntry(i + 1)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			f, _ := d.Open(faultPath)
-			_, _ = f.WriteAt([]byte{0xff}, int64(len(magic))+frameSize+20)
-			_ = f.Sync()
+			damagedOn(t, d, faultEntry(1), faultEntry(2), faultEntry(3))
 			full := true
 			d.Fail = func(call string) error {
 				if full && strings.HasPrefix(broken, call) {
@@ -192,7 +181,7 @@ func TestDamagedOnAFullDisk(t *testing.T) {
 				}
 				return nil
 			}
-			j, err = open(d, faultPath)
+			j, err := open(d, faultPath)
 			if err != nil || len(j.Pending()) != 2 || !errors.Is(j.Spoilt().Err, syscall.ENOSPC) {
 				t.Fatalf("%v, %+v", err, j)
 			}
@@ -322,27 +311,16 @@ func TestTornTail(t *testing.T) {
 // TestCopyIsForGood: the copy of a damaged journal outlives a crash, as what took its place does.
 func TestCopyIsForGood(t *testing.T) {
 	d := faulty.New(func(int) int { return 0 })
-	j, err := open(d, faultPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		if _, err := j.Add(faultEntry(i + 1)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, _ := d.Open(faultPath)
-	_, _ = f.WriteAt([]byte{0xff}, int64(len(magic))+frameSize+20)
-	_ = f.Sync()
+	damagedOn(t, d, faultEntry(1), faultEntry(2), faultEntry(3))
 	damaged := d.Bytes(faultPath)
-	if _, err = open(d, faultPath); err != nil {
+	if _, err := open(d, faultPath); err != nil {
 		t.Fatal(err)
 	}
 	d.Crash()
 	if got := d.Bytes(faultPath + ".damaged"); !bytes.Equal(got, damaged) {
 		t.Errorf("the copy has %d bytes, want %d", len(got), len(damaged))
 	}
-	if j, err = open(d, faultPath); err != nil || len(j.Pending()) != 2 || j.Spoilt() != nil {
+	if j, err := open(d, faultPath); err != nil || len(j.Pending()) != 2 || j.Spoilt() != nil {
 		t.Errorf("%v, %+v", err, j)
 	}
 }
@@ -350,13 +328,23 @@ func TestCopyIsForGood(t *testing.T) {
 // journalOn has blocks of the sizes in a journal, and spoils the first of them.
 func journalOn(t *testing.T, d *faulty.Disk, sizes ...int) {
 	t.Helper()
+	var entries []Entry
+	for i, size := range sizes {
+		e := faultEntry(i + 1)
+		e.Raw = make([]byte, size)
+		entries = append(entries, e)
+	}
+	damagedOn(t, d, entries...)
+}
+
+// damagedOn has entries in a journal, and spoils the first of them.
+func damagedOn(t *testing.T, d *faulty.Disk, entries ...Entry) {
+	t.Helper()
 	j, err := open(d, faultPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, size := range sizes {
-		e := faultEntry(i + 1)
-		e.Raw = make([]byte, size)
+	for _, e := range entries {
 		if _, err := j.Add(e); err != nil {
 			t.Fatal(err)
 		}

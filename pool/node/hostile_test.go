@@ -205,7 +205,7 @@ func TestHostileReplies(t *testing.T) {
 
 // TestFarFuture: a template whose blocks all nodes would refuse is none.
 func TestFarFuture(t *testing.T) {
-	for ahead, ok := range map[time.Duration]bool{-time.Hour: true, MaxAhead - time.Minute: true, MaxAhead + time.Minute: false, 100_000 * time.Hour: false} {
+	for ahead, ok := range map[time.Duration]bool{-time.Hour: true, maxAhead - time.Minute: true, maxAhead + time.Minute: false, 100_000 * time.Hour: false} {
 		up := startRestlessNode(t)
 		up.mintime = func() int64 { return time.Now().Add(ahead).Unix() }
 		n, err := New(Options{URL: up.URL})

@@ -222,7 +222,7 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 			return nil, fmt.Errorf("node %s: %w", n.URL(), err)
 		}
 		if t != nil {
-			return t, n.checkTime(t)
+			return t, n.check(t)
 		}
 	}
 	var raw json.RawMessage
@@ -233,18 +233,26 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.URL(), err)
 	}
-	return t, n.checkTime(t)
+	return t, n.check(t)
 }
 
-// MaxAhead is how far a block's time may be ahead of a node's clock.
-const MaxAhead = 2 * time.Hour
+// maxAhead is how far a block's time may be ahead of a node's clock.
+const maxAhead = 2 * time.Hour
 
-// checkTime refuses a template whose blocks all nodes would refuse for their time.
-func (n *Node) checkTime(t *template.Template) error {
-	least := time.Unix(int64(t.MinTime), 0)
-	if time.Until(least) > MaxAhead {
-		return fmt.Errorf("node %s: blocks of its template must be of %s or later, which is too far ahead of this machine's clock, and nodes take 2 h: check the clocks",
-			n.URL(), least.UTC().Format(time.RFC3339))
+// check refuses a template whose blocks all nodes would refuse for their time.
+func (n *Node) check(t *template.Template) error {
+	if err := CheckTime(t.MinTime, time.Now()); err != nil {
+		return fmt.Errorf("node %s: %w", n.URL(), err)
+	}
+	return nil
+}
+
+// CheckTime refuses a template whose blocks are of a time (unix seconds) or later, if that is
+// too far ahead.
+func CheckTime(least uint32, now time.Time) error {
+	if at := time.Unix(int64(least), 0); at.After(now.Add(maxAhead)) {
+		return fmt.Errorf("blocks of its template must be of %s or later, more than 2 h ahead of this machine's clock, which nodes do not take: check the clocks",
+			at.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

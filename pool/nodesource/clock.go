@@ -1,7 +1,6 @@
 package nodesource
 
 import (
-	"fmt"
 	"time"
 
 	"lode/pool/node"
@@ -38,9 +37,5 @@ func checkTime(t *template.Template, now time.Time) error {
 	if t.FixedTime {
 		least = max(least, t.CurrentTime)
 	}
-	if at := time.Unix(int64(least), 0); at.After(now.Add(node.MaxAhead)) {
-		return fmt.Errorf("blocks of its template must be of %s or later, more than 2 h ahead of this machine's clock, which other nodes do not take: check the clocks",
-			at.UTC().Format(time.RFC3339))
-	}
-	return nil
+	return node.CheckTime(least, now)
 }
