@@ -28,6 +28,8 @@ type Attack struct {
 	api    bool // it needs the address of the pool's HTTP API
 	// line is what the attacker sends the nth time.
 	line func(r *run, i, n int) []byte
+	// mine: they are no attackers but by their number.
+	mine bool
 	// visit is, instead, one misdeed that takes a connection of its own.
 	visit func(ctx context.Context, r *run, kind, i int) error
 }
@@ -83,6 +85,7 @@ var attacks = []Attack{
 {"id":%d,"method":"mining.authorize","params":["%d.%.1500s","%.1500s"]}
 `, n, escapes, n, i, escapes, escapes)
 	}},
+	{Name: "crowd", Help: "mine as others do, with shares that cost nothing", mine: true},
 	{Name: "strays", Help: "log in and submit shares of names that have not", login: true, line: func(r *run, _, n int) []byte {
 		return fmt.Appendf(nil, `{"id":%d,"method":"mining.submit","params":["stray.%d",%s,"%016x","%08x","%08x"]}`+"\n",
 			n, n, quote(r.someJob()), rand.Uint64(), time.Now().Unix(), rand.Uint32())
@@ -276,6 +279,10 @@ func (r *run) callAPI(ctx context.Context, requests string, wait time.Duration) 
 // attackers keeps n attackers at work until ctx ends. rate is misdeeds per second of all
 // of them together.
 func (r *run) attackers(ctx context.Context, a *Attack, h *hostile, kind, n int, rate float64) {
+	if a.mine {
+		r.crowd(ctx, h, kind, n, rate)
+		return
+	}
 	h.wanted = n
 	pause := time.Duration(float64(n) / rate * float64(time.Second))
 	next := func() time.Duration { return pause/2 + rand.N(pause+1) }

@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -84,6 +85,67 @@ func TestAttacksAreFelt(t *testing.T) {
 	}
 }
 
+// With a control, miners feel attackers where their own pool is slow, and not where all pools are.
+func TestControl(t *testing.T) {
+	if source(netip.MustParseAddr("127.0.0.1"), firstAttack, 0) == nil {
+		t.Skip("on this system attackers have no address of their own to know them by")
+	}
+	for name, slow := range map[string]struct{ pool, control bool }{
+		"the pool":  {true, false},
+		"both":      {true, true},
+		"the other": {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attacked, control := startPool(t, tiny, stratum.ServerOptions{}), startPool(t, tiny, stratum.ServerOptions{})
+			lie := func(slow bool) func(*stratum.Share) error {
+				return func(*stratum.Share) error {
+					if slow && attacked.server.Stats().Connections.Load() > 6 {
+						time.Sleep(100 * time.Millisecond)
+					}
+					return nil
+				}
+			}
+			attacked.lie, control.lie = lie(slow.pool), lie(slow.control)
+			report := mustRun(t, Options{
+				Pool: attacked.url, Control: control.url, Connections: 5, Duration: 300 * time.Millisecond, Shares: 100,
+				Hostile: []string{"silent"}, Attackers: 5, AttackRate: 100,
+				MaxRatio: 4, // the machine may be busy
+			})
+			if want := slow.pool && !slow.control; len(report.Trials) != 1 || report.Felt() != want || want && !strings.HasSuffix(report.Trials[0].Felt[0], "times the control's") {
+				t.Errorf("trials %+v, felt: want %v", report.Trials, want)
+			}
+			if k := report.Control; k == nil || k.Pool != control.url || k.Mining != 5 || k.Accepted == 0 || k.FalseRejects != 0 || report.Trials[0].Control.Count == 0 {
+				t.Errorf("control %+v, trials %+v", k, report.Trials)
+			}
+			if most := control.server.Stats().Connections.Load(); most > 6 {
+				t.Errorf("%d connections at the control: there are attackers", most)
+			}
+		})
+	}
+}
+
+// A control that is not there, or where nobody gets work, ends the run with its name.
+func TestControlIsMissed(t *testing.T) {
+	attacked := startPool(t, tiny, stratum.ServerOptions{})
+	o := Options{
+		Pool: attacked.url, Control: "stratum+tcp://127.0.0.1:1", User: "me", Connections: 2, Duration: 100 * time.Millisecond, Shares: 100, Hostile: []string{"silent"},
+	}
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "control: pool stratum+tcp://127.0.0.1:1") {
+		t.Errorf("error %v", err)
+	}
+	for name, change := range map[string]func(){
+		"the same": func() { o.Control = attacked.url },
+		"no URL":   func() { o.Control = "http://127.0.0.1:1" },
+		"no need":  func() { o.Control, o.Hostile = "stratum+tcp://127.0.0.1:1", nil },
+	} {
+		change()
+		bad := new(OptionError)
+		if err := o.Check(); !errors.As(err, &bad) || bad.Option != "Control" {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
 func TestJudgeTrial(t *testing.T) {
 	quiet := Trial{Submit: Latency{P99: 20 * time.Millisecond}, Accepted: 10}
 	slower := Trial{Submit: Latency{P99: 40 * time.Millisecond}}
@@ -96,6 +158,9 @@ func TestJudgeTrial(t *testing.T) {
 		"slow":                 {Trial{Accepted: 9, Submit: Latency{P99: 41 * time.Millisecond}}, quiet, quiet, 1},
 		"slow before":          {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}}, slower, quiet, 0},
 		"slow after":           {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}}, quiet, slower, 0},
+		"slow control":         {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}, Control: &Latency{Count: 9, P99: 40 * time.Millisecond}}, quiet, quiet, 0},
+		"quick control":        {Trial{Accepted: 9, Submit: Latency{P99: 39 * time.Millisecond}, Control: &Latency{Count: 9, P99: 18 * time.Millisecond}}, slower, slower, 1},
+		"silent control":       {Trial{Accepted: 9, Submit: Latency{P99: 39 * time.Millisecond}, Control: &Latency{}}, quiet, quiet, 0},
 		"quick, but not so":    {Trial{Accepted: 9, Submit: Latency{P99: 9 * time.Millisecond}}, Trial{Submit: Latency{P99: time.Microsecond}}, Trial{}, 0},
 		"refused":              {Trial{Accepted: 9, FalseRejects: 1}, quiet, quiet, 1},
 		"unanswered":           {Trial{Accepted: 9, Unanswered: 1}, quiet, quiet, 1},

@@ -31,11 +31,15 @@ type hostile struct {
 	wanted                        int
 	opened, cutOff, refused, open atomic.Int64
 	after                         histogram
+	crowd                         atomic.Pointer[run] // that does the work; nil: there is none
 }
 
 func (h *hostile) report() *Hostile {
 	if h.wanted == 0 {
 		return nil
+	}
+	if c := h.crowd.Load(); c != nil {
+		return &Hostile{Wanted: h.wanted, Opened: c.connected.count.Load(), CutOff: c.lost.Load(), Refused: c.failed.Load(), Open: c.mining.Load()}
 	}
 	return &Hostile{h.wanted, h.opened.Load(), h.cutOff.Load(), h.refused.Load(), h.open.Load(), h.after.latency()}
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -32,6 +33,7 @@ type link struct {
 	opened int64 // when it was dialed, unix nanoseconds
 	ready  func(at int64)
 	part   []byte // of a line that has not come to its end
+	parts  bool   // shares are sent in two packets, as some networks and firmwares have it
 
 	writing sync.Mutex // held to write
 
@@ -341,7 +343,13 @@ func (l *link) submit(t *task, share stratum.Share, header [80]byte, hash chainh
 	if t.work.network.MetBy(&hash) {
 		l.run.broadcasts.found(hash, sent)
 	}
-	if err := l.writeLocked(stratum.AppendSubmit(make([]byte, 0, 160), id, &share)); err != nil {
+	line := stratum.AppendSubmit(make([]byte, 0, 160), id, &share)
+	if l.parts {
+		first := line[:1+rand.N(len(line)-1)]
+		line = line[len(first):]
+		_ = l.writeLocked(first) // the second one fails, too
+	}
+	if err := l.writeLocked(line); err != nil {
 		l.socket.Close() // the reader finds out
 	}
 }

@@ -57,9 +57,14 @@ type Options struct {
 	Attackers  int
 	AttackRate float64
 	API        string
+	// Control is a pool beside Pool that nobody attacks, with as many miners: what a pool's
+	// miners feel of attackers is what those of the control do not feel at the same time, on
+	// machines that they all share. ""; none.
+	Control string
 	// Watch is a process whose memory is told, the pool's for example; 0: none.
 	Watch int
-	// MaxRatio is how many times the p99 of a submit may be that without attackers; 0: 2.
+	// MaxRatio is how many times the p99 of a submit may be that without attackers, or the
+	// control's; 0: 2.
 	MaxRatio float64
 	// StormSize miners at a time cut their connection and connect again, every
 	// StormInterval. 0: none.
@@ -111,6 +116,21 @@ func (o *Options) setDefaults() {
 	}
 }
 
+// measures is the time to measure for, with attacks of so many kinds.
+func (o *Options) measures(attacks int) time.Duration {
+	each := min(onset, o.Duration) + 2*o.Duration + min(recovery, o.Duration)
+	return o.Duration + time.Duration(attacks)*each
+}
+
+// files is how many files a run has open at once.
+func (o *Options) files() uint64 {
+	n := o.Connections + o.SlowReaders + o.Garbage + o.Attackers + 64
+	if o.Control != "" {
+		n += o.Connections
+	}
+	return uint64(n)
+}
+
 func set[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -133,13 +153,24 @@ func (o Options) Check() error {
 	bad := func(option, format string, args ...any) error {
 		return &OptionError{option, fmt.Sprintf(format, args...)}
 	}
-	_, secure, err := stratum.ParseURL(o.Pool)
+	hostPort, secure, err := stratum.ParseURL(o.Pool)
 	_, attackErr := parseAttacks(o.Hostile, secure, o.API != "")
+	var control string
+	var controlErr error
+	if o.Control != "" {
+		control, _, controlErr = stratum.ParseURL(o.Control)
+	}
 	switch {
 	case err != nil:
 		return bad("Pool", "%v", err)
 	case attackErr != nil:
 		return bad("Hostile", "%v", attackErr)
+	case controlErr != nil:
+		return bad("Control", "%v", controlErr)
+	case o.Control != "" && len(o.Hostile) == 0:
+		return bad("Control", "a control is for attacks, and there are none")
+	case o.Control != "" && control == hostPort:
+		return bad("Control", "the control is the pool that is attacked: want another one, without attackers")
 	case o.User == "":
 		return bad("User", "a user is needed")
 	case o.Connections < 1 || o.Connections > maxConnections:

@@ -37,6 +37,7 @@ type Report struct {
 	Garbage     *Hostile    `json:"garbage,omitempty"`
 	Memory      *Memory     `json:"memory,omitempty"` // of Options.Watch
 	Trials      []Trial     `json:"trials,omitempty"` // where there were attackers
+	Control     *Control    `json:"control,omitempty"`
 	Series      []Second    `json:"series,omitempty"`
 	Notes       []string    `json:"notes,omitempty"`
 
@@ -185,6 +186,7 @@ func (r *run) fill(report *Report) {
 		}
 	}
 	report.SlowReaders, report.Garbage = r.slow.report(), r.garbage.report()
+	report.Control = r.controlReport()
 	report.curves = r.curves()
 	r.advise(report)
 	r.mu.Lock()
@@ -241,6 +243,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 			}
 		}
 		fmt.Fprintf(t, "difficulty\t%.4g to %.4g, median %.4g\n", s.DifficultyMin, s.DifficultyMax, s.DifficultyMedian)
+	}
+	if k := r.Control; k != nil {
+		fmt.Fprintf(t, "control\t%s: %d of %d connections at the end, %d shares accepted, %d false rejects\n", k.Pool, k.Mining, c.Wanted, k.Accepted, k.FalseRejects)
 	}
 	if r.Storms != nil {
 		fmt.Fprintf(t, "storms\t%d, of %d connections together; %d not over at the end\n", r.Storms.Rounds, r.Storms.Connections, r.Storms.Unfinished)

@@ -30,6 +30,9 @@ type run struct {
 	slow       hostile
 	garbage    hostile
 	cancel     context.CancelCauseFunc
+	kind       int           // what its connections are
+	control    *run          // nil: none
+	begun      chan struct{} // closed when it begins to measure
 
 	measuring, stamped                        atomic.Bool
 	mining, failed, lost, notifications       atomic.Int64
@@ -90,17 +93,33 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 		return nil, err
 	}
 	report := &Report{Pool: opts.Pool, Started: time.Now(), CPUs: runtime.GOMAXPROCS(0)}
-	difficulty, err := probe(ctx, r.dialer, &r.login)
-	if err != nil {
-		if errors.Is(err, io.EOF) && !opts.NoVersionRolling {
-			err = fmt.Errorf("%w: it has closed the connection (some pools do at mining.configure: try --no-version-rolling)", err)
-		}
-		return nil, fmt.Errorf("pool %s: %w", opts.Pool, err)
+	if err := r.probe(ctx); err != nil {
+		return nil, err
 	}
-	r.judgeDifficulty(difficulty)
+	if opts.Control != "" {
+		if r.control, err = prepare(ctx, opts.atControl()); err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+		if err := r.control.probe(ctx); err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+	}
 	err = r.all(ctx)
 	r.fill(report)
 	return report, err
+}
+
+// probe logs in once, and says before the load begins if there will be no shares.
+func (r *run) probe(ctx context.Context) error {
+	difficulty, err := probe(ctx, r.dialer, &r.login)
+	if err != nil {
+		if errors.Is(err, io.EOF) && !r.opts.NoVersionRolling {
+			err = fmt.Errorf("%w: it has closed the connection (some pools do at mining.configure: try --no-version-rolling)", err)
+		}
+		return fmt.Errorf("pool %s: %w", r.opts.Pool, err)
+	}
+	r.judgeDifficulty(difficulty)
+	return nil
 }
 
 func prepare(ctx context.Context, opts Options) (*run, error) {
@@ -119,7 +138,7 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 	if err := opts.checkRemote(target.Addr()); err != nil {
 		return nil, err
 	}
-	if err := raiseFileLimit(uint64(opts.Connections + opts.SlowReaders + opts.Garbage + opts.Attackers + 64)); err != nil {
+	if err := raiseFileLimit(opts.files()); err != nil {
 		return nil, err
 	}
 	d, err := newDialer(target, host, secure, opts.CA)
@@ -131,7 +150,7 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 			return nil, &OptionError{"Watch", err.Error()}
 		}
 	}
-	r := &run{opts: opts, dialer: d, login: newLogin(&opts), opening: make(chan struct{}, opts.Opening)}
+	r := &run{opts: opts, dialer: d, login: newLogin(&opts), opening: make(chan struct{}, opts.Opening), begun: make(chan struct{})}
 	if r.attacks, err = parseAttacks(opts.Hostile, secure, opts.API != ""); err != nil {
 		return nil, &OptionError{"Hostile", err.Error()}
 	}
@@ -144,7 +163,7 @@ func prepare(ctx context.Context, opts Options) (*run, error) {
 	return r, nil
 }
 
-// judgeDifficulty says before the load begins if there will be no shares.
+// judgeDifficulty says so where a difficulty is one for which no shares are solved.
 func (r *run) judgeDifficulty(d stratum.Difficulty) {
 	if hashes := hashesFor(d); r.opts.Shares > 0 && hashes > r.opts.MaxHashes {
 		r.note("the pool gives difficulty %s: a share takes %.3g hashes, more than the %.3g that are spent on one; "+
@@ -180,11 +199,23 @@ func (r *run) all(outer context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // an error of our own
 
+	beside, part := context.WithCancel(busy)
+	defer part()
+	if r.control != nil {
+		wg.Go(func() { r.accompany(beside) })
+	}
 	r.ramp(ctx, busy, &wg)
 	if busy.Err() == nil && r.mining.Load() == 0 {
 		return r.nobody()
 	}
+	if r.control != nil {
+		select {
+		case <-r.control.begun:
+		case <-busy.Done():
+		}
+	}
 	r.measure(busy)
+	part()
 	r.drain(ctx)
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -258,6 +289,7 @@ func (r *run) measure(ctx context.Context) {
 	defer func() { r.measured = time.Since(begin) }()
 	r.broadcasts.begin(begin.UnixNano())
 	r.measuring.Store(true)
+	close(r.begun)
 	if r.opts.Shares > 0 {
 		due := make(chan task, 1024)
 		wg.Go(func() { r.pace(ctx, due) })
@@ -268,10 +300,7 @@ func (r *run) measure(ctx context.Context) {
 	if r.opts.StormSize > 0 {
 		wg.Go(func() { r.storms(ctx) })
 	}
-	of := r.opts.Duration
-	if n := len(r.attacks); n > 0 {
-		of += time.Duration(n) * (min(onset, r.opts.Duration) + 2*r.opts.Duration + min(recovery, r.opts.Duration))
-	}
+	of := r.opts.measures(len(r.attacks))
 	over := make(chan struct{})
 	wg.Go(func() {
 		defer close(over)

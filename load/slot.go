@@ -72,7 +72,7 @@ func (s *slot) once(ctx context.Context, tried func()) (lasted bool, err error) 
 	defer func() { freed(); tried() }()
 
 	opened := unixNow()
-	conn, err := r.dialer.connect(ctx, miners, s.index)
+	conn, err := r.dialer.connect(ctx, r.kind, s.index)
 	if err != nil {
 		return false, err
 	}
@@ -89,6 +89,7 @@ func (s *slot) once(ctx context.Context, tried func()) (lasted bool, err error) 
 		tried()
 	}
 	l := newLink(r, conn, opened, ready)
+	l.parts = s.index%10 == 9
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	s.link.Store(l)
 	err = l.serve()

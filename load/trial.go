@@ -13,13 +13,15 @@ import (
 )
 
 // Trial is a stretch of the measured time with one kind of attackers at work. Whether
-// miners felt them is judged against stretches without, before and after.
+// miners felt them is judged against stretches without, before and after, and what a
+// submit takes against the control, where there is one.
 type Trial struct {
 	Attack       string        `json:"attack"`
 	Submit       Latency       `json:"submit"`
-	Undisturbed  time.Duration `json:"-"`                // the greater p99 of a submit before and after
-	Ratio        float64       `json:"submit_p99_ratio"` // of the two
-	CPU          float64       `json:"cpu,omitempty"`    // processors that Options.Watch used
+	Control      *Latency      `json:"control_submit,omitempty"` // at the same time, where there is a control
+	Undisturbed  time.Duration `json:"-"`                        // p99 of a submit: the control's, else the greater one of before and after
+	Ratio        float64       `json:"submit_p99_ratio"`         // of the two
+	CPU          float64       `json:"cpu,omitempty"`            // processors that Options.Watch used
 	CPUWithout   float64       `json:"cpu_without,omitempty"`
 	Accepted     int64         `json:"accepted"`
 	FalseRejects int64         `json:"false_rejects"`
@@ -86,8 +88,11 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 		}
 	}
 	before := counts()
-	h := new(histogram)
+	h, beside := new(histogram), new(histogram)
 	r.window.Store(h)
+	if r.control != nil {
+		r.control.window.Store(beside)
+	}
 	begin, used := time.Now(), cpuTime(r.opts.Watch)
 	ok = sleep.For(ctx, r.opts.Duration) == nil
 	for many := r.opts.Shares*r.opts.Duration.Seconds() >= enough/2; ok && many && time.Since(begin) < r.opts.Duration+patience &&
@@ -97,6 +102,11 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	used = cpuTime(r.opts.Watch) - used
 	r.window.Store(nil)
 	t = counts()
+	if r.control != nil {
+		r.control.window.Store(nil)
+		latency := beside.latency()
+		t.Control = &latency
+	}
 	t.CPU = max(used.Seconds()/time.Since(begin).Seconds(), 0)
 	t.Attack, t.Submit = attack, h.latency()
 	t.Accepted -= before.Accepted
@@ -106,11 +116,15 @@ func (r *run) trial(ctx context.Context, attack string) (t Trial, ok bool) {
 	return t, ok
 }
 
-// judge says what miners felt, against the times before and after.
+// judge says what miners felt, against the control or the times before and after.
 func (t *Trial) judge(before, after *Trial, maxRatio float64) {
 	felt := func(format string, args ...any) { t.Felt = append(t.Felt, fmt.Sprintf(format, args...)) }
 	t.CPUWithout = (before.CPU + after.CPU) / 2
+	undisturbed := "that without attackers"
 	t.Undisturbed = max(before.Submit.P99, after.Submit.P99)
+	if t.Control != nil && t.Control.Count > 0 {
+		t.Undisturbed, undisturbed = t.Control.P99, "the control's"
+	}
 	if t.Undisturbed > 0 {
 		t.Ratio = float64(t.Submit.P99) / float64(t.Undisturbed)
 	}
@@ -127,7 +141,7 @@ func (t *Trial) judge(before, after *Trial, maxRatio float64) {
 		felt("no share was accepted")
 	}
 	if limit := max(time.Duration(maxRatio*float64(t.Undisturbed)), unfelt); t.Undisturbed > 0 && t.Submit.P99 > limit {
-		felt("p99 of a submit %.1f ms, %.1f times that without attackers", ms(t.Submit.P99), t.Ratio)
+		felt("p99 of a submit %.1f ms, %.1f times %s", ms(t.Submit.P99), t.Ratio, undisturbed)
 	}
 }
 

@@ -37,7 +37,8 @@ type loadCmd struct {
 	Attackers   int      `help:"Attackers of each kind." default:"10" placeholder:"N"`
 	AttackRate  float64  `help:"What they do, times per second, all of a kind together." default:"1000" placeholder:"RATE"`
 	API         string   `name:"pool-api" help:"The pool's HTTP API, for attacks on it." placeholder:"HOST:PORT"`
-	MaxRatio    float64  `help:"How many times the p99 of a submit may be that without attackers." default:"2" placeholder:"X"`
+	Control     string   `help:"Another pool on these machines that is not attacked, with as many miners: what a submit takes is judged by what it takes there at the same time, not before and after." placeholder:"URL"`
+	MaxRatio    float64  `help:"How many times the p99 of a submit may be that without attackers, or at the control." default:"2" placeholder:"X"`
 
 	Storm            string `help:"Reconnect storms: every INTERVAL, N miners lose their connection at once and come back, such as 500@10s." placeholder:"N@INTERVAL"`
 	NoVersionRolling bool   `help:"Do not ask for version rolling (BIP 310)."`
@@ -116,7 +117,7 @@ func (cmd *loadCmd) options() (load.Options, error) {
 		Connections: cmd.Connections, Ramp: cmd.Ramp, Opening: cmd.Opening, Duration: cmd.Duration,
 		Shares: cmd.Shares, Difficulty: stratum.Difficulty(cmd.Difficulty), NoVersionRolling: cmd.NoVersionRolling,
 		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
-		Hostile: cmd.Hostile, Attackers: cmd.Attackers, AttackRate: cmd.AttackRate, API: cmd.API, MaxRatio: cmd.MaxRatio,
+		Hostile: cmd.Hostile, Attackers: cmd.Attackers, AttackRate: cmd.AttackRate, API: cmd.API, Control: poolURL(cmd.Control), MaxRatio: cmd.MaxRatio,
 		Watch: cmd.Watch,
 	}
 	for _, f := range []struct {
@@ -158,7 +159,7 @@ func (cmd *loadCmd) explain(bad *load.OptionError) error {
 		"Pool": "--pool", "User": "--user", "Connections": "--connections", "Opening": "--opening", "Duration": "--duration", "Shares": "--shares",
 		"Difficulty": "--difficulty", "Garbage": "--garbage, --slow-readers", "StormSize": "--storm", "StormInterval": "--storm",
 		"CA": "--pool-ca", "AllowRemote": "--i-may-load-this-pool",
-		"Hostile": "--hostile", "Attackers": "--attackers", "AttackRate": "--attack-rate", "MaxRatio": "--max-ratio", "Watch": "--watch",
+		"Hostile": "--hostile", "Attackers": "--attackers", "AttackRate": "--attack-rate", "Control": "--control", "MaxRatio": "--max-ratio", "Watch": "--watch",
 	}[bad.Option]
 	return usagef("%s: %w", flag, bad)
 }
