@@ -14,11 +14,22 @@ import (
 // is on disk: a disk may hang, and shares of the next block wait behind it.
 const safeTime = 5 * time.Second
 
+// brakes are those of an upstream: blocks that its node will most probably refuse do not use up
+// what there may be of others on the same tip.
+type brakes struct{ sound, doubtful blocks.Brake }
+
+func (b *brakes) of(a *judge.Attempt) *blocks.Brake {
+	if a.Doubtful() {
+		return &b.doubtful
+	}
+	return &b.sound
+}
+
 // found takes a block to the journal, and to the nodes or its pool. w is the finder's
 // account; nil: it is not known.
 func (p *Proxy) found(a *judge.Attempt, w *accounts.Worker) {
 	now := p.now()
-	may := p.brakes[a.Job.Source].Allow(now, a.Job.Prev)
+	may := p.brakes[a.Job.Source].of(a).Allow(now, a.Job.Prev)
 	entry := journal.Entry{Hash: a.Hash.String(), Height: a.Job.Height, Finder: a.In.Worker, FoundAt: now.UTC()}
 	extranonce := slices.Concat(a.Extranonce1, a.In.Extranonce2)
 	isNew := false

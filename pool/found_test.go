@@ -138,3 +138,35 @@ func TestFoundBesideALiar(t *testing.T) {
 		}
 	})
 }
+
+// TestFoundBesideAForger: blocks that keep to no rule of their job, which no node takes most
+// probably, do not stand in the way of another one on the same tip.
+func TestFoundBesideAForger(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(Config{Listen: "127.0.0.1:0", StateDir: dir, MinBlockInterval: time.Minute, Upstreams: []Upstream{{URL: "node:http://127.0.0.1:1"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.folder.Close()
+		j := p.jobs.Add(time.Now(), &jobs.Work{Prev: chainhash.Hash{1}, Height: 7, Version: 0x20000000, Origin: &origin{}}, true)
+		find := func(n byte, bits uint32) {
+			a := &judge.Attempt{
+				In:  &stratum.Share{Worker: "w", Extranonce2: []byte{3, 4}, VersionBits: bits, HasVersionBits: true},
+				Job: j, Key: j.Key(0), Extranonce1: []byte{1, 2}, Rest: 2, Header: [80]byte{n}, Hash: chainhash.Hash{n},
+			}
+			a.Admit()
+			p.found(a, nil)
+		}
+		for n := range byte(20) {
+			find(n, 1)
+			time.Sleep(time.Minute)
+		}
+		find(100, 1)
+		find(200, 0)
+		newest := p.Status().Blocks
+		if want := (chainhash.Hash{200}).String(); newest[0].Hash != want || len(newest) > 10 {
+			t.Errorf("the newest of %d blocks is %s, want %s", len(newest), newest[0].Hash, want)
+		}
+	})
+}

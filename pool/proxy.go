@@ -49,7 +49,7 @@ type Proxy struct {
 
 	folder *statedir.Folder
 	keeper *blocks.Keeper
-	brakes []blocks.Brake // one for each upstream: a pool may call every share a block
+	brakes []brakes // one for each upstream: a pool may call every share a block
 	jobs   *jobs.Table
 	miners *miners.Server
 	upstreams
@@ -105,9 +105,9 @@ func assemble(config Config) (*Proxy, error) {
 	}); err != nil {
 		return nil, err
 	}
-	p.brakes = make([]blocks.Brake, len(p.sources))
+	p.brakes = make([]brakes, len(p.sources))
 	for i := range p.brakes {
-		p.brakes[i].Interval = config.MinBlockInterval
+		p.brakes[i].sound.Interval, p.brakes[i].doubtful.Interval = config.MinBlockInterval, config.MinBlockInterval
 	}
 	if p.folder, err = statedir.Open(config.StateDir, now, p.log); err != nil {
 		return nil, err

@@ -111,6 +111,10 @@ func (a *Attempt) prepare(size int) {
 	a.Variant = v
 }
 
+// Doubtful says that the version or the time is none that a share may have. If it is a block, a
+// node may refuse it.
+func (a *Attempt) Doubtful() bool { return a.fault != nil }
+
 // Scratch is what the judgement of shares needs, kept for the next ones. Those that
 // come in together are hashed together.
 type Scratch struct {
