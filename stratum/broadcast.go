@@ -19,8 +19,14 @@ type BroadcastResult struct {
 // broadcast is one under way.
 type broadcast struct {
 	clean    bool
+	patience int         // it is given up for a newer one of its kind if this is above 0
 	overtook atomic.Bool // by a newer one
 }
+
+// mostGivenUp is how many broadcasts in a row are given up: where jobs come faster than they
+// can be brought to all, those who come last would get none. The next one is given up only if
+// it is a refresh that a clean job overtakes.
+const mostGivenUp = 3
 
 // Broadcast brings a job to all connections that have subscribed and authorized, the
 // fastest miners first. It calls each, from several goroutines, once for every
@@ -34,7 +40,8 @@ type broadcast struct {
 // ended.
 //
 // A newer job overtakes: a broadcast still under way is given up when that of a clean
-// job begins, and, unless it is itself that of a clean job, when any other does.
+// job begins, and, unless it is itself that of a clean job, when any other does; but not
+// more than a few in a row.
 func (s *Server) Broadcast(job *EncodedJob, each func(*Conn)) BroadcastResult {
 	if each == nil {
 		each = func(c *Conn) { c.Notify(job) }
@@ -43,6 +50,7 @@ func (s *Server) Broadcast(job *EncodedJob, each func(*Conn)) BroadcastResult {
 	b := &broadcast{clean: job.clean}
 	s.mu.Lock()
 	s.overtake(job.clean)
+	b.patience = mostGivenUp - s.givenUp
 	s.broadcasts[b] = struct{}{}
 	conns := s.ready.fastestFirst()
 	s.mu.Unlock()
@@ -75,12 +83,14 @@ func (s *Server) Broadcast(job *EncodedJob, each func(*Conn)) BroadcastResult {
 	}
 	work()
 	wg.Wait()
+	n := int(reached.Load())
 	s.mu.Lock()
 	delete(s.broadcasts, b)
-	s.mu.Unlock()
-
-	n := int(reached.Load())
 	result := BroadcastResult{n, time.Since(job.Since), b.overtook.Load() && n < len(conns)}
+	if s.givenUp++; !result.Superseded {
+		s.givenUp = 0
+	}
+	s.mu.Unlock()
 	s.stats.Broadcasts.Add(1)
 	if result.Superseded {
 		s.stats.BroadcastsSuperseded.Add(1)
@@ -94,7 +104,7 @@ func (s *Server) Broadcast(job *EncodedJob, each func(*Conn)) BroadcastResult {
 // holds mu.
 func (s *Server) overtake(clean bool) {
 	for b := range s.broadcasts {
-		if clean || !b.clean {
+		if clean && !b.clean || clean == b.clean && b.patience > 0 {
 			b.overtook.Store(true)
 		}
 	}

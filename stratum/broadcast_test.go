@@ -83,6 +83,49 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// Jobs that come faster than they can be brought to all reach the last miner all the same, and
+// are not left to those that are first.
+func TestPublishWithoutEnd(t *testing.T) {
+	for name, clean := range map[string]func(i int) bool{
+		"refreshes":  func(int) bool { return false },
+		"new blocks": func(int) bool { return true },
+		"both":       func(i int) bool { return i%2 == 0 },
+		"many clean": func(i int) bool { return i%3 != 0 },
+		"some clean": func(i int) bool { return i%3 == 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				const miners = 640
+				crowdOf(t, s, l, miners)
+				const each = 10 * time.Millisecond
+				got := map[*Conn]time.Time{}
+				var mu sync.Mutex
+				longest, begin := time.Duration(0), time.Now()
+				for i := range 100 {
+					s.Publish(EncodeJob(&Job{ID: strconv.Itoa(i), Clean: clean(i)}), func(c *Conn) {
+						time.Sleep(each)
+						mu.Lock()
+						defer mu.Unlock()
+						last := got[c]
+						if last.IsZero() {
+							last = begin
+						}
+						longest, got[c] = max(longest, time.Since(last)), time.Now()
+					})
+					time.Sleep(500 * time.Millisecond)
+				}
+				time.Sleep(2 * miners * each)
+				mu.Lock()
+				defer mu.Unlock()
+				if len(got) != miners || longest > 3*miners*each {
+					t.Errorf("%d of %d miners got a job, one not for %v", len(got), miners, longest)
+				}
+			})
+		})
+	}
+}
+
 func TestPublishEndsWithTheServer(t *testing.T) {
 	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
 		p.disconnected = nil

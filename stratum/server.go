@@ -88,6 +88,7 @@ type Server struct {
 	publisher publisher
 	// broadcasts are those under way.
 	broadcasts map[*broadcast]struct{}
+	givenUp    int // broadcasts, the last ones
 }
 
 // NewServer makes a Server; give it listeners with Serve.
