@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 )
@@ -35,8 +34,8 @@ type Client struct {
 	resumable uint64
 	space     space
 	state     ConnState
-	// detour is the host:port that client.reconnect named, on the configured host; "":
-	// none.
+	// detour is the URL with the port that client.reconnect named, on the configured host;
+	// "": none.
 	detour string
 }
 
@@ -179,8 +178,8 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 	opts, generation, detour := c.opts, c.generation, c.detour
 	c.mu.Unlock()
 	configured := opts.URL
-	if scheme, _, ok := strings.Cut(opts.URL, "://"); ok && detour != "" {
-		opts.URL = scheme + "://" + detour
+	if detour != "" {
+		opts.URL = detour
 	}
 	dialCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -208,11 +207,11 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		return 0, 0, errMoved
 	}
 	if err != nil {
+		opts.Logger.Warn("cannot mine at the pool; trying again", "pool", opts.URL, "error", err)
 		c.mu.Lock()
 		c.detour = "" // back to where it was configured
 		c.mu.Unlock()
-		opts.Logger.Warn("cannot mine at the pool; trying again", "pool", opts.URL, "error", err)
-		return 0, 0, err
+		return 0, c.follow(opts, configured, err), err
 	}
 	opts.Logger.Info("mining at the pool", "pool", opts.URL, "user", opts.User)
 	select {
@@ -229,17 +228,9 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		opts.Logger.Warn("connection to the pool ended", "pool", opts.URL, "error", err)
 	}
 	s.mu.Lock()
-	wait = s.reconnectWait
 	idle := s.current.Job == nil
-	to := s.reconnectTo
 	s.mu.Unlock()
-	if to != "" {
-		c.mu.Lock()
-		if c.opts.URL == configured {
-			c.detour = to
-		}
-		c.mu.Unlock()
-	}
+	wait = c.follow(opts, configured, err)
 	if idle && isDrop(err) && opts.askNothing() {
 		opts.Logger.Info("pool drops the connection before a first job; trying without mining.extranonce.subscribe and mining.suggest_difficulty", "pool", opts.URL)
 		c.mu.Lock()
@@ -247,6 +238,19 @@ func (c *Client) once(ctx context.Context) (lasted, wait time.Duration, err erro
 		c.mu.Unlock()
 	}
 	return time.Since(s.since), wait, err
+}
+
+// follow has the next connection be made where the pool wishes, and says how long it wishes
+// not to be bothered.
+func (c *Client) follow(opts ClientOptions, configured string, why error) (wait time.Duration) {
+	before := opts.URL
+	wait, _ = opts.Follow(why)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if opts.URL != before && c.opts.URL == configured {
+		c.detour = opts.URL
+	}
+	return wait
 }
 
 // enter makes s the session that shares go to.

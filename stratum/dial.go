@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -87,7 +88,7 @@ type owner struct {
 func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 	opts.setDefaults()
 	s, at, err := dialOnce(ctx, opts, o)
-	if err != nil && at == subscribing && opts.Resume != "" && ctx.Err() == nil {
+	if err != nil && at == subscribing && opts.Resume != "" && !errors.Is(err, ErrReconnect) && ctx.Err() == nil {
 		// A pool that was restarted may take offence at the id of a session before that.
 		opts.Logger.Info("pool does not resume the session; subscribing anew", "pool", opts.URL, "error", err)
 		opts.Resume = ""
@@ -103,6 +104,20 @@ func dial(ctx context.Context, opts ClientOptions, o owner) (*Session, error) {
 		s, _, err = dialOnce(ctx, opts, o)
 	}
 	return s, err
+}
+
+// Follow takes the address that a pool has asked to be connected to at, if that is what ended a
+// session or Dial, and says how long the pool wishes not to be bothered; ok: it has asked for
+// one of the two.
+func (o *ClientOptions) Follow(err error) (wait time.Duration, ok bool) {
+	wish := new(reconnect)
+	if !errors.As(err, &wish) {
+		return 0, false
+	}
+	if scheme, _, found := strings.Cut(o.URL, "://"); found && wish.to != "" {
+		o.URL = scheme + "://" + wish.to
+	}
+	return wish.wait, wish.to != "" || wish.wait > 0
 }
 
 // askNothing leaves out what a pool need not know after the login; changed: there was something.

@@ -202,13 +202,59 @@ func TestReconnectPort(t *testing.T) {
 	}
 }
 
+// TestReconnectInHandshake: a pool may send the client on before it is logged in, as those
+// that share out their miners do.
+func TestReconnectInHandshake(t *testing.T) {
+	const reconnect = `{"id":null,"method":"client.reconnect","params":["pool.example",4444,20]}`
+	for name, hello := range map[string]func(p *poolConn){
+		"before the reply to subscribe": func(p *poolConn) { p.send(reconnect) },
+		"before the login":              func(p *poolConn) { p.send(okConfigure, okSubscribe, reconnect) },
+		"instead of the login": func(p *poolConn) {
+			p.send(okConfigure, okSubscribe)
+			p.read()
+			p.send(reconnect)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			runClient(t, func(p *poolConn) {
+				if p.n > 1 {
+					p.login2()
+					p.send(notifyLine("j", nil))
+				} else {
+					p.read()
+					p.read()
+					hello(p)
+				}
+				p.rest()
+			}, func(*ClientOptions) { start = time.Now() }, func(t *testing.T, c *Client, p *scriptedPool) {
+				for a := range c.Assignments() {
+					if a.Job != nil {
+						break
+					}
+				}
+				if got := fmt.Sprint(p.addrs); got != "[pool.example:3333 pool.example:4444]" {
+					t.Errorf("dialed %s", got)
+				}
+				if took := time.Since(start); took != 20*time.Second {
+					t.Errorf("it came after %v", took)
+				}
+			})
+		})
+	}
+}
+
 // TestReconnectForEver: a pool that has the client come again and again, as soon as it is
 // there, is dialed no more often than one that is down.
 func TestReconnectForEver(t *testing.T) {
-	for _, params := range []string{`["","",0.001]`, `["","","1e-9"]`, `["",4444,1e-6]`, `["","","nan"]`, `["","",-1]`, `[]`} {
+	for _, params := range []string{`["","",0.001]`, `["","","1e-9"]`, `["",4444,1e-6]`, `["","","nan"]`, `["","",-1]`, `[]`, `["",4444] before the login`} {
+		params, early := strings.CutSuffix(params, " before the login")
 		runClient(t, func(p *poolConn) {
-			p.login2()
-			p.send(notifyLine("j", nil), `{"id":null,"method":"client.reconnect","params":`+params+`}`)
+			if !early {
+				p.login2()
+				p.send(notifyLine("j", nil))
+			}
+			p.send(`{"id":null,"method":"client.reconnect","params":` + params + `}`)
 			p.rest()
 		}, nil, func(t *testing.T, _ *Client, p *scriptedPool) {
 			time.Sleep(10 * time.Minute)

@@ -53,9 +53,19 @@ var (
 	ErrBusy = errors.New("too many shares wait for the pool")
 	// ErrUnanswered: the pool has said nothing to a share, but has to later ones.
 	ErrUnanswered = errors.New("the pool has not answered the share")
-	// ErrReconnect: the pool asked to be connected to again (client.reconnect).
+	// ErrReconnect: the pool asked to be connected to again (client.reconnect): see
+	// ClientOptions.Follow.
 	ErrReconnect = errors.New("pool asks to reconnect")
 )
+
+// reconnect is ErrReconnect with what the pool wishes.
+type reconnect struct {
+	to   string // host:port, of the same host; "": the same
+	wait time.Duration
+}
+
+func (*reconnect) Error() string { return ErrReconnect.Error() }
+func (*reconnect) Unwrap() error { return ErrReconnect }
 
 // Session is one connection to a pool, subscribed and authorized.
 type Session struct {
@@ -90,10 +100,8 @@ type Session struct {
 	mask            uint32     // those of them that were asked for
 	// fixedBits are the granted bits that a recent job's version has set. They are
 	// not rolled, but stand in a share's version bits: that is what BIP 310 says.
-	fixedBits     map[string]uint32
-	bareIDs       bool // the pool's job ids are numbers: it wants them back as such
-	reconnectWait time.Duration
-	reconnectTo   string // host:port; "": the same
+	fixedBits map[string]uint32
+	bareIDs   bool // the pool's job ids are numbers: it wants them back as such
 
 	trouble error     // why the last job or difficulty cannot be used; nil: it can
 	unused  time.Time // since when there was no job that can be used; zero: there was

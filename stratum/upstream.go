@@ -392,15 +392,13 @@ func (s *Session) takeReconnect(raw []byte) error {
 		return err
 	}
 	host, _, _ := net.SplitHostPort(address)
-	s.mu.Lock()
-	s.reconnectWait = time.Duration(min(max(wait, 0), maxReconnectSec) * float64(time.Second))
+	wish := &reconnect{wait: time.Duration(min(max(wait, 0), maxReconnectSec) * float64(time.Second))}
 	if same := len(name) == 0 || strings.EqualFold(string(name), host); !same {
 		s.log.Warn("client.reconnect names a host; connecting to the configured one instead", "host", printable(name, 255))
 	} else if port == float64(uint16(port)) && port > 0 {
-		s.reconnectTo = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		wish.to = net.JoinHostPort(host, strconv.Itoa(int(port)))
 	}
-	s.mu.Unlock()
-	return ErrReconnect
+	return wish
 }
 
 // takeJob takes mining.notify. One that cannot be used is left out: miners go on with the

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"lode/internal/sleep"
 	"lode/stratum"
 )
 
@@ -38,12 +39,39 @@ func stratumConnect(cfg Config) func(pool string) Connection {
 	}
 }
 
-// Run implements Connection.
+// followMin and followMax bound the wait before a pool's wish is followed to be connected to
+// at another port: it may have that wish for ever.
+const (
+	followMin = time.Second
+	followMax = time.Minute
+)
+
+// Run implements Connection. A pool that sends the miner on is followed; the list of servers
+// has it begin where it is configured, if that ends.
 func (c *session) Run(ctx context.Context, on func(stratum.Assignment)) error {
+	options, pause := c.options, followMin
+	for {
+		begun := time.Now()
+		err := c.once(ctx, options, on)
+		wait, follow := options.Follow(err)
+		if !follow || ctx.Err() != nil {
+			return err
+		}
+		if time.Since(begun) >= followMax {
+			pause = followMin
+		}
+		on(stratum.Assignment{Why: err})
+		_ = sleep.For(ctx, max(wait, pause))
+		pause = min(2*pause, followMax)
+	}
+}
+
+// once is one connection.
+func (c *session) once(ctx context.Context, options stratum.ClientOptions, on func(stratum.Assignment)) error {
 	c.mu.Lock()
 	c.begun = time.Now()
 	c.mu.Unlock()
-	s, err := stratum.Dial(ctx, c.options)
+	s, err := stratum.Dial(ctx, options)
 	if err != nil {
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner // without the server's name, which the caller adds

@@ -1,11 +1,15 @@
 package mining
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lode/miner"
@@ -154,5 +158,74 @@ func TestWrongPasswordIsTold(t *testing.T) {
 	<-done
 	if s := m.Status(); s.Accepted != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestReconnect: client.reconnect to another port of the same host is followed, when the pool
+// wishes that, also before the login.
+func TestReconnect(t *testing.T) {
+	const sendOn = `{"id":null,"method":"client.reconnect","params":["pool.example",4444,20]}`
+	for name, login := range map[string]bool{"after the login": true, "before the login": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var group sync.WaitGroup
+				var mu sync.Mutex
+				var dialed []string
+				begun := time.Now()
+				dial := func(_ context.Context, _, addr string) (net.Conn, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					dialed = append(dialed, fmt.Sprint(addr, " ", time.Since(begun)))
+					n := len(dialed)
+					ours, theirs := net.Pipe()
+					group.Go(func() {
+						defer theirs.Close()
+						lines := bufio.NewScanner(theirs)
+						for lines.Scan() {
+							var request struct {
+								ID     json.RawMessage
+								Method string
+							}
+							if err := json.Unmarshal(lines.Bytes(), &request); err != nil {
+								t.Error(err)
+							}
+							switch reply := `{"result":true,"id":` + string(request.ID) + "}\n"; {
+							case n == 1 && !login:
+								fmt.Fprintln(theirs, sendOn)
+							case request.Method == "mining.subscribe":
+								fmt.Fprintln(theirs, `{"result":[[],"a1b2c3d4",8],"id":`+string(request.ID)+"}")
+							case request.Method == "mining.authorize":
+								job := &stratum.Job{ID: "1", Coinbase1: []byte("one"), Coinbase2: []byte("two"), Bits: 0x1d00ffff, Time: uint32(time.Now().Unix())}
+								fmt.Fprint(theirs, reply, string(stratum.EncodeJob(job).Line()))
+								if n == 1 {
+									fmt.Fprintln(theirs, sendOn)
+								}
+								if n == 2 { // a moment there
+									time.Sleep(time.Second)
+									return
+								}
+							default:
+								fmt.Fprint(theirs, reply)
+							}
+						}
+					})
+					return ours, nil
+				}
+				c := NewSession(stratum.ClientOptions{URL: "stratum+tcp://pool.example:3333", User: "user", Dialer: dial})
+				jobs := 0
+				err := c.Run(t.Context(), func(a stratum.Assignment) {
+					if a.Job != nil {
+						jobs++
+					}
+				})
+				if err == nil || errors.Is(err, stratum.ErrReconnect) {
+					t.Errorf("ended: %v", err)
+				}
+				group.Wait()
+				if fmt.Sprint(dialed) != "[pool.example:3333 0s pool.example:4444 20s]" || jobs < 1 {
+					t.Errorf("dialed %v, %d jobs", dialed, jobs)
+				}
+			})
+		})
 	}
 }
