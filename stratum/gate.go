@@ -144,25 +144,38 @@ func addressOf(addr net.Addr) netip.Addr {
 	return ip
 }
 
-// arrive lets a connection in, whose address is not known yet; full: only in exchange for
-// another one. victim is the one to be closed for it; nil: none. leave must follow if there
-// is no error.
-func (g *gate) arrive(c *Conn, full bool, now time.Time) (victim *Conn, err error) {
+// arrive lets a connection in; full: only in exchange for another one. Where its address is
+// not known yet, identify is to follow. Of its address and of all one may have to be closed for
+// it; nil: none. leave must follow if there is no error.
+func (g *gate) arrive(c *Conn, full bool, now time.Time) (own, other *Conn, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if _, err := g.room(full, now); err != nil {
+		return nil, nil, err
+	}
+	// Who is not let in for its address puts nobody out.
+	if own, err = g.count(c, c.address, now); err != nil {
+		return nil, nil, err
+	}
+	if other, _ = g.room(full && own == nil, now); other != nil {
+		g.forget(other)
+	}
+	g.open++
+	c.gate.inside = true
+	c.gate.inAll.move(&g.pending, c)
+	return own, other, nil
+}
+
+// room finds room for a connection: victim has it; nil: there is some.
+func (g *gate) room(full bool, now time.Time) (victim *Conn, err error) {
 	switch {
 	case full || over(g.open, g.limits.Connections):
 		if victim = g.idler(now); victim == nil {
 			return nil, ErrFull
 		}
-		g.forget(victim)
 	case over(g.pending.Len(), g.limits.Pending):
 		victim = oldest(&g.pending)
-		g.forget(victim)
 	}
-	g.open++
-	c.gate.inside = true
-	c.gate.inAll.move(&g.pending, c)
 	return victim, nil
 }
 
@@ -187,13 +200,18 @@ func longest(l *list.List, now time.Time, least time.Duration) *Conn {
 
 // identify counts a connection that has arrived for its address.
 func (g *gate) identify(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err error) {
-	if g.exempt(ip) {
-		return nil, nil
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !c.gate.inside {
 		return nil, ErrCrowded
+	}
+	return g.count(c, ip, now)
+}
+
+// count is identify for the holder of mu.
+func (g *gate) count(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err error) {
+	if g.exempt(ip) {
+		return nil, nil
 	}
 	v := g.visitors[ip]
 	banned := v != nil && now.Before(v.bannedUntil)

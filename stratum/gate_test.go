@@ -229,6 +229,52 @@ func TestPendingGoFirst(t *testing.T) {
 	}
 }
 
+// Who is not let in puts nobody out.
+func TestRefusedPutNobodyOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		full   bool
+	}{"all": {limits: Limits{Connections: 20, PerAddress: 10}}, "pending": {limits: Limits{Pending: 1, PerAddress: 10}}, "memory": {Limits{PerAddress: 10}, true}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: c.limits}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				for range 8 { // one is banned, another is too quick
+					visit(l, nil, "192.0.2.1", "GET / HTTP/1.1\r\n\r\n"+strings.Repeat("{]\n", 20))
+				}
+				for !s.gate.visitors[addressOf(&net.TCPAddr{IP: net.ParseIP("192.0.2.1")})].bannedUntil.After(time.Now()) {
+					visit(l, nil, "192.0.2.1", subscribeLine+strings.Repeat("{]\n", 20))
+				}
+				var miners []net.Conn
+				for i := range 19 {
+					miners = append(miners, stay(t, l, fmt.Sprintf("192.0.2.%d", 10+i)))
+					_, _ = io.WriteString(miners[i], submitLine)
+				}
+				for range 100 {
+					l.dial("192.0.2.2").Close()
+				}
+				late := l.dial("192.0.2.200")
+				go io.Copy(io.Discard, late)
+				synctest.Wait()
+				before := s.Stats().CrowdedOut.Load()
+				s.SetFull(c.full)
+				for range 20 {
+					l.dial("192.0.2.1").Close()
+				}
+				for range 5 {
+					l.dial("192.0.2.2").Close()
+				}
+				synctest.Wait()
+				if n := s.Stats().CrowdedOut.Load() - before; n > 0 {
+					t.Errorf("%d were put out", n)
+				}
+				if _, err := io.WriteString(late, subscribeLine+authorizeLine); err != nil {
+					t.Error("who is about to log in was put out: ", err)
+				}
+			})
+		})
+	}
+}
+
 // Whoever logs in and does nothing cannot fill up an address, or all there is, or what
 // memory there is; who has shares is not put out for a newcomer.
 func TestIdlersGo(t *testing.T) {
@@ -675,10 +721,7 @@ func TestGateForgets(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	visit := func(ip netip.Addr) {
 		c := &Conn{address: ip}
-		if _, err := g.arrive(c, false, now); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := g.identify(c, ip, now); err != nil {
+		if _, _, err := g.arrive(c, false, now); err != nil {
 			t.Fatal(err)
 		}
 		g.penalize(c, 10, now)

@@ -236,15 +236,16 @@ func (s *Server) hold(c *Conn) {
 // admit asks the gate, about the address too if that is known already.
 func (s *Server) admit(c *Conn) error {
 	full := s.full.Load()
-	victim, err := s.gate.arrive(c, full, time.Now())
-	if full && err != nil {
+	if !s.behindBalancer(c) {
+		c.address = addressOf(c.remote)
+	}
+	own, other, err := s.gate.arrive(c, full, time.Now())
+	if full && errors.Is(err, ErrFull) {
 		err = ErrNoMemory
 	}
-	s.crowdOut(victim)
-	if err != nil || s.behindBalancer(c) {
-		return err
-	}
-	return s.identify(c)
+	s.crowdOut(own)
+	s.crowdOut(other)
+	return err
 }
 
 func (s *Server) identify(c *Conn) error {
