@@ -28,7 +28,9 @@ type Handler interface {
 	// or d= in the password) or, where least is true, what it cannot do with less than
 	// (minimum-difficulty); d is Valid. Some devices repeat it every 30 s.
 	SuggestDifficulty(c *Conn, d Difficulty, least bool)
-	// Transactions gives the raw transactions of a job for mining.get_transactions.
+	// Transactions gives the raw transactions of a job for mining.get_transactions, or an
+	// error where they are more than MaxTransactions leaves room for. Several jobs may be
+	// asked for in turn: it should cost little.
 	Transactions(c *Conn, jobID string) ([][]byte, error)
 	// Disconnected is the last call for a connection whose Connected returned nil.
 	Disconnected(c *Conn, reason error)

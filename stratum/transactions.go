@@ -77,7 +77,7 @@ func (c *Conn) transactions(m *message) {
 	}
 	id := c.server.jobIDs.intern(job)
 	// A block's worth of hexadecimal digits for each job and miner is nobody's gain.
-	result, err := c.server.transactions.result(id, maxTransactions, func() ([][]byte, error) {
+	result, err := c.server.transactions.result(id, MaxTransactions, func() ([][]byte, error) {
 		return c.server.handler.Transactions(c, id)
 	})
 	switch {
@@ -90,5 +90,5 @@ func (c *Conn) transactions(m *message) {
 	}
 }
 
-// maxTransactions is the greatest reply to mining.get_transactions, bytes.
-const maxTransactions = 64 << 10
+// MaxTransactions is the greatest reply to mining.get_transactions, bytes.
+const MaxTransactions = 64 << 10

@@ -69,8 +69,9 @@ type Keeper interface {
 
 // Lister is an Origin that knows a block's transactions.
 type Lister interface {
-	// Transactions are those of the block but for the coinbase, serialized.
-	Transactions() [][]byte
+	// Transactions are those of the block but for the coinbase, serialized; ok: they have
+	// no more than most bytes.
+	Transactions(most int) (list [][]byte, ok bool)
 }
 
 // Taker is an upstream that takes shares.

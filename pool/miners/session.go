@@ -83,9 +83,10 @@ func (s *session) past() *past {
 }
 
 var (
-	errNoWork = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
-	errMoved  = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
-	errTaken  = errors.New("its extranonce went to another connection: it has not had a share, its shares were worth next to nothing, or its session was resumed")
+	errTransactions = &stratum.Error{Code: stratum.CodeOther, Text: "Too many transactions"}
+	errNoWork       = &stratum.Error{Code: stratum.CodeOther, Text: "No work at present"}
+	errMoved        = errors.New("the extranonce changed with the upstream, and this miner cannot be told")
+	errTaken        = errors.New("its extranonce went to another connection: it has not had a share, its shares were worth next to nothing, or its session was resumed")
 )
 
 // Connected implements stratum.Handler.
@@ -240,7 +241,11 @@ func (m *Server) Transactions(c *stratum.Conn, id string) ([][]byte, error) {
 	if !ok {
 		return nil, &stratum.Error{Code: stratum.CodeOther, Text: "The transactions of a pool's job are not known"}
 	}
-	return from.Transactions(), nil
+	list, ok := from.Transactions(stratum.MaxTransactions / 2)
+	if !ok {
+		return nil, errTransactions
+	}
+	return list, nil
 }
 
 // Disconnected implements stratum.Handler.

@@ -311,7 +311,7 @@ func TestAuthorize(t *testing.T) {
 // listed is an origin that knows its transactions.
 type listed struct{ given }
 
-func (listed) Transactions() [][]byte { return [][]byte{{1, 2}, {3}} }
+func (listed) Transactions(most int) ([][]byte, bool) { return [][]byte{{1, 2}, {3}}, most > 1000 }
 
 // TestTransactions: a node's are known, a pool's are not, and unknown jobs have none.
 func TestTransactions(t *testing.T) {

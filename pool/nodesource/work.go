@@ -65,14 +65,21 @@ func (w *work) OwnCoinbase() bool { return true }
 // CapDifficulty implements jobs.Origin: a node takes blocks alone.
 func (w *work) CapDifficulty(d float64) float64 { return d }
 
-// Transactions are those of the template, serialized.
-func (w *work) Transactions() [][]byte {
+// Transactions implements jobs.Lister. Of more than is wanted nothing is made: miners may ask
+// for those of many jobs in turn.
+func (w *work) Transactions(most int) ([][]byte, bool) {
 	list := w.made.Load().Transactions
+	size := 0
+	for i := range list {
+		if size += list[i].Size(); size > most {
+			return nil, false
+		}
+	}
 	raw := make([][]byte, len(list))
 	for i := range raw {
 		raw[i] = list[i].Append(nil)
 	}
-	return raw
+	return raw, true
 }
 
 // solvable is what is searched; the transactions are those of the work, which are needed

@@ -95,6 +95,27 @@ func notify(t testing.TB, s *Source, table *jobs.Table, now time.Time, reply []b
 	return v.Line(true).Line()
 }
 
+// TestTransactionsOfFullBlock: those of a block that is too large for a reply are not made.
+func TestTransactionsOfFullBlock(t *testing.T) {
+	s, table := bench(t), jobs.NewTable(0, 0)
+	notify(t, s, table, time.Now(), templateReply(400), true)
+	w := table.Latest().Origin.(jobs.Lister)
+	size := 0
+	list, ok := w.Transactions(1 << 20)
+	for _, tx := range list {
+		size += len(tx)
+	}
+	if !ok || len(list) != 400 {
+		t.Fatalf("%d transactions (%v)", len(list), ok)
+	}
+	if list, ok := w.Transactions(size); !ok || len(list) != 400 {
+		t.Errorf("%d transactions that fit (%v)", len(list), ok)
+	}
+	if n := testing.AllocsPerRun(10, func() { list, ok = w.Transactions(size - 1) }); n != 0 || ok || list != nil {
+		t.Errorf("%v allocations for %d transactions too many (%v)", n, len(list), ok)
+	}
+}
+
 // BenchmarkTemplateToNotify is from the reply to getblocktemplate in memory to the
 // mining.notify line, for a block of 4,000 transactions. Each job is kept, as they are
 // for ten minutes.
