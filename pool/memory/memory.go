@@ -18,9 +18,11 @@ const reserve = 10
 
 // Limit is how many bytes the process may use: the limit of Go's runtime (GOMEMLIMIT, or
 // what the program has set), or what its control group leaves; 0: none is known.
-func Limit() int64 {
+func Limit() int64 { return limitBelow("/") }
+
+func limitBelow(root string) int64 {
 	limit := debug.SetMemoryLimit(-1) // only tells
-	if group := groupLimit("/"); group > 0 {
+	if group := groupLimit(root); group > 0 {
 		limit = min(limit, group-group/reserve)
 	}
 	if limit == math.MaxInt64 {
@@ -31,8 +33,10 @@ func Limit() int64 {
 
 // Obey has Go's runtime collect garbage before the control group's limit is reached, if
 // nobody has set a limit.
-func Obey() {
-	if limit := Limit(); limit > 0 && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+func Obey() { obey("/") }
+
+func obey(root string) {
+	if limit := limitBelow(root); limit > 0 && debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(limit)
 	}
 }

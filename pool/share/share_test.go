@@ -112,6 +112,27 @@ func TestSeenIsForgotten(t *testing.T) {
 	}
 }
 
+// TestSeenForgetsTips: where blocks come fast, what was found for the tip before the last is
+// forgotten, though shares of the tip before come late.
+func TestSeenForgetsTips(t *testing.T) {
+	const grace = 5 * time.Second
+	now := time.Unix(1_700_000_000, 0)
+	s := share.NewSeen(grace)
+	for tip := uint64(1); tip <= 30; tip++ {
+		for n := range uint32(1000) {
+			now = now.Add(10 * time.Millisecond)
+			of := tip
+			if n%10 == 0 {
+				of--
+			}
+			s.Add(now, of, numbered(1000*uint32(tip)+n))
+		}
+	}
+	if n := s.Len(); n > 3000 {
+		t.Errorf("%d shares are remembered, 1000 for each tip", n)
+	}
+}
+
 // TestSeenProperties compares with a list of all that was found.
 func TestSeenProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

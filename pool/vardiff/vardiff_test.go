@@ -588,6 +588,25 @@ func TestOneStep(t *testing.T) {
 	}
 }
 
+// TestSettled: after a change the next one waits for 20 s, but for a burst.
+func TestSettled(t *testing.T) {
+	var c vardiff.Config
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	m := vardiff.New(c, now, 1, 0)
+	for range 100 { // five times as fast as wanted: less than a burst
+		now = now.Add(800 * time.Millisecond)
+		d, changed := m.Share(c, now, m.Difficulty())
+		if !changed {
+			continue
+		}
+		if since := now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)); since < 20*time.Second {
+			t.Errorf("difficulty %g after %v", d, since)
+		}
+		return
+	}
+	t.Error("no change at all")
+}
+
 func ExampleMiner() {
 	var c vardiff.Config
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
