@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -60,19 +61,30 @@ func Open(dir string, now func() time.Time, log *slog.Logger) (*Folder, error) {
 	f := &Folder{Journal: j, Accounts: accounts.New(now), History: history.New(), dir: dir, log: log, lock: held, began: time.Now()}
 	f.tellSpoilt()
 	if err := f.Accounts.Load(f.accounts()); err != nil {
-		kept, failure := putAside(f.accounts(), now())
+		kept, failure := putAside(f.accounts())
 		log.Error("accounts begin anew", "error", errors.Join(err, failure), "kept", kept)
 	}
 	if err := f.History.Load(f.history()); err != nil {
-		kept, failure := putAside(f.history(), now())
+		kept, failure := putAside(f.history())
 		log.Warn("the page's history begins anew", "error", errors.Join(err, failure), "kept", kept)
 	}
 	return f, nil
 }
 
-// putAside renames a file that somebody may want to mend.
-func putAside(path string, now time.Time) (kept string, err error) {
-	kept = fmt.Sprintf("%s.damaged-%d", path, now.Unix())
+// mostKept bounds the files that are put aside: the disk that spoils one spoils more.
+const mostKept = 9
+
+// putAside renames a file that somebody may want to mend. The first ones are kept, and the
+// last one.
+func putAside(path string) (kept string, err error) {
+	for n := range mostKept {
+		if kept = path + ".damaged"; n > 0 {
+			kept += fmt.Sprintf("-%d", n+1)
+		}
+		if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
 	return kept, os.Rename(path, kept)
 }
 

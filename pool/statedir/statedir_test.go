@@ -2,9 +2,11 @@ package statedir_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func TestDamagedAccounts(t *testing.T) {
 				end()
 				f.Close()
 			}
-			kept, _ := filepath.Glob(path + ".damaged-*")
+			kept, _ := filepath.Glob(path + ".damaged*")
 			if len(kept) != 1 {
 				t.Fatalf("kept: %v", kept)
 			}
@@ -46,6 +48,34 @@ func TestDamagedAccounts(t *testing.T) {
 				t.Errorf("kept %q (%v), want %q", got, err, content)
 			}
 		})
+	}
+}
+
+// TestDamagedAgain: of files that are spoilt again and again some are kept, the first ones and
+// the last, and no more.
+func TestDamagedAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "accounts.json")
+	const last = 30
+	for n := range last + 1 {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "garbage %d", n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now := func() time.Time { return time.Now().Add(time.Duration(n) * time.Hour) }
+		f, err := statedir.Open(dir, now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	var kept []string
+	paths, _ := filepath.Glob(path + ".damaged*")
+	for _, path := range paths {
+		content, _ := os.ReadFile(path)
+		kept = append(kept, string(content))
+	}
+	if len(kept) > 9 || !slices.Contains(kept, "garbage 0") || !slices.Contains(kept, fmt.Sprint("garbage ", last)) {
+		t.Errorf("%d files are kept: %q", len(kept), kept)
 	}
 }
 
