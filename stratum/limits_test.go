@@ -168,20 +168,29 @@ func TestServerLineLimit(t *testing.T) {
 		t.Fatalf("line has %d bytes", len(line(limit)))
 	}
 	for _, end := range []string{"\n", "\r\n"} {
-		_, addr := startServer(t, ServerOptions{Limits: Limits{LineLength: limit + len(end) - 1}}, &testPool{})
+		reasons := make(chan error, 1)
+		pool := &testPool{disconnected: func(_ *Conn, err error) { reasons <- err }}
+		_, addr := startServer(t, ServerOptions{Limits: Limits{LineLength: limit + len(end) - 1}}, pool)
+		tooLong := func(m *rawMiner) {
+			m.closed()
+			m.Close()
+			if err := <-reasons; !errors.Is(err, ErrLineTooLong) {
+				t.Errorf("closed for %v", err)
+			}
+		}
 		m := dialRaw(t, addr)
 		m.send(line(limit) + end)
 		m.expect(`{"id":1,"result":"pong","error":null}`)
 		m.send(line(limit+1) + end)
-		m.closed()
+		tooLong(m)
 		m = dialRaw(t, addr)
 		m.send(strings.Repeat(" ", 1<<16)) // without an end
-		m.closed()
+		tooLong(m)
 		m = dialRaw(t, addr)
 		m.send(line(limit) + end)
 		m.expect(`{"id":1,"result":"pong","error":null}`)
 		m.send("{" + strings.Repeat(" ", limit+len(end))) // nor this, a few bytes too long
-		m.closed()
+		tooLong(m)
 	}
 	_, addr := startServer(t, ServerOptions{}, &testPool{})
 	m := dialRaw(t, addr)
