@@ -200,7 +200,7 @@ func TestFirstMessage(t *testing.T) {
 		say      []byte
 		piece    int
 		computed int64
-		open     int64
+		open     int64 // from the first moment on
 	}{
 		"whole":       {first, len(first), 1, 1},
 		"in pieces":   {first, 1, 1, 1},
@@ -225,6 +225,10 @@ func TestFirstMessage(t *testing.T) {
 						}
 					}
 				}()
+				synctest.Wait()
+				if n := s.Stats().Connections.Load(); n != c.open {
+					t.Errorf("%d connections are open while it waits", n)
+				}
 				time.Sleep(4 * time.Second)
 				if n := computed.Load(); n != c.computed {
 					t.Errorf("%d handshakes were computed", n)

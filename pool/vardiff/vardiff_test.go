@@ -291,13 +291,16 @@ func TestBook(t *testing.T) {
 		sent := map[uint64]float64{job: current}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			job += uint64(rapid.IntRange(1, 3).Draw(t, "gap"))
-			if rapid.Bool().Draw(t, "change") {
+			for range rapid.IntRange(0, 2).Draw(t, "changes") { // the last one before the job holds
 				current = rapid.Float64Range(1e-6, 1e6).Draw(t, "difficulty")
 				b.Set(job, current)
 			}
 			sent[job] = current
 			for j, d := range sent {
 				judged := b.Difficulty(j)
+				if judged <= 0 { // then the present difficulty would be what it is judged by
+					t.Fatalf("job %d is forgotten", j)
+				}
 				if judged > d {
 					t.Fatalf("job %d was sent with %g, judged by %g", j, d, judged)
 				}
@@ -585,6 +588,46 @@ func TestOneStep(t *testing.T) {
 	}
 	if d := m.Difficulty(); d != 1000 {
 		t.Errorf("ten shares at once: difficulty %g, want 1000", d)
+	}
+}
+
+// TestBounds: the operator's settings hold for every kind of device, and whatever a miner does.
+func TestBounds(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		config             vardiff.Config
+		start, least, rate float64 // rate: difficulty per second
+		want               float64
+		wish               float64
+	}{
+		"silent":                   {vardiff.Config{}, 1, 0, 0, 1e-6, 0},
+		"silent, a minimum":        {vardiff.Config{Min: 0.5}, 1, 0, 0, 0.5, 0},
+		"silent, of a kind":        {vardiff.Config{}, 1000, 64, 0, 64, 0},
+		"the same, a greater wish": {vardiff.Config{}, 1000, 64, 0, 64, 2000},
+		"the same, a lower wish":   {vardiff.Config{}, 1000, 64, 0, 16, 16},
+		"a maximum below that":     {vardiff.Config{Max: 10}, 5, 64, 0, 10, 0},
+		"fast":                     {vardiff.Config{}, 1, 0, 1e15, 1e12, 0},
+		"fast, a maximum":          {vardiff.Config{Max: 1000}, 1, 0, 1e6, 1000, 0},
+		"15 a minute by default":   {vardiff.Config{}, 512, 0, 256, 1024, 0},
+		"60 a minute":              {vardiff.Config{SharesPerMinute: 60}, 512, 0, 256, 256, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := begin
+			m := vardiff.New(c.config, now, c.start, c.least)
+			m.Suggest(c.config, now, vardiff.Wish{Difficulty: c.wish})
+			for now.Before(begin.Add(2 * time.Hour)) {
+				if c.rate == 0 {
+					now = now.Add(5 * time.Second)
+					m.Tick(c.config, now)
+					continue
+				}
+				now = now.Add(max(time.Duration(m.Difficulty()/c.rate*float64(time.Second)), 10*time.Millisecond))
+				m.Share(c.config, now, m.Difficulty())
+			}
+			if d := m.Difficulty() / c.want; d < 0.7 || d > 1.4 {
+				t.Errorf("difficulty %g, want %g", m.Difficulty(), c.want)
+			}
+		})
 	}
 }
 
