@@ -76,6 +76,9 @@ type client struct {
 	url         string // without credentials
 	credentials Credentials
 	http        *http.Client // without timeout: contexts bound the calls
+	// alone has a connection for each call. One that lay idle may be dead, and nobody knows:
+	// that would hold up a block.
+	alone       *http.Client
 	lastID      atomic.Uint64
 	bodyTimeout time.Duration
 
@@ -90,23 +93,24 @@ func newClient(address string, credentials Credentials, roots *x509.CertPool) *c
 		// A longpoll may last for hours: a dead peer must be noticed by the kernel.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 20 * time.Second, Interval: 10 * time.Second, Count: 3},
 	}
+	kept := &http.Transport{
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 5 * time.Second,
+		IdleConnTimeout:     idleTimeout,
+		MaxIdleConnsPerHost: 4,
+		// A few kilobytes could stand for gigabytes.
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	single := kept.Clone()
+	single.DisableKeepAlives = true
 	return &client{
 		url:         address,
 		credentials: credentials,
 		bodyTimeout: bodyTimeout,
-		http: &http.Client{
-			Transport: &http.Transport{
-				DialContext:         dialer.DialContext,
-				TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-				TLSHandshakeTimeout: 5 * time.Second,
-				IdleConnTimeout:     idleTimeout,
-				MaxIdleConnsPerHost: 4,
-				// A few kilobytes could stand for gigabytes.
-				DisableCompression:     true,
-				MaxResponseHeaderBytes: maxHeader,
-			},
-			CheckRedirect: stay,
-		},
+		http:        &http.Client{Transport: kept, CheckRedirect: stay},
+		alone:       &http.Client{Transport: single, CheckRedirect: stay},
 	}
 }
 
@@ -208,7 +212,11 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	if user != "" || password != "" {
 		request.SetBasicAuth(user, password)
 	}
-	response, err := c.http.Do(request)
+	way := c.http
+	if method == submitMethod {
+		way = c.alone
+	}
+	response, err := way.Do(request)
 	if err != nil {
 		return httpReply{}, transportError(ctx, err)
 	}

@@ -319,3 +319,33 @@ func TestSubmitUnanswered(t *testing.T) {
 		})
 	}
 }
+
+// TestSubmitBesideDeadConnection: a connection that was good a moment ago may have died unseen –
+// a firewall has forgotten it, what a balancer sent it to hangs –, and a block is not to wait
+// until its time is up.
+func TestSubmitBesideDeadConnection(t *testing.T) {
+	var used sync.Map
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
+			<-release
+		}
+		_, _ = w.Write([]byte(`{"result":null,"error":null,"id":1}`))
+	}))
+	defer server.Close()
+	defer close(release)
+	n, err := New(Options{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i := range 3 {
+		_, _ = n.Height(ctx) // the next one may go on its connection
+		if verdict, _, err := n.Submit(ctx, []byte{1}); err != nil || verdict != Taken {
+			t.Fatalf("block %d: %v, %v", i, verdict, err)
+		}
+		n.rpc.close()
+	}
+}

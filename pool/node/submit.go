@@ -36,13 +36,15 @@ func (v Verdict) String() string {
 	}
 }
 
+const submitMethod = "submitblock"
+
 // Submit hands a complete serialized block to the node. reason is the node's word
 // ("" when it took the block). An error means that nothing is known: try again.
 func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
 	defer cancel()
 	var word *string
-	if err := n.rpc.call(ctx, "submitblock", []any{hex.EncodeToString(block)}, &word); err != nil {
+	if err := n.rpc.call(ctx, submitMethod, []any{hex.EncodeToString(block)}, &word); err != nil {
 		var rpcErr *RPCError
 		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
 			return Invalid, rpcErr.Message, nil
