@@ -18,7 +18,8 @@ type Job struct {
 	Tip    uint64 // how many clean jobs there have been
 
 	sent time.Time
-	// retired is when another job made this one worthless, in unix nanoseconds; 0: not.
+	// retired is when another job made this one worthless, in nanoseconds after sent, and one
+	// more; 0: not. What time it is said to be may be set meanwhile.
 	retired atomic.Int64
 
 	usual    [Editions]atomic.Pointer[Variant] // those that were asked for last
@@ -48,7 +49,12 @@ func (j *Job) Key(edition int) Key { return KeyOf(j.Number, edition) }
 // Retired reports whether the job has been worthless for grace.
 func (j *Job) Retired(now time.Time, grace time.Duration) bool {
 	retired := j.retired.Load()
-	return retired != 0 && now.Sub(time.Unix(0, retired)) >= grace
+	return retired != 0 && now.Sub(j.sent)-time.Duration(retired-1) >= grace
+}
+
+// retire notes that the job is worthless from now on, if it is not already.
+func (j *Job) retire(now time.Time) {
+	j.retired.CompareAndSwap(0, max(int64(now.Sub(j.sent)), 0)+1)
 }
 
 // Variant builds or finds an edition of the job for miners whose extranonce1 and

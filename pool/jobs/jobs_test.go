@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
@@ -219,6 +220,35 @@ func TestRetiredJobs(t *testing.T) {
 			t.Errorf("grace %v: the present job was forgotten", grace)
 		}
 	}
+}
+
+// TestRetiredWhileClockIsSet: for how long a job has been worthless is no matter of what time it
+// is said to be.
+func TestRetiredWhileClockIsSet(t *testing.T) {
+	const grace = 5 * time.Second
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		now := time.Now()
+		table := jobs.NewTable(1, grace)
+		old := table.Add(now, &jobs.Work{Origin: origin{}}, true)
+		table.Add(now.Add(time.Second), &jobs.Work{Origin: origin{}}, true)
+		for after, want := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
+			then := setClock(now.Add(time.Second+after), off)
+			if got := old.Retired(then, grace); got != want {
+				t.Errorf("clock set by %v: after %v retired is %v", off, after, got)
+			}
+		}
+		table.Forget(setClock(now.Add(time.Minute), off))
+		if j, _ := table.Get(old.Key(0).ID()); j != old {
+			t.Errorf("clock set by %v: the job is forgotten", off)
+		}
+	}
+}
+
+// setClock is t as the clock shows it after it was set by d.
+func setClock(t time.Time, d time.Duration) time.Time {
+	// The seconds stand above 30 bits of nanoseconds, as long as t was read from a clock.
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(d/time.Second) << 30
+	return t
 }
 
 // TestAgain: a node's work is sent again as it is, with another coinbase; a pool's at a later

@@ -52,7 +52,7 @@ func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
 	if clean {
 		t.tip++
 		for _, old := range t.order {
-			old.retired.CompareAndSwap(0, now.UnixNano())
+			old.retire(now)
 		}
 	}
 	j := &Job{Work: w, Number: t.last, Clean: clean, Tip: t.tip, sent: now, variants: make(map[variantKey]*Variant)}
