@@ -22,7 +22,7 @@ func TestSessionDialFails(t *testing.T) {
 		{"authorize false", func(p *poolConn) { p.handshake(okConfigure, okSubscribe, `{"id":3,"result":false,"error":null}`) }, ErrUnauthorized, "refused without a reason"},
 		{"authorize refused in words", func(p *poolConn) {
 			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":"Invalid worker name","error":null}`)
-		}, ErrUnauthorized, "invalid worker name"},
+		}, ErrUnauthorized, "Invalid worker name"},
 		{"authorize refused by a status", func(p *poolConn) {
 			p.handshake(okConfigure, okSubscribe, `{"id":3,"result":{"status":"denied"},"error":null}`)
 		}, ErrUnauthorized, "denied"},

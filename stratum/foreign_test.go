@@ -363,7 +363,18 @@ func TestForeignAnswers(t *testing.T) {
 		`"result":null,"error":[20,"Job expired",null]`:                    CodeStale,
 		`"result":null,"error":[20,"Invalid job",null]`:                    CodeStale,
 		`"result":null,"error":[20,"No such job",null]`:                    CodeStale,
+		`"result":null,"error":[20,"Job ID not found",null]`:               CodeStale,
+		`"result":null,"error":[20,"Job 'j' not found",null]`:              CodeStale,
+		`"result":null,"error":"job does not exist"`:                       CodeStale,
+		`"result":null,"error":"Outdated share"`:                           CodeStale,
+		`"result":null,"error":"Share submitted too late"`:                 CodeStale,
+		`"result":false,"error":null,"reason":"Stale"`:                     CodeStale,
+		`"result":false,"error":null,"message":"stale share"`:              CodeStale,
+		`"result":false,"error":null,"rejectReason":"stale-work"`:          CodeStale,
+		`"result":null,"error":[20,"Time too old",null]`:                   CodeOther,
+		`"result":true,"error":null,"message":"stale soon"`:                yes,
 		`"result":null,"error":{"code":22}`:                                CodeDuplicate,
+		`"result":null,"error":[20,"Share already seen",null]`:             CodeDuplicate,
 		`"result":null,"error":null,"reject-reason":"Duplicate"`:           CodeDuplicate,
 		`"result":null,"error":"DuplicateShare"`:                           CodeDuplicate,
 		`"result":null,"error":[20,"Share already submitted",null]`:        CodeDuplicate,
@@ -371,6 +382,9 @@ func TestForeignAnswers(t *testing.T) {
 		`"result":null,"error":[20,"Difficulty too low",null]`:             CodeLowDifficulty,
 		`"result":null,"error":[20,"low_difficulty",null]`:                 CodeLowDifficulty,
 		`"result":null,"error":[20,"Share is above target",null]`:          CodeLowDifficulty,
+		`"result":null,"error":[20,"Insufficient difficulty",null]`:        CodeLowDifficulty,
+		`"result":null,"error":[20,"Difficulty below minimum",null]`:       CodeLowDifficulty,
+		`"result":null,"error":[20,"Hash does not meet the target",null]`:  CodeLowDifficulty,
 		`"result":null,"error":[20,"high hash",null]`:                      CodeLowDifficulty,
 		`"result":null,"error":[20,"H-not-zero",null]`:                     CodeLowDifficulty,
 		`"result":null,"error":[20,"unauthorised worker",null]`:            CodeUnauthorized,
@@ -382,6 +396,56 @@ func TestForeignAnswers(t *testing.T) {
 				c.verdict = anyReason
 			}
 			c.mine(t)
+		})
+	}
+}
+
+// TestForeignLogins: whatever is no clear no lets the miner in.
+func TestForeignLogins(t *testing.T) {
+	for answer, no := range map[string]string{
+		`"result":true,"error":null`:                                            "",
+		`"result":null`:                                                         "",
+		`"result":"Welcome, you are the first","error":null`:                    "",
+		`"result":{"authorized":true,"error":null},"error":null`:                "",
+		`"result":{"status":"OK","error":null,"invalid":0},"error":null`:        "",
+		`"result":{"worker":"me","failures":0},"error":null`:                    "",
+		`"result":[true,{"banned":false}],"error":null`:                         "",
+		`"result":[true,"no errors"],"error":null`:                              "",
+		`"result":true,"error":{"code":0,"message":null}`:                       "",
+		`"result":false,"error":null`:                                           "without a reason",
+		`"result":0,"error":null`:                                               "without a reason",
+		`"result":[false,"banned"],"error":null`:                                "banned",
+		`"result":{"authorized":false},"error":null`:                            "without a reason",
+		`"result":{"status":"rejected","message":"who are you?"},"error":null`:  "who are you?",
+		`"result":{"status":"denied"},"error":null`:                             "denied",
+		`"result":{"error":{"code":24,"message":"unknown worker"}}`:             "unknown worker",
+		`"result":{"message":"invalid user"},"error":null`:                      "invalid user",
+		`"result":"Invalid user","error":null`:                                  "Invalid user",
+		`"result":null,"error":null,"message":"Welcome"`:                        "",
+		`"result":"Hello","reason":"you are new"`:                               "",
+		`"result":null,"error":null,"message":"unknown worker"`:                 "unknown worker",
+		`"result":null,"error":"wrong password"`:                                "wrong password",
+		`"result":false,"error":null,"reject-reason":"no such account"`:         "no such account",
+		`"result":null,"error":[24,"Unauthorized worker",null]`:                 "Unauthorized worker",
+		`"result":null,"error":{"code":24,"data":"x","message":"unauthorized"}`: "unauthorized",
+	} {
+		t.Run(answer, func(t *testing.T) {
+			inPool(t, func(p *poolConn) {
+				p.expect(wantConfigure)
+				p.expect(wantSubscribe)
+				p.send(okConfigure, okSubscribe)
+				p.expect(wantAuthorize)
+				p.send(`{"id":3,` + answer + `}`)
+				p.rest()
+			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				s, err := Dial(t.Context(), o)
+				if err == nil {
+					s.Close()
+				}
+				if no == "" && err != nil || no != "" && (!errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), no)) {
+					t.Errorf("%v, want %q", err, no)
+				}
+			})
 		})
 	}
 }

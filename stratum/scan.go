@@ -47,8 +47,10 @@ func parseMessage(line []byte, m *message) error {
 			m.result = value
 		case "error":
 			m.err = value
-		case "reject-reason", "reject_reason":
-			m.reason = value
+		case "reject-reason", "reject_reason", "rejectReason", "reason", "message":
+			if m.reason == nil || !isNull(value) {
+				m.reason = value
+			}
 		}
 	}
 	switch err := s.End(); {

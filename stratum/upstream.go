@@ -206,7 +206,8 @@ func (s *Session) takeReply(m *message) {
 	s.mu.Unlock()
 	s.answered = true
 	err := replyError(m.err)
-	if reason, ok := text(m.reason); ok && err == nil && !truthy(m.result) {
+	// Beside what is no clear no it may be a word of welcome.
+	if reason, ok := text(m.reason); ok && err == nil && !truthy(m.result) && (p.method == "mining.submit" || isNo(m.result) || isNo(reason)) {
 		err = reasonError(reason)
 	}
 	if err != nil {

@@ -2,6 +2,9 @@ package stratum
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
+	"slices"
 	"strings"
 
 	"lode/stratum/jsonscan"
@@ -12,11 +15,14 @@ import (
 
 const noReason = "refused without a reason"
 
+// verdictNames are those of what says yes or no in an object.
+var verdictNames = []string{"status", "result", "accepted", "success", "valid", "authorized"}
+
 // truthy reports whether a value means yes.
 func truthy(raw []byte) bool {
 	switch kindOf(raw) {
 	case '{': // as JSON-RPC 2.0 is used by some
-		return truthy(memberOf(raw, "status", "result", "accepted", "success", "valid"))
+		return truthy(memberOf(raw, verdictNames...))
 	case '[':
 		walk := arrayOf(raw)
 		return truthy(walk.next())
@@ -48,20 +54,43 @@ func isTrue(result []byte) error {
 // notFalse is for a login: p2pool answers to it with no result and no error, others with
 // words of welcome. Whatever is no clear no is a yes.
 func notFalse(result []byte) error {
-	word := result
-	if content, ok := text(result); ok {
-		word = bytes.ToLower(bytes.TrimSpace(content))
+	verdict, reason := result, wordsOf(result)
+	switch kindOf(result) {
+	case '{':
+		if e := new(Error); errors.As(replyError(memberOf(result, "error")), &e) {
+			return &Error{CodeUnauthorized, e.Text}
+		}
+		verdict = memberOf(result, verdictNames...)
+	case '[':
+		walk := arrayOf(result)
+		verdict = walk.next()
 	}
-	switch string(word) {
+	word, isText := text(verdict)
+	switch {
+	case !isText:
+		word = verdict
+	case len(reason) == 0:
+		reason = word
+	}
+	if truthy(verdict) || !isNo(word) && !isNo(reason) {
+		return nil
+	}
+	return &Error{CodeUnauthorized, cmp.Or(printable(reason, maxMessageText), noReason)}
+}
+
+// isNo reports whether words are those of a refused login.
+func isNo(words []byte) bool {
+	words = bytes.ToLower(bytes.TrimSpace(words))
+	switch string(words) {
 	case "false", "0", "no":
-		return &Error{CodeUnauthorized, noReason}
+		return true
 	}
 	for _, no := range []string{"invalid", "denied", "fail", "error", "reject", "refus", "unauthor", "not author", "unknown", "banned"} {
-		if bytes.Contains(word, []byte(no)) {
-			return &Error{CodeUnauthorized, printable(word, maxMessageText)}
+		if bytes.Contains(words, []byte(no)) {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // replyError reads the error member of a reply: an array or an object with a code and words,
@@ -74,7 +103,7 @@ func replyError(raw []byte) error {
 		code, _ = number(walk.next())
 	case '{':
 		code, _ = number(memberOf(raw, "code"))
-		if len(reason) == 0 && code == 0 && !isNull(memberOf(raw, "")) {
+		if len(reason) == 0 && code == 0 && saysMore(raw) {
 			reason = raw
 		}
 	case '"':
@@ -94,6 +123,21 @@ func replyError(raw []byte) error {
 		}
 	}
 	return codedError(code, reason)
+}
+
+// saysMore reports whether there is anything in an object but nothings.
+func saysMore(raw []byte) bool {
+	s := jsonscan.New(raw)
+	s.Begin('{')
+	for n := 0; s.More(n, '}'); n++ {
+		s.Name()
+		switch string(s.Value(1)) {
+		case "null", "0", "false", `""`, "[]", "{}":
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // wordsOf are the words in an error or in a result that is a no.
@@ -141,33 +185,20 @@ func reasonError(reason []byte) error { return codedError(0, reason) }
 func codeOf(reason []byte) int {
 	words := plain(reason)
 	for _, known := range []struct {
-		words string
-		code  int
+		subject string // in the words, too
+		any     []string
+		code    int
 	}{
-		{"stale", CodeStale},
-		{"jobnotfound", CodeStale},
-		{"unknownwork", CodeStale},
-		{"unknownjob", CodeStale},
-		{"invalidjob", CodeStale},
-		{"nosuchjob", CodeStale},
-		{"oldjob", CodeStale},
-		{"jobexpired", CodeStale},
-		{"expiredjob", CodeStale},
-		{"prevblk", CodeStale},
-		{"duplicate", CodeDuplicate},
-		{"alreadysubmitted", CodeDuplicate},
-		{"lowdiff", CodeLowDifficulty},
-		{"lowsharediff", CodeLowDifficulty},
-		{"difftoolow", CodeLowDifficulty},
-		{"difficultytoolow", CodeLowDifficulty},
-		{"abovetarget", CodeLowDifficulty},
-		{"highhash", CodeLowDifficulty},
-		{"hnotz", CodeLowDifficulty}, // H-not-zero of eloipool
-		{"unauthori", CodeUnauthorized},
-		{"notauthori", CodeUnauthorized},
-		{"notsubscribed", CodeNotSubscribed},
+		{"", []string{"stale", "unknownwork", "prevblk", "outdated", "obsolete", "toolate"}, CodeStale},
+		{"job", []string{"notfound", "unknown", "invalid", "nosuch", "notexist", "oldjob", "expired"}, CodeStale},
+		{"", []string{"duplicate", "already"}, CodeDuplicate},
+		{"diff", []string{"toolow", "lowdiff", "lowsharediff", "below", "insufficient"}, CodeLowDifficulty},
+		{"target", []string{"above", "notmeet", "notmet"}, CodeLowDifficulty},
+		{"", []string{"highhash", "hnotz"}, CodeLowDifficulty}, // the second is H-not-zero of eloipool
+		{"", []string{"unauthori", "notauthori"}, CodeUnauthorized},
+		{"", []string{"notsubscribed"}, CodeNotSubscribed},
 	} {
-		if strings.Contains(words, known.words) {
+		if strings.Contains(words, known.subject) && slices.ContainsFunc(known.any, func(w string) bool { return strings.Contains(words, w) }) {
 			return known.code
 		}
 	}

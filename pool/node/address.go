@@ -39,6 +39,14 @@ func parseScript(address string) (script []byte, ok bool, err error) {
 		return nil, true, fmt.Errorf("payout script of %d bytes: want 1 to %d", len(script), maxScript)
 	case script[0] == txscript.OP_RETURN:
 		return nil, true, fmt.Errorf("payout script %.80q can never be spent (OP_RETURN)", digits)
+	case len(script) == 33 && script[0]|1 == 3, len(script) == 65 && script[0] == 4:
+		return nil, true, fmt.Errorf("payout script %.140q is a public key: the script that pays to it is %02x%.140sac", digits, len(script), digits)
+	}
+	s := txscript.MakeScriptTokenizer(0, script)
+	for s.Next() {
+	}
+	if s.Err() != nil {
+		return nil, true, fmt.Errorf("payout script %.80q can never be spent: it ends within what it pushes, a digit is missing or wrong", digits)
 	}
 	return script, true, nil
 }
@@ -118,6 +126,9 @@ func strangeness(address string) string {
 		return "give it without the name of a worker"
 	}
 	if script, err := hex.DecodeString(address); err == nil && len(script) > 1 {
+		if _, _, err := parseScript(ScriptAddress(address)); err != nil {
+			return err.Error()
+		}
 		return "an output script is given by --payout-script, or as script:" + address
 	}
 	for _, n := range Networks() {
