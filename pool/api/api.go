@@ -132,7 +132,6 @@ const piece = 50
 type Server struct {
 	mux      *http.ServeMux
 	limits   Limits
-	requests chan struct{} // holds one for each that is answered or waits
 	rate     bucket
 	turn     chan struct{} // held while an answer is computed
 	crossing *http.CrossOriginProtection
@@ -156,7 +155,7 @@ func New(limits Limits) *Server {
 	limits.setDefaults()
 	return &Server{
 		limits: limits, rate: bucket{rate: limits.Rate},
-		mux: http.NewServeMux(), requests: make(chan struct{}, limits.Requests), turn: make(chan struct{}, 1),
+		mux: http.NewServeMux(), turn: make(chan struct{}, 1),
 		crossing: http.NewCrossOriginProtection(), door: newDoor(&limits),
 	}
 }
@@ -206,25 +205,15 @@ func (s *Server) limited(h http.HandlerFunc) http.HandlerFunc {
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 			return
 		}
-		done, ok := s.door.answering(r, cap(s.requests))
+		done, ok := s.door.answering(r, time.Now())
 		if !ok {
-			tooMany(w)
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
 			return
 		}
 		defer done()
-		select {
-		case s.requests <- struct{}{}:
-			defer func() { <-s.requests }()
-			h(w, r)
-		default:
-			tooMany(w)
-		}
+		h(w, r)
 	}
-}
-
-func tooMany(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", "1")
-	http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
 }
 
 // Cheap registers a GET that costs nothing and is never refused.

@@ -200,9 +200,71 @@ func TestSlowReaders(t *testing.T) {
 	}
 }
 
+// awaitAnswers waits until so many requests are being answered.
+func awaitAnswers(t *testing.T, s *Server, n int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		s.door.mu.Lock()
+		got := s.door.answers
+		s.door.mu.Unlock()
+		if got == n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d requests are under way, want %d", got, n)
+		}
+	}
+}
+
+// Who takes long to read what it asked for holds up nobody else, from however many addresses.
+func TestSlowReadersGo(t *testing.T) {
+	s := New(Limits{})
+	s.List(apidoc.Doc{Path: "/list"}, func() List { return manyBytes{new(atomic.Int64)} })
+	s.JSON(apidoc.Doc{Path: "/json"}, func() any { return 1 })
+	s.door.patience = time.Hour
+	address := serve(t, s)
+	for i := range 64 {
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 8, 8, byte(1+i%2))}}).Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.(*net.TCPConn).SetReadBuffer(2048)
+		_, _ = io.WriteString(conn, "GET /list HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	awaitAnswers(t, s, 64)
+	ask := func(last byte) int {
+		r, err := from(t, last).Get("http://" + address + "/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		return r.StatusCode
+	}
+	for _, last := range []byte{1, 9} {
+		if got := ask(last); got != http.StatusServiceUnavailable {
+			t.Errorf("one more at once from address %d: %d", last, got)
+		}
+	}
+	s.door.mu.Lock()
+	s.door.patience = 0
+	s.door.mu.Unlock()
+	for _, last := range []byte{1, 9, 1, 9, 9} {
+		if got := ask(last); got != http.StatusOK {
+			t.Errorf("beside slow readers, from address %d: %d", last, got)
+		}
+	}
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	if n := s.door.answers; n < 64-5 { // not more than one for each
+		t.Errorf("%d slow readers are left", n)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	hold := make(chan struct{})
 	s := New(Limits{})
+	s.door.patience = time.Hour
 	s.Handle(apidoc.Doc{Path: "/slow"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
 	s.register(http.MethodPost, true, apidoc.Doc{Path: "/body"}, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -237,11 +299,7 @@ func TestBounds(t *testing.T) {
 		for range 32 {
 			wg.Go(func() { ask(c) })
 		}
-		for end := time.Now().Add(time.Minute); len(s.requests) < 32*(n+1); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%d requests are under way", len(s.requests))
-			}
-		}
+		awaitAnswers(t, s, 32*(n+1))
 		// The 33rd of one address is too many, the 65th of all.
 		if r := ask(c); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
 			t.Errorf("one request too many: %d", r.StatusCode)

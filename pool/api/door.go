@@ -12,26 +12,32 @@ import (
 	"lode/internal/sleep"
 )
 
-// door bounds connections, and what single addresses have of the whole.
+// door bounds connections and answers, and what single addresses have of the whole.
 //
 // For a connection too many the oldest that is not being answered is closed, of the address
-// that has the most: a health check finds its way in, whoever holds connections open.
+// that has the most: a health check finds its way in, whoever holds connections open. For an
+// answer too many it is one that somebody takes long to read.
 type door struct {
-	most   int     // connections
-	rate   float64 // requests per second of an address that are not delayed
-	socket int     // bytes of each buffer of a socket
+	most     int     // connections
+	requests int     // that are answered at once
+	rate     float64 // requests per second of an address that are not delayed
+	socket   int     // bytes of each buffer of a socket
+	// patience is how long an answer may take, to compute and to be read, when there are as
+	// many as may be.
+	patience time.Duration
 
 	mu        sync.Mutex // guards the rest
-	order     list.List  // *visit, oldest first
+	answers   int
+	order     list.List // *visit, oldest first
 	conns     map[net.Conn]*list.Element
 	addresses map[netip.Prefix]*visitor
 }
 
 // visit is a connection.
 type visit struct {
-	conn    net.Conn
-	from    netip.Prefix
-	answers int // requests that are being answered, but for cheap ones
+	conn  net.Conn
+	from  netip.Prefix
+	since time.Time // its request is being answered, if it is no cheap one; zero: there is none
 }
 
 // visitor is an address.
@@ -56,7 +62,7 @@ func isHasty(r *http.Request) bool { return r.Context().Value(hastyKey{}) != nil
 // newDoor makes one for a server's limits.
 func newDoor(l *Limits) *door {
 	return &door{
-		most: l.Connections, rate: max(l.Rate/2, 1), socket: l.SocketBytes,
+		most: l.Connections, patience: time.Second, requests: l.Requests, rate: max(l.Rate/2, 1), socket: l.SocketBytes,
 		conns: map[net.Conn]*list.Element{}, addresses: map[netip.Prefix]*visitor{},
 	}
 }
@@ -128,6 +134,7 @@ func (d *door) leave(conn net.Conn, state http.ConnState) {
 func (d *door) remove(e *list.Element) {
 	v := d.order.Remove(e).(*visit)
 	delete(d.conns, v.conn)
+	d.answered(v)
 	d.visitor(v.from).visits--
 }
 
@@ -137,14 +144,21 @@ func (d *door) makeRoom() {
 	var worst *list.Element
 	for e := d.order.Front(); e != nil; e = e.Next() {
 		v := e.Value.(*visit)
-		if v.answers == 0 && (worst == nil || d.visitor(v.from).visits > d.visitor(worst.Value.(*visit).from).visits) {
+		if v.since.IsZero() && (worst == nil || d.visitor(v.from).visits > d.visitor(worst.Value.(*visit).from).visits) {
 			worst = e
 		}
 	}
-	if worst != nil {
-		_ = worst.Value.(*visit).conn.Close() // it is cut: there is nothing to be done about an error
-		d.remove(worst)
+	d.cut(worst)
+}
+
+// cut closes a connection, if it is one; false: it is none. The caller holds mu.
+func (d *door) cut(e *list.Element) bool {
+	if e == nil {
+		return false
 	}
+	_ = e.Value.(*visit).conn.Close() // there is nothing to be done about an error
+	d.remove(e)
+	return true
 }
 
 // paced delays the requests of an address that asks more often than one may: also those that
@@ -168,8 +182,9 @@ func (d *door) take(r *http.Request, now time.Time) bool {
 }
 
 // answering notes that a request is being answered, until done. Cheap answers do not count:
-// there may be any number of them. ok: its address has not more than half of all.
-func (d *door) answering(r *http.Request, all int) (done func(), ok bool) {
+// there may be any number of them. ok: its address has not more than half of all, and there
+// are not too many, but for some that can be cut.
+func (d *door) answering(r *http.Request, now time.Time) (done func(), ok bool) {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	if v == nil {
 		return func() {}, true
@@ -177,15 +192,49 @@ func (d *door) answering(r *http.Request, all int) (done func(), ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	from := d.visitor(v.from)
-	if from.answers >= max(all/2, 1) {
+	switch {
+	case from.answers >= max(d.requests/2, 1):
+		ok = d.cut(d.slowest(now, from))
+	case d.answers >= d.requests:
+		ok = d.cut(d.slowest(now, nil))
+	default:
+		ok = true
+	}
+	if !ok || d.conns[v.conn] == nil {
 		return nil, false
 	}
-	v.answers++
+	d.answers++
 	from.answers++
+	v.since = now
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		v.answers--
-		from.answers--
+		d.answered(v)
 	}, true
+}
+
+// answered is the end of an answer, or of its connection. The caller holds mu.
+func (d *door) answered(v *visit) {
+	if !v.since.IsZero() {
+		v.since = time.Time{}
+		d.answers--
+		d.visitor(v.from).answers--
+	}
+}
+
+// slowest is the connection whose answer takes longest, if it takes too long, of an address;
+// nil: of that which has the most answers. The caller holds mu.
+func (d *door) slowest(now time.Time, of *visitor) (slowest *list.Element) {
+	most, since := 0, now.Add(-d.patience)
+	for e := d.order.Front(); e != nil; e = e.Next() {
+		v := e.Value.(*visit)
+		from := d.visitor(v.from)
+		if v.since.IsZero() || now.Sub(v.since) < d.patience || of != nil && from != of {
+			continue
+		}
+		if from.answers > most || from.answers == most && v.since.Before(since) {
+			slowest, most, since = e, from.answers, v.since
+		}
+	}
+	return slowest
 }
