@@ -26,7 +26,7 @@ func (c *Conn) configure(m *message) {
 		c.reply(m.id, falseNever, errParams)
 		return
 	}
-	result := append(make([]byte, 0, 128), '{')
+	result, least := append(make([]byte, 0, 128), '{'), Difficulty(0)
 	list := arrayOf(names)
 	for range maxExtensions {
 		raw := list.next()
@@ -45,9 +45,10 @@ func (c *Conn) configure(m *message) {
 			result = append(result, ',')
 		}
 		result = append(result, key...)
-		result = c.configureOne(result, string(name), values)
+		result = c.configureOne(result, string(name), values, &least)
 	}
 	c.replyRaw(m.id, string(append(result, '}')))
+	c.suggest(least, true)
 }
 
 // extensionValues are the parameters of extensions, raw; nil: absent.
@@ -78,7 +79,7 @@ func parseExtensionValues(raw []byte) (v extensionValues, ok bool) {
 	return v, s.End() == nil
 }
 
-func (c *Conn) configureOne(result []byte, name string, values extensionValues) []byte {
+func (c *Conn) configureOne(result []byte, name string, values extensionValues, least *Difficulty) []byte {
 	switch name {
 	case "version-rolling":
 		mask := uint32(0xffffffff)
@@ -101,7 +102,7 @@ func (c *Conn) configureOne(result []byte, name string, values extensionValues) 
 		case !ok || !Difficulty(d).Valid():
 			return append(result, `"value must be a number not below 0"`...)
 		default:
-			c.server.handler.SuggestDifficulty(c, Difficulty(d), true)
+			*least = Difficulty(d)
 		}
 		return append(result, "true"...)
 	case "subscribe-extranonce":

@@ -120,9 +120,13 @@ func (c *Conn) handleMessage(line []byte, m *message, err error) error {
 		c.mu.Unlock()
 		c.reply(m.id, falseNever, nil)
 	case "mining.suggest_difficulty":
-		c.reply(m.id, falseNever, c.suggestDifficulty(m))
+		d, err := suggestedDifficulty(m)
+		c.reply(m.id, falseNever, err)
+		c.suggest(d, false)
 	case "mining.suggest_target":
-		c.reply(m.id, falseNever, c.suggestTarget(m))
+		d, err := suggestedTarget(m)
+		c.reply(m.id, falseNever, err)
+		c.suggest(d, false)
 	case "mining.get_transactions":
 		c.transactions(m)
 	case "mining.ping":
@@ -383,6 +387,9 @@ func (c *Conn) authorize(m *message) {
 	if err != nil {
 		return
 	}
+	begin, least := passwordWishes(string(password))
+	c.suggest(begin, false)
+	c.suggest(least, true)
 	c.mu.Lock()
 	first := len(c.workers.names) == 0
 	c.workers.add(name)
@@ -418,14 +425,15 @@ func (c *Conn) authorizeWorker(ok bool, name, password string) error {
 		c.server.gate.names(c, -further)
 		return err
 	}
-	begin, least := passwordWishes(password)
-	if begin.Valid() {
-		c.server.handler.SuggestDifficulty(c, begin, false)
-	}
-	if least.Valid() {
-		c.server.handler.SuggestDifficulty(c, least, true)
-	}
 	return nil
+}
+
+// suggest brings a wish to the handler, if it is one: after the answer, which goes ahead of what
+// it brings about.
+func (c *Conn) suggest(d Difficulty, least bool) {
+	if d.Valid() {
+		c.server.handler.SuggestDifficulty(c, d, least)
+	}
 }
 
 // checkPassword asks the handler, no faster than guesses may be made from the
@@ -521,31 +529,27 @@ func passwordWishes(password string) (begin, least Difficulty) {
 	return begin, least
 }
 
-func (c *Conn) suggestDifficulty(m *message) error {
+func suggestedDifficulty(m *message) (Difficulty, error) {
 	params := paramsOf(m.params, difficultyName)
 	f, ok := number(params.next())
 	if !ok || !Difficulty(f).Valid() {
-		return errDifficulty
+		return 0, errDifficulty
 	}
-	c.server.handler.SuggestDifficulty(c, Difficulty(f), false)
-	return nil
+	return Difficulty(f), nil
 }
 
-func (c *Conn) suggestTarget(m *message) error {
+func suggestedTarget(m *message) (Difficulty, error) {
 	params := paramsOf(m.params, "target")
 	digits, ok := text(params.next())
 	var t Target
 	if digits = bareHex(digits); !ok || len(digits) > 2*len(t) || len(digits)%2 != 0 {
-		return errTargetParam
+		return 0, errTargetParam
 	}
 	// Zeros on the left may be missing.
 	if _, err := hex.Decode(t[len(t)-len(digits)/2:], digits); err != nil || t == (Target{}) {
-		return errTargetParam
+		return 0, errTargetParam
 	}
-	if d := t.Difficulty(); d.Valid() {
-		c.server.handler.SuggestDifficulty(c, d, false)
-	}
-	return nil
+	return t.Difficulty(), nil
 }
 
 // printable is text with everything that is no printable character left out, at

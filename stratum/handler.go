@@ -5,8 +5,9 @@ package stratum
 // A *Error that a method returns is sent to the miner, any other error as CodeOther.
 //
 // What a method sends on its Conn goes ahead of the reply to the line that it is
-// called for, which confuses some miners before they have logged in. Authorized is
-// called when the replies are on their way: it is the place for difficulty and job.
+// called for, which confuses some miners before they have logged in. Authorized and
+// SuggestDifficulty are called when the replies are on their way: the first is the place for
+// difficulty and job.
 type Handler interface {
 	// Connected is called before the first line is read; an error refuses the connection.
 	Connected(c *Conn) error

@@ -150,6 +150,24 @@ func TestServerSuggestions(t *testing.T) {
 	}
 }
 
+// What a wish brings about comes after the answer to it.
+func TestAnswerBeforeWish(t *testing.T) {
+	_, addr := startServer(t, ServerOptions{}, &testPool{suggest: func(c *Conn, d Difficulty) { c.SetDifficulty(d) }})
+	m := dialRaw(t, addr)
+	m.login()
+	for line, want := range map[string]string{
+		`{"id":1,"method":"mining.suggest_difficulty","params":[5]}`:                                                              `"result":true,`,
+		`{"id":1,"method":"mining.suggest_target","params":["000000007fff8000000000000000000000000000000000000000000000000000"]}`: `"result":true,`,
+		`{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":2048}]}`:                `"minimum-difficulty":true}`,
+		`{"id":1,"method":"mining.authorize","params":["me","d=7"]}`:                                                              `"result":true,`,
+	} {
+		m.send(line + "\n")
+		if answer, then := m.line(), m.line(); !strings.Contains(answer, want) || !strings.Contains(then, "mining.set_difficulty") {
+			t.Errorf("%s:\n%s\n%s", line, answer, then)
+		}
+	}
+}
+
 func TestServerTransactions(t *testing.T) {
 	asked := 0
 	pool := &testPool{transactions: func(_ *Conn, job string) ([][]byte, error) {
