@@ -276,18 +276,17 @@ func (r *run) callAPI(ctx context.Context, requests string, wait time.Duration) 
 	return readSome(conn)
 }
 
-// attackers keeps n attackers at work until ctx ends. rate is misdeeds per second of all
-// of them together.
-func (r *run) attackers(ctx context.Context, a *Attack, h *hostile, kind, n int, rate float64) {
+// attackers keeps attackers at work until ctx ends.
+func (r *run) attackers(ctx context.Context, a *Attack, h *hostile, kind int) {
+	h.wanted = r.opts.Attackers
 	if a.mine {
-		r.crowd(ctx, h, kind, n, rate)
+		r.crowd(ctx, h, kind)
 		return
 	}
-	h.wanted = n
-	pause := time.Duration(float64(n) / rate * float64(time.Second))
+	pause := r.opts.pace()
 	next := func() time.Duration { return pause/2 + rand.N(pause+1) }
 	if a.visit == nil {
-		h.run(ctx, r, kind, next, func(ctx context.Context, conn net.Conn, i int) error { return r.conduct(ctx, conn, a, i, next) })
+		h.run(ctx, r, kind, pause, func(ctx context.Context, conn net.Conn, i int) error { return r.conduct(ctx, conn, a, i, next) })
 		return
 	}
 	h.each(ctx, func(i int) {

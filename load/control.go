@@ -30,15 +30,14 @@ func (o Options) mining() Options {
 	return m
 }
 
-// crowd are attackers that do nothing but mine what costs them nothing: as many miners as
-// wanted, and shares a second. It returns when ctx ends.
-func (r *run) crowd(ctx context.Context, h *hostile, kind, n int, shares float64) {
-	h.wanted = n
+// crowd are attackers that do nothing but mine what costs them nothing: shares are their
+// misdeeds. It returns when ctx ends.
+func (r *run) crowd(ctx context.Context, h *hostile, kind int) {
 	o := r.opts.mining()
-	o.Connections, o.Shares, o.Ramp = n, shares, min(r.opts.Duration/2, onset)
+	o.Connections, o.Shares, o.Ramp = r.opts.Attackers, r.opts.AttackRate, r.opts.pace()
 	c, err := prepare(ctx, o)
 	if err != nil { // r itself has been prepared with the same
-		h.refused.Add(int64(n))
+		h.refused.Add(int64(o.Connections))
 		return
 	}
 	c.kind = kind

@@ -47,20 +47,18 @@ func (h *hostile) report() *Hostile {
 // start keeps the wanted number of connections open until ctx ends. misbehave
 // returns when the pool has cut the connection.
 func (h *hostile) start(ctx context.Context, wg *sync.WaitGroup, r *run, kind int, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
-	wg.Go(func() { h.run(ctx, r, kind, nil, misbehave) })
+	wg.Go(func() { h.run(ctx, r, kind, 0, misbehave) })
 }
 
-// run is start that returns when all have ended. first is how long each waits at the
-// beginning; nil: not at all.
-func (h *hostile) run(ctx context.Context, r *run, kind int, first func() time.Duration, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
+// run is start that returns when all have ended. They come one after the other in the time of
+// pace, and each comes again no sooner than that after it was cut off.
+func (h *hostile) run(ctx context.Context, r *run, kind int, pace time.Duration, misbehave func(ctx context.Context, conn net.Conn, i int) error) {
 	h.each(ctx, func(i int) {
-		if first != nil {
-			_ = sleep.For(ctx, min(first(), time.Second))
-		}
+		_ = sleep.For(ctx, rand.N(pace+1))
 		for ctx.Err() == nil {
 			h.one(ctx, r, kind, i, misbehave)
 			// A pool may have to bear many of them, but not each many times a second.
-			_ = sleep.For(ctx, time.Second+rand.N(time.Second))
+			_ = sleep.For(ctx, max(pace, time.Second)+rand.N(time.Second))
 		}
 	})
 }

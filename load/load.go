@@ -51,7 +51,8 @@ type Options struct {
 	Garbage     int // connections beside the others that send what is no Stratum
 	// Hostile are attacks by name (see Attacks), "all" for all. Attackers of them are at
 	// work, one kind after the other for Duration each, with a Duration without any between;
-	// AttackRate is their misdeeds per second, all of a kind together; 0: 10 and 1,000.
+	// AttackRate is their misdeeds per second, all of a kind together, and how many of them
+	// come in one; 0: 10 and 1,000.
 	// API is host:port of the pool's HTTP API; "": it is left alone.
 	Hostile    []string
 	Attackers  int
@@ -118,8 +119,13 @@ func (o *Options) setDefaults() {
 
 // measures is the time to measure for, with attacks of so many kinds.
 func (o *Options) measures(attacks int) time.Duration {
-	each := min(onset, o.Duration) + 2*o.Duration + min(recovery, o.Duration)
+	each := o.pace() + min(onset, o.Duration) + 2*o.Duration + min(recovery, o.Duration)
 	return o.Duration + time.Duration(attacks)*each
+}
+
+// pace is the time from one misdeed of an attacker to its next; to come is the first one.
+func (o *Options) pace() time.Duration {
+	return time.Duration(min(float64(o.Attackers)/o.AttackRate, 1e6) * float64(time.Second))
 }
 
 // files is how many files a run has open at once.

@@ -32,7 +32,7 @@ type Trial struct {
 }
 
 const (
-	// onset is how long attackers are at work before what they do is measured, recovery
+	// onset is how long all attackers are at work before what they do is measured, recovery
 	// how long nothing is measured after they have gone; neither is longer than a trial.
 	onset    = 2 * time.Second
 	recovery = time.Second
@@ -54,8 +54,8 @@ func (r *run) trials(ctx context.Context) {
 		h := new(hostile)
 		working, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() { r.attackers(working, a, h, firstAttack+i, r.opts.Attackers, r.opts.AttackRate) })
-		_ = sleep.For(ctx, min(onset, r.opts.Duration))
+		wg.Go(func() { r.attackers(working, a, h, firstAttack+i) })
+		_ = sleep.For(ctx, r.opts.pace()+min(onset, r.opts.Duration))
 		t, complete := r.trial(ctx, a.Name)
 		t.Attackers = h.report()
 		stop()

@@ -35,7 +35,7 @@ type loadCmd struct {
 	Garbage     int      `help:"Further connections that send what is no Stratum." default:"0" placeholder:"N"`
 	Hostile     []string `help:"Attacks by name, or all: see below. Attackers of each kind are at work one after the other, each for --duration, with a --duration without any between; if miners feel them, the exit code is 1." placeholder:"NAME"`
 	Attackers   int      `help:"Attackers of each kind." default:"10" placeholder:"N"`
-	AttackRate  float64  `help:"What they do, times per second, all of a kind together." default:"1000" placeholder:"RATE"`
+	AttackRate  float64  `help:"What they do, times per second, all of a kind together; to connect is the first of it." default:"1000" placeholder:"RATE"`
 	API         string   `name:"pool-api" help:"The pool's HTTP API, for attacks on it." placeholder:"HOST:PORT"`
 	Control     string   `help:"Another pool on these machines that is not attacked, with as many miners: what a submit takes is judged by what it takes there at the same time, not before and after." placeholder:"URL"`
 	MaxRatio    float64  `help:"How many times the p99 of a submit may be that without attackers, or at the control." default:"2" placeholder:"X"`
