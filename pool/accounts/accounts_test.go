@@ -79,8 +79,12 @@ func TestSaveAndLoad(t *testing.T) {
 	if d := c.Worker("rig").LastDifficulty(); d != 2 {
 		t.Errorf("last difficulty %g", d)
 	}
+	now = now.Add(6 * 24 * time.Hour)
+	if err := c.Save(path); err != nil || len(c.Ranking()) != 1 {
+		t.Errorf("six days later: %d workers, %v", len(c.Ranking()), err)
+	}
 	// A week later the worker is forgotten, its shares are not.
-	now = now.Add(8 * 24 * time.Hour)
+	now = now.Add(2 * 24 * time.Hour)
 	if err := c.Save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +96,105 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	if err := accounts.New(clock).Load(path); err == nil {
 		t.Error("a broken file was taken")
+	}
+}
+
+// TestRestart: what a worker has to show outlives a restart: its best share, when the last one
+// came, and the rate of an hour.
+func TestRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	now := time.Unix(1_700_000_000, 0)
+	clock := func() time.Time { return now }
+	b := accounts.New(clock)
+	for _, reached := range []float64{5, 70, 6} {
+		b.Worker("w").Share(now, accounts.Accepted, 1000, reached)
+		now = now.Add(20 * time.Minute)
+	}
+	before := b.Worker("w").Report()
+	if err := b.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again := accounts.New(clock)
+	if err := again.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []accounts.Report{again.Worker("w").Report(), again.Total()} {
+		if r.BestShare != 70 || !r.LastShare.Equal(now.Add(-20*time.Minute)) || r.Hashrate1h != before.Hashrate1h || r.Hashrate1h == 0 {
+			t.Errorf("%+v, before the restart %+v", r, before)
+		}
+	}
+	now = now.Add(-24 * time.Hour) // the clock was ahead
+	again = accounts.New(clock)
+	if err := again.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if r := again.Worker("w").Report(); !r.LastShare.Equal(now) || r.Hashrate1h != 0 {
+		t.Errorf("from a clock that was ahead: %+v", r)
+	}
+}
+
+// TestLoadIsBounded: a file of however many workers, of another program say, leaves no more
+// than the book holds.
+func TestLoadIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	text := []byte(`{"version":1,"total":{"shares":{"accepted":{"shares":7}}},"workers":[{"name":"w"}`)
+	for i := range 30_000 {
+		text = fmt.Appendf(text, `,{"name":"w%d"}`, i)
+	}
+	if err := os.WriteFile(path, append(text, "]}"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := accounts.New(time.Now)
+	if err := b.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Ranking()); n != 20_000 || b.Total().Tallies["accepted"].Shares != 7 {
+		t.Errorf("%d workers, %+v", n, b.Total())
+	}
+}
+
+// TestRanking: the fastest come first, and of the equally fast the names decide.
+func TestRanking(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	b := accounts.New(func() time.Time { return now })
+	for name, difficulty := range map[string]float64{"slow": 1, "fast": 100, "b": 10, "a": 10, "c": 10} {
+		b.Worker(name).Share(now, accounts.Accepted, difficulty, difficulty)
+	}
+	b.Worker("none").Share(now, accounts.Stale, 1e6, 1e6)
+	var order []string
+	for _, w := range b.Ranking() {
+		order = append(order, w.Name())
+	}
+	if got := strings.Join(order, " "); got != "fast a b c slow none" {
+		t.Error(got)
+	}
+}
+
+// TestConnections: a worker is connected from its first connection to the end of its last one.
+func TestConnections(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	b := accounts.New(func() time.Time { return now })
+	w := b.Worker("w")
+	begin := now
+	for i, step := range []struct {
+		do    func()
+		count int
+		since time.Time
+	}{
+		{func() {}, 0, time.Time{}},
+		{w.Connected, 1, begin.Add(time.Minute)},
+		{w.Connected, 2, begin.Add(time.Minute)},
+		{w.Disconnected, 1, begin.Add(time.Minute)},
+		{w.Disconnected, 0, time.Time{}},
+		{w.Connected, 1, begin.Add(5 * time.Minute)},
+	} {
+		step.do()
+		for _, r := range []accounts.Report{w.Report(), b.Total()} {
+			if r.Connections != step.count || !r.ConnectedSince.Equal(step.since) {
+				t.Errorf("step %d: %d connections since %v, want %d since %v", i, r.Connections, r.ConnectedSince, step.count, step.since)
+			}
+		}
+		now = now.Add(time.Minute)
 	}
 }
 
@@ -117,6 +220,10 @@ func TestNamesOfStrangers(t *testing.T) {
 	honest.Share(now, accounts.Accepted, 1, 1)
 	early := b.Worker("early")
 	early.Connected()
+	var lost []*accounts.Worker
+	for i := range 10 {
+		lost = append(lost, b.Worker(fmt.Sprint("lost", i)))
+	}
 	strangers := make([]*accounts.Worker, 40_000)
 	for i := range strangers {
 		strangers[i] = b.Worker(fmt.Sprint("stranger", i))
@@ -132,6 +239,11 @@ func TestNamesOfStrangers(t *testing.T) {
 	}
 	if find("honest") == nil {
 		t.Error("the honest worker's account is gone")
+	}
+	for _, w := range lost {
+		if w.Share(now, accounts.Accepted, 1, 1); find(w.Name()) == nil {
+			t.Errorf("%s has no account after a share", w.Name())
+		}
 	}
 	// The early one has no share yet and may have lost its place. Somebody else logs in
 	// with its name, and both count for one account.
@@ -160,7 +272,7 @@ func TestNamesOfStrangers(t *testing.T) {
 	if n := len(b.Ranking()); n > 20_000 {
 		t.Errorf("%d accounts", n)
 	}
-	if got := b.Total().Tallies["accepted"].Shares; got != 1+6+40_000 {
+	if got := b.Total().Tallies["accepted"].Shares; got != 1+10+6+40_000 {
 		t.Errorf("total of %d shares", got)
 	}
 }
