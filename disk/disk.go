@@ -82,17 +82,19 @@ func (system) Read(path string) ([]byte, error) { return os.ReadFile(path) }
 func (system) Rename(from, to string) error     { return os.Rename(from, to) }
 func (system) Remove(path string) error         { return os.Remove(path) }
 
-// Leads says yes where nobody can tell: the next write will.
 func (system) Leads(path string, f File) bool {
+	opened, ok := f.(file)
+	return ok && Leads(path, opened.File)
+}
+
+// Leads says whether a name still leads to an open file; yes where nobody can tell: the next
+// write will.
+func Leads(path string, f *os.File) bool {
 	there, err := os.Stat(path)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	opened, ok := f.(file)
-	if !ok {
-		return false
-	}
-	info, err := opened.Stat()
+	info, err := f.Stat()
 	return err != nil || os.SameFile(there, info)
 }
 

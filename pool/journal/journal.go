@@ -34,6 +34,10 @@ type Entry struct {
 
 // Journal is the file of found blocks.
 type Journal struct {
+	// Own is asked before anything is written: an error says that the place is another
+	// program's by now. nil: it cannot be.
+	Own func() error
+
 	files disk.Disk
 	path  string
 
@@ -223,10 +227,20 @@ func (j *Journal) bulky() bool {
 // when it is closed.
 func (j *Journal) gone() bool { return !j.files.Leads(j.path, j.file) }
 
+func (j *Journal) owned() error {
+	if j.Own == nil {
+		return nil
+	}
+	return j.Own()
+}
+
 // append writes and syncs a record.
 func (j *Journal) append(kind byte, e Entry) error {
 	b, err := encode(kind, e)
 	if err != nil {
+		return err
+	}
+	if err := j.owned(); err != nil {
 		return err
 	}
 	if err := j.repair(); err != nil {
@@ -322,6 +336,9 @@ func (j *Journal) Keep() error {
 func (j *Journal) rewrite() error {
 	if j.file == nil {
 		return ErrClosed
+	}
+	if err := j.owned(); err != nil {
+		return err
 	}
 	if err := j.files.MakeDir(filepath.Dir(j.path)); err != nil { // somebody may have removed it
 		return err

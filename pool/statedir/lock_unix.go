@@ -5,13 +5,12 @@ package statedir
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
 // lock keeps other proxies out of the state folder; close the file to let them in.
 func lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}

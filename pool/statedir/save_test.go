@@ -140,3 +140,62 @@ func TestFolderRemoved(t *testing.T) {
 		f.Close()
 	})
 }
+
+// TestFolderOfTwo: somebody removes the folder under a running proxy, and starts another one there.
+// If the first has made the folder anew then the second is kept out as ever; else the folder is
+// the second one's, whose blocks stay, and the first says that it has none.
+func TestFolderOfTwo(t *testing.T) {
+	for name, sooner := range map[string]bool{"the first is sooner": true, "the second is sooner": false} {
+		dir := filepath.Join(t.TempDir(), "state")
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := slog.New(slog.DiscardHandler)
+				first, err := Open(dir, time.Now, log)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, end := context.WithCancel(t.Context())
+				first.Save(ctx)
+				defer first.Close()
+				defer end()
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
+				if sooner {
+					time.Sleep(saveInterval + time.Second)
+				}
+				second, err := Open(dir, time.Now, log)
+				if sooner {
+					if err == nil {
+						second.Close()
+						t.Error("both have the folder")
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer second.Close()
+				if _, err := second.Journal.Add(journal.Entry{Hash: "02", Height: 2}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := first.Journal.Add(journal.Entry{Hash: "01", Height: 1}); err == nil {
+					t.Error("the first one's block counts as written")
+				}
+				time.Sleep(saveInterval + time.Second)
+				synctest.Wait()
+				if first.Trouble() == nil {
+					t.Error("the first is told nothing")
+				}
+				j, err := journal.Open(filepath.Join(dir, "blocks.journal"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer j.Close()
+				if list := j.Pending(); len(list) != 1 || list[0].Hash != "02" {
+					t.Errorf("in the journal: %+v", list)
+				}
+			})
+		})
+	}
+}

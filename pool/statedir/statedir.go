@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,11 +35,13 @@ type Folder struct {
 
 	dir    string
 	log    *slog.Logger
-	lock   *os.File
 	began  time.Time
 	saved  atomic.Int64          // when the accounts were, nanoseconds after began; 0: Save was not called
 	failed atomic.Pointer[error] // of the last saving; nil: it was none
 	saving chan struct{}         // closed when Save's goroutine has ended; nil: there was none
+
+	mu   sync.Mutex // guards the rest
+	lock *os.File
 }
 
 // Open makes the folder if it is missing, and reads what is in it. Accounts and history that
@@ -59,6 +62,7 @@ func Open(dir string, now func() time.Time, log *slog.Logger) (*Folder, error) {
 		return nil, err
 	}
 	f := &Folder{Journal: j, Accounts: accounts.New(now), History: history.New(), dir: dir, log: log, lock: held, began: time.Now()}
+	j.Own = f.own
 	f.tellSpoilt()
 	if err := f.Accounts.Load(f.accounts()); err != nil {
 		kept, failure := putAside(f.accounts())
@@ -129,8 +133,34 @@ func (f *Folder) Save(ctx context.Context) {
 	}()
 }
 
+// own sees to it that the folder is there, and this proxy's: whoever removed it took the lock
+// along, and may have started another proxy.
+func (f *Folder) own() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if disk.Leads(lockPath(f.dir), f.lock) {
+		return nil
+	}
+	if err := disk.OS.MakeDir(f.dir); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	held, err := lock(f.dir)
+	if err != nil {
+		return err
+	}
+	_ = f.lock.Close()
+	f.lock = held
+	return nil
+}
+
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
+
 func (f *Folder) save(all bool) {
-	// Somebody may have removed the folder.
+	if err := f.own(); err != nil {
+		f.log.Error("accounts and history are not saved", "error", err)
+		f.failed.Store(&err)
+		return
+	}
 	if err := f.Journal.Keep(); err != nil {
 		f.log.Error("the block journal is gone, and cannot be written anew", "error", err)
 	}
@@ -176,7 +206,10 @@ func (f *Folder) Close() {
 		_ = f.Journal.Close()
 	}()
 	f.wait(closed)
-	_ = f.lock.Close()
+	if f.mu.TryLock() { // else the disk hangs, and the end of the process opens the lock
+		_ = f.lock.Close()
+		f.mu.Unlock()
+	}
 }
 
 // wait waits for what writes to the folder, for a while.
