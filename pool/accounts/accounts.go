@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"math"
+	"net/netip"
 	"os"
 	"slices"
 	"sort"
@@ -132,9 +133,25 @@ type Worker struct {
 	blocks         uint64
 	last           time.Time
 	lastDifficulty float64
+	start          start
 	connections    int
 	since          time.Time
 }
+
+// start is what the worker's next connection begins with, and what it goes by: the last
+// accepted share from an address. Others that use the worker's name do not change it, as long
+// as there are shares from that.
+type start struct {
+	difficulty float64
+	from       netip.Addr // invalid: not known
+	at         time.Time
+}
+
+// startMemory is for how long after its last share a start is the first address's.
+const startMemory = time.Hour
+
+// isFor reports whether the start is that of an address.
+func (s *start) isFor(from netip.Addr) bool { return s.from == from || !s.from.IsValid() }
 
 var spans = [3]time.Duration{time.Minute, 5 * time.Minute, time.Hour}
 
@@ -253,17 +270,17 @@ func (w *Worker) self() *Worker {
 }
 
 // Share counts a share that came in now: difficulty is what it weighs, reached
-// what its hash reached (0: unknown).
-func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64) {
+// what its hash reached (0: unknown), from its miner's address.
+func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64, from netip.Addr) {
 	w = w.self()
-	w.share(now, o, difficulty, reached)
-	w.book.total.share(now, o, difficulty, reached)
+	w.share(now, o, difficulty, reached, from)
+	w.book.total.share(now, o, difficulty, reached, from)
 	if o == Accepted && !w.listed.Load() {
 		w.book.relist(w)
 	}
 }
 
-func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64) {
+func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64, from netip.Addr) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tallies[o].add(difficulty)
@@ -271,6 +288,9 @@ func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64) {
 		return
 	}
 	w.last, w.lastDifficulty = now, difficulty
+	if w.start.isFor(from) || now.Sub(w.start.at) >= startMemory {
+		w.start = start{difficulty, from, now}
+	}
 	w.best = max(w.best, reached)
 	for i := range w.rates {
 		w.rates[i].add(now, spans[i], difficulty)
@@ -308,13 +328,16 @@ func (w *Worker) Disconnected() {
 	}
 }
 
-// LastDifficulty is that of the worker's last accepted share, a good start for its
-// next connection; 0: unknown.
-func (w *Worker) LastDifficulty() float64 {
+// StartDifficulty is that of the worker's last accepted share from an address, a good start for
+// its next connection; 0: unknown.
+func (w *Worker) StartDifficulty(from netip.Addr) float64 {
 	w = w.self()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.lastDifficulty
+	if !w.start.isFor(from) {
+		return 0
+	}
+	return w.start.difficulty
 }
 
 // Name is the worker's.
@@ -379,6 +402,8 @@ type saved struct {
 	Blocks         uint64           `json:"blocks"`
 	Last           time.Time        `json:"last_share"`
 	LastDifficulty float64          `json:"last_difficulty"`
+	Start          float64          `json:"start_difficulty,omitempty"`
+	StartFrom      netip.Addr       `json:"start_address,omitzero"`
 	Rate1h         float64          `json:"rate_1h"` // difficulty per second at At
 	From           time.Time        `json:"rate_1h_from"`
 	At             time.Time        `json:"rate_1h_at"`
@@ -395,7 +420,7 @@ func (w *Worker) save() saved {
 	defer w.mu.Unlock()
 	s := saved{
 		Name: w.name, Tallies: make(map[string]Tally, outcomes), Best: w.best, Blocks: w.blocks, Last: w.last,
-		LastDifficulty: w.lastDifficulty, Rate1h: w.rates[2].rate, From: w.rates[2].from, At: w.rates[2].at,
+		LastDifficulty: w.lastDifficulty, Start: w.start.difficulty, StartFrom: w.start.from, Rate1h: w.rates[2].rate, From: w.rates[2].from, At: w.rates[2].at,
 	}
 	for o, t := range w.tallies {
 		s.Tallies[names[o]] = t
@@ -409,6 +434,9 @@ func (w *Worker) load(s saved, now time.Time) {
 	w.best, w.blocks, w.last, w.lastDifficulty = s.Best, s.Blocks, s.Last, s.LastDifficulty
 	if w.last.After(now) {
 		w.last = now
+	}
+	if w.start = (start{s.Start, s.StartFrom, w.last}); s.Start == 0 {
+		w.start.difficulty = s.LastDifficulty // of an older version
 	}
 	for o := range w.tallies {
 		w.tallies[o] = s.Tallies[names[o]]

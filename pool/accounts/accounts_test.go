@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ func TestRates(t *testing.T) {
 	every := 1000 * 0x1p48 / 0xffff / rate
 	for range 2000 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		w.Share(now, accounts.Accepted, 1000, 1500)
+		w.Share(now, accounts.Accepted, 1000, 1500, netip.Addr{})
 	}
 	r := b.Ranking()[0].Report()
 	for window, got := range map[string]float64{"1m": r.Hashrate1m, "5m": r.Hashrate5m, "1h": r.Hashrate1h} {
@@ -39,7 +40,7 @@ func TestRates(t *testing.T) {
 	young := b.Worker("young")
 	for range 20 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		young.Share(now, accounts.Accepted, 1000, 0)
+		young.Share(now, accounts.Accepted, 1000, 0, netip.Addr{})
 	}
 	for _, w := range b.Ranking() {
 		r := w.Report()
@@ -58,8 +59,8 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatalf("no file yet: %v", err)
 	}
 	w := b.Worker("rig")
-	w.Share(now, accounts.Accepted, 2, 17)
-	w.Share(now, accounts.Stale, 3, 0)
+	w.Share(now, accounts.Accepted, 2, 17, netip.Addr{})
+	w.Share(now, accounts.Stale, 3, 0, netip.Addr{})
 	w.Block()
 	if err := b.Save(path); err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if got := c.Total().Tallies["accepted"].Shares; got != 1 {
 		t.Errorf("total %d", got)
 	}
-	if d := c.Worker("rig").LastDifficulty(); d != 2 {
+	if d := c.Worker("rig").StartDifficulty(netip.Addr{}); d != 2 {
 		t.Errorf("last difficulty %g", d)
 	}
 	now = now.Add(6 * 24 * time.Hour)
@@ -107,7 +108,7 @@ func TestRestart(t *testing.T) {
 	clock := func() time.Time { return now }
 	b := accounts.New(clock)
 	for _, reached := range []float64{5, 70, 6} {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, reached)
+		b.Worker("w").Share(now, accounts.Accepted, 1000, reached, netip.Addr{})
 		now = now.Add(20 * time.Minute)
 	}
 	before := b.Worker("w").Report()
@@ -158,9 +159,9 @@ func TestRanking(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := accounts.New(func() time.Time { return now })
 	for name, difficulty := range map[string]float64{"slow": 1, "fast": 100, "b": 10, "a": 10, "c": 10} {
-		b.Worker(name).Share(now, accounts.Accepted, difficulty, difficulty)
+		b.Worker(name).Share(now, accounts.Accepted, difficulty, difficulty, netip.Addr{})
 	}
-	b.Worker("none").Share(now, accounts.Stale, 1e6, 1e6)
+	b.Worker("none").Share(now, accounts.Stale, 1e6, 1e6, netip.Addr{})
 	var order []string
 	for _, w := range b.Ranking() {
 		order = append(order, w.Name())
@@ -201,7 +202,7 @@ func TestConnections(t *testing.T) {
 func TestManyNames(t *testing.T) {
 	b := accounts.New(time.Now)
 	for i := range 30_000 {
-		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1)
+		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1, netip.Addr{})
 	}
 	if n := len(b.Ranking()); n > 20_001 {
 		t.Errorf("%d accounts", n)
@@ -217,7 +218,7 @@ func TestNamesOfStrangers(t *testing.T) {
 	now := time.Now()
 	b := accounts.New(time.Now)
 	honest := b.Worker("honest")
-	honest.Share(now, accounts.Accepted, 1, 1)
+	honest.Share(now, accounts.Accepted, 1, 1, netip.Addr{})
 	early := b.Worker("early")
 	early.Connected()
 	var lost []*accounts.Worker
@@ -241,7 +242,7 @@ func TestNamesOfStrangers(t *testing.T) {
 		t.Error("the honest worker's account is gone")
 	}
 	for _, w := range lost {
-		if w.Share(now, accounts.Accepted, 1, 1); find(w.Name()) == nil {
+		if w.Share(now, accounts.Accepted, 1, 1, netip.Addr{}); find(w.Name()) == nil {
 			t.Errorf("%s has no account after a share", w.Name())
 		}
 	}
@@ -250,8 +251,8 @@ func TestNamesOfStrangers(t *testing.T) {
 	again := b.Worker("early")
 	again.Connected()
 	for range 3 {
-		early.Share(now, accounts.Accepted, 2, 2)
-		again.Share(now, accounts.Accepted, 2, 2)
+		early.Share(now, accounts.Accepted, 2, 2, netip.Addr{})
+		again.Share(now, accounts.Accepted, 2, 2, netip.Addr{})
 	}
 	early.Disconnected()
 	r := find("early")
@@ -264,7 +265,7 @@ func TestNamesOfStrangers(t *testing.T) {
 	}
 	// Those who have done more take the places of those who have done less.
 	for _, w := range strangers {
-		w.Share(now, accounts.Accepted, 1e-6, 1)
+		w.Share(now, accounts.Accepted, 1e-6, 1, netip.Addr{})
 	}
 	if find("honest") == nil || find("early") == nil {
 		t.Error("easy shares of strangers took the accounts of others")
@@ -282,11 +283,11 @@ func TestNamesOfStrangers(t *testing.T) {
 func TestNamesAreNotSaved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts.json")
 	b := accounts.New(time.Now)
-	b.Worker("honest").Share(time.Now(), accounts.Accepted, 1, 1)
+	b.Worker("honest").Share(time.Now(), accounts.Accepted, 1, 1, netip.Addr{})
 	for i := range 1000 {
 		w := b.Worker(fmt.Sprint("stranger", i))
 		w.Connected()
-		w.Share(time.Now(), accounts.LowDifficulty, 1, 1)
+		w.Share(time.Now(), accounts.LowDifficulty, 1, 1, netip.Addr{})
 		if i%2 == 0 {
 			w.Disconnected()
 		}
@@ -314,10 +315,10 @@ func TestFullOfWork(t *testing.T) {
 	now := time.Now()
 	b := accounts.New(time.Now)
 	for i := range 20_000 {
-		b.Worker(fmt.Sprint("w", i)).Share(now, accounts.Accepted, 1, 1)
+		b.Worker(fmt.Sprint("w", i)).Share(now, accounts.Accepted, 1, 1, netip.Addr{})
 	}
 	for i := range 1000 {
-		b.Worker(fmt.Sprint("stranger", i)).Share(now, accounts.LowDifficulty, 1e9, 1e9)
+		b.Worker(fmt.Sprint("stranger", i)).Share(now, accounts.LowDifficulty, 1e9, 1e9, netip.Addr{})
 	}
 	honest := 0
 	for _, w := range b.Ranking() {
@@ -337,7 +338,7 @@ func TestClockWasSetBack(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := accounts.New(func() time.Time { return now })
 	for range 60 {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000)
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, netip.Addr{})
 		now = now.Add(time.Minute)
 	}
 	if err := b.Save(path); err != nil {
@@ -350,12 +351,55 @@ func TestClockWasSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 120 {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000)
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, netip.Addr{})
 		now = now.Add(time.Minute)
 	}
 	for _, r := range []accounts.Report{b.Worker("w").Report(), b.Total()} {
 		if r.Hashrate1h > 1.3*want || r.Hashrate1h < want/1.3 || r.Tallies["accepted"].Shares != 180 || r.LastShare.After(now) {
 			t.Errorf("%g H/s, want %g: %+v", r.Hashrate1h, want, r)
 		}
+	}
+}
+
+// TestStart: a worker begins with what it had last at its address. Who uses its name elsewhere
+// does not change that, also over a restart.
+func TestStart(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	clock := func() time.Time { return now }
+	home, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	b := accounts.New(clock)
+	w := b.Worker("w")
+	expect := func(when string, wantHome, wantOther float64) {
+		t.Helper()
+		if h, o := w.StartDifficulty(home), w.StartDifficulty(other); h != wantHome || o != wantOther {
+			t.Errorf("%s: %g, elsewhere %g; want %g and %g", when, h, o, wantHome, wantOther)
+		}
+	}
+	share := func(difficulty float64, from netip.Addr) {
+		w.Share(now, accounts.Accepted, difficulty, difficulty, from)
+	}
+	expect("at first", 0, 0)
+	share(1000, home)
+	share(1e-6, other)
+	w.Share(now, accounts.Stale, 7, 7, home)
+	expect("with a stranger", 1000, 0)
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	if err := b.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	b = accounts.New(clock)
+	if err := b.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	w = b.Worker("w")
+	expect("after a restart", 1000, 0)
+	now = now.Add(59 * time.Minute)
+	share(1e-6, other)
+	expect("within the hour", 1000, 0)
+	now = now.Add(time.Minute)
+	share(5, other)
+	expect("after it", 0, 5)
+	if d := w.Report().LastDifficulty; d != 5 {
+		t.Errorf("last difficulty %g", d)
 	}
 }

@@ -58,7 +58,7 @@ func (m *Server) isTest() bool {
 }
 
 // startDifficulty is what a miner begins with, and the least that vardiff may give it: its
-// worker's last difficulty, or what the operator says, or what suits its kind.
+// worker's last difficulty at its address, or what the operator says, or what suits its kind.
 func (m *Server) startDifficulty(s *session) (start, least float64) {
 	kind := vardiff.KindOf(s.conn.UserAgent())
 	if given := m.o.StartDifficulty; given > 0 {
@@ -68,7 +68,7 @@ func (m *Server) startDifficulty(s *session) (start, least float64) {
 		kind = vardiff.Kind{Start: min(kind.Start, vardiff.UnknownStart)}
 	}
 	for _, w := range s.workers {
-		if d := w.LastDifficulty(); d > 0 {
+		if d := w.StartDifficulty(s.address); d > 0 {
 			kind.Start = d
 			break
 		}

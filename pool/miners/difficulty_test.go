@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ func TestFirstDifficulty(t *testing.T) {
 		agent  string
 		before string // what is sent ahead of the login
 		last   float64
+		from   string // whose that was; "": it is not known
 		want   float64
 	}{
 		"nothing is known":                {bits: full, want: vardiff.UnknownStart},
@@ -54,6 +56,8 @@ func TestFirstDifficulty(t *testing.T) {
 		"a bound, and a wish for less":    {bits: full, before: bound + wish, want: 0.5},
 		"a wish, and a bound above it":    {bits: full, before: wish + bound, want: 0.5},
 		"its worker was here":             {bits: full, last: 0.5, agent: "nerdminer/1", start: 0.25, want: 0.5},
+		"its worker was here, from there": {bits: full, last: 0.5, from: "127.0.0.1", want: 0.5},
+		"another one has its name":        {bits: full, last: 1e-6, from: "127.0.0.2", want: vardiff.UnknownStart},
 		"its worker was too good for now": {bits: easy, last: 0.5, want: 1. / 256},
 		"toys are not capped":             {bits: toy, start: 0.25, want: 0.25},
 		"toys, whatever it calls itself":  {bits: toy, agent: "antminer", want: vardiff.UnknownStart},
@@ -62,7 +66,8 @@ func TestFirstDifficulty(t *testing.T) {
 			b := newBench(t, func(o *Options) { o.StartDifficulty = c.start })
 			dial := b.serve(t)
 			if c.last > 0 {
-				b.o.Accounts.Worker("w").Share(b.now(), accounts.Accepted, c.last, c.last)
+				from, _ := netip.ParseAddr(c.from)
+				b.o.Accounts.Worker("w").Share(b.now(), accounts.Accepted, c.last, c.last, from)
 			}
 			w := b.work(true)
 			w.Bits = c.bits

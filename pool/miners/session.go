@@ -2,6 +2,7 @@ package miners
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ import (
 
 // session is what the proxy knows of one connection.
 type session struct {
-	conn *stratum.Conn
+	conn    *stratum.Conn
+	address netip.Addr // the miner's, as limits go by it
 
 	mu         sync.Mutex // guards the rest; never held together with another session's
 	gone       bool       // it has been disconnected
@@ -91,7 +93,7 @@ var (
 
 // Connected implements stratum.Handler.
 func (m *Server) Connected(c *stratum.Conn) error {
-	c.SetData(&session{conn: c, workers: make(map[string]*accounts.Worker)})
+	c.SetData(&session{conn: c, address: c.Address(), workers: make(map[string]*accounts.Worker)})
 	return nil
 }
 
@@ -121,7 +123,7 @@ func (m *Server) Subscribe(c *stratum.Conn, resume string) (stratum.Subscription
 // settle gives a session a place in the present space. The caller holds s.mu.
 func (m *Server) settle(s *session, r space.Request) error {
 	where := m.space.Load()
-	r.Address, r.Holder, r.Taken = s.conn.Address(), s, func() { s.conn.Close(errTaken) }
+	r.Address, r.Holder, r.Taken = s.address, s, func() { s.conn.Close(errTaken) }
 	r.Kept = &past{seen: share.NewSeen(m.o.StaleGrace)}
 	r.Promise = m.promise(s)
 	lease, err := where.Take(m.o.Now(), r)

@@ -3,6 +3,7 @@ package statedir
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,7 +25,7 @@ func TestSaved(t *testing.T) {
 		}
 		ctx, end := context.WithCancel(t.Context())
 		f.Save(ctx)
-		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
 		f.History.Add(time.Now(), map[string]float64{"hashrate": 1})
 		there := func(name string) bool {
 			synctest.Wait()
@@ -116,7 +117,7 @@ func TestFolderRemoved(t *testing.T) {
 		}
 		ctx, end := context.WithCancel(t.Context())
 		f.Save(ctx)
-		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8)
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
