@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -258,6 +259,108 @@ func TestWaitingForWork(t *testing.T) {
 					t.Errorf("state %+v", s)
 				}
 				close(send)
+			})
+		})
+	}
+}
+
+// TestWaitingFromTheStart: so is what comes first, with the reply to the login or later.
+func TestWaitingFromTheStart(t *testing.T) {
+	const zero = `{"method":"mining.set_difficulty","params":[0]}`
+	for name, c := range map[string]struct {
+		with, later string
+		why         string
+	}{
+		"difficulty 0 with the login":  {with: zero + "\njob", why: `difficulty "0"`},
+		"difficulty 0 after the login": {later: zero + "\njob", why: `difficulty "0"`},
+		"an empty job":                 {later: `{"method":"mining.notify","params":[]}`, why: "fewer than 9 params"},
+		"a job of nothing":             {later: `{"method":"mining.notify","params":["","","","",[],"","","",true]}`, why: "job id"},
+		"a job of nothing, early":      {with: `{"method":"mining.notify","params":null}`, why: "fewer than 9 params"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var group sync.WaitGroup
+			inPool(t, func(p *poolConn) {
+				p.expect(wantConfigure)
+				p.expect(wantSubscribe)
+				p.send(okConfigure, okSubscribe)
+				p.expect(wantAuthorize)
+				fill := func(lines string) string { return strings.Replace(lines, "job", notifyLine("j", nil), 1) }
+				p.send(okAuthorize + "\n" + fill(c.with))
+				group.Go(func() { p.rest() })
+				for range 10 {
+					time.Sleep(20 * time.Second)
+					p.send(fill(c.later))
+				}
+				p.send(`{"method":"mining.set_difficulty","params":[4]}`, notifyLine("good", nil))
+				group.Wait()
+			}, func(t *testing.T, o ClientOptions, p *scriptedPool) {
+				o.FirstJobTimeout = time.Minute
+				s, err := Dial(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := <-s.Assignments()
+				if a.Job != nil || a.Why == nil || !strings.Contains(a.Why.Error(), c.why) {
+					t.Errorf("assignment %+v, want %q", a, c.why)
+				}
+				for (a.Job == nil || a.Job.ID != "good") && s.Err() == nil {
+					select {
+					case a = <-s.Assignments():
+					case <-s.Done():
+					}
+				}
+				if len(p.addrs) != 1 || s.Err() != nil {
+					t.Errorf("%d connections, assignment %+v: %v", len(p.addrs), a, s.Err())
+				}
+				s.Close()
+			})
+		})
+	}
+}
+
+// TestNonsense: lines that can be left out cost the connection nothing, however many there are;
+// they are no sign of life either, but for empty ones.
+func TestNonsense(t *testing.T) {
+	for name, line := range map[string]string{
+		"zero bytes": "\x00", "more of them": "\x00\x00\r", "byte order marks": "\ufeff", "spaces": " ",
+		"words": "# keep alive", "commas": ",", "half a message": `{"id":`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines := strings.Split(strings.Repeat(line+"\n", 50), "\n")
+			inPool(t, func(p *poolConn) {
+				p.expect(wantConfigure)
+				p.send(lines...)
+				p.expect(wantSubscribe)
+				p.send(append(lines, okConfigure, okSubscribe)...)
+				p.expect(wantAuthorize)
+				p.send(append(lines, okAuthorize, notifyLine("first", nil))...)
+				for range 100 { // a job in 100 s
+					time.Sleep(time.Second)
+					p.send(line)
+				}
+				p.send(notifyLine("second", nil))
+				for range 1000 {
+					time.Sleep(time.Second)
+					p.send(line)
+				}
+			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+				s, err := Dial(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				begun := time.Now()
+				<-s.Done()
+				if id := s.Current().Job.ID; id != "second" {
+					t.Errorf("the last job is %s: %v", id, s.Err())
+				}
+				lasted, why := 220*time.Second, ErrSilent
+				if len(trim([]byte(line))) == 0 {
+					lasted, why = 1100*time.Second, io.EOF
+				}
+				if took := time.Since(begun); !errors.Is(s.Err(), why) || took.Round(5*time.Second) != lasted {
+					t.Errorf("it ended after %v: %v", took, s.Err())
+				}
 			})
 		})
 	}

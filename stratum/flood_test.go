@@ -100,6 +100,8 @@ func TestFloodIsReadSlowly(t *testing.T) {
 	}{
 		"jobs":                 {20_000, notifyLine("j", nil), 25 * time.Second, 90 * time.Second},
 		"difficulties":         {20_000, `{"id":null,"method":"mining.set_difficulty","params":[1]}`, 25 * time.Second, 90 * time.Second},
+		"empty lines":          {20_000, "", 25 * time.Second, 90 * time.Second},
+		"nonsense":             {20_000, "# hello", 25 * time.Second, 90 * time.Second},
 		"replies to nothing":   {20_000, `{"id":99,"result":true,"error":null}`, 25 * time.Second, 90 * time.Second},
 		"long lines":           {200, `{"id":null,"method":"x","params":["` + strings.Repeat("x", maxClientLine-100) + `"]}`, 50 * time.Second, 200 * time.Second},
 		"a job with each line": {2000, notifyLine("j", nil), 0, 0},

@@ -79,7 +79,7 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	since  time.Time
-	heard  atomic.Int64 // time from since to the last line
+	heard  atomic.Int64 // time from since to the last line that makes sense, or is empty
 
 	mu      sync.Mutex // guards what follows
 	nextID  uint64
@@ -114,6 +114,7 @@ type Session struct {
 
 	// Of the reader alone:
 	nonsense   int       // lines in a row that make no sense
+	garbled    error     // what is wrong with the last of them
 	complained time.Time // when people were warned last
 	flow       *rate.Limiter
 	answered   bool // the last line was a reply that was waited for
@@ -239,6 +240,9 @@ func (s *Session) handshake(ctx context.Context) (at stage, err error) {
 	s.enter(s)
 	s.mu.Lock()
 	s.dialed = true
+	if s.current.Job != nil && !s.current.Difficulty.Valid() {
+		s.withdraw() // what came before cannot be mined on
+	}
 	s.publish()
 	s.mu.Unlock()
 	return authorized, s.awaitJob(ctx)
@@ -426,7 +430,7 @@ func (s *Session) read() {
 	r := bufio.NewReaderSize(s.conn, 4096)
 	var line []byte
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(s.opts.Silence))
+		s.conn.SetReadDeadline(s.since.Add(time.Duration(s.heard.Load()) + s.opts.Silence))
 		part, err := r.ReadSlice('\n')
 		if len(line)+len(part) > maxClientLine {
 			s.end(fmt.Errorf("%w: line of more than %d bytes", ErrProtocol, maxClientLine))
@@ -444,8 +448,11 @@ func (s *Session) read() {
 			}
 		}
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrDeadlineExceeded) && s.nonsense == 0:
 			s.end(fmt.Errorf("%w for %v", ErrSilent, s.opts.Silence))
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.end(fmt.Errorf("%w for %v, but for %d lines that make no sense: %w", ErrSilent, s.opts.Silence, s.nonsense, s.garbled))
 			return
 		case err != nil && s.nonsense > 0:
 			s.end(fmt.Errorf("read: %w, after %d lines that make no sense (is this the address of a Stratum pool?)", err, s.nonsense))
@@ -454,17 +461,20 @@ func (s *Session) read() {
 			s.end(fmt.Errorf("read: %w", err))
 			return
 		}
-		s.heard.Store(int64(time.Since(s.since)))
-		if len(bytes.TrimSpace(line)) > 0 {
-			s.answered = false
+		s.answered = false
+		nonsense := s.nonsense
+		if len(trim(line)) > 0 {
 			if err := s.handle(line); err != nil {
 				s.end(err)
 				return
 			}
-			if !s.answered {
-				// It ends with the session alone, which the next read tells.
-				_ = s.flow.WaitN(s.ctx, min(1+len(line)/bytesPerFlow, flowBurst))
-			}
+		}
+		if s.nonsense <= nonsense { // an empty line is a sign of life, too
+			s.heard.Store(int64(time.Since(s.since)))
+		}
+		if !s.answered {
+			// It ends with the session alone, which the next read tells.
+			_ = s.flow.WaitN(s.ctx, min(1+len(line)/bytesPerFlow, flowBurst))
 		}
 		line = line[:0]
 	}

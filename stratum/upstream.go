@@ -22,8 +22,6 @@ const (
 	maxMessageText  = 512
 	maxFixedBits    = 32 // jobs
 	maxReconnectSec = 60
-	// maxNonsense is how many lines in a row may make no sense.
-	maxNonsense = 20
 	// maxTogether is how many messages on one line are read.
 	maxTogether = 64
 	// maxMessages of those to people are shown in a messageWindow.
@@ -75,9 +73,8 @@ func (s *Session) garbage(line []byte, err error) error {
 	case bytes.HasPrefix(line, []byte("HTTP/")), bytes.HasPrefix(line, []byte("SSH-")):
 		return fmt.Errorf("%w (is this the address of a Stratum pool?)", err)
 	}
-	if s.nonsense++; s.nonsense > maxNonsense {
-		return err
-	}
+	s.nonsense++
+	s.garbled = err
 	s.complain("a line that makes no sense, left out", err)
 	return nil
 }
@@ -415,7 +412,7 @@ func (s *Session) takeJob(raw []byte) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.trouble = fmt.Errorf("mining.notify: %w: waiting for another job", err)
-		if s.unused.IsZero() && !emptyParams(raw) {
+		if s.unused.IsZero() && (s.current.Job == nil || !emptyParams(raw)) {
 			s.unused = time.Now()
 		}
 		return err
@@ -448,7 +445,7 @@ func emptyParams(raw []byte) bool {
 // waitOut withdraws the present job when the pool has sent what cannot be used instead of
 // a newer one for a while. s is locked.
 func (s *Session) waitOut() {
-	if !s.unused.IsZero() && time.Since(s.unused) > unusedTime {
+	if s.dialed && !s.unused.IsZero() && time.Since(s.unused) > unusedTime {
 		s.unused = time.Time{}
 		s.withdraw()
 	}
