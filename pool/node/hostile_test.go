@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -27,6 +28,7 @@ type restlessNode struct {
 	all       atomic.Int64 // requests
 	flaps     bool         // two nodes behind a balancer: tip and height change with each question
 	eager     bool         // a longpoll answers at once
+	lacks     string       // a call that it does not have
 	mintime   func() int64
 }
 
@@ -51,6 +53,10 @@ func (n *restlessNode) serve(w http.ResponseWriter, r *http.Request) {
 		tip, height = strings.Repeat("0c", 32), 501
 	}
 	var result any
+	if request.Method == n.lacks {
+		w.WriteHeader(http.StatusForbidden) // as Bitcoin Core's rpcwhitelist has it
+		return
+	}
 	switch request.Method {
 	case "getblockhash":
 		result = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
@@ -114,6 +120,29 @@ func TestRestlessNode(t *testing.T) {
 				t.Errorf("%d questions in %d s", asked, seconds)
 			}
 		})
+	}
+}
+
+// TestNoTip: a node that may not be asked for its tip is mined for all the same.
+func TestNoTip(t *testing.T) {
+	t.Parallel()
+	up := startRestlessNode(t)
+	up.lacks = "getbestblockhash"
+	var log strings.Builder
+	n, err := New(Options{URL: up.URL, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	got := 0
+	n.Watch(ctx, Events{Template: func(*template.Template) { got++ }, Lost: func(err error) { t.Error(err) }})
+	if asked := up.templates.Load(); got != 1 || asked > 3 {
+		t.Errorf("%d templates, asked for %d times", got, asked)
+	}
+	if told := strings.Count(log.String(), "does not tell its tip"); told != 1 {
+		t.Errorf("told %d times:\n%s", told, log.String())
 	}
 }
 

@@ -79,6 +79,8 @@ type watcher struct {
 	polled   chan *template.Template // from longPoll
 	pollFrom chan string             // longpoll ids to longPoll
 	failures int                     // polls failed in a row
+	// toldNoTip: people know why the tip is not asked for.
+	toldNoTip bool
 }
 
 func (w *watcher) run(ctx context.Context) {
@@ -170,6 +172,12 @@ func (w *watcher) idle(ctx context.Context) {
 				return
 			case ctx.Err() != nil:
 				return
+			case errors.Is(err, ErrForbidden), errors.Is(err, ErrNoMethod): // but it answers
+				w.failures = 0
+				if !w.toldNoTip {
+					w.toldNoTip = true
+					w.node.log.Warn("the node does not tell its tip: new blocks are found by longpoll and notices alone, or after half a minute", "error", err)
+				}
 			default:
 				if w.failures++; w.failures >= patience {
 					// A hanging node would let a request for a template wait long.
