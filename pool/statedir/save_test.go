@@ -137,6 +137,11 @@ func TestFolderRemoved(t *testing.T) {
 			t.Errorf("%d blocks are in the journal", n)
 		}
 		_ = j.Close()
+		time.Sleep(3 * saveInterval)
+		synctest.Wait()
+		if err := f.Trouble(); err != nil {
+			t.Errorf("minutes later: %v", err)
+		}
 		end()
 		f.Close()
 	})
