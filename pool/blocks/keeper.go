@@ -209,7 +209,6 @@ func (k *Keeper) track(e journal.Entry) *tracked {
 	}
 	k.blocks[e.Hash] = b
 	k.order = append(k.order, e.Hash)
-	k.prune()
 	return b
 }
 
@@ -243,6 +242,7 @@ func (k *Keeper) Found(e journal.Entry) (isNew bool) {
 		k.makeRoom()
 	}
 	b := k.track(e)
+	k.prune()
 	b.fresh = true
 	k.news = append(k.news, b.Block)
 	k.mu.Unlock()
