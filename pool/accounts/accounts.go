@@ -428,6 +428,17 @@ func (w *Worker) save() saved {
 	return s
 }
 
+// impossible says whether there are numbers that cannot have been counted. Great ones become
+// infinite, which no file and no reply can hold.
+func impossible(s saved) bool {
+	const most = 1e100
+	numbers := []float64{s.Best, s.LastDifficulty, s.Start, s.Rate1h}
+	for _, t := range s.Tallies {
+		numbers = append(numbers, t.Difficulty)
+	}
+	return slices.ContainsFunc(numbers, func(n float64) bool { return n < 0 || n > most })
+}
+
 // load takes over what was saved. A time that is still to come was written by a clock that
 // has been set since: a rate that began then would not decay before.
 func (w *Worker) load(s saved, now time.Time) {
@@ -495,8 +506,12 @@ func (b *Book) Load(path string) error {
 	if err == nil {
 		err = json.Unmarshal(data, &book)
 	}
-	if err == nil && book.Version != 1 {
+	switch {
+	case err != nil:
+	case book.Version != 1:
 		err = fmt.Errorf("version %d, want 1", book.Version)
+	case slices.ContainsFunc(append(book.Workers, book.Total), impossible):
+		err = errors.New("it holds numbers that cannot have been counted")
 	}
 	if err != nil {
 		return fmt.Errorf("load accounts from %s: %w", path, err)

@@ -154,6 +154,35 @@ func TestLoadIsBounded(t *testing.T) {
 	}
 }
 
+// TestImpossibleNumbers: a spoilt file that still reads as one is none if its numbers cannot have
+// been counted. With infinite ones, which they become, no book can be saved or shown any more.
+func TestImpossibleNumbers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	for text, good := range map[string]bool{
+		`"best_share":1e66`:      true,
+		`"best_share":1e306`:     false,
+		`"best_share":-1`:        false,
+		`"rate_1h":1e15`:         true,
+		`"rate_1h":1e306`:        false,
+		`"rate_1h":-1`:           false,
+		`"last_difficulty":1e12`: true,
+		`"last_difficulty":-1`:   false,
+		`"start_difficulty":-1`:  false,
+		`"shares":{"accepted":{"shares":1,"difficulty":1e30}}`: true,
+		`"shares":{"stale":{"shares":1,"difficulty":1e307}}`:   false,
+		`"shares":{"stale":{"shares":1,"difficulty":-1}}`:      false,
+	} {
+		for _, book := range []string{`{"version":1,"workers":[{"name":"w",%s}]}`, `{"version":1,"total":{%s}}`} {
+			if err := os.WriteFile(path, fmt.Appendf(nil, book, text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := accounts.New(time.Now).Load(path); (err == nil) != good {
+				t.Errorf("%s: %v", fmt.Sprintf(book, text), err)
+			}
+		}
+	}
+}
+
 // TestRanking: the fastest come first, and of the equally fast the names decide.
 func TestRanking(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
