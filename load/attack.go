@@ -41,9 +41,12 @@ var attacks = []Attack{
 	{Name: "suggest", Help: "log in and wish for another difficulty each time", login: true, line: func(_ *run, i, n int) []byte {
 		return fmt.Appendf(nil, `{"id":%d,"method":"mining.suggest_difficulty","params":[%d.%d]}`+"\n", n, i+1, n+1)
 	}},
-	{Name: "target", Help: "the same by suggest_target and minimum-difficulty", login: true, line: func(_ *run, i, n int) []byte {
-		if n%2 == 0 {
+	{Name: "target", Help: "the same by suggest_target, passwords and minimum-difficulty", login: true, line: func(r *run, i, n int) []byte {
+		switch {
+		case n%3 == 0:
 			return fmt.Appendf(nil, `{"id":%d,"method":"mining.suggest_target","params":["00000000%08x%048x"]}`+"\n", n, rand.Uint32()|1, i)
+		case n%3 == 1 && r.opts.Password == "x": // else it is a guess
+			return fmt.Appendf(nil, `{"id":%d,"method":"mining.authorize","params":[%s,%s]}`+"\n", n, quote(r.opts.User), quote(fmt.Sprintf("%s,d=%d.%d", r.opts.Password, i+1, n)))
 		}
 		return fmt.Appendf(nil, `{"id":%d,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":%d.%d}]}`+"\n", n, i+1, n)
 	}},
