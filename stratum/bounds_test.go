@@ -264,6 +264,33 @@ func TestWaitingForWork(t *testing.T) {
 	}
 }
 
+// TestMaskOfCleanJob: another mask comes with the same job, and what was found of it is worth as
+// much as before.
+func TestMaskOfCleanJob(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		inPool(t, func(p *poolConn) {
+			p.login()
+			p.send(notifyLine("j", func(j *Job) { j.Clean = true }))
+			time.Sleep(time.Second)
+			p.send(`{"method":"mining.set_version_mask","params":["00c00000"]}`)
+			p.rest()
+		}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
+			s, err := Dial(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if read {
+				<-s.Assignments()
+			}
+			time.Sleep(2 * time.Second)
+			if a := <-s.Assignments(); a.VersionMask != 0x00c00000 || a.Job.ID != "j" || a.Job.Clean == read {
+				t.Errorf("job taken: %v, assignment %+v of %+v", read, a, a.Job)
+			}
+		})
+	}
+}
+
 // TestWaitingFromTheStart: so is what comes first, with the reply to the login or later.
 func TestWaitingFromTheStart(t *testing.T) {
 	const zero = `{"method":"mining.set_difficulty","params":[0]}`

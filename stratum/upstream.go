@@ -234,6 +234,11 @@ func (s *Session) setMask(granted uint32) {
 	s.granted, s.mask = granted, granted&s.opts.VersionMask
 	if j := s.current.Job; j != nil && (s.current.VersionMask != s.mask&^j.Version || s.current.fixed != granted&j.Version) {
 		s.current.VersionMask, s.current.fixed = s.freeBits(j), granted&j.Version
+		if s.published && j.Clean { // what was found of it is not worthless
+			same := *j
+			same.Clean = false
+			s.current.Job = &same
+		}
 		s.publish()
 	}
 }
