@@ -719,6 +719,25 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestUnknownBlocks: where a pool is the first to have each block people are told so once in a
+// while.
+func TestUnknownBlocks(t *testing.T) {
+	s := play(t, "p1 n1", "0s n1 500")
+	for i := range 600 {
+		s.now = s.now.Add(time.Second)
+		s.news([]string{"", "p1", fmt.Sprint(501 + i/10)})
+		s.news([]string{"", "n1", fmt.Sprint(501 + (i-4)/10)})
+		s.decide()
+		for _, q := range s.last.Ask {
+			s.a.Told(s.now, q, upstream.Unknown, 0)
+			s.decide()
+		}
+	}
+	if n := len(s.notes); n < 1 || n > 3 {
+		t.Errorf("%d notes in 10 minutes: %q", n, s.notes)
+	}
+}
+
 // TestQuestions: however fast a pool goes from one unknown block to the next, a node is
 // asked each two seconds at most.
 func TestQuestions(t *testing.T) {

@@ -97,7 +97,7 @@ func (a *Arbiter) violation(now time.Time, i int) error {
 		}
 	}
 	if onTip.n > 0 {
-		s.strange = strange{}
+		s.strange = strange{noted: s.strange.noted}
 		return onTip.err
 	}
 	if elsewhere.err != nil {
