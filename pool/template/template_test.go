@@ -251,6 +251,47 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestStoreShares: what a template has in common with the one before is in memory once, over an
+// empty block, too, and what it takes is told.
+func TestStoreShares(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var txs []*wire.MsgTx
+	for range 50 {
+		txs = append(txs, randomTx(r, true))
+	}
+	var store template.Store
+	compact := func(txs []*wire.MsgTx) int64 {
+		tpl, err := template.Parse(reply(t, 500, txs, "core"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := store.Compact(tpl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept.Memory
+	}
+	size := func(txs []*wire.MsgTx) (sum int64) {
+		for _, tx := range txs {
+			sum += int64(tx.SerializeSize())
+		}
+		return sum
+	}
+	first, list := compact(txs), compact(txs)
+	if first-list != size(txs) || list < 50*chainhash.HashSize || list > 50*10*chainhash.HashSize {
+		t.Errorf("%d bytes, and %d for the same again; the transactions have %d", first, list, size(txs))
+	}
+	if got := compact(nil); got != 0 {
+		t.Errorf("%d bytes for an empty block", got)
+	}
+	for i := range 5 {
+		txs[i] = randomTx(r, true)
+	}
+	if got := compact(txs); got != list+size(txs[:5]) {
+		t.Errorf("%d bytes, want %d for the list and %d for five new transactions", got, list, size(txs[:5]))
+	}
+}
+
 // TestStoreStrict: transactions that are not those of the merkle root, or that no node could
 // read, are found where it is known how they look.
 func TestStoreStrict(t *testing.T) {
@@ -272,6 +313,12 @@ func TestStoreStrict(t *testing.T) {
 			list[2].(map[string]any)["hash"] = list[3].(map[string]any)["hash"]
 			return list
 		}, "transaction 3: hash is"},
+		"without hashes": {func(list []any) []any {
+			for _, tx := range list {
+				delete(tx.(map[string]any), "hash")
+			}
+			return list
+		}, ""},
 		"cut off": {func(list []any) []any {
 			tx := list[1].(map[string]any)
 			tx["data"] = tx["data"].(string)[:len(tx["data"].(string))-2]
@@ -542,7 +589,11 @@ func TestScriptLength(t *testing.T) {
 	if _, err := template.New(tpl, o); err == nil {
 		t.Error("a tag of 41 bytes was taken")
 	}
-	o.Tag = nil
+	o.Tag, o.PayoutScript = nil, nil
+	if _, err := template.New(tpl, o); err == nil {
+		t.Error("a reward for nobody was taken")
+	}
+	o.PayoutScript = options().PayoutScript
 	for _, size := range []int{0, 41} {
 		o.ExtranonceSize = size
 		if _, err := template.New(tpl, o); err == nil {
