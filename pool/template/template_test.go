@@ -162,7 +162,7 @@ func TestBlocks(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	for _, count := range []int{0, 1, 2, 3, 4, 7, 8, 100, 16384} {
+	for _, count := range []int{0, 1, 2, 3, 4, 7, 8, 100, 251, 252, 16384} { // from 253 on, the coinbase included, their number has three bytes
 		for _, dialect := range []string{"core", "btcd", "none"} {
 			for _, witness := range []bool{false, true} {
 				if count == 16384 && (dialect == "none" || !witness) {
@@ -190,6 +190,24 @@ func TestBlocks(t *testing.T) {
 					judge(t, assemble(t, empty, options()), empty)
 				})
 			}
+		}
+	}
+}
+
+// TestMoreThanFullBlocks: chains with greater blocks have more transactions than two bytes count.
+func TestMoreThanFullBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var txs []*wire.MsgTx
+	for range 1<<16 - 1 {
+		txs = append(txs, randomTx(r, false))
+	}
+	for _, count := range []int{1<<16 - 2, 1<<16 - 1} {
+		tpl, err := template.Parse(reply(t, 500, txs[:count], "core"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(assemble(t, tpl, options()).Transactions()); got != count+1 {
+			t.Errorf("%d transactions, want %d", got, count+1)
 		}
 	}
 }
