@@ -248,6 +248,9 @@ func (s *Source) Check(ctx context.Context) (string, error) {
 	opts := s.options
 	opts.Timeout, opts.FirstJobTimeout = checkTimeout, checkTimeout
 	session, err := stratum.Dial(ctx, opts)
+	if wait, ok := opts.Follow(err); ok && sleep.For(ctx, min(wait, checkTimeout)) == nil {
+		session, err = stratum.Dial(ctx, opts)
+	}
 	if err != nil {
 		return "", err
 	}
