@@ -317,6 +317,11 @@ func TestDiskRecovers(t *testing.T) {
 			if j.retried != tries {
 				t.Error("the journal is written over and over")
 			}
+			k.Found(entryAt(2, 2))
+			time.Sleep(time.Minute)
+			if n, _ := k.Unsaved(); n != 0 || j.retried != tries {
+				t.Errorf("the whole journal was written %d times for one more block", j.retried-tries)
+			}
 		})
 	})
 }
