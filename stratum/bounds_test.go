@@ -264,15 +264,19 @@ func TestWaitingForWork(t *testing.T) {
 	}
 }
 
-// TestMaskOfCleanJob: another mask comes with the same job, and what was found of it is worth as
-// much as before.
-func TestMaskOfCleanJob(t *testing.T) {
-	for _, read := range []bool{true, false} {
+// TestSameJobAgain: another mask, or the first difficulty, comes with the same job, and what was
+// found of it is worth as much as before.
+func TestSameJobAgain(t *testing.T) {
+	for i, line := range []string{
+		`{"method":"mining.set_version_mask","params":["1fffe000"]}`, `{"method":"mining.set_difficulty","params":[8]}`,
+		`{"method":"mining.set_version_mask","params":["1fffe000"]}`, `{"method":"mining.set_difficulty","params":[8]}`,
+	} {
+		read := i < 2
 		inPool(t, func(p *poolConn) {
-			p.login()
+			p.handshake(strings.Replace(okConfigure, "1fffe000", "00c00000", 1), okSubscribe, okAuthorize)
 			p.send(notifyLine("j", func(j *Job) { j.Clean = true }))
 			time.Sleep(time.Second)
-			p.send(`{"method":"mining.set_version_mask","params":["00c00000"]}`)
+			p.send(line)
 			p.rest()
 		}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
 			s, err := Dial(t.Context(), o)
@@ -284,8 +288,9 @@ func TestMaskOfCleanJob(t *testing.T) {
 				<-s.Assignments()
 			}
 			time.Sleep(2 * time.Second)
-			if a := <-s.Assignments(); a.VersionMask != 0x00c00000 || a.Job.ID != "j" || a.Job.Clean == read {
-				t.Errorf("job taken: %v, assignment %+v of %+v", read, a, a.Job)
+			a := <-s.Assignments()
+			if news := a.VersionMask == 0x1fffe000 || a.Difficulty == 8; !news || a.Job.ID != "j" || a.Job.Clean == read {
+				t.Errorf("job taken: %v, %s: assignment %+v of %+v", read, line, a, a.Job)
 			}
 		})
 	}

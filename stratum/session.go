@@ -88,7 +88,7 @@ type Session struct {
 	lastAnswered uint64
 	sessionID    string
 	dialed       bool // subscribed and authorized: assignments are published
-	published    bool // the present one is, or one before it was
+	published    *Job // handed over last; nil: nothing, or it was withdrawn
 
 	current Assignment // Job nil: none yet
 	// What the next job comes with.

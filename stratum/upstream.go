@@ -234,11 +234,6 @@ func (s *Session) setMask(granted uint32) {
 	s.granted, s.mask = granted, granted&s.opts.VersionMask
 	if j := s.current.Job; j != nil && (s.current.VersionMask != s.mask&^j.Version || s.current.fixed != granted&j.Version) {
 		s.current.VersionMask, s.current.fixed = s.freeBits(j), granted&j.Version
-		if s.published && j.Clean { // what was found of it is not worthless
-			same := *j
-			same.Clean = false
-			s.current.Job = &same
-		}
 		s.publish()
 	}
 }
@@ -464,7 +459,7 @@ func (s *Session) withdraw() {
 			level, s.withdrawn = slog.LevelWarn, now
 		}
 		s.log.Log(s.ctx, level, "there is nothing to mine at the pool", "error", s.trouble)
-		s.published = false
+		s.published = nil
 		s.latest.put(Assignment{Generation: s.current.Generation, Why: s.trouble})
 	}
 }
@@ -472,12 +467,14 @@ func (s *Session) withdraw() {
 // publish hands the current assignment over, if it can be mined at; s is locked.
 func (s *Session) publish() {
 	if s.dialed && s.current.Job != nil && s.current.Difficulty.Valid() && s.ctx.Err() == nil {
-		if !s.published && !s.current.Job.Clean { // nobody has work that it could go on with
-			clean := *s.current.Job
-			clean.Clean = true
-			s.current.Job = &clean
+		// Where nobody has work there is nothing to go on with; what was found of the same job
+		// is not worthless.
+		if first, again := s.published == nil, s.published == s.current.Job; first != s.current.Job.Clean && (first || again) {
+			job := *s.current.Job
+			job.Clean = first
+			s.current.Job = &job
 		}
-		s.trouble, s.published = nil, true
+		s.trouble, s.published = nil, s.current.Job
 		s.latest.put(s.current)
 	}
 }
