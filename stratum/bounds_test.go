@@ -279,10 +279,7 @@ func TestSameJobAgain(t *testing.T) {
 			p.send(line)
 			p.rest()
 		}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-			s, err := Dial(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := dialed(t, o)
 			defer s.Close()
 			if read {
 				<-s.Assignments()
@@ -376,10 +373,7 @@ func TestNonsense(t *testing.T) {
 					p.send(line)
 				}
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-				s, err := Dial(t.Context(), o)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := dialed(t, o)
 				defer s.Close()
 				begun := time.Now()
 				<-s.Done()

@@ -117,6 +117,16 @@ func inPool(t *testing.T, play func(p *poolConn), f func(t *testing.T, o ClientO
 	})
 }
 
+// dialed is a session with the pool; close it before the test ends.
+func dialed(t *testing.T, o ClientOptions) *Session {
+	t.Helper()
+	s, err := Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // How pools answer the handshake, and what the first assignment is then.
 func TestSessionHandshakes(t *testing.T) {
 	for _, c := range []struct {
@@ -197,10 +207,7 @@ func TestSessionHandshakes(t *testing.T) {
 				c.play(p)
 				p.rest()
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-				s, err := Dial(t.Context(), o)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := dialed(t, o)
 				defer s.Close()
 				a := <-s.Assignments()
 				for a.Job.ID != "j" {

@@ -139,10 +139,7 @@ func TestFloodIsReadSlowly(t *testing.T) {
 		}
 		p.rest()
 	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-		s, err := Dial(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := dialed(t, o)
 		defer s.Close()
 		for a := <-s.Assignments(); ; {
 			err := s.Submit(t.Context(), a, make([]byte, 8), 1, 2, 3)

@@ -253,10 +253,7 @@ func (c foreignPool) mine(t *testing.T) {
 	inPool(t, func(p *poolConn) {
 		poolOf(fill(c.before), use(c.configure, okConfigure), use(c.subscribe, okSubscribe), fill([]string{use(c.authorize, okAuthorize)})[0], fill(c.after), use(c.answer, `{"id":ID,"result":true,"error":null}`), &shares)(p)
 	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-		s, err := Dial(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := dialed(t, o)
 		defer s.Close()
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -272,7 +269,7 @@ func (c foreignPool) mine(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		err = s.Submit(ctx, a, []byte{1, 2, 3, 4, 5, 6, 7, 8}, a.Job.Time, 9, a.Job.Version|0x4000&a.VersionMask)
+		err := s.Submit(ctx, a, []byte{1, 2, 3, 4, 5, 6, 7, 8}, a.Job.Time, 9, a.Job.Version|0x4000&a.VersionMask)
 		var refusal *Error
 		switch {
 		case c.verdict == "" && err != nil:
@@ -470,10 +467,7 @@ func TestShareUnanswered(t *testing.T) {
 				}
 			}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
 				o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-				s, err := Dial(t.Context(), o)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := dialed(t, o)
 				defer s.Close()
 				var mu sync.Mutex
 				var verdicts []error
@@ -569,10 +563,7 @@ func TestNoExtranonce2(t *testing.T) {
 	inPool(t, func(p *poolConn) {
 		poolOf(nil, okConfigure, subscribe, okAuthorize, []string{notifyLine("j", nil)}, `{"id":ID,"result":true,"error":null}`, &shares)(p)
 	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-		s, err := Dial(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := dialed(t, o)
 		defer s.Close()
 		a := <-s.Assignments()
 		if err := s.Submit(t.Context(), a, nil, a.Job.Time, 9, a.Job.Version); err != nil || a.Extranonce2Size != 0 || !strings.Contains(shares[0], `"j","","`) {

@@ -38,10 +38,7 @@ func TestSessionSubmit(t *testing.T) {
 		}
 		p.rest() // the last one is never answered
 	}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-		s, err := Dial(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := dialed(t, o)
 		defer s.Close()
 		a := <-s.Assignments()
 		verdicts := make([]chan error, 9)
@@ -93,10 +90,7 @@ func TestSessionVersionBits(t *testing.T) {
 				p.t.Errorf("version %08x of job %08x: %s", c.share, c.version, line)
 			}
 		}, func(t *testing.T, o ClientOptions, _ *scriptedPool) {
-			s, err := Dial(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := dialed(t, o)
 			defer s.Close()
 			_ = s.Submit(t.Context(), <-s.Assignments(), make([]byte, 8), 1, 2, c.share)
 		})

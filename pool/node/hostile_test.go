@@ -39,6 +39,19 @@ func startRestlessNode(t *testing.T) *restlessNode {
 	return n
 }
 
+// nodeAt is a Node, and the server that answers for it, for the time of the test.
+func nodeAt(t *testing.T, serve http.HandlerFunc) (*Node, *httptest.Server) {
+	t.Helper()
+	server := httptest.NewServer(serve)
+	t.Cleanup(server.Close)
+	n, err := New(Options{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n, server
+}
+
 func (n *restlessNode) serve(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		Method string
@@ -259,7 +272,7 @@ func TestRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked []string
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n, _ := nodeAt(t, func(w http.ResponseWriter, r *http.Request) {
 				var request struct {
 					Method string
 					Params []json.RawMessage
@@ -287,13 +300,7 @@ func TestRules(t *testing.T) {
 					}
 				}
 				_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
-			}))
-			defer server.Close()
-			n, err := New(Options{URL: server.URL})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer n.Close()
+			})
 			if _, err := n.Template(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -355,19 +362,13 @@ func TestSubmitUnanswered(t *testing.T) {
 func TestSubmitBesideDeadConnection(t *testing.T) {
 	var used sync.Map
 	release := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	defer close(release)
+	n, _ := nodeAt(t, func(w http.ResponseWriter, r *http.Request) {
 		if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
 			<-release
 		}
 		_, _ = w.Write([]byte(`{"result":null,"error":null,"id":1}`))
-	}))
-	defer server.Close()
-	defer close(release)
-	n, err := New(Options{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for i := range 3 {

@@ -297,19 +297,13 @@ func TestForeignReplies(t *testing.T) {
 		"a gateway":                {502, "<html>\n<h1>502 Bad Gateway</h1>", "", "HTTP status 502"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			n, _ := nodeAt(t, func(w http.ResponseWriter, _ *http.Request) {
 				if c.location != "" {
 					w.Header().Set("Location", c.location)
 				}
 				w.WriteHeader(c.status)
 				_, _ = w.Write([]byte(c.body))
-			}))
-			defer server.Close()
-			n, err := New(Options{URL: server.URL})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer n.Close()
+			})
 			height, err := n.Height(t.Context())
 			if c.err == "" && (err != nil || height != 7) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 				t.Errorf("%d, %v; want %q", height, err, c.err)
@@ -404,15 +398,9 @@ func TestCookie(t *testing.T) {
 // TestIdleConnection: a node that closes an idle connection just as a call is made
 // does not make the call fail.
 func TestIdleConnection(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	n, server := nodeAt(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"result":7,"error":null,"id":1}`))
-	}))
-	defer server.Close()
-	n, err := New(Options{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	})
 	for range 20 {
 		if _, err := n.Height(t.Context()); err != nil {
 			t.Fatal(err)
@@ -448,14 +436,8 @@ func TestUnreachable(t *testing.T) {
 
 func TestHangingNode(t *testing.T) {
 	release := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	defer server.Close()
 	defer close(release)
-	n, err := New(Options{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n, _ := nodeAt(t, func(http.ResponseWriter, *http.Request) { <-release })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := n.BestBlock(ctx); !errors.Is(err, ErrUnreachable) {
