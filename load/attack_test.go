@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lode/stratum"
@@ -124,6 +126,31 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// Attackers come one after the other in the time of a round, and who was not let in comes
+// again no sooner than after another.
+func TestAttackersComeAtTheirRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const wanted, pace = 100, 10 * time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		h := &hostile{wanted: wanted}
+		r := &run{dialer: &dialer{target: netip.MustParseAddrPort("127.0.0.1:1")}} // nobody listens there
+		var wg sync.WaitGroup
+		wg.Go(func() { h.run(ctx, r, firstAttack, pace, nil) })
+		time.Sleep(pace / 2)
+		synctest.Wait()
+		if n := h.refused.Load(); n < wanted/5 || n > wanted-wanted/5 {
+			t.Errorf("%d of %d have come after half of the time", n, wanted)
+		}
+		time.Sleep(pace/2 - time.Millisecond)
+		synctest.Wait()
+		if n := h.refused.Load(); n < wanted-1 || n > wanted {
+			t.Errorf("%d of %d have come in their time", n, wanted)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 // A control that is not there, or where nobody gets work, ends the run with its name.
 func TestControlIsMissed(t *testing.T) {
 	attacked := startPool(t, tiny, stratum.ServerOptions{})
@@ -160,7 +187,7 @@ func TestJudgeTrial(t *testing.T) {
 		"slow after":           {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}}, quiet, slower, 0},
 		"slow control":         {Trial{Accepted: 9, Submit: Latency{P99: 79 * time.Millisecond}, Control: &Latency{Count: 9, P99: 40 * time.Millisecond}}, quiet, quiet, 0},
 		"quick control":        {Trial{Accepted: 9, Submit: Latency{P99: 39 * time.Millisecond}, Control: &Latency{Count: 9, P99: 18 * time.Millisecond}}, slower, slower, 1},
-		"silent control":       {Trial{Accepted: 9, Submit: Latency{P99: 39 * time.Millisecond}, Control: &Latency{}}, quiet, quiet, 0},
+		"silent control":       {Trial{Accepted: 9, Submit: Latency{P99: 41 * time.Millisecond}, Control: &Latency{}}, quiet, quiet, 1},
 		"quick, but not so":    {Trial{Accepted: 9, Submit: Latency{P99: 9 * time.Millisecond}}, Trial{Submit: Latency{P99: time.Microsecond}}, Trial{}, 0},
 		"refused":              {Trial{Accepted: 9, FalseRejects: 1}, quiet, quiet, 1},
 		"unanswered":           {Trial{Accepted: 9, Unanswered: 1}, quiet, quiet, 1},
