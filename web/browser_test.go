@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -673,6 +674,57 @@ func TestTenThousandTasks(t *testing.T) {
 	screenshot(t, ctx, "cluster-10000")
 }
 
+// slowly serves the page a line at a time and its scripts late, as from far away.
+func slowly(pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/" {
+			if strings.HasSuffix(req.URL.Path, ".js") {
+				time.Sleep(100 * time.Millisecond)
+			}
+			pages.ServeHTTP(w, req)
+			return
+		}
+		req.Header.Del("If-None-Match")
+		req.Header.Del("Accept-Encoding")
+		whole := httptest.NewRecorder()
+		pages.ServeHTTP(whole, req)
+		maps.Copy(w.Header(), whole.Header())
+		w.Header().Del("Content-Length")
+		for line := range strings.Lines(whole.Body.String()) {
+			_, _ = io.WriteString(w, line) // the browser may be gone
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(30 * time.Millisecond) // some frames
+		}
+	})
+}
+
+// Nothing moves while the page still comes: a browser shows what it has, and goes on with the rest.
+func TestSlowPageDoesNotMove(t *testing.T) {
+	for name, pages := range map[string]http.Handler{"cluster": newCluster(t, 10).Config.Handler, "proxy": newProxy()} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(slowly(pages))
+			t.Cleanup(server.CloseClientConnections)
+			ctx := browser(t)
+			run(t, ctx, log.Enable(), chromedp.ActionFunc(func(ctx context.Context) error {
+				_, err := page.AddScriptToEvaluateOnNewDocument(watchdog).Do(ctx)
+				return err
+			}))
+			for _, width := range []int64{768, 1440} {
+				run(t, ctx, emulation.SetDeviceMetricsOverride(width, 900, 1, false), chromedp.Navigate(server.URL))
+				eventually(t, ctx, `document.querySelectorAll(".tbody .tr").length > 2`)
+				var watched struct {
+					Shift  float64
+					Shifts []string
+				}
+				run(t, ctx, chromedp.Evaluate(`globalThis.watched`, &watched))
+				if watched.Shift != 0 {
+					t.Errorf("%d pixels wide: moved by %g: %q", width, watched.Shift, watched.Shifts)
+				}
+			}
+		})
+	}
+}
+
 // The whole page is small.
 func TestWeight(t *testing.T) {
 	c := newCluster(t, 1)
@@ -740,7 +792,8 @@ func TestDocumentIsBuiltOnceForAll(t *testing.T) {
 }
 
 // The proxy's page, over a document as package pool makes it.
-func TestProxyPage(t *testing.T) {
+// newProxy is a handler of the pool-proxy's page over made-up miners.
+func newProxy() http.Handler {
 	recorder := history.New()
 	for i := range 360 {
 		recorder.Add(time.Now().Add(time.Duration(i-360)*10*time.Second), map[string]float64{"hashrate": 3e9 + 1e8*math.Sin(float64(i)/20)})
@@ -769,7 +822,11 @@ func TestProxyPage(t *testing.T) {
 			"upstreams": []any{map[string]any{"url": "node:http://10.0.0.9:48332", "kind": "node", "up": true, "active": true, "height": 91_211}},
 		}
 	}))
-	server := httptest.NewServer(mux)
+	return mux
+}
+
+func TestProxyPage(t *testing.T) {
+	server := httptest.NewServer(newProxy())
 	defer server.Close()
 	ctx := browser(t)
 	run(t, ctx, log.Enable(), chromedp.Navigate(server.URL))
