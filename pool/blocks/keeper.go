@@ -91,8 +91,8 @@ const (
 	// each share is a block, must not fill memory and disk.
 	poolPatience = 24 * time.Hour
 	poolMost     = 100
-	// laterInterval is how often a node that cannot judge a block yet is asked what it has
-	// in its place.
+	// laterInterval is how often a node that was offered a block, but cannot judge it yet or
+	// gives no answer, is asked what it has in its place.
 	laterInterval = 30 * time.Second
 	// nobody is the index of no node.
 	nobody = -1
@@ -143,7 +143,6 @@ type opinion struct {
 	busy          bool // it is being offered the block
 	failures      int  // offers since its last answer
 	invalid       bool
-	later         bool // it could not judge it yet, the last time
 	inMain        bool
 	buried        int64         // depth of the other block in its place, 0: none
 	confirmations int64         // where inMain

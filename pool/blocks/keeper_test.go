@@ -144,6 +144,7 @@ type world struct {
 	journal *journal.Journal
 	keeper  *blocks.Keeper
 	nodes   []*fakeNode
+	asked   []blocks.Node // the same, with what a test has put around them
 	stop    func()
 
 	log lockedBuffer
@@ -178,14 +179,11 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.journal = j
-	o := blocks.Options{Journal: j, KeepFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&w.log, nil)), OnChange: func(b blocks.Block) {
+	o := blocks.Options{Journal: j, Nodes: w.asked, KeepFor: time.Hour, Logger: slog.New(slog.NewTextHandler(&w.log, nil)), OnChange: func(b blocks.Block) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told = append(w.told, fmt.Sprintf("%d %s", b.Height, b.State))
 	}}
-	for _, n := range w.nodes {
-		o.Nodes = append(o.Nodes, n)
-	}
 	w.keeper = blocks.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -216,12 +214,21 @@ func (w *world) expect(i int, want blocks.State) {
 
 // simulate runs f with virtual time.
 func simulate(t *testing.T, nodes int, f func(w *world)) {
+	simulateWith(t, func(w *world) (list []blocks.Node) {
+		for i := range nodes {
+			w.nodes = append(w.nodes, newNode(fmt.Sprint("node", i)))
+			list = append(list, w.nodes[i])
+		}
+		return list
+	}, f)
+}
+
+// simulateWith does so with nodes that have more to them than w.nodes, which make sets.
+func simulateWith(t *testing.T, make func(w *world) []blocks.Node, f func(w *world)) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, path: filepath.Join(dir, "j")}
-		for i := range nodes {
-			w.nodes = append(w.nodes, newNode(fmt.Sprint("node", i)))
-		}
+		w.asked = make(w)
 		w.start()
 		defer func() { w.stop() }()
 		f(w)

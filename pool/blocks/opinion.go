@@ -39,10 +39,10 @@ func (k *Keeper) unchecked(i int) []*tracked {
 	now := time.Now()
 	return k.list(func(b *tracked) bool {
 		op := &b.nodes[i]
-		if op.later {
-			return !b.settled && now.Sub(op.checked) > laterInterval
+		if !op.submitted {
+			return !b.settled && op.tried && now.Sub(op.checked) > laterInterval
 		}
-		return !b.settled && !now.Before(op.next) && op.submitted && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
+		return !b.settled && !now.Before(op.next) && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
 	})
 }
 
@@ -92,7 +92,7 @@ func (k *Keeper) hear(i int, b *tracked, verdict node.Verdict, reason string, er
 	}
 	said := verdict.String() + " " + reason
 	again = said == op.said
-	op.said, op.later, op.failures = said, verdict == node.Later, 0
+	op.said, op.failures = said, 0
 	if reason != "" {
 		b.Detail = k.o.Nodes[i].URL() + ": " + reason
 	}
@@ -150,9 +150,10 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		}
 		return nil
 	}
-	op.inMain = h.Confirmations >= 1
-	if op.inMain {
+	if op.inMain = h.Confirmations >= 1; op.inMain {
 		op.patience, op.said = 0, ""
+		op.submitted, op.taken, b.held = true, true, true // by whatever way it came there
+		b.secure()
 	}
 	op.confirmations = max(h.Confirmations, 0)
 	return nil
@@ -228,7 +229,7 @@ func (k *Keeper) concluded(i int, height int64) (changed []Block) {
 // conclude sets state and confirmations; true if the state is another one.
 func (k *Keeper) conclude(b *tracked) bool {
 	was := b.State
-	var best int64
+	var best, rival int64 // how deep it is at most, and another one in its place
 	lost, voices := true, 0
 	for i := range b.nodes {
 		op := &b.nodes[i]
@@ -239,6 +240,11 @@ func (k *Keeper) conclude(b *tracked) bool {
 			voices++
 			lost = lost && (op.invalid || op.buried >= k.o.OrphanDepth)
 		}
+		rival = max(rival, op.buried)
+	}
+	if rival > best && rival >= k.o.OrphanDepth {
+		// Who has it in the chain may be cut off from all others, or be gone since.
+		best, lost = 0, lost || best > 0
 	}
 	b.Confirmations = best
 	switch {
