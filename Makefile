@@ -13,7 +13,7 @@ COLD    := github.com/mesos/mesos-go github.com/gogo/protobuf google.golang.org/
   github.com/coder/websocket github.com/decred github.com/btcsuite/btcd/txscript github.com/btcsuite/btcd/btcec \
   lode/cmd lode/devmesos lode/devnode lode/load lode/message lode/neighbour lode/zookeeper \
   lode/scheduler/control lode/scheduler/sandbox lode/scheduler/top \
-  net/http crypto/x509 encoding/asn1 encoding/pem regexp archive go/doc mime os/exec text/tabwriter
+  net/http crypto/tls crypto/x509 encoding/asn1 encoding/pem regexp archive go/doc mime os/exec text/tabwriter
 export GCFLAGS := $(patsubst %,-gcflags=%/...=-l,$(COLD))
 # Masters, agents and nodes speak HTTP/1.1, and lode's own servers nothing else (cmd/lode/secure.go): without
 # HTTP/2 the programs are half a megabyte smaller. Tests are built as the programs are.
