@@ -1,11 +1,15 @@
 package blocks_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+
 	"lode/pool/blocks"
+	"lode/pool/node"
 )
 
 // TestNodesDisagree: where one node has a block in its chain and another one has another
@@ -74,4 +78,44 @@ func TestNeverTaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// muteNode does not say where a block stands.
+type muteNode struct {
+	*fakeNode
+	block int
+}
+
+func (n *muteNode) Header(ctx context.Context, hash chainhash.Hash) (node.Header, error) {
+	if hash == hashOf(n.block) {
+		return node.Header{}, &node.RPCError{Code: -32603, Message: "Internal error"}
+	}
+	return n.fakeNode.Header(ctx, hash)
+}
+
+// TestNoHeader: what a node answers when it is asked for one block's header is no matter for
+// the others; and where that block stands its chain tells.
+func TestNoHeader(t *testing.T) {
+	simulateWith(t, func(w *world) []blocks.Node {
+		w.nodes = []*fakeNode{newNode("mute")}
+		return []blocks.Node{&muteNode{w.nodes[0], 1}}
+	}, func(w *world) {
+		n := w.nodes[0]
+		w.keeper.Found(entryAt(1, 1))
+		w.keeper.Found(entryAt(2, 2))
+		time.Sleep(3 * time.Second)
+		w.expect(1, blocks.Confirmed)
+		w.expect(2, blocks.Confirmed)
+		if _, deep := w.state(1); deep != 2 {
+			t.Errorf("%d confirmations, want 2", deep)
+		}
+		n.do(func() { n.chain = n.chain[:1] })
+		n.do(func() { n.asOrphan = true })
+		time.Sleep(3 * time.Second)
+		w.expect(2, blocks.Submitted)
+		n.grow(7)
+		time.Sleep(3 * time.Second)
+		w.expect(1, blocks.Orphaned)
+		w.expect(2, blocks.Orphaned)
+	})
 }

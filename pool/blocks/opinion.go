@@ -119,8 +119,8 @@ func (k *Keeper) hear(i int, b *tracked, verdict node.Verdict, reason string, er
 func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) error {
 	n := k.o.Nodes[i]
 	h, err := n.Header(ctx, b.hash)
-	unknown := errors.Is(err, node.ErrUnknownBlock)
-	if err != nil && !unknown {
+	unknown := err != nil
+	if answer := (*node.RPCError)(nil); unknown && !errors.Is(err, node.ErrUnknownBlock) && !errors.As(err, &answer) {
 		return err
 	}
 	var buried int64
@@ -129,8 +129,11 @@ func (k *Keeper) check(ctx context.Context, i int, b *tracked, height int64) err
 		if err != nil {
 			return err
 		}
-		if other != b.hash {
+		switch {
+		case other != b.hash:
 			buried = height - b.Height + 1
+		case unknown: // it has words of its own for something, and has the block
+			h.Confirmations, unknown = height-b.Height+1, false
 		}
 	}
 	k.mu.Lock()

@@ -53,7 +53,7 @@ func (e *RPCError) Is(target error) bool {
 	case ErrNotReady:
 		return e.Code == -9 || e.Code == -10 || e.Code == -28
 	case ErrUnknownBlock:
-		return e.Code == -5
+		return e.Code == -5 || e.Code == -1 && strings.HasPrefix(e.Message, "Block not found") // bcoin
 	case ErrNoMethod:
 		// btcd answers "Command unimplemented" with -1 for what only Core has.
 		return e.Code == -32601 || e.Code == -1 && e.Message == "Command unimplemented"

@@ -270,6 +270,25 @@ func TestBcoinVerdicts(t *testing.T) {
 	}
 }
 
+// TestUnknownBlock: that it does not have a block each node says in its way.
+func TestUnknownBlock(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply   string
+		unknown bool
+	}{
+		"Bitcoin Core": {`{"code":-5,"message":"Block not found"}`, true},
+		"btcd":         {`{"code":-5,"message":"Block not found: 01"}`, true},
+		"bcoin":        {`{"code":-1,"message":"Block not found."}`, true},
+		"another word": {`{"code":-1,"message":"Block not available"}`, false},
+		"a start":      {`{"code":-28,"message":"Block not found"}`, false},
+	} {
+		n := answering(t, 500, `{"result":null,"error":`+c.reply+`,"id":1}`)
+		if _, err := n.Header(t.Context(), chainhash.Hash{1}); errors.Is(err, ErrUnknownBlock) != c.unknown {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestForeignReplies: replies of nodes, and of what stands before them, that are not as
 // Bitcoin Core writes them.
 func TestForeignReplies(t *testing.T) {
