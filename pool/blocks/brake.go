@@ -8,8 +8,12 @@ import (
 )
 
 // perTip bounds the blocks that are journalled on one previous block: on a test network
-// every share may be one, and all but the first are side chains.
-const perTip = 8
+// every share may be one, and all but the first are side chains. Where none of them has
+// become the next block there is one more each tipPatience.
+const (
+	perTip      = 8
+	tipPatience = 10 * time.Minute
+)
 
 // Brake bounds the blocks that are found: on test networks a node takes a thousand a
 // second.
@@ -33,7 +37,7 @@ func (b *Brake) Allow(now time.Time, prev chainhash.Hash) bool {
 	if b.tip != prev {
 		b.tip, b.count = prev, 0
 	}
-	if b.count >= perTip {
+	if b.count >= perTip && now.Sub(b.last) < tipPatience {
 		return false
 	}
 	b.count++

@@ -31,4 +31,17 @@ func TestBrake(t *testing.T) {
 	if !b.Allow(now, other) {
 		t.Error("the next tip is shut")
 	}
+	// The node may have refused all of them for something that is mended since: who mines
+	// alone waits for a block that nobody else finds.
+	for range perTip {
+		b.Allow(now, one)
+	}
+	for range 3 {
+		if now = now.Add(tipPatience - 1); b.Allow(now, one) {
+			t.Error("one more too soon")
+		}
+		if now = now.Add(1); !b.Allow(now, one) {
+			t.Error("the tip is shut for good")
+		}
+	}
 }
