@@ -44,7 +44,7 @@ func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason stri
 	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
 	defer cancel()
 	var word *string
-	if err := n.rpc.call(ctx, submitMethod, []any{hex.EncodeToString(block)}, &word); err != nil {
+	if err := n.rpc.call(ctx, submitMethod, []any{digits(block)}, &word); err != nil {
 		var rpcErr *RPCError
 		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
 			return Invalid, rpcErr.Message, nil
