@@ -260,6 +260,16 @@ func (c *Core) askFor(b *Block) {
 	}
 }
 
+// askSooner asks for all blocks of which there is no copy: a proxy has ended, and may
+// have been the one that would have told of them.
+func (c *Core) askSooner() {
+	for _, b := range c.state.Blocks {
+		if soon := c.up + submitPatience; !b.Stored && b.State == blockSubmitted && (b.submitAt == 0 || b.submitAt > soon) {
+			b.submitAt = soon
+		}
+	}
+}
+
 // submitted takes in what became of a SubmitBlock or AskBlock.
 func (c *Core) submitted(e Submitted) {
 	b := c.block(e.Hash)
@@ -268,7 +278,11 @@ func (c *Core) submitted(e Submitted) {
 	}
 	b.submitting = false
 	if !b.Stored {
-		b.submitAt = c.up + c.jitter(tellPatience)
+		pause := tellPatience
+		if e.Err != "" {
+			pause = askMost
+		}
+		b.submitAt = c.up + c.jitter(pause)
 		b.lastError = limit(e.Err, 300)
 		if e.Err == "" && e.State != b.State {
 			c.notice(slog.LevelInfo, "a node tells what became of a block", "hash", b.Hash, "height", b.Height, "state", e.State)

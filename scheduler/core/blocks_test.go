@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"lode/message"
@@ -143,13 +144,26 @@ func TestFateOfABlockWithoutACopy(t *testing.T) {
 	if n := asked(tellPatience / 2); n != 0 {
 		t.Errorf("asked %d times while its proxy may tell", n)
 	}
-	for _, answer := range []Submitted{{Err: "connection refused"}, {State: "submitted"}, {State: "orphaned", Confirmations: 9}} {
-		if n := asked(2 * tellPatience); n != 1 {
-			t.Fatalf("asked %d times before %+v", n, answer)
+	for _, step := range []struct {
+		within time.Duration
+		answer Submitted
+	}{
+		{2 * tellPatience, Submitted{Err: "connection refused"}},
+		{2 * askMost, Submitted{State: "submitted"}},
+		{2 * tellPatience, Submitted{State: "submitted"}},
+	} {
+		if n := asked(step.within); n != 1 {
+			t.Fatalf("asked %d times before %+v", n, step.answer)
 		}
-		answer.Hash = hash
-		s.step(answer)
+		step.answer.Hash = hash
+		s.step(step.answer)
 	}
+	// Its proxy ends: nobody else is going to tell.
+	s.update(p, mesos.TASK_FAILED)
+	if n := asked(2 * submitPatience); n != 1 {
+		t.Fatalf("asked %d times when its proxy had ended", n)
+	}
+	s.step(Submitted{Hash: hash, State: "orphaned", Confirmations: 9})
 	if b := s.c.Snapshot(s.now).Blocks; len(b) != 1 || b[0].State != "orphaned" || b[0].Stored {
 		t.Errorf("%+v", b)
 	}

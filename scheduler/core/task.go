@@ -233,6 +233,7 @@ func (c *Core) remove(t *Task) {
 	if t.Kind == KindProxy {
 		c.shards[t.Shard]--
 		c.leaveSlot(t)
+		c.askSooner()
 	} else if t.KeyEpoch < c.state.KeyEpoch {
 		c.former--
 	}
