@@ -39,14 +39,16 @@ func (e *easyShares) note(now time.Time) { e.n, e.at = e.now(now)+1, now }
 // unknownPromise is the least that a miner of which nothing is known may turn out to be good for.
 const unknownPromise = 1
 
-// promise is the difficulty that shares of a miner's kind have at first.
-func (m *Server) promise(s *session) float64 {
-	kind := vardiff.KindOf(s.conn.UserAgent())
+// promise is the difficulty that shares of a miner of that kind have at first.
+func (m *Server) promise(kind vardiff.Kind) float64 {
 	if !kind.Known() {
 		kind.Start = max(m.o.StartDifficulty, unknownPromise)
 	}
 	if m.isTest() {
 		kind.Start = min(kind.Start, vardiff.UnknownStart)
+	}
+	if most := m.o.Vardiff.Max; most > 0 {
+		kind.Start = min(kind.Start, most)
 	}
 	return m.capDifficulty(kind.Start)
 }

@@ -86,6 +86,29 @@ func TestFirstDifficulty(t *testing.T) {
 	}
 }
 
+// TestPromise: who is not known may be good for a share of difficulty 1, unless no share can be worth so much here.
+func TestPromise(t *testing.T) {
+	for name, c := range map[string]struct {
+		agent      string
+		start, max float64
+		want       float64
+	}{
+		"unknown":                   {want: 1},
+		"its kind is known":         {agent: "nerdminer/1", want: 0.0002},
+		"the operator says more":    {start: 4, want: 4},
+		"the operator says less":    {start: 0.25, want: 1},
+		"shares are bounded":        {start: 1e-6, max: 1e-6, want: 1e-6},
+		"those of its kind are not": {agent: "nerdminer/1", max: 0.5, want: 0.0002},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(o *Options) { o.StartDifficulty, o.Vardiff.Max = c.start, c.max })
+			if got := b.promise(vardiff.KindOf(c.agent)); got != c.want {
+				t.Errorf("got %g, want %g", got, c.want)
+			}
+		})
+	}
+}
+
 // TestEasyShares: shares of before a raise count, but not without end: each is remembered,
 // and next to nothing may be needed to find it. A block is one all the same, and what is
 // near to the present difficulty is a share always.

@@ -125,7 +125,7 @@ func (m *Server) settle(s *session, r space.Request) error {
 	where := m.space.Load()
 	r.Address, r.Holder, r.Taken = s.address, s, func() { s.conn.Close(errTaken) }
 	r.Kept = &past{seen: share.NewSeen(m.o.StaleGrace)}
-	r.Promise = m.promise(s)
+	r.Promise = m.promise(vardiff.KindOf(s.conn.UserAgent()))
 	lease, err := where.Take(m.o.Now(), r)
 	if err != nil {
 		m.turnAway(s, err)
