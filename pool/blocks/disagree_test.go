@@ -2,7 +2,6 @@ package blocks_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -26,10 +25,15 @@ func TestNodesDisagree(t *testing.T) {
 				alone.grow(2)
 				time.Sleep(3 * time.Second)
 				w.expect(1, blocks.Confirmed)
-				alone.do(func() { alone.down = dies })
 				other.grow(5)
 				time.Sleep(5 * time.Second)
 				w.expect(1, blocks.Confirmed) // five deep: it may still win
+				alone.grow(3)
+				time.Sleep(5 * time.Second)
+				alone.do(func() { alone.down = dies })
+				other.grow(1)
+				time.Sleep(5 * time.Second)
+				w.expect(1, blocks.Confirmed) // as deep as ours
 				other.grow(1)
 				time.Sleep(5 * time.Second)
 				w.expect(1, blocks.Orphaned)
@@ -57,9 +61,11 @@ func TestNodesDisagree(t *testing.T) {
 func TestNeverTaken(t *testing.T) {
 	for name, inChain := range map[string]bool{"another is in its place": false, "it came there by another way": true} {
 		t.Run(name, func(t *testing.T) {
+			var picky *slowNode
 			simulateWith(t, func(w *world) []blocks.Node {
 				w.nodes = []*fakeNode{newNode("picky")}
-				return []blocks.Node{&pickyNode{fakeNode: w.nodes[0], block: 1, fail: errors.New("HTTP status 413")}}
+				picky = &slowNode{fakeNode: w.nodes[0], fails: map[int]time.Time{1: time.Now().Add(1000 * time.Hour)}}
+				return []blocks.Node{picky}
 			}, func(w *world) {
 				n, want := w.nodes[0], blocks.Orphaned
 				w.keeper.Found(entryAt(1, 1))
@@ -70,8 +76,13 @@ func TestNeverTaken(t *testing.T) {
 				n.grow(30)
 				time.Sleep(5 * time.Minute)
 				w.expect(1, want)
+				offered := 0
+				n.do(func() { offered = len(picky.order) })
 				time.Sleep(2 * time.Hour)
 				w.expect(1, want)
+				if inChain && len(picky.order) > offered {
+					t.Error("still offered")
+				}
 				if len(w.journal.Pending()) != 0 {
 					t.Error("still cared for")
 				}
@@ -117,5 +128,54 @@ func TestNoHeader(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		w.expect(1, blocks.Orphaned)
 		w.expect(2, blocks.Orphaned)
+	})
+}
+
+// TestForgotten: a block that its node has forgotten, and does not take again, is not
+// confirmed.
+func TestForgotten(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		n := w.nodes[0]
+		w.keeper.Found(entryAt(1, 1))
+		time.Sleep(3 * time.Second)
+		w.expect(1, blocks.Confirmed)
+		n.do(func() { n.chain, n.behind = n.chain[:1], true })
+		time.Sleep(5 * time.Second)
+		w.expect(1, blocks.Submitted)
+		if _, deep := w.state(1); deep != 0 {
+			t.Errorf("%d confirmations", deep)
+		}
+	})
+}
+
+// TestOneRefusal: what one node calls broken is no orphan while another one keeps it beside
+// its chain, in whatever order they are.
+func TestOneRefusal(t *testing.T) {
+	for refuses := range 2 {
+		simulate(t, 2, func(w *world) {
+			keeps, other := w.nodes[1-refuses], w.nodes[refuses]
+			keeps.do(func() { keeps.sides[hashOf(1)], keeps.asOrphan = 1, true })
+			other.do(func() { other.refuse = "bad-txns-inputs-missingorspent" })
+			keeps.grow(1)
+			w.keeper.Found(entryAt(1, 1))
+			time.Sleep(5 * time.Second)
+			w.expect(1, blocks.Submitted)
+		})
+	}
+}
+
+// TestFirstOfferFails: a node that is busy when it is offered what was found just now is
+// offered it again within a moment, without anything else that happens.
+func TestFirstOfferFails(t *testing.T) {
+	simulateWith(t, func(w *world) []blocks.Node {
+		w.nodes = []*fakeNode{newNode("busy")}
+		return []blocks.Node{&slowNode{fakeNode: w.nodes[0], fails: map[int]time.Time{1: time.Now().Add(10 * time.Second)}}}
+	}, func(w *world) {
+		time.Sleep(5 * time.Second)
+		w.keeper.Found(entryAt(1, 1))
+		time.Sleep(10 * time.Second)
+		if n := w.nodes[0].times(1); n != 1 {
+			t.Errorf("the node has it %d times", n)
+		}
 	})
 }

@@ -276,6 +276,7 @@ func TestNodesDown(t *testing.T) {
 		w.keeper.Found(entryAt(1, 1))
 		time.Sleep(10 * time.Minute)
 		w.expect(1, blocks.Submitted)
+		time.Sleep(48 * time.Hour) // a block is never too old to be handed in
 		w.nodes[1].do(func() { w.nodes[1].down = false })
 		time.Sleep(6 * time.Second)
 		w.expect(1, blocks.Confirmed)
@@ -425,6 +426,11 @@ func TestRefused(t *testing.T) {
 		if w.nodes[0].times(2) != 1 {
 			t.Error("a refused block is submitted over and over")
 		}
+		w.nodes[1].grow(30)
+		time.Sleep(3 * time.Hour)
+		if p := w.journal.Pending(); len(p) != 0 {
+			t.Errorf("%d blocks are cared for, one of them refused by all", len(p))
+		}
 	})
 }
 
@@ -482,7 +488,11 @@ func TestPoolBlock(t *testing.T) {
 				if got := w.journal.Pending()[0]; string(got.Header) != "header" || got.Pool == "" {
 					t.Errorf("the journal has %+v", got)
 				}
-				time.Sleep(c.keep)
+				time.Sleep(c.keep - 10*time.Minute)
+				if len(w.journal.Pending()) != 1 {
+					t.Errorf("it was let go of before %v", c.keep)
+				}
+				time.Sleep(10 * time.Minute)
 				if len(w.journal.Pending()) != 0 {
 					t.Errorf("still in the journal after %v", c.keep)
 				}

@@ -203,6 +203,9 @@ func TestRestore(t *testing.T) {
 		for i := 5; i > 0; i-- {
 			left = append(left, entryAt(i, int64(i)))
 		}
+		ofPool := entryAt(6, 6)
+		ofPool.Pool, ofPool.Raw = "stratum+tcp://pool", nil // there is nothing to hand in
+		left = append(left, ofPool)
 		k := blocks.New(blocks.Options{Journal: &sickJournal{left: left}, Nodes: []blocks.Node{n}})
 		restore := func(height int64, took int, failed bool, want ...int) {
 			t.Helper()

@@ -53,6 +53,9 @@ func TestSubmitOfAnyLength(t *testing.T) {
 			t.Errorf("%v: %+v", err, request)
 			return
 		}
+		if r.ContentLength < 0 {
+			t.Error("its length is not told")
+		}
 		got = append(got, request.Params[0])
 		if _, password, _ := r.BasicAuth(); password != "new" {
 			w.WriteHeader(http.StatusUnauthorized)
