@@ -273,6 +273,24 @@ func TestNothingIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestToldAtOnce: who is told of blocks can hand one in by himself, and hears of it when it is
+// found, though no node answers.
+func TestToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, told := newNode("n"), make(chan blocks.Block, 10)
+		n.down = true
+		o := blocks.Options{Journal: new(sickJournal), Nodes: []blocks.Node{n}, OnChange: func(b blocks.Block) { told <- b }}
+		run(t, o, func(k *blocks.Keeper) {
+			time.Sleep(time.Second) // nothing is to be told
+			k.Found(entryAt(1, 1))
+			synctest.Wait()
+			if len(told) != 1 || (<-told).Raw == nil {
+				t.Error("nobody has heard of it, or not all")
+			}
+		})
+	})
+}
+
 // TestHungDiskIsGivenUp: the end comes though the disk hangs.
 func TestHungDiskIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -294,6 +312,7 @@ func TestDiskRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &sickJournal{full: true}
 		run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{newNode("n")}}, func(k *blocks.Keeper) {
+			time.Sleep(time.Second) // the disk has nothing to do
 			k.Found(entryAt(1, 1))
 			time.Sleep(time.Minute)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -104,19 +104,23 @@ func TestOnceAtATime(t *testing.T) {
 	})
 }
 
-// TestFlushAsksAll: a node that hangs may take the block yet.
+// TestFlushAsksAll: a node that hangs may take the block yet, whichever of them it is.
 func TestFlushAsksAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, b := newNode("a"), &stuckNode{fakeNode: newNode("b"), submits: true}
-		run(t, blocks.Options{Journal: new(sickJournal), Nodes: []blocks.Node{a, b}}, func(k *blocks.Keeper) {
-			k.Found(entryAt(1, 1))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			if k.Flush(ctx) || a.times(1) != 1 {
-				t.Error("one node was not asked")
-			}
+	for hangs := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			a := newNode("a")
+			nodes := []blocks.Node{a, a}
+			nodes[hangs] = &stuckNode{fakeNode: newNode("b"), submits: true}
+			run(t, blocks.Options{Journal: new(sickJournal), Nodes: nodes}, func(k *blocks.Keeper) {
+				k.Found(entryAt(1, 1))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if k.Flush(ctx) || a.times(1) != 1 {
+					t.Error("one node was not asked")
+				}
+			})
 		})
-	})
+	}
 }
 
 // TestKeptForLong: a node that is killed forgets what it had not written, however deep that
@@ -271,6 +275,25 @@ func TestFoundAtTheEnd(t *testing.T) {
 			})
 			if len(j.memory) != 1 {
 				t.Fatal("it was not written")
+			}
+		})
+	}
+}
+
+// TestFoundBeforeTheEnd: so is one that is found while the disk is busy with another.
+func TestFoundBeforeTheEnd(t *testing.T) {
+	for range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			j, n := &sickJournal{hang: make(chan struct{})}, newNode("n")
+			n.down = true
+			run(t, blocks.Options{Journal: j, Nodes: []blocks.Node{n}}, func(k *blocks.Keeper) {
+				k.Found(entryAt(1, 1))
+				synctest.Wait()
+				k.Found(entryAt(2, 2))
+				time.AfterFunc(time.Second, func() { close(j.hang) })
+			})
+			if len(j.memory) != 2 {
+				t.Fatalf("%d blocks of 2 were written", len(j.memory))
 			}
 		})
 	}

@@ -245,6 +245,25 @@ func TestHostileReplies(t *testing.T) {
 	}
 }
 
+// TestFullBlocks: the template of a full block has 13 MB, and is taken; one that has twice as
+// many is not.
+func TestFullBlocks(t *testing.T) {
+	for size, ok := range map[int]bool{13 << 20: true, 25 << 20: false} {
+		up := &restlessNode{mintime: func() int64 { return 0 }}
+		n, _ := nodeAt(t, func(w http.ResponseWriter, r *http.Request) {
+			reply := httptest.NewRecorder()
+			up.serve(reply, r)
+			if up.templates.Load() > 0 {
+				_, _ = w.Write(bytes.Repeat([]byte(" "), size))
+			}
+			_, _ = w.Write(reply.Body.Bytes())
+		})
+		if _, err := n.Template(t.Context()); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "a reply of") {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 // TestFarFuture: a template whose blocks all nodes would refuse is none.
 func TestFarFuture(t *testing.T) {
 	for ahead, ok := range map[time.Duration]bool{-time.Hour: true, maxAhead - time.Minute: true, maxAhead + time.Minute: false, 100_000 * time.Hour: false} {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -27,17 +26,16 @@ func TestSubmitNeedsNoMemory(t *testing.T) {
 		block[i] = byte(i * i >> 3)
 	}
 	want := sha256.Sum256([]byte(`{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["` + hex.EncodeToString(block) + `"]}`))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if v, _, err := n.Submit(t.Context(), block); err != nil || v != Taken {
-		t.Fatal(v, err)
-	}
-	runtime.ReadMemStats(&after)
+	cost := allocated(func() {
+		if v, _, err := n.Submit(t.Context(), block); err != nil || v != Taken {
+			t.Error(v, err)
+		}
+	})
 	if got != want {
 		t.Error("it came as something else")
 	}
-	if used := after.TotalAlloc - before.TotalAlloc; used > 2<<20 {
-		t.Errorf("it took %d bytes", used)
+	if cost > 2<<20 {
+		t.Errorf("it took %d bytes", cost)
 	}
 }
 
@@ -63,18 +61,18 @@ func TestSubmitOfAnyLength(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, `{"result":null,"error":null,"id":1}`)
 	})
-	cookie := filepath.Join(t.TempDir(), "cookie")
+	file := filepath.Join(t.TempDir(), "password")
 	write := func(text string) {
-		if err := os.WriteFile(cookie, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("u:old")
-	n.rpc.credentials = Credentials{CookieFile: cookie}
+	write("old")
+	n.rpc.credentials = Credentials{User: "u", PasswordFile: file}
 	if _, _, err := n.rpc.login(false); err != nil {
 		t.Fatal(err)
 	}
-	write("u:new")
+	write("new")
 	for _, size := range []int{0, 1, 80, 16 << 10, 16<<10 + 1, 100_003} {
 		block := make([]byte, size)
 		for i := range block {
