@@ -449,6 +449,43 @@ func TestWrongCommitment(t *testing.T) {
 	}
 }
 
+// TestCommitmentAndRules: there is a commitment where a transaction has a witness, whatever the
+// node says of rules, and where it speaks of none and gives one.
+func TestCommitmentAndRules(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for name, c := range map[string]struct {
+		witness bool
+		rules   any // nil: no such member
+		want    bool
+	}{
+		"a witness, segwit is no rule":      {true, []string{"csv"}, true},
+		"a witness, no rules":               {true, nil, true},
+		"no witness, no rules":              {false, nil, true},
+		"no witness, an empty list":         {false, []string{}, true},
+		"no witness, segwit is a rule":      {false, []string{"csv", "!segwit"}, true},
+		"no witness, segwit is no rule":     {false, []string{"csv"}, false},
+		"no witness, a rule that sounds so": {false, []string{"segwitness"}, false},
+	} {
+		var members map[string]any
+		if err := json.Unmarshal(reply(t, 500, []*wire.MsgTx{randomTx(r, false), randomTx(r, c.witness)}, "core"), &members); err != nil {
+			t.Fatal(err)
+		}
+		if members["rules"] = c.rules; c.rules == nil {
+			delete(members, "rules")
+		}
+		data, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tpl, err := template.Parse(data)
+		if err != nil || (tpl.Commitment != nil) != c.want {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		judge(t, assemble(t, tpl, options()), tpl)
+	}
+}
+
 // TestBombs: what is no template costs no more memory than a few times its length.
 func TestBombs(t *testing.T) {
 	const size = 4 << 20
@@ -676,14 +713,21 @@ func TestRefused(t *testing.T) {
 		"txid not hex":           func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("g", 64))} },
 		"txid of 31 bytes":       func(r map[string]any) { r["transactions"] = []any{transaction("txid", strings.Repeat("0", 62))} },
 		"hash of 33 bytes":       func(r map[string]any) { r["transactions"] = []any{transaction("hash", strings.Repeat("0", 66))} },
-		"fee a fraction":         func(r map[string]any) { r["transactions"] = []any{transaction("fee", 1.5)} },
-		"fee negative":           func(r map[string]any) { r["transactions"] = []any{transaction("fee", -1)} },
-		"fees above the value":   func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
-		"height a fraction":      func(r map[string]any) { r["height"] = 7.5 },
-		"height null":            func(r map[string]any) { r["height"] = nil },
-		"longpollid a number":    func(r map[string]any) { r["longpollid"] = 7 },
-		"another proof of work":  func(r map[string]any) { r["pow_algo"] = "scrypt" },
-		"rules a text":           func(r map[string]any) { r["rules"] = "segwit" },
+		"hash of 31 bytes":       func(r map[string]any) { r["transactions"] = []any{transaction("hash", strings.Repeat("0", 62))} },
+		"odd digits, no hash": func(r map[string]any) {
+			delete(r, "default_witness_commitment")
+			tx := transaction("data", strings.Repeat("0", 121))
+			delete(tx, "hash")
+			r["transactions"] = []any{tx}
+		},
+		"fee a fraction":        func(r map[string]any) { r["transactions"] = []any{transaction("fee", 1.5)} },
+		"fee negative":          func(r map[string]any) { r["transactions"] = []any{transaction("fee", -1)} },
+		"fees above the value":  func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
+		"height a fraction":     func(r map[string]any) { r["height"] = 7.5 },
+		"height null":           func(r map[string]any) { r["height"] = nil },
+		"longpollid a number":   func(r map[string]any) { r["longpollid"] = 7 },
+		"another proof of work": func(r map[string]any) { r["pow_algo"] = "scrypt" },
+		"rules a text":          func(r map[string]any) { r["rules"] = "segwit" },
 	} {
 		var r map[string]any
 		if err := json.Unmarshal(reply(t, 5, nil, "core"), &r); err != nil {
