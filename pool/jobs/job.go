@@ -23,7 +23,7 @@ type Job struct {
 	retired atomic.Int64
 
 	usual    [Editions]atomic.Pointer[Variant] // those that were asked for last
-	size     atomic.Int64                      // bytes of the variants
+	size     atomic.Int64                      // bytes of the coinbase, once a variant was built
 	mu       sync.Mutex                        // guards variants
 	variants map[variantKey]*Variant
 }
@@ -91,7 +91,9 @@ func (j *Job) build(size, edition int) (*Variant, error) {
 	v.Job.Coinbase1, v.Job.Coinbase2 = w.Coinbase()
 	v.Job.MerkleBranch = w.Branch()
 	v.Roots = merkle.New(v.Job.Coinbase1, v.Job.Coinbase2, v.Job.MerkleBranch)
-	j.size.Add(int64(len(v.Job.Coinbase1) + len(v.Job.Coinbase2)))
+	// Only a pool's can be great, and its editions have the same. So those that miners ask for
+	// push no job out of the table.
+	j.size.CompareAndSwap(0, int64(len(v.Job.Coinbase1)+len(v.Job.Coinbase2)))
 	return v, nil
 }
 

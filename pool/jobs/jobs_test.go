@@ -168,6 +168,38 @@ func TestGreatJobs(t *testing.T) {
 	}
 }
 
+// constant is an origin as a pool is: all editions have one coinbase.
+type constant struct {
+	origin
+	all block
+}
+
+func (c constant) Make(int, jobs.Key) (template.Work, error) { return c.all, nil }
+
+// TestEditionsPushNothingOut: whoever sends shares for all editions of great jobs, which are
+// built for it then, has no job forgotten sooner.
+func TestEditionsPushNothingOut(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	table := jobs.NewTable(1, 0)
+	work := &jobs.Work{Origin: constant{all: block(strings.Repeat("x", 160<<10))}}
+	var made []*jobs.Job
+	for range 100 {
+		j := table.Add(now, work, false)
+		for edition := range jobs.Editions {
+			if _, err := j.Variant(12, edition); err != nil {
+				t.Fatal(err)
+			}
+		}
+		made = append(made, j)
+		now = now.Add(500 * time.Millisecond)
+	}
+	for i, j := range made {
+		if found, _ := table.Get(j.Key(0).ID()); found != j {
+			t.Fatalf("job %d of %d, %v old, is forgotten", i, len(made), time.Duration(len(made)-i)*500*time.Millisecond)
+		}
+	}
+}
+
 // keeper is an origin that keeps much.
 type keeper struct {
 	origin
