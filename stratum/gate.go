@@ -1,6 +1,7 @@
 package stratum
 
 import (
+	"cmp"
 	"container/list"
 	"math"
 	"net"
@@ -66,7 +67,7 @@ type entry struct {
 	inAll        member   // of gate.pending, unproven or working
 	inVisitor    member   // of visitor.pending or unproven
 	inHandshakes member
-	since        time.Time // it logged in, or had a share accepted
+	since        time.Time // it came, logged in, or had a share accepted
 	inside       bool
 	isLoggedIn   bool
 	asked        bool // for a TLS handshake
@@ -107,8 +108,9 @@ const (
 	// freshBurst is how many times as many connections as an address may have it can make
 	// at once.
 	freshBurst = 10
-	// proofTime is for how long a miner without a share keeps its place, and workTime is
-	// that of one which had one, when there is no other place.
+	// When there is no other place, a connection that has not logged in keeps its own for
+	// loginTime, a miner without a share for proofTime, and one which had one for workTime.
+	loginTime = 5 * time.Second
 	proofTime = 30 * time.Second
 	workTime  = 10 * time.Minute
 	// workPrecision is that of the time of a miner's last share.
@@ -161,7 +163,7 @@ func (g *gate) arrive(c *Conn, full bool, now time.Time) (own, other *Conn, err 
 		g.forget(other)
 	}
 	g.open++
-	c.gate.inside = true
+	c.gate.inside, c.gate.since = true, now
 	c.gate.inAll.move(&g.pending, c)
 	return own, other, nil
 }
@@ -179,15 +181,13 @@ func (g *gate) room(full bool, now time.Time) (victim *Conn, err error) {
 	return victim, nil
 }
 
-// idler is the connection that is of least use; nil: all are of some.
+// idler is the connection that is of least use; nil: all are of some. Who has just come is
+// left the time for a login, if it can be: else those who come at once put each other out.
 func (g *gate) idler(now time.Time) *Conn {
-	if c := oldest(&g.pending); c != nil {
-		return c
-	}
-	if c := longest(&g.unproven, now, proofTime); c != nil {
-		return c
-	}
-	return longest(&g.working, now, workTime)
+	return cmp.Or(
+		longest(&g.pending, now, loginTime), longest(&g.unproven, now, proofTime), longest(&g.working, now, workTime),
+		oldest(&g.pending),
+	)
 }
 
 // longest is the first of a list, if it has been in it for a time.
@@ -225,10 +225,10 @@ func (g *gate) count(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err e
 	case !g.connects(v, now):
 		return nil, ErrTooManyConns
 	case over(v.conns, g.limits.PerAddress), banned && v.pending.Len() >= narrow:
-		if victim = oldest(&v.pending); victim == nil {
-			victim = longest(&v.unproven, now, proofTime)
+		if v.pending.Len() < narrow || !banned {
+			victim = cmp.Or(longest(&v.pending, now, loginTime), longest(&v.unproven, now, proofTime))
 		}
-		if victim == nil {
+		if victim = cmp.Or(victim, oldest(&v.pending)); victim == nil {
 			return nil, ErrTooManyConns
 		}
 		g.forget(victim)

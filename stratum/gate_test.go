@@ -331,6 +331,61 @@ func TestIdlersGo(t *testing.T) {
 	}
 }
 
+// Devices that come at the same time, and have not logged in for that, do not take the room of
+// each other while others are of no use; nor does who connects over and over take it from one
+// that is slow.
+func TestLoginsBesideEachOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		full   bool
+		wait   time.Duration // that those who are there have no share
+	}{
+		"all":                 {limits: Limits{Connections: 100}, wait: proofTime},
+		"all, with one share": {limits: Limits{Connections: 100}, wait: workTime},
+		"address":             {limits: Limits{PerAddress: 100}, wait: proofTime},
+		"memory":              {full: true, wait: proofTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, ServerOptions{Limits: c.limits}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+				p.disconnected = nil
+				const farm = "192.0.2.1"
+				for range 100 {
+					conn := stay(t, l, farm)
+					if c.wait == workTime {
+						_, _ = io.WriteString(conn, submitLine)
+					}
+				}
+				time.Sleep(c.wait)
+				s.SetFull(c.full)
+				ended := make(chan struct{})
+				defer func() { <-ended }()
+				go func() {
+					defer close(ended)
+					for range 40 {
+						l.dial(farm)
+						time.Sleep(50 * time.Millisecond)
+					}
+				}()
+				var devices []net.Conn
+				for range 20 {
+					conn := l.dial(farm)
+					go io.Copy(io.Discard, conn)
+					devices = append(devices, conn)
+				}
+				for _, line := range []string{subscribeLine, authorizeLine, submitLine} {
+					time.Sleep(500 * time.Millisecond)
+					for i, conn := range devices {
+						if _, err := io.WriteString(conn, line); err != nil {
+							t.Errorf("device %d of %d was put out: %v", i, len(devices), err)
+							return
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
 // A farm behind one address needs one limit raised, whatever its devices' manners.
 func TestFarmBehindOneAddress(t *testing.T) {
 	const devices = 5000

@@ -19,10 +19,10 @@ import (
 type Limits struct {
 	// Connections: 6 KB each, of which a task of 256 MB bears 10,000 with full blocks;
 	// the default is for the greater ones, and what the memory bears is up to the pool.
-	Connections int `name:"connections" default:"100000" placeholder:"N" help:"Open connections. For one more the oldest is closed that has not logged in, or has had no share for 30 s after its login, or for 10 minutes; else the new one is refused."`
+	Connections int `name:"connections" default:"100000" placeholder:"N" help:"Open connections. For one more the oldest is closed that has not logged in for 5 s, or has had no share for 30 s after its login, or for 10 minutes, or has not logged in yet; else the new one is refused."`
 	// PerAddress: a stranger at one address cannot have more than this of them; a greater
 	// farm behind one needs the flag, and nothing else.
-	PerAddress int `name:"connections-per-address" default:"1000" placeholder:"N" help:"Open connections of one address (an IPv6 /64 counts as one); a farm behind NAT needs as many as it has devices. For one more the oldest of them is closed that has not logged in, or has had no share for 30 s after its login; else the new one is refused."`
+	PerAddress int `name:"connections-per-address" default:"1000" placeholder:"N" help:"Open connections of one address (an IPv6 /64 counts as one); a farm behind NAT needs as many as it has devices. For one more the oldest of them is closed that has not logged in for 5 s, or has had no share for 30 s after its login, or has not logged in yet; else the new one is refused."`
 	// Pending: who has not logged in costs memory and gives nothing. So many are on
 	// their way when 50,000 miners come back at once. One more, and the oldest goes.
 	Pending int `name:"pending" default:"8000" placeholder:"N" help:"Connections that have not logged in; for one more the oldest of them is closed."`
