@@ -835,6 +835,9 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%v is taken: %+v", bad, l)
 		}
 	}
+	if _, err := ParseLimits(map[string]string{"pending": "5", "pendign": "6", "tarpit": "7"}); err == nil || !strings.Contains(err.Error(), `"pendign"`) {
+		t.Errorf("of an unknown limit is said %v", err)
+	}
 }
 
 func TestExempt(t *testing.T) {

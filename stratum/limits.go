@@ -2,9 +2,11 @@ package stratum
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,7 +186,7 @@ func (l *Limits) Check() error {
 // not named has its default.
 func ParseLimits(values map[string]string) (l Limits, err error) {
 	l.setDefaults()
-	left := len(values)
+	unknown := maps.Clone(values)
 	var names []string
 	err = l.each(func(name, _ string, field reflect.Value) error {
 		names = append(names, name)
@@ -192,14 +194,14 @@ func ParseLimits(values map[string]string) (l Limits, err error) {
 		if !ok {
 			return nil
 		}
-		left--
+		delete(unknown, name)
 		if err := parseLimit(field, text); err != nil {
 			return fmt.Errorf("limit %s: %w", name, err)
 		}
 		return nil
 	})
 	if text, ok := values["exempt"]; ok && err == nil {
-		left--
+		delete(unknown, "exempt")
 		for part := range strings.FieldsSeq(strings.ReplaceAll(text, ";", " ")) {
 			prefix, parseErr := netip.ParsePrefix(part)
 			if parseErr != nil {
@@ -208,8 +210,8 @@ func ParseLimits(values map[string]string) (l Limits, err error) {
 			l.Exempt = append(l.Exempt, prefix)
 		}
 	}
-	if err == nil && left > 0 {
-		err = fmt.Errorf("unknown limit: want one of %s, exempt", strings.Join(names, ", "))
+	if err == nil && len(unknown) > 0 {
+		err = fmt.Errorf("unknown limit %q: want one of %s, exempt", slices.Sorted(maps.Keys(unknown))[0], strings.Join(names, ", "))
 	}
 	if err != nil {
 		return l, err

@@ -217,24 +217,28 @@ func didYouMean(given string, words []string) string {
 	return ", did you mean " + strings.Join(near, " or ") + "?"
 }
 
-// distance is how many letters have to be put in, taken out or exchanged to make one
-// word the other (Levenshtein).
+// distance is how many letters have to be put in, taken out, exchanged, or swapped with the
+// next, to make one word the other.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
+	above := make([]int, len(b)+1) // the row before
 	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
 		for j := range len(b) {
-			cost := before
+			cost := row[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			next[j+1] = min(cost, row[j+1]+1, next[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], above[j-1]+1)
+			}
 		}
+		above, row = row, next
 	}
 	return row[len(b)]
 }

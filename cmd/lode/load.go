@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +120,15 @@ func (cmd *loadCmd) options() (load.Options, error) {
 		SlowReaders: cmd.SlowReaders, Garbage: cmd.Garbage,
 		Hostile: cmd.Hostile, Attackers: cmd.Attackers, AttackRate: cmd.AttackRate, API: cmd.API, Control: poolURL(cmd.Control), MaxRatio: cmd.MaxRatio,
 		Watch: cmd.Watch,
+	}
+	attacks := []string{"all"}
+	for _, a := range load.Attacks() {
+		attacks = append(attacks, a.Name)
+	}
+	for _, name := range cmd.Hostile {
+		if !slices.Contains(attacks, name) {
+			return o, usagef("--hostile: unknown attack %q%s: there are %s", name, didYouMean(name, attacks), strings.Join(attacks, ", "))
+		}
 	}
 	for _, f := range []struct {
 		name string

@@ -11,12 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,7 +82,7 @@ func ParseLimits(values map[string]string) (l Limits, err error) {
 	l.setDefaults()
 	v := reflect.ValueOf(&l).Elem()
 	var names []string
-	left := len(values)
+	unknown := maps.Clone(values)
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("name")
 		names = append(names, name)
@@ -88,7 +90,7 @@ func ParseLimits(values map[string]string) (l Limits, err error) {
 		if !ok {
 			continue
 		}
-		left--
+		delete(unknown, name)
 		var want string
 		switch field := v.Field(i).Addr().Interface().(type) {
 		case *time.Duration:
@@ -105,8 +107,8 @@ func ParseLimits(values map[string]string) (l Limits, err error) {
 			return l, fmt.Errorf("limit api-%s: %q: want %s", name, text, want)
 		}
 	}
-	if left > 0 {
-		return l, fmt.Errorf("unknown limit of the API: want api- and one of %s", strings.Join(names, ", "))
+	if len(unknown) > 0 {
+		return l, fmt.Errorf("unknown limit %q: want api- and one of %s", "api-"+slices.Sorted(maps.Keys(unknown))[0], strings.Join(names, ", "))
 	}
 	return l, l.Check()
 }
