@@ -470,7 +470,11 @@ func (c *Conn) pause(d time.Duration) {
 		return
 	}
 	c.uncork()
+	if err := c.hold(); err != nil {
+		c.Close(err)
+	}
 	c.rest(d)
+	c.unhold()
 	c.cork()
 	if due, reason := c.deadline(); reason == ErrHandshakeTimeout && c.server.now() >= due {
 		c.Close(reason)

@@ -605,6 +605,26 @@ func TestMemoryOfStrangers(t *testing.T) {
 			}
 		})
 	})
+	// Guesses whose answers wait keep their lines meanwhile.
+	t.Run("guesses", func(t *testing.T) {
+		inBubble(t, ServerOptions{Limits: Limits{PartialBytes: 1 << 20}}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+			p.disconnected = nil
+			p.authorize = func(*Conn, string, string) error { return errUnauthorized }
+			for i := range 500 {
+				conn := l.dial(fmt.Sprintf("2001:db8:0:%x::1", i))
+				go io.Copy(io.Discard, conn)
+				go io.WriteString(conn, subscribeLine+authorizeLine)
+			}
+			synctest.Wait()
+			if n := s.partial.Load(); n > 1<<20 || n < 1<<19 {
+				t.Errorf("%d bytes wait", n)
+			}
+			time.Sleep(time.Minute)
+			if n := s.partial.Load(); n != 0 {
+				t.Errorf("%d bytes are left", n)
+			}
+		})
+	})
 	// Who begins lines and does not end them is closed for it, and not the miner whose line
 	// comes in two packets.
 	for name, share := range map[string]string{"lines of strangers": "", "lines of who has a share": submitLine} {
