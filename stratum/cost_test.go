@@ -44,6 +44,21 @@ func strangerOf(t testing.TB) *Conn {
 	return loggedIn(t, &testPool{authorized: func(c *Conn) { c.SetDifficulty(1); c.Notify(encoded) }}, ServerOptions{})
 }
 
+// A login costs its messages, and not the job that it brings, which is a pool's to choose: where
+// others use up what all have together, the first share waits for nothing.
+func TestFirstJobIsFree(t *testing.T) {
+	for _, size := range []int{200, 2000, 6000} {
+		job := simnetJob()
+		job.Coinbase2 = make([]byte, size)
+		encoded := EncodeJob(job)
+		c := loggedIn(t, &testPool{authorized: func(c *Conn) { c.SetDifficulty(1); c.Notify(encoded) }}, ServerOptions{})
+		most := lightBurst * c.server.opts.LightRate
+		if cost := most - c.light; cost < 2*(otherTokens-1) || cost > 2*(otherTokens+1) {
+			t.Errorf("a login with a coinbase of %d bytes costs %.1f tokens of %.0f", size, cost, most)
+		}
+	}
+}
+
 // For every message its tokens bound what can be had for them: bytes sent, and bytes read.
 func TestTokensBoundWhatIsSent(t *testing.T) {
 	for name, line := range messages {

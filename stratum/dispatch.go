@@ -87,10 +87,8 @@ func (c *Conn) handleMessage(line []byte, m *message, err error) error {
 		return nil
 	}
 	c.judge()
-	c.mu.Lock()
-	before := c.queued
-	c.mu.Unlock()
-	defer func() { c.charge(len(line), before) }()
+	c.chargedTo = c.queuedBytes()
+	defer func() { c.charge(len(line)) }()
 	if err != nil {
 		if !c.noteGarbage() {
 			c.Penalize(closePoints, "garbage")
@@ -494,6 +492,9 @@ func (c *Conn) becomeReady() {
 		c.server.gate.loggedIn(c, time.Now())
 		c.server.addReady(c)
 		c.announceMask()
+		// The first job is no more than the miner has come for, and its size is the pool's affair.
+		before := c.queuedBytes()
+		defer func() { c.chargedTo += c.queuedBytes() - before }()
 	}
 	c.server.handler.Authorized(c)
 }

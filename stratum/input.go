@@ -36,6 +36,7 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
+	chargedTo uint64  // output.queued up to which nothing is to be charged
 	paid      int     // bytes of the line being read that it was charged for already
 	blanks    int     // empty lines since the last message
 	pieces    int     // reads since then that brought none
@@ -470,11 +471,9 @@ const (
 )
 
 // charge takes the tokens for a message of some bytes that is no share, with the output
-// since before; throttle has taken one.
-func (c *Conn) charge(bytes int, before uint64) {
-	c.mu.Lock()
-	out := c.queued - before
-	c.mu.Unlock()
+// that is not charged yet; throttle has taken one.
+func (c *Conn) charge(bytes int) {
+	out := c.queuedBytes() - c.chargedTo
 	paid := min(c.paid, bytes)
 	c.paid -= paid
 	c.spend(otherTokens - 1 + float64(bytes-paid)/bytesPerToken + float64(out)/bytesPerToken)

@@ -28,6 +28,12 @@ type output struct {
 	sendErr    error
 }
 
+func (c *Conn) queuedBytes() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queued
+}
+
 type buffer struct{ b []byte }
 
 const (
