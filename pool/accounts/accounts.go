@@ -138,20 +138,27 @@ type Worker struct {
 	since          time.Time
 }
 
+// Device is what is known of a worker's device: where it is, and of what kind it says that it
+// is. Many have one name, all of somebody who mines alone for example.
+type Device struct {
+	Address netip.Addr // invalid: not known
+	Kind    string     // "": not known
+}
+
 // start is what the worker's next connection begins with, and what it goes by: the last
-// accepted share from an address. Others that use the worker's name do not change it, as long
+// accepted share from a device. Others that use the worker's name do not change it, as long
 // as there are shares from that.
 type start struct {
 	difficulty float64
-	from       netip.Addr // invalid: not known
+	from       Device
 	at         time.Time
 }
 
-// startMemory is for how long after its last share a start is the first address's.
+// startMemory is for how long after its last share a start is the first device's.
 const startMemory = time.Hour
 
-// isFor reports whether the start is that of an address.
-func (s *start) isFor(from netip.Addr) bool { return s.from == from || !s.from.IsValid() }
+// isFor reports whether the start is that of a device.
+func (s *start) isFor(from Device) bool { return s.from == from || !s.from.Address.IsValid() }
 
 var spans = [3]time.Duration{time.Minute, 5 * time.Minute, time.Hour}
 
@@ -270,8 +277,8 @@ func (w *Worker) self() *Worker {
 }
 
 // Share counts a share that came in now: difficulty is what it weighs, reached
-// what its hash reached (0: unknown), from its miner's address.
-func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64, from netip.Addr) {
+// what its hash reached (0: unknown), from its miner.
+func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64, from Device) {
 	w = w.self()
 	w.share(now, o, difficulty, reached, from)
 	w.book.total.share(now, o, difficulty, reached, from)
@@ -280,7 +287,7 @@ func (w *Worker) Share(now time.Time, o Outcome, difficulty, reached float64, fr
 	}
 }
 
-func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64, from netip.Addr) {
+func (w *Worker) share(now time.Time, o Outcome, difficulty, reached float64, from Device) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tallies[o].add(difficulty)
@@ -328,9 +335,9 @@ func (w *Worker) Disconnected() {
 	}
 }
 
-// StartDifficulty is that of the worker's last accepted share from an address, a good start for
+// StartDifficulty is that of the worker's last accepted share from a device, a good start for
 // its next connection; 0: unknown.
-func (w *Worker) StartDifficulty(from netip.Addr) float64 {
+func (w *Worker) StartDifficulty(from Device) float64 {
 	w = w.self()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -404,6 +411,7 @@ type saved struct {
 	LastDifficulty float64          `json:"last_difficulty"`
 	Start          float64          `json:"start_difficulty,omitempty"`
 	StartFrom      netip.Addr       `json:"start_address,omitzero"`
+	StartKind      string           `json:"start_kind,omitempty"`
 	Rate1h         float64          `json:"rate_1h"` // difficulty per second at At
 	From           time.Time        `json:"rate_1h_from"`
 	At             time.Time        `json:"rate_1h_at"`
@@ -420,7 +428,7 @@ func (w *Worker) save() saved {
 	defer w.mu.Unlock()
 	s := saved{
 		Name: w.name, Tallies: make(map[string]Tally, outcomes), Best: w.best, Blocks: w.blocks, Last: w.last,
-		LastDifficulty: w.lastDifficulty, Start: w.start.difficulty, StartFrom: w.start.from, Rate1h: w.rates[2].rate, From: w.rates[2].from, At: w.rates[2].at,
+		LastDifficulty: w.lastDifficulty, Start: w.start.difficulty, StartFrom: w.start.from.Address, StartKind: w.start.from.Kind, Rate1h: w.rates[2].rate, From: w.rates[2].from, At: w.rates[2].at,
 	}
 	for o, t := range w.tallies {
 		s.Tallies[names[o]] = t
@@ -446,7 +454,7 @@ func (w *Worker) load(s saved, now time.Time) {
 	if w.last.After(now) {
 		w.last = now
 	}
-	if w.start = (start{s.Start, s.StartFrom, w.last}); s.Start == 0 {
+	if w.start = (start{s.Start, Device{s.StartFrom, s.StartKind}, w.last}); s.Start == 0 {
 		w.start.difficulty = s.LastDifficulty // of an older version
 	}
 	for o := range w.tallies {

@@ -23,7 +23,7 @@ func TestRates(t *testing.T) {
 	every := 1000 * 0x1p48 / 0xffff / rate
 	for range 2000 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		w.Share(now, accounts.Accepted, 1000, 1500, netip.Addr{})
+		w.Share(now, accounts.Accepted, 1000, 1500, accounts.Device{})
 	}
 	r := b.Ranking()[0].Report()
 	for window, got := range map[string]float64{"1m": r.Hashrate1m, "5m": r.Hashrate5m, "1h": r.Hashrate1h} {
@@ -40,7 +40,7 @@ func TestRates(t *testing.T) {
 	young := b.Worker("young")
 	for range 20 {
 		now = now.Add(time.Duration(every * float64(time.Second)))
-		young.Share(now, accounts.Accepted, 1000, 0, netip.Addr{})
+		young.Share(now, accounts.Accepted, 1000, 0, accounts.Device{})
 	}
 	for _, w := range b.Ranking() {
 		r := w.Report()
@@ -59,8 +59,8 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatalf("no file yet: %v", err)
 	}
 	w := b.Worker("rig")
-	w.Share(now, accounts.Accepted, 2, 17, netip.Addr{})
-	w.Share(now, accounts.Stale, 3, 0, netip.Addr{})
+	w.Share(now, accounts.Accepted, 2, 17, accounts.Device{})
+	w.Share(now, accounts.Stale, 3, 0, accounts.Device{})
 	w.Block()
 	if err := b.Save(path); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if got := c.Total().Tallies["accepted"].Shares; got != 1 {
 		t.Errorf("total %d", got)
 	}
-	if d := c.Worker("rig").StartDifficulty(netip.Addr{}); d != 2 {
+	if d := c.Worker("rig").StartDifficulty(accounts.Device{}); d != 2 {
 		t.Errorf("last difficulty %g", d)
 	}
 	now = now.Add(6 * 24 * time.Hour)
@@ -108,7 +108,7 @@ func TestRestart(t *testing.T) {
 	clock := func() time.Time { return now }
 	b := accounts.New(clock)
 	for _, reached := range []float64{5, 70, 6} {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, reached, netip.Addr{})
+		b.Worker("w").Share(now, accounts.Accepted, 1000, reached, accounts.Device{})
 		now = now.Add(20 * time.Minute)
 	}
 	before := b.Worker("w").Report()
@@ -188,9 +188,9 @@ func TestRanking(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := accounts.New(func() time.Time { return now })
 	for name, difficulty := range map[string]float64{"slow": 1, "fast": 100, "b": 10, "a": 10, "c": 10} {
-		b.Worker(name).Share(now, accounts.Accepted, difficulty, difficulty, netip.Addr{})
+		b.Worker(name).Share(now, accounts.Accepted, difficulty, difficulty, accounts.Device{})
 	}
-	b.Worker("none").Share(now, accounts.Stale, 1e6, 1e6, netip.Addr{})
+	b.Worker("none").Share(now, accounts.Stale, 1e6, 1e6, accounts.Device{})
 	var order []string
 	for _, w := range b.Ranking() {
 		order = append(order, w.Name())
@@ -231,7 +231,7 @@ func TestConnections(t *testing.T) {
 func TestManyNames(t *testing.T) {
 	b := accounts.New(time.Now)
 	for i := range 30_000 {
-		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1, netip.Addr{})
+		b.Worker(fmt.Sprint("w", i)).Share(time.Now(), accounts.Accepted, 1, 1, accounts.Device{})
 	}
 	if n := len(b.Ranking()); n > 20_001 {
 		t.Errorf("%d accounts", n)
@@ -247,7 +247,7 @@ func TestNamesOfStrangers(t *testing.T) {
 	now := time.Now()
 	b := accounts.New(time.Now)
 	honest := b.Worker("honest")
-	honest.Share(now, accounts.Accepted, 1, 1, netip.Addr{})
+	honest.Share(now, accounts.Accepted, 1, 1, accounts.Device{})
 	early := b.Worker("early")
 	early.Connected()
 	var lost []*accounts.Worker
@@ -271,7 +271,7 @@ func TestNamesOfStrangers(t *testing.T) {
 		t.Error("the honest worker's account is gone")
 	}
 	for _, w := range lost {
-		if w.Share(now, accounts.Accepted, 1, 1, netip.Addr{}); find(w.Name()) == nil {
+		if w.Share(now, accounts.Accepted, 1, 1, accounts.Device{}); find(w.Name()) == nil {
 			t.Errorf("%s has no account after a share", w.Name())
 		}
 	}
@@ -280,8 +280,8 @@ func TestNamesOfStrangers(t *testing.T) {
 	again := b.Worker("early")
 	again.Connected()
 	for range 3 {
-		early.Share(now, accounts.Accepted, 2, 2, netip.Addr{})
-		again.Share(now, accounts.Accepted, 2, 2, netip.Addr{})
+		early.Share(now, accounts.Accepted, 2, 2, accounts.Device{})
+		again.Share(now, accounts.Accepted, 2, 2, accounts.Device{})
 	}
 	early.Disconnected()
 	r := find("early")
@@ -294,7 +294,7 @@ func TestNamesOfStrangers(t *testing.T) {
 	}
 	// Those who have done more take the places of those who have done less.
 	for _, w := range strangers {
-		w.Share(now, accounts.Accepted, 1e-6, 1, netip.Addr{})
+		w.Share(now, accounts.Accepted, 1e-6, 1, accounts.Device{})
 	}
 	if find("honest") == nil || find("early") == nil {
 		t.Error("easy shares of strangers took the accounts of others")
@@ -312,11 +312,11 @@ func TestNamesOfStrangers(t *testing.T) {
 func TestNamesAreNotSaved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts.json")
 	b := accounts.New(time.Now)
-	b.Worker("honest").Share(time.Now(), accounts.Accepted, 1, 1, netip.Addr{})
+	b.Worker("honest").Share(time.Now(), accounts.Accepted, 1, 1, accounts.Device{})
 	for i := range 1000 {
 		w := b.Worker(fmt.Sprint("stranger", i))
 		w.Connected()
-		w.Share(time.Now(), accounts.LowDifficulty, 1, 1, netip.Addr{})
+		w.Share(time.Now(), accounts.LowDifficulty, 1, 1, accounts.Device{})
 		if i%2 == 0 {
 			w.Disconnected()
 		}
@@ -344,10 +344,10 @@ func TestFullOfWork(t *testing.T) {
 	now := time.Now()
 	b := accounts.New(time.Now)
 	for i := range 20_000 {
-		b.Worker(fmt.Sprint("w", i)).Share(now, accounts.Accepted, 1, 1, netip.Addr{})
+		b.Worker(fmt.Sprint("w", i)).Share(now, accounts.Accepted, 1, 1, accounts.Device{})
 	}
 	for i := range 1000 {
-		b.Worker(fmt.Sprint("stranger", i)).Share(now, accounts.LowDifficulty, 1e9, 1e9, netip.Addr{})
+		b.Worker(fmt.Sprint("stranger", i)).Share(now, accounts.LowDifficulty, 1e9, 1e9, accounts.Device{})
 	}
 	honest := 0
 	for _, w := range b.Ranking() {
@@ -367,7 +367,7 @@ func TestClockWasSetBack(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := accounts.New(func() time.Time { return now })
 	for range 60 {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, netip.Addr{})
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, accounts.Device{})
 		now = now.Add(time.Minute)
 	}
 	if err := b.Save(path); err != nil {
@@ -380,7 +380,7 @@ func TestClockWasSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 120 {
-		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, netip.Addr{})
+		b.Worker("w").Share(now, accounts.Accepted, 1000, 1000, accounts.Device{})
 		now = now.Add(time.Minute)
 	}
 	for _, r := range []accounts.Report{b.Worker("w").Report(), b.Total()} {
@@ -395,7 +395,13 @@ func TestClockWasSetBack(t *testing.T) {
 func TestStart(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	clock := func() time.Time { return now }
-	home, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	home := accounts.Device{Address: netip.MustParseAddr("192.0.2.1"), Kind: "axe"}
+	for _, other := range []accounts.Device{{netip.MustParseAddr("192.0.2.2"), "axe"}, {home.Address, "nerdminer"}, {home.Address, ""}} {
+		testStart(t, clock, &now, home, other)
+	}
+}
+
+func testStart(t *testing.T, clock func() time.Time, now *time.Time, home, other accounts.Device) {
 	b := accounts.New(clock)
 	w := b.Worker("w")
 	expect := func(when string, wantHome, wantOther float64) {
@@ -404,13 +410,13 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s: %g, elsewhere %g; want %g and %g", when, h, o, wantHome, wantOther)
 		}
 	}
-	share := func(difficulty float64, from netip.Addr) {
-		w.Share(now, accounts.Accepted, difficulty, difficulty, from)
+	share := func(difficulty float64, from accounts.Device) {
+		w.Share(*now, accounts.Accepted, difficulty, difficulty, from)
 	}
 	expect("at first", 0, 0)
 	share(1000, home)
 	share(1e-6, other)
-	w.Share(now, accounts.Stale, 7, 7, home)
+	w.Share(*now, accounts.Stale, 7, 7, home)
 	expect("with a stranger", 1000, 0)
 	path := filepath.Join(t.TempDir(), "accounts.json")
 	if err := b.Save(path); err != nil {
@@ -422,10 +428,10 @@ func TestStart(t *testing.T) {
 	}
 	w = b.Worker("w")
 	expect("after a restart", 1000, 0)
-	now = now.Add(59 * time.Minute)
+	*now = now.Add(59 * time.Minute)
 	share(1e-6, other)
 	expect("within the hour", 1000, 0)
-	now = now.Add(time.Minute)
+	*now = now.Add(time.Minute)
 	share(5, other)
 	expect("after it", 0, 5)
 	if d := w.Report().LastDifficulty; d != 5 {

@@ -3,6 +3,7 @@ package miners
 import (
 	"time"
 
+	"lode/pool/accounts"
 	"lode/pool/jobs"
 	"lode/pool/vardiff"
 	"lode/stratum"
@@ -60,9 +61,11 @@ func (m *Server) isTest() bool {
 }
 
 // startDifficulty is what a miner begins with, and the least that vardiff may give it: its
-// worker's last difficulty at its address, or what the operator says, or what suits its kind.
+// worker's last difficulty with such a device at its address, or what the operator says, or what
+// suits its kind. The caller holds s.mu.
 func (m *Server) startDifficulty(s *session) (start, least float64) {
 	kind := vardiff.KindOf(s.conn.UserAgent())
+	s.device = accounts.Device{Address: s.address, Kind: kind.Name()}
 	if given := m.o.StartDifficulty; given > 0 {
 		kind.Start, kind.Least = given, min(kind.Least, given)
 	} else if m.isTest() {
@@ -70,7 +73,7 @@ func (m *Server) startDifficulty(s *session) (start, least float64) {
 		kind = vardiff.Kind{Start: min(kind.Start, vardiff.UnknownStart)}
 	}
 	for _, w := range s.workers {
-		if d := w.StartDifficulty(s.address); d > 0 {
+		if d := w.StartDifficulty(s.device); d > 0 {
 			kind.Start = d
 			break
 		}

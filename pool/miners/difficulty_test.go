@@ -1,6 +1,7 @@
 package miners
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -43,7 +44,9 @@ func TestFirstDifficulty(t *testing.T) {
 		before string // what is sent ahead of the login
 		last   float64
 		from   string // whose that was; "": it is not known
-		want   float64
+		// lastAgent is how that one called itself; "": agent.
+		lastAgent string
+		want      float64
 	}{
 		"nothing is known":                {bits: full, want: vardiff.UnknownStart},
 		"its kind is":                     {bits: full, agent: "nerdminer/1", want: 0.0002},
@@ -57,6 +60,7 @@ func TestFirstDifficulty(t *testing.T) {
 		"a wish, and a bound above it":    {bits: full, before: wish + bound, want: 0.5},
 		"its worker was here":             {bits: full, last: 0.5, agent: "nerdminer/1", start: 0.25, want: 0.5},
 		"its worker was here, from there": {bits: full, last: 0.5, from: "127.0.0.1", want: 0.5},
+		"another device has its name":     {bits: full, agent: "nerdminer/1", last: 0.5, lastAgent: "bitaxe/2", from: "127.0.0.1", want: 0.0002},
 		"another one has its name":        {bits: full, last: 1e-6, from: "127.0.0.2", want: vardiff.UnknownStart},
 		"its worker was too good for now": {bits: easy, last: 0.5, want: 1. / 256},
 		"toys are not capped":             {bits: toy, start: 0.25, want: 0.25},
@@ -67,7 +71,8 @@ func TestFirstDifficulty(t *testing.T) {
 			dial := b.serve(t)
 			if c.last > 0 {
 				from, _ := netip.ParseAddr(c.from)
-				b.o.Accounts.Worker("w").Share(b.now(), accounts.Accepted, c.last, c.last, from)
+				kind := vardiff.KindOf(cmp.Or(c.lastAgent, c.agent)).Name()
+				b.o.Accounts.Worker("w").Share(b.now(), accounts.Accepted, c.last, c.last, accounts.Device{Address: from, Kind: kind})
 			}
 			w := b.work(true)
 			w.Bits = c.bits

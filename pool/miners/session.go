@@ -27,6 +27,7 @@ type session struct {
 	proven     bool       // it had a share accepted, and its place is its own
 	asked      time.Time  // for that
 	authorized bool
+	device     accounts.Device // when it authorized; only calls for the connection change and read it
 	workers    map[string]*accounts.Worker
 	wish       vardiff.Wish // heard before authorize
 	bound      vardiff.Wish // the same, not to be below

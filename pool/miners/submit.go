@@ -84,7 +84,7 @@ func (m *Server) submit(s *session, tmp *scratch, n int) {
 			if a.Refusal != nil { // it may be no more than a wish
 				difficulty = min(difficulty, a.Reached)
 			}
-			w.Share(now, a.Outcome, difficulty, a.Reached, s.address)
+			w.Share(now, a.Outcome, difficulty, a.Reached, s.device)
 		}
 		if a.Refusal != nil {
 			continue

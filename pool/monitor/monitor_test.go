@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -106,10 +105,10 @@ func TestDocuments(t *testing.T) {
 			return []blocks.Block{{Entry: journal.Entry{Height: 6, Hash: "00ff", Finder: "w"}, State: blocks.Confirmed, Confirmations: 3}}
 		}
 		w := o.Accounts.Worker(`<w "1">`)
-		w.Share(time.Now(), accounts.Accepted, 2, 5, netip.Addr{})
-		w.Share(time.Now(), accounts.Stale, 1, 1, netip.Addr{})
-		w.Share(time.Now(), accounts.Duplicate, 1, 1, netip.Addr{})
-		w.Share(time.Now(), accounts.Malformed, 1, 1, netip.Addr{})
+		w.Share(time.Now(), accounts.Accepted, 2, 5, accounts.Device{})
+		w.Share(time.Now(), accounts.Stale, 1, 1, accounts.Device{})
+		w.Share(time.Now(), accounts.Duplicate, 1, 1, accounts.Device{})
+		w.Share(time.Now(), accounts.Malformed, 1, 1, accounts.Device{})
 	})
 	type object = map[string]any
 	for path, check := range map[string]func(body string) error{
@@ -208,7 +207,7 @@ func TestDocuments(t *testing.T) {
 func TestRoutes(t *testing.T) {
 	state := monitor.State{Health: monitor.Health{Ready: true}, Upstreams: []monitor.Upstream{{URL: "node:http://n"}}}
 	get := serve(t, func() monitor.State { return state }, func(o *monitor.Options) {
-		o.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 2, 5, netip.Addr{})
+		o.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 2, 5, accounts.Device{})
 		o.Blocks = func() []blocks.Block { return make([]blocks.Block, 1) }
 	})
 	for _, route := range monitor.New(monitor.Options{}).Routes() {
@@ -254,7 +253,7 @@ func TestThousandsOfNames(t *testing.T) {
 	get := serve(t, func() monitor.State { return monitor.State{} }, func(o *monitor.Options) {
 		for i := range names {
 			name := fmt.Sprintf("%0255d", i) // the longest that there are
-			o.Accounts.Worker(name).Share(time.Now(), accounts.Accepted, float64(i+1), 1, netip.Addr{})
+			o.Accounts.Worker(name).Share(time.Now(), accounts.Accepted, float64(i+1), 1, accounts.Device{})
 		}
 	})
 	if _, body := get("/metrics"); len(body) > 100_000 {

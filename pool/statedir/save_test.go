@@ -3,7 +3,6 @@ package statedir
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +24,7 @@ func TestSaved(t *testing.T) {
 		}
 		ctx, end := context.WithCancel(t.Context())
 		f.Save(ctx)
-		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, accounts.Device{})
 		f.History.Add(time.Now(), map[string]float64{"hashrate": 1})
 		there := func(name string) bool {
 			synctest.Wait()
@@ -117,7 +116,7 @@ func TestFolderRemoved(t *testing.T) {
 		}
 		ctx, end := context.WithCancel(t.Context())
 		f.Save(ctx)
-		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
+		f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, accounts.Device{})
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,7 +87,7 @@ func TestOneAtATime(t *testing.T) {
 	if _, err := statedir.Open(dir, time.Now, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another proxy") {
 		t.Errorf("a second one got in: %v", err)
 	}
-	first.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
+	first.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, accounts.Device{})
 	first.History.Add(time.Now(), map[string]float64{"hashrate": 1})
 	ctx, end := context.WithCancel(t.Context())
 	first.Save(ctx)
@@ -134,7 +133,7 @@ func TestDamageIsTold(t *testing.T) {
 func TestNoLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	f := open(t, dir)
-	f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, netip.Addr{})
+	f.Accounts.Worker("w").Share(time.Now(), accounts.Accepted, 7, 8, accounts.Device{})
 	for _, name := range []string{".accounts.json.new", ".history.new"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("a longer text than there is to write ", 20_000)), 0o600); err != nil {
 			t.Fatal(err)

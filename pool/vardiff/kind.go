@@ -15,6 +15,9 @@ type Kind struct {
 	Least float64
 }
 
+// Name is that of the kind; "": it is any program.
+func (k Kind) Name() string { return k.mark }
+
 // Known says that it is a kind, not any program.
 func (k Kind) Known() bool { return k.mark != "" }
 
