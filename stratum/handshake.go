@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// handshake is what a TLS handshake reads from and writes to. Its connection has a turn
-// only while it computes: it gives it back to read or write, which may take long.
+// handshake is what a TLS handshake reads from and writes to, and all that comes after it. Its
+// connection has a turn only while it computes: it gives it back to read or write, which may
+// take long.
 type handshake struct {
 	net.Conn
 	c     *Conn
@@ -117,7 +118,9 @@ func (h *handshake) Read(b []byte) (n int, err error) {
 	}
 	h.input = nil
 	if h.turn == nil {
-		return h.Conn.Read(b)
+		n, err = h.Conn.Read(b)
+		h.c.sealed += n
+		return n, err
 	}
 	h.give()
 	if n, err = h.Conn.Read(b); err == nil {

@@ -36,6 +36,7 @@ type input struct {
 	light     float64 // those of them that others do not wait for
 	refilled  instant
 	garbage   int
+	sealed    int     // bytes that TLS has read and not given, but for what is usual
 	chargedTo uint64  // output.queued up to which nothing is to be charged
 	paid      int     // bytes of the line being read that it was charged for already
 	blanks    int     // empty lines since the last message
@@ -212,6 +213,7 @@ func (c *Conn) fill() error {
 		switch {
 		case n > 0:
 			c.lines.end += n
+			c.unseal(n)
 			c.server.stats.BytesIn.Add(uint64(n))
 			c.lastRead = c.server.now()
 			return nil
@@ -492,6 +494,25 @@ func (c *Conn) payAhead(bytes int) error {
 		}
 	}
 	return c.throttle()
+}
+
+const (
+	// A record of TLS has so many bytes beside what it holds, and hardly more than mostSealed
+	// come before what they hold is given.
+	recordBytes = 64
+	mostSealed  = 20 << 10
+	// sealedPerToken: a record for another key has 26 bytes, and costs no less than a share.
+	sealedPerToken = 26
+)
+
+// unseal takes the tokens for what TLS has read for bytes that it gives, where that is more than
+// these need: there may be other keys, or padding, without end.
+func (c *Conn) unseal(bytes int) {
+	c.sealed = max(c.sealed-bytes-recordBytes, 0)
+	if more := c.sealed - mostSealed; more > 0 {
+		c.sealed = mostSealed
+		c.spend(float64(more) / sealedPerToken)
+	}
 }
 
 func (c *Conn) spend(tokens float64) {
