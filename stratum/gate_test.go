@@ -815,6 +815,32 @@ func TestGateForgets(t *testing.T) {
 	}
 }
 
+// An address whose miners have left is a stranger's after an hour: it is closed out by a ban.
+func TestMinersOfBefore(t *testing.T) {
+	inBubble(t, ServerOptions{}, func(t *testing.T, s *Server, l *pipeListener, _ <-chan error, p *testPool) {
+		p.disconnected = nil
+		const farm = "192.0.2.1"
+		offend := func() {
+			for before := s.Stats().Bans.Load(); s.Stats().Bans.Load() == before; {
+				_, _ = visit(l, nil, farm, strings.Repeat("{]\n", 12))
+			}
+		}
+		for range 3 {
+			stay(t, l, farm).Close()
+		}
+		synctest.Wait()
+		offend()
+		if !admitted(l, nil, farm) {
+			t.Error("where somebody has mined just now all are closed out")
+		}
+		time.Sleep(2 * time.Hour)
+		offend()
+		if admitted(l, nil, farm) {
+			t.Error("nobody mines there, and a ban closes nobody out")
+		}
+	})
+}
+
 func TestLimits(t *testing.T) {
 	var l Limits
 	l.setDefaults()

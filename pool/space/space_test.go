@@ -530,6 +530,22 @@ func TestCompany(t *testing.T) {
 	}
 }
 
+// TestLoserDoesNotReturn: whose place went to one that shared it does not take it back by its
+// session id.
+func TestLoserDoesNotReturn(t *testing.T) {
+	for how, lose := range map[string]func(first, second *miner){
+		"it left":             func(first, _ *miner) { first.Release(start, nil) },
+		"the other one works": func(_, second *miner) { second.Prove(start, nil) },
+	} {
+		s := newSpace(t, 0)
+		first, second := mustJoin(t, s, start, 0, ""), mustJoin(t, s, start, 1, "")
+		lose(first, second)
+		if back, err := join(t, s, start, 0, first.ID); err == nil && back.Resumed || second.Lost() || second.taken > 0 {
+			t.Errorf("%s: it has its place again", how)
+		}
+	}
+}
+
 func TestSplit(t *testing.T) {
 	for size, want := range map[int]int{1: 0, 2: 1, 3: 1, 4: 1, 5: 1, 6: 2, 7: 2, 8: 2, 9: 1, 10: 2, 12: 4, 16: 4} {
 		if got := space.Split(size); got != want {
