@@ -446,6 +446,38 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
+// The more mine at an address, the more of them may mistype at once, and all the time.
+func TestGuessesOfFarm(t *testing.T) {
+	var limits Limits
+	limits.setDefaults()
+	for miners, each := range map[int]time.Duration{0: time.Second, 100: time.Second / 2, 500: time.Second / 6} {
+		var g gate
+		g.init(&limits)
+		now := time.Unix(1e9, 0)
+		farm := netip.MustParseAddr("192.0.2.1")
+		var c *Conn
+		for i := range miners + 1 {
+			c = &Conn{address: farm}
+			if _, _, err := g.arrive(c, false, now); err != nil {
+				t.Fatal(err)
+			}
+			if i < miners {
+				g.loggedIn(c, now)
+			}
+		}
+		for range freeGuesses + miners {
+			if wait, ok := g.guess(c, now); wait > 0 || !ok {
+				t.Fatalf("%d miners: a free guess waits for %v", miners, wait)
+			}
+		}
+		for i := range 3 {
+			if wait, _ := g.guess(c, now); (wait - time.Duration(i+1)*each).Abs() > time.Millisecond {
+				t.Errorf("%d miners: guess %d beyond waits for %v, want %v each", miners, i+1, wait, each)
+			}
+		}
+	}
+}
+
 // Where an address has used up its free guesses the next answer is waited for, whether the
 // password is right or wrong, on whatever connection.
 func TestAnswerWaits(t *testing.T) {
