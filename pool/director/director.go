@@ -112,7 +112,9 @@ func (d *Director) Reporter(i int) source.Reporter { return &reporter{d, i} }
 
 // Work implements source.Reporter.
 func (r *reporter) Work(w *jobs.Work) {
-	w.Source = r.source
+	if w.Source != r.source { // others may look at what is reported again
+		w.Source = r.source
+	}
 	r.d.news(func(now time.Time, a *upstream.Arbiter) {
 		a.Give(now, r.source, upstream.Work{
 			Tip: w.Prev, Height: w.Height, Bits: w.Bits, Time: w.Time, MinTime: w.MinTime, Made: w, Clean: w.Clean,

@@ -65,6 +65,16 @@ func (t *Table) Add(now time.Time, w *Work, clean bool) *Job {
 	return j
 }
 
+// Unsearched is work at a time at which no job that is remembered has searched the same.
+func (t *Table) Unsearched(w *Work) *Work {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, j := range t.order {
+		w = w.after(j.Work)
+	}
+	return w
+}
+
 // Forget forgets the jobs that no share can come for any more. Add does so too; it is to be
 // called from time to time where there are no new ones.
 func (t *Table) Forget(now time.Time) {

@@ -11,6 +11,8 @@
 package jobs
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
@@ -104,6 +106,36 @@ func (w *Work) Again(now time.Time) *Work {
 		}
 	}
 	return &next
+}
+
+// after is the work with a time that no edition of a job before had, if the same is searched in
+// it otherwise: miners begin anew with each job.
+func (w *Work) after(before *Work) *Work {
+	if w.Time >= before.Time+Editions || !w.like(before) {
+		return w
+	}
+	next := *w
+	next.Time = before.Time + Editions
+	if w.MaxTime > 0 {
+		next.Time = min(next.Time, w.MaxTime-Editions+1)
+	}
+	return &next
+}
+
+// like reports whether two works of a pool have the same coinbases and transactions.
+func (w *Work) like(before *Work) bool {
+	if w.Origin.OwnCoinbase() || before.Origin.OwnCoinbase() || w.Prev != before.Prev || w.Space != before.Space {
+		return false
+	}
+	size := w.Space.Size() + w.Space.Rest()
+	a, err := w.Origin.Make(size, 0)
+	b, err2 := before.Origin.Make(size, 0)
+	if err != nil || err2 != nil || !slices.Equal(a.Branch(), b.Branch()) {
+		return false
+	}
+	a1, a2 := a.Coinbase()
+	b1, b2 := b.Coinbase()
+	return bytes.Equal(a1, b1) && bytes.Equal(a2, b2)
 }
 
 // TimeError judges a share's time.

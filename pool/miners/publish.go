@@ -16,6 +16,7 @@ const keepAlive = 45 * time.Second
 func (m *Server) Publish(w *jobs.Work) {
 	current := m.o.Jobs.Latest()
 	clean := current == nil || current.Prev != w.Prev || current.Source != w.Source || !m.working.Load() || w.Clean
+	w = m.o.Jobs.Unsearched(w)
 	m.space.Store(w.Space)
 	m.server.SetVersionMask(w.Mask)
 	j := m.o.Jobs.Add(m.o.Now(), w, clean)

@@ -62,6 +62,7 @@ type Source struct {
 	counts  counts
 
 	report source.Reporter // set by Run
+	given  *jobs.Work      // reported last; for Run
 
 	mu      sync.Mutex // guards the rest
 	space   *space.Space
@@ -156,6 +157,15 @@ func (s *Source) take(a *stratum.Assignment) {
 		s.report.Condemned(fmt.Errorf("%s: %w", s.url, err))
 		return
 	}
+	if s.given != nil {
+		// Miners are at it: they would begin anew and find the same shares. The pool may know
+		// the job by its last id alone.
+		if from := s.given.Origin.(*work); from.repeats(a) {
+			from.assignment.Store(a)
+			s.report.Work(s.given)
+			return
+		}
+	}
 	w, err := s.make(a)
 	if errors.Is(err, errRestless) {
 		s.report.Condemned(fmt.Errorf("%s: %w", s.url, err))
@@ -165,6 +175,7 @@ func (s *Source) take(a *stratum.Assignment) {
 		s.report.Lost(fmt.Errorf("%s: %w", s.url, err))
 		return
 	}
+	s.given = w
 	s.report.Work(w)
 }
 
@@ -177,7 +188,8 @@ func (s *Source) make(a *stratum.Assignment) (*jobs.Work, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := &work{from: s, assignment: *a, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()}
+	from := &work{from: s, difficulty: float64(a.Difficulty), target: a.Difficulty.Target()}
+	from.assignment.Store(a)
 	w := &jobs.Work{
 		Prev: a.Job.PrevBlock, Bits: a.Job.Bits, Network: network,
 		NetworkDifficulty: float64(network.Difficulty()),

@@ -1,7 +1,10 @@
 package poolsource
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
@@ -14,7 +17,7 @@ import (
 // work is the part of work that a pool gave. It implements jobs.Origin and jobs.Taker.
 type work struct {
 	from       *Source
-	assignment stratum.Assignment
+	assignment atomic.Pointer[stratum.Assignment] // the last one that brought it
 	difficulty float64
 	target     stratum.Target // strict: what the pool surely takes
 }
@@ -27,6 +30,16 @@ const (
 	maxHaste = 16
 )
 
+// repeats reports whether an assignment says nothing new but the id of its job.
+func (w *work) repeats(a *stratum.Assignment) bool {
+	last := w.assignment.Load()
+	j, before := a.Job, last.Job
+	return j.PrevBlock == before.PrevBlock && j.Version == before.Version && j.Bits == before.Bits && j.Time == before.Time &&
+		bytes.Equal(j.Coinbase1, before.Coinbase1) && bytes.Equal(j.Coinbase2, before.Coinbase2) && slices.Equal(j.MerkleBranch, before.MerkleBranch) &&
+		a.Difficulty == last.Difficulty && a.VersionMask == last.VersionMask &&
+		a.Extranonce2Size == last.Extranonce2Size && bytes.Equal(a.Extranonce1, last.Extranonce1)
+}
+
 // CapDifficulty lowers a difficulty to what the pool asks for, so that no share that it
 // would take is withheld; but not to where miners would drown in their shares.
 func (w *work) CapDifficulty(d float64) float64 {
@@ -35,7 +48,7 @@ func (w *work) CapDifficulty(d float64) float64 {
 
 // Make implements jobs.Origin: it is the pool's, whatever the key.
 func (w *work) Make(size int, _ jobs.Key) (template.Work, error) {
-	a := &w.assignment
+	a := w.assignment.Load()
 	if want := len(a.Extranonce1) + a.Extranonce2Size; size != want {
 		return nil, fmt.Errorf("the miner has %d bytes of extranonce, the pool's job %d", size, want)
 	}
@@ -83,9 +96,10 @@ type flight struct {
 // flight makes one. extranonce1 is the miner's: the pool's own with the miner's prefix
 // behind it.
 func (w *work) flight(in *stratum.Share, version uint32, extranonce1 []byte) *flight {
-	prefix := extranonce1[len(w.assignment.Extranonce1):]
+	a := w.assignment.Load()
+	prefix := extranonce1[len(a.Extranonce1):]
 	return &flight{
-		assignment: w.assignment, extranonce2: append(append(make([]byte, 0, w.assignment.Extranonce2Size), prefix...), in.Extranonce2...),
+		assignment: *a, extranonce2: append(append(make([]byte, 0, a.Extranonce2Size), prefix...), in.Extranonce2...),
 		ntime: in.Time, nonce: in.Nonce, version: version, since: w.from.o.Now(),
 	}
 }
