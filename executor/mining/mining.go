@@ -481,10 +481,7 @@ func (m *Miner) assign(pool string, conn Connection, a stratum.Assignment) {
 	}
 	m.mu.Lock()
 	m.sequence++
-	id := &assigned{conn: conn, assignment: a, sequence: m.sequence}
-	if a.Extranonce2Size >= bigExtranonce2 {
-		id.start = uint64(m.cfg.Rand() * (1 << 53))
-	}
+	id := &assigned{conn: conn, assignment: a, sequence: m.sequence, start: uint64(m.cfg.Rand() * (1 << 53))}
 	if a.Job.Clean {
 		m.oldest = m.sequence
 	}

@@ -590,18 +590,23 @@ func TestCleanJobsDropOldHits(t *testing.T) {
 // A pool may send a job again, after a change of difficulty for instance. What was
 // found for it is not to be found again.
 func TestARepeatedJobIsSearchedElsewhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, e := newNetwork("a"), newEngine()
-		_, stop := run(t, n, e, "a")
-		defer stop()
-		synctest.Wait()
-		first := e.current()
-		n.servers["a"].jobs <- assignment("a", true)
-		synctest.Wait()
-		if second := e.current(); second == first || second.MerkleRoot(0) == first.MerkleRoot(0) {
-			t.Error("the same headers are searched again")
-		}
-	})
+	for _, size := range []int{3, 4, 8} { // of extranonce2
+		synctest.Test(t, func(t *testing.T) {
+			n, e := newNetwork("a"), newEngine()
+			_, stop := run(t, n, e, "a")
+			defer stop()
+			a := assignment("a", true)
+			a.Extranonce2Size = size
+			n.servers["a"].jobs <- a
+			synctest.Wait()
+			first := e.current()
+			n.servers["a"].jobs <- a
+			synctest.Wait()
+			if second := e.current(); second == first || second.MerkleRoot(0) == first.MerkleRoot(0) {
+				t.Errorf("%d bytes: the same headers are searched again", size)
+			}
+		})
+	}
 }
 
 func TestEngineFailureEndsRun(t *testing.T) {
