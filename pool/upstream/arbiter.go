@@ -87,9 +87,9 @@ type Arbiter struct {
 
 	floor   floor
 	pace    pace
-	sent    Work        // what was published last
-	sentFor int         // the source that it was of; -1: nothing was published yet
-	asked   []time.Time // the last question to each source
+	sent    Work    // what was published last
+	sentFor int     // the source that it was of; -1: nothing was published yet
+	asked   []asked // last, of each source
 	notes   []Note
 }
 
@@ -153,7 +153,7 @@ type Decision struct {
 func New(now time.Time, o Options) *Arbiter {
 	a := &Arbiter{
 		o: o, started: now, active: -1, sentFor: -1,
-		sources: make([]source, len(o.Kinds)), asked: make([]time.Time, len(o.Kinds)),
+		sources: make([]source, len(o.Kinds)), asked: make([]asked, len(o.Kinds)),
 	}
 	for i, kind := range o.Kinds {
 		a.sources[i].kind = kind

@@ -279,6 +279,28 @@ func TestTranscripts(t *testing.T) {
 			5s n1 gone
 			10m4s = none
 			10m5s = n2 500`},
+		{"one that falls does not lower what another one had", "n1 n2", `
+			0s n1 501
+			0s n2 500
+			5s n1 gone
+			6s n2 499
+			20s = none`},
+		{"what was mined for says, while it is left, that it was too high", "p1 n1", `
+			0s p1 505
+			0s n1 500
+			0s p1 refuses 10
+			61s p1 refuses 1
+			62s = none
+			63s p1 500
+			68s = n1 500`},
+		{"one that does not tell its height does not lower it, either", "n1 p1 n2", `
+			0s n1 501
+			0s p1 0x
+			0s n2 500
+			5s n1 gone
+			5s = p1 0
+			6s p1 gone
+			6s = none`},
 		{"what was mined for may say itself that it lost blocks", "n1", `
 			0s n1 500
 			1s n1 gone
@@ -453,6 +475,12 @@ func TestTranscripts(t *testing.T) {
 			0s asks n1 b
 			0s n1 says b unknown
 			10m = p1 501`},
+		{"blocks that the node does not have, of two pools", "p1 p2 n1", `
+			0s p1 501b
+			0s n1 500
+			0s n1 says b unknown
+			1s p2 501c
+			9s asks n1 b n1 c n1 b n1 c n1 b`},
 		{"one witness voids its height", "p1 n1", `
 			0s n1 500
 			0s p1 501b

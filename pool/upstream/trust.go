@@ -249,20 +249,26 @@ func (a *Arbiter) witnesses(now time.Time, i int) (n int, any bool) {
 	return n, any
 }
 
-// questions are those whose time has come.
+// asked is when a node was asked last, and for whose tip.
+type asked struct {
+	at     time.Time
+	source int
+}
+
+// questions are those whose time has come. A node is asked for the tips of all in turn.
 func (a *Arbiter) questions(now time.Time) (list []Question) {
-	for i := range a.sources {
-		x := &a.sources[i].strange
-		if x.answers == nil || a.sources[i].has == nil {
+	for j := range a.sources {
+		node, last := &a.sources[j], &a.asked[j]
+		if node.kind != Node || node.has == nil || now.Sub(last.at) < askInterval {
 			continue
 		}
-		for j := range a.sources {
-			node := &a.sources[j]
-			if node.kind != Node || node.has == nil || now.Sub(a.asked[j]) < askInterval || x.answers[j] == Main {
-				continue
+		for k := range a.sources {
+			i := (last.source + 1 + k) % len(a.sources)
+			if x := &a.sources[i].strange; x.answers != nil && a.sources[i].has != nil && x.answers[j] != Main {
+				*last = asked{now, i}
+				list = append(list, Question{Node: j, Block: x.tip})
+				break
 			}
-			a.asked[j] = now
-			list = append(list, Question{Node: j, Block: x.tip})
 		}
 	}
 	return list
