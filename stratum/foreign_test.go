@@ -209,7 +209,11 @@ func TestForeignPools(t *testing.T) {
 		"clean is nothing":              {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `,null]`)},
 		"no clean":                      {after: []string{diff, "JOB"}, job: rewrite(`,false\]`, `]`)},
 		"UTF-16":                        {after: []string{"\xff\xfe{\x00}\x00", diff, "JOB"}},
-		"deep nonsense":                 {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
+		"names in capital letters": {
+			subscribe: `{"Id":2,"Result":[null,"a1b2c3d4",8],"Error":null}`, after: []string{`{"ID":null,"Method":"mining.set_difficulty","Params":[8]}`, "JOB"},
+			job: strings.NewReplacer(`"method"`, `"Method"`, `"params"`, `"PARAMS"`).Replace, answer: `{"Id":ID,"RESULT":true,"ERROR":null}`,
+		},
+		"deep nonsense": {after: []string{`{"method":"x","params":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, diff, "JOB"}},
 	} {
 		t.Run(name, c.mine)
 	}
@@ -328,6 +332,12 @@ func TestForeignAnswers(t *testing.T) {
 	const yes = 0
 	for answer, code := range map[string]int{
 		`"result":true,"error":"none"`:                                     yes,
+		`"result":true,"error":"Share accepted"`:                           yes,
+		`"result":true,"error":"no errors"`:                                yes,
+		`"result":true,"error":{"code":200,"message":"OK"}`:                yes,
+		`"Result":true,"Error":null`:                                       yes,
+		`"result":false,"error":"OK"`:                                      CodeOther,
+		`"result":false,"error":null,"Reject-Reason":"Stale"`:              CodeStale,
 		`"result":true,"error":"null"`:                                     yes,
 		`"result":true,"error":"No error"`:                                 yes,
 		`"result":true,"error":false`:                                      yes,

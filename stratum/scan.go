@@ -26,7 +26,7 @@ type message struct {
 // an escape in it. It accepts exactly what encoding/json accepts as an object, to
 // the depth jsonscan.MaxDepth (the deepest legal message, the reply to
 // mining.subscribe, has a depth of 4); of a member that is there twice the last one
-// counts.
+// counts, whatever its capitals.
 func parseMessage(line []byte, m *message) error {
 	*m = message{}
 	s := jsonscan.New(line)
@@ -34,7 +34,7 @@ func parseMessage(line []byte, m *message) error {
 		return errNotJSON
 	}
 	for n := 0; s.More(n, '}'); n++ {
-		name := s.Name()
+		name := small(s.Name())
 		value := s.Value(1)
 		switch string(name) {
 		case "id":
@@ -47,7 +47,7 @@ func parseMessage(line []byte, m *message) error {
 			m.result = value
 		case "error":
 			m.err = value
-		case "reject-reason", "reject_reason", "rejectReason", "reason", "message":
+		case "reject-reason", "reject_reason", "rejectreason", "reason", "message":
 			if m.reason == nil || !isNull(value) {
 				m.reason = value
 			}
@@ -61,6 +61,16 @@ func parseMessage(line []byte, m *message) error {
 	default:
 		return errNotJSON
 	}
+}
+
+// small is a name without capitals, which programs in Go have in theirs.
+func small(name []byte) []byte {
+	for _, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			return bytes.ToLower(name)
+		}
+	}
+	return name
 }
 
 // elements walks over the values of a JSON array that parseMessage has accepted.

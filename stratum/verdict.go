@@ -33,7 +33,12 @@ func truthy(raw []byte) bool {
 	if content, ok := text(raw); ok {
 		raw = content
 	}
-	switch strings.ReplaceAll(plain(raw), "share", "") {
+	return isYes(raw)
+}
+
+// isYes reports whether words are those of a clear yes.
+func isYes(words []byte) bool {
+	switch strings.ReplaceAll(plain(words), "share", "") {
 	case "true", "ok", "okay", "yes", "accepted", "accept", "success", "valid":
 		return true
 	}
@@ -118,9 +123,12 @@ func replyError(raw []byte) error {
 	}
 	if code == 0 {
 		switch plain(reason) {
-		case "", "false", "none", "null", "nil", "noerror", "ok", "success":
+		case "", "false", "none", "null", "nil", "noerror", "noerrors":
 			return nil
 		}
+	}
+	if isYes(reason) && (code < CodeOther || code > CodeNotSubscribed) { // the result tells
+		return nil
 	}
 	return codedError(code, reason)
 }
