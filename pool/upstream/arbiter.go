@@ -116,8 +116,8 @@ type source struct {
 
 	distrust time.Time // until then it is left alone
 	reason   error
-	good     time.Time // the last share that it took, or the first that it refused
 	refused  int       // shares in a row
+	refuses  time.Time // since when
 
 	strange strange
 }
@@ -236,13 +236,12 @@ func (a *Arbiter) Share(now time.Time, i int, accepted bool) {
 	s := &a.sources[i]
 	switch {
 	case accepted:
-		s.refused, s.good = 0, now
-	case s.refused == 0 && s.good.IsZero():
-		s.good = now
-		fallthrough
-	default:
-		s.refused++
+		s.refused = 0
+		return
+	case s.refused == 0:
+		s.refuses = now
 	}
+	s.refused++
 }
 
 func (a *Arbiter) note(i int, text string, err error) {

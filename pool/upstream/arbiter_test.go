@@ -500,6 +500,23 @@ func TestTranscripts(t *testing.T) {
 			6s p1 504b
 			6s p2 504b
 			5m = n1 502`},
+		{"refusals after a long time without shares", "p1 n1", `
+			0s p1 500
+			0s n1 500
+			1s p1 takes 5
+			2s p1 gone
+			1h p1 500
+			1h1m = p1 500
+			1h2m p1 refuses 10
+			1h2m59s p1 refuses 5
+			1h3m = p1 500
+			1h3m1s = n1 500
+			1h3m2s p1 refuses 20 # that were under way
+			1h8m1s = n1 500
+			1h9m1s = p1 500
+			1h10m p1 refuses 10
+			1h11m = p1 500
+			1h11m1s = n1 500`},
 		{"two witnesses against it", "p1 n1 n2", `
 			0s n1 501
 			0s n2 501

@@ -60,12 +60,12 @@ func (a *Arbiter) trust(now time.Time, i int) {
 		return
 	}
 	if !s.distrust.IsZero() && !now.Before(s.distrust) {
-		s.distrust, s.reason, s.good = time.Time{}, nil, now
+		s.distrust, s.reason, s.refused = time.Time{}, nil, 0
 	}
 	if now.Before(s.distrust) {
 		return
 	}
-	if s.refused >= refusalCount && now.Sub(s.good) > refusalTime {
+	if s.refused >= refusalCount && now.Sub(s.refuses) > refusalTime {
 		s.distrust, s.reason = now.Add(distrustTime), fmt.Errorf("it refused the last %d shares", s.refused)
 		a.note(i, "upstream is left for "+distrustTime.String(), s.reason)
 		s.refused = 0
