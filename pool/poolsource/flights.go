@@ -154,9 +154,13 @@ func (s *Source) AwaitBlocks(ctx context.Context) bool {
 func (s *Source) answered(f *flight, err error) {
 	var refusal *stratum.Error
 	if err != nil && !errors.As(err, &refusal) {
+		if errors.Is(err, stratum.ErrSilent) {
+			s.mute.Store(s.connection.Load())
+		}
 		s.unanswered(f, err)
 		return
 	}
+	s.spoke.Store(s.connection.Load())
 	if refusal != nil && refusal.Code == stratum.CodeDuplicate && f.again {
 		refusal = nil // the first one arrived, its answer did not
 	}

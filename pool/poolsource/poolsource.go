@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lode/internal/sleep"
@@ -63,6 +64,11 @@ type Source struct {
 
 	report source.Reporter // set by Run
 	given  *jobs.Work      // reported last; for Run
+
+	// connection is the generation of the present one, spoke of the last one on which a share
+	// was answered, mute of the last one that ended because none was any more.
+	connection, spoke, mute atomic.Uint64
+	mutes                   mutes // for Run
 
 	mu      sync.Mutex // guards the rest
 	space   *space.Space
@@ -128,6 +134,7 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 			return
 		case a := <-s.client.Assignments():
 			known = true
+			s.connection.Store(a.Generation)
 			if a.Job == nil {
 				why := a.Why
 				if why == nil {
@@ -141,6 +148,9 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 			_ = sleep.For(ctx, takeInterval)
 		case <-look.C:
 			s.expire()
+			if s.mutes.tooMany(s.mute.Load(), s.spoke.Load()) {
+				report.Condemned(fmt.Errorf("%s: %w", s.url, errMute))
+			}
 			if err := s.client.State().Err; !known && err != nil {
 				known = true
 				report.Lost(fmt.Errorf("%s: %w", s.url, err))
@@ -148,6 +158,31 @@ func (s *Source) Run(ctx context.Context, report source.Reporter) {
 		}
 	}
 }
+
+// mutes counts connections in a row on which no share was answered, though the pool was there.
+type mutes struct {
+	last uint64 // generation
+	n    int
+}
+
+// mostMutes is how many of them there may be: on a line that is cut none can be answered once.
+const mostMutes = 2
+
+// tooMany counts the connection that ended last for want of answers.
+func (m *mutes) tooMany(mute, spoke uint64) bool {
+	if mute == m.last {
+		return false
+	}
+	if spoke > m.last {
+		m.n = 0
+	}
+	if m.last = mute; spoke < mute {
+		m.n++
+	}
+	return m.n >= mostMutes
+}
+
+var errMute = errors.New("it answers no share")
 
 var errNothing = errors.New("it sends nothing that can be mined on")
 
