@@ -523,9 +523,31 @@ func TestTranscripts(t *testing.T) {
 			0s p1 501b
 			0s asks n1 b n2 b
 			0s n1 says b unknown
-			1s n2 says b side 500
+			1s n2 says b unknown
 			30s = p1 501
 			31s = n1 501`},
+		{"two blocks at one height, until one of them has a successor", "p1 n1 n2", `
+			0s n1 501
+			0s n2 501
+			0s p1 501b
+			1s n1 says b side 500
+			1s n2 says b side 500
+			10m = p1 501
+			10m n1 502
+			10m n2 502
+			10m29s = p1 501
+			10m30s = n1 502`},
+		{"two blocks at one height, and the pool's has a successor", "p1 n1 n2", `
+			0s n1 501
+			0s n2 501
+			0s p1 501b
+			1s n1 says b side 500
+			1s n2 says b unknown
+			5m = p1 501
+			5m p1 502c
+			5m2s n1 says c main 501
+			5m2s n1 502c
+			10m = p1 502`},
 		{"two witnesses, but they are behind", "p1 n1 n2", `
 			0s n1 500
 			0s n2 500
@@ -652,6 +674,10 @@ func TestTranscripts(t *testing.T) {
 			0s n1 500
 			0s n2 501b bits=1d00ffff
 			1m = n2 501`},
+		{"one that does not tell its height is on no other chain for that", "p1 n1", `
+			0s p1 0z
+			0s n1 5000
+			1m = p1 0`},
 		{"a side block without a height", "p1 n1", `
 			0s p1 0z
 			0s n1 500

@@ -213,9 +213,10 @@ func (a *Arbiter) examine(now time.Time, i int) error {
 }
 
 // witnesses counts those against a pool's strange tip: nodes that are as high and do not
-// have it in their chain, and pools on the tip of such a node; less those that are on it
-// themselves. any: there is one. A node that the pool has left behind is none when it has
-// not moved for long.
+// have it, or higher and have it beside their chain, and pools on the tip of such a node; less
+// those that are on it themselves: two blocks of one height are nobody's fault, and either may
+// get the next. any: there is one. A node that the pool has left behind is none when it has not
+// moved for long.
 func (a *Arbiter) witnesses(now time.Time, i int) (n int, any bool) {
 	x := &a.sources[i].strange
 	if x.answers == nil {
@@ -228,7 +229,10 @@ func (a *Arbiter) witnesses(now time.Time, i int) (n int, any bool) {
 		if w := a.sources[i].has; s.has != nil && w != nil && w.Height-s.has.Height >= 2 && now.Sub(s.moved) >= stuckTime {
 			continue
 		}
-		if s.kind == Node && s.has != nil && (answer == Unknown || answer == Side) && x.height > 0 && s.has.Height-1 >= x.height {
+		if s.kind != Node || s.has == nil || x.height == 0 {
+			continue
+		}
+		if tip := s.has.Height - 1; answer == Unknown && tip >= x.height || answer == Side && tip > x.height {
 			tips[s.has.Tip] = true
 			n++
 		}
