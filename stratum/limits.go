@@ -89,7 +89,7 @@ type Limits struct {
 	BanTime     time.Duration `name:"ban-time" default:"10m" placeholder:"DURATION" help:"For how long an address is closed out."`
 	// Tarpit: a file descriptor and 4 KB of the kernel's each, given back when descriptors
 	// or memory run out.
-	Tarpit int `name:"tarpit" default:"8000" placeholder:"N" help:"Connections that are to be closed for garbage, or from banned addresses, that are first held without an answer; for one more the one that ends next is closed. Those of an address that has less than a fifth of --limit-ban-score are closed at once."`
+	Tarpit int `name:"tarpit" default:"8000" placeholder:"N" help:"Connections that are to be closed for garbage, or from banned addresses, that are first held without an answer; for one more the one that ends next is closed; 0: none is held. Those of an address that has less than a fifth of --limit-ban-score are closed at once."`
 	// TarpitTime: twenty times as long as programs wait before they connect again.
 	TarpitTime time.Duration `name:"tarpit-time" default:"30s" placeholder:"DURATION" help:"For how long such a connection is held if its address had a hundred of them lately; a hundredth of it for the first, and so on."`
 	// Exempt: nobody. Balancers should send PROXY headers instead.
