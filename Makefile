@@ -59,7 +59,7 @@ run: build ## Mine on a development cluster on this machine: lode dev $(ARGS).
 .PHONY: test
 test: ## Run all tests.
 	@echo "testing (the first time compiles everything and takes some minutes)"
-	$(GO) test -timeout 30m -p 3 ./e2e ./... # what takes longest first; most of it waits, so that two cores do for three
+	$(GO) test -timeout 30m ./e2e ./... # what takes longest first: the others run beside it
 
 .PHONY: race
 race: export CGO_ENABLED = 1
