@@ -702,6 +702,7 @@ func slowly(pages http.Handler) http.Handler {
 func TestSlowPageDoesNotMove(t *testing.T) {
 	for name, pages := range map[string]http.Handler{"cluster": newCluster(t, 10).Config.Handler, "proxy": newProxy()} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := httptest.NewServer(slowly(pages))
 			t.Cleanup(server.CloseClientConnections)
 			ctx := browser(t)
