@@ -237,14 +237,22 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 // digits is the only parameter of a call, sent in hexadecimal.
 type digits []byte
 
-// question is the body of a call. A block becomes digits as it is sent: else one of 4 MB would
-// take 40 MB for each node, at the moment when least may go wrong.
+// largeBlock is from how many bytes on a block becomes digits as it is sent: one of 4 MB would
+// take 40 MB for each node else, at the moment when least may go wrong. What is known at once
+// net/http sends in one piece, which is kinder to who answers before the end and hangs up.
+const largeBlock = 64 << 10
+
+// question is the body of a call.
 func question(id uint64, method string, params []any) (body io.Reader, length int64, err error) {
 	var block digits
-	isBlock := false
+	isLarge := false
 	if len(params) == 1 {
-		if block, isBlock = params[0].(digits); isBlock {
+		var isBlock bool
+		block, isBlock = params[0].(digits)
+		if isLarge = len(block) >= largeBlock; isLarge {
 			params = []any{""}
+		} else if isBlock {
+			params = []any{hex.EncodeToString(block)}
 		}
 	}
 	text, err := json.Marshal(struct {
@@ -253,7 +261,7 @@ func question(id uint64, method string, params []any) (body io.Reader, length in
 		Method  string `json:"method"`
 		Params  []any  `json:"params"`
 	}{"1.0", id, method, params})
-	if err != nil || !isBlock {
+	if err != nil || !isLarge {
 		return bytes.NewReader(text), int64(len(text)), err
 	}
 	end := len(text) - len(`"]}`)

@@ -1,13 +1,16 @@
 package node
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -73,7 +76,7 @@ func TestSubmitOfAnyLength(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("new")
-	for _, size := range []int{0, 1, 80, 16 << 10, 16<<10 + 1, 100_003} {
+	for _, size := range []int{0, 1, 80, largeBlock - 1, largeBlock, 100_003} {
 		block := make([]byte, size)
 		for i := range block {
 			block[i] = byte(i>>8 + i)
@@ -90,6 +93,39 @@ func TestSubmitOfAnyLength(t *testing.T) {
 		}
 		if first := size == 0; first != (len(got) == 2) {
 			t.Errorf("it came %d times", len(got))
+		}
+	}
+}
+
+// TestSmallBlockComesInOnePiece: who answers before the end, and hangs up, is heard.
+func TestSmallBlockComesInOnePiece(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			first := make([]byte, 4096)
+			n, _ := conn.Read(first)
+			if !strings.Contains(string(first[:n]), "abababab") {
+				t.Error("the first piece is without the block")
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"+`{"result":null}`)
+			_ = conn.Close()
+		}
+	}()
+	n, err := New(Options{URL: "http://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if v, _, err := n.Submit(t.Context(), bytes.Repeat([]byte{0xab}, 300)); err != nil || v != Taken {
+			t.Fatal(v, err)
 		}
 	}
 }
