@@ -510,6 +510,27 @@ const watchdog = `
 		type.prototype[name] = function () { look(name); return f.call(this); };
 	}`
 
+// watch has the watchdog run in each page from now on.
+func watch(t *testing.T, ctx context.Context) {
+	t.Helper()
+	run(t, ctx, chromedp.ActionFunc(func(ctx context.Context) error {
+		_, err := page.AddScriptToEvaluateOnNewDocument(watchdog).Do(ctx)
+		return err
+	}))
+}
+
+// watched is what the watchdog of a page has seen.
+type watched struct {
+	Shift          float64
+	Shifts, Forced []string
+}
+
+func watchedBy(t *testing.T, ctx context.Context) (w watched) {
+	t.Helper()
+	run(t, ctx, chromedp.Evaluate(`globalThis.watched`, &w))
+	return w
+}
+
 // effort is what the page's thread has done up to now.
 type effort struct {
 	CPU                     time.Duration // of the processor, not of the clock: a busy machine changes little
@@ -560,10 +581,8 @@ func effortOf(t *testing.T, ctx context.Context) (e effort) {
 func TestTenThousandTasks(t *testing.T) {
 	c := newCluster(t, 10_000)
 	ctx := browser(t)
-	run(t, ctx, performance.Enable().WithTimeDomain(performance.EnableTimeDomainThreadTicks), chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := page.AddScriptToEvaluateOnNewDocument(watchdog).Do(ctx)
-		return err
-	}))
+	run(t, ctx, performance.Enable().WithTimeDomain(performance.EnableTimeDomainThreadTicks))
+	watch(t, ctx)
 	budgets := make(map[string]any)
 	budget := func(name string, got, most any, fits bool) {
 		t.Helper()
@@ -660,11 +679,7 @@ func TestTenThousandTasks(t *testing.T) {
 	for _, view := range []string{"agents", "blocks", "tasks"} { // lists of the document, too, while they change
 		run(t, ctx, chromedp.Click("#tab-"+view), chromedp.Sleep(2500*time.Millisecond))
 	}
-	var watched struct {
-		Shift          float64
-		Shifts, Forced []string
-	}
-	run(t, ctx, chromedp.Evaluate(`globalThis.watched`, &watched))
+	watched := watchedBy(t, ctx)
 	budget("layout shift", watched.Shift, 0, watched.Shift == 0)
 	budget("forced reflows", len(watched.Forced), 0, len(watched.Forced) == 0)
 	if t.Failed() {
@@ -706,20 +721,13 @@ func TestSlowPageDoesNotMove(t *testing.T) {
 			server := httptest.NewServer(slowly(pages))
 			t.Cleanup(server.CloseClientConnections)
 			ctx := browser(t)
-			run(t, ctx, log.Enable(), chromedp.ActionFunc(func(ctx context.Context) error {
-				_, err := page.AddScriptToEvaluateOnNewDocument(watchdog).Do(ctx)
-				return err
-			}))
+			run(t, ctx, log.Enable())
+			watch(t, ctx)
 			for _, width := range []int64{768, 1440} {
 				run(t, ctx, emulation.SetDeviceMetricsOverride(width, 900, 1, false), chromedp.Navigate(server.URL))
 				eventually(t, ctx, `document.querySelectorAll(".tbody .tr").length > 2`)
-				var watched struct {
-					Shift  float64
-					Shifts []string
-				}
-				run(t, ctx, chromedp.Evaluate(`globalThis.watched`, &watched))
-				if watched.Shift != 0 {
-					t.Errorf("%d pixels wide: moved by %g: %q", width, watched.Shift, watched.Shifts)
+				if w := watchedBy(t, ctx); w.Shift != 0 {
+					t.Errorf("%d pixels wide: moved by %g: %q", width, w.Shift, w.Shifts)
 				}
 			}
 		})
