@@ -215,6 +215,7 @@ func (g *gate) count(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err e
 	}
 	v := g.visitors[ip]
 	banned := v != nil && now.Before(v.bannedUntil)
+	crowded := banned && v.pending.Len() >= narrow
 	switch {
 	case v == nil:
 		v = &visitor{guesses: freeGuesses, fresh: freshBurst*float64(g.limits.PerAddress) - 1, freshAt: now}
@@ -224,8 +225,8 @@ func (g *gate) count(c *Conn, ip netip.Addr, now time.Time) (victim *Conn, err e
 		return nil, ErrBanned
 	case !g.connects(v, now):
 		return nil, ErrTooManyConns
-	case over(v.conns, g.limits.PerAddress), banned && v.pending.Len() >= narrow:
-		if v.pending.Len() < narrow || !banned {
+	case crowded, over(v.conns, g.limits.PerAddress):
+		if !crowded {
 			victim = cmp.Or(longest(&v.pending, now, loginTime), longest(&v.unproven, now, proofTime))
 		}
 		if victim = cmp.Or(victim, oldest(&v.pending)); victim == nil {

@@ -38,11 +38,14 @@ func (k *Keeper) waiting(i int) bool {
 func (k *Keeper) unchecked(i int) []*tracked {
 	now := time.Now()
 	return k.list(func(b *tracked) bool {
-		op := &b.nodes[i]
-		if !op.submitted {
-			return !b.settled && op.tried && now.Sub(op.checked) > laterInterval
+		switch op := &b.nodes[i]; {
+		case b.settled:
+			return false
+		case !op.submitted:
+			return op.tried && now.Sub(op.checked) > laterInterval
+		default:
+			return !now.Before(op.next) && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
 		}
-		return !b.settled && !now.Before(op.next) && !op.invalid && (!op.inMain || now.Sub(op.checked) > sweepInterval)
 	})
 }
 

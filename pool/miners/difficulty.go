@@ -3,7 +3,6 @@ package miners
 import (
 	"time"
 
-	"lode/pool/accounts"
 	"lode/pool/jobs"
 	"lode/pool/vardiff"
 	"lode/stratum"
@@ -62,10 +61,9 @@ func (m *Server) isTest() bool {
 
 // startDifficulty is what a miner begins with, and the least that vardiff may give it: its
 // worker's last difficulty with such a device at its address, or what the operator says, or what
-// suits its kind. The caller holds s.mu.
+// suits its kind.
 func (m *Server) startDifficulty(s *session) (start, least float64) {
 	kind := vardiff.KindOf(s.conn.UserAgent())
-	s.device = accounts.Device{Address: s.address, Kind: kind.Name()}
 	if given := m.o.StartDifficulty; given > 0 {
 		kind.Start, kind.Least = given, min(kind.Least, given)
 	} else if m.isTest() {

@@ -197,6 +197,7 @@ func (m *Server) Authorized(c *stratum.Conn) {
 	defer s.mu.Unlock()
 	if !s.authorized {
 		s.authorized = true
+		s.device = accounts.Device{Address: s.address, Kind: vardiff.KindOf(s.conn.UserAgent()).Name()}
 		start, least := m.startDifficulty(s)
 		s.vardiff = vardiff.New(m.o.Vardiff, m.o.Now(), start, least)
 		if r := s.restored; r != nil && r.ready {

@@ -234,26 +234,25 @@ func (c *client) post(ctx context.Context, method string, params []any, reread b
 	return httpReply{response.StatusCode, text, user, response.Header.Get("Location")}, nil
 }
 
-// digits is the only parameter of a call, sent in hexadecimal.
+// digits are bytes that are sent in hexadecimal.
 type digits []byte
+
+func (d digits) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d), nil }
 
 // largeBlock is from how many bytes on a block becomes digits as it is sent: one of 4 MB would
 // take 40 MB for each node else, at the moment when least may go wrong. What is known at once
 // net/http sends in one piece, which is kinder to who answers before the end and hangs up.
 const largeBlock = 64 << 10
 
-// question is the body of a call.
+// question is the body of a call. A large block is its only parameter.
 func question(id uint64, method string, params []any) (body io.Reader, length int64, err error) {
 	var block digits
-	isLarge := false
 	if len(params) == 1 {
-		var isBlock bool
-		block, isBlock = params[0].(digits)
-		if isLarge = len(block) >= largeBlock; isLarge {
-			params = []any{""}
-		} else if isBlock {
-			params = []any{hex.EncodeToString(block)}
-		}
+		block, _ = params[0].(digits)
+	}
+	isLarge := len(block) >= largeBlock
+	if isLarge {
+		params = []any{""}
 	}
 	text, err := json.Marshal(struct {
 		Version string `json:"jsonrpc"`
