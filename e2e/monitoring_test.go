@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,9 @@ func TestMonitoring(t *testing.T) {
 		p := tasks(s, "proxy")
 		return len(p) == 1 && p[0].Proxy != nil && p[0].Proxy.HTTP != ""
 	})
-	kill(t, w.executorOf(tasks(s, "miner")[0].ID)) // so that there is an end to count
+	victim := tasks(s, "miner")[0].ID
+	kill(t, w.executorOf(victim)) // so that there is an end to count
+	w.until("its end is known", func(s api.Status) bool { return !slices.Contains(ids(s.Tasks), victim) })
 	w.mining(2)
 	scheduler := metrics(t, w.url+"/metrics")
 	proxy := metrics(t, "http://"+tasks(s, "proxy")[0].Proxy.HTTP+"/metrics")
