@@ -22,18 +22,15 @@ func TestNamedPipe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { w.Run(ctx); close(done) }()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // fails while nobody reads
-		if err == nil {
-			writer.WriteString("7\n")
-			writer.Close()
-		}
-		if w.Values(time.Now())["price"] == 7 {
-			break
-		}
+	wrote := make(chan error, 1)
+	go func() { wrote <- os.WriteFile(pipe, []byte("7\n"), 0) }() // waits for the reader, as a shell's echo does
+	for deadline := time.Now().Add(30 * time.Second); w.Values(time.Now())["price"] != 7; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("what was written into the pipe is not read")
 		}
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
 	}
 	writer, err := os.OpenFile(pipe, os.O_RDWR, 0) // from now on there is a writer who says nothing
 	if err != nil {
