@@ -191,19 +191,22 @@ func reasonError(reason []byte) error { return codedError(0, reason) }
 
 // codeOf is the code that words stand for.
 func codeOf(reason []byte) int {
-	words := plain(reason)
+	words := strings.ReplaceAll(plain(reason), "worker", "user") // which is no work
 	for _, known := range []struct {
 		subject string // in the words, too
 		any     []string
 		code    int
 	}{
-		{"", []string{"stale", "unknownwork", "prevblk", "outdated", "obsolete", "toolate"}, CodeStale},
-		{"job", []string{"notfound", "unknown", "invalid", "nosuch", "notexist", "oldjob", "expired"}, CodeStale},
-		{"", []string{"duplicate", "already"}, CodeDuplicate},
+		{"", []string{"stale", "prevblk", "outdated", "obsolete", "toolate"}, CodeStale},
+		{"", []string{"unknownuser", "invaliduser", "nosuchuser"}, CodeUnauthorized},
+		{"job", []string{"notfound", "unknown", "invalid", "nosuch", "notexist", "oldjob", "tooold", "expired"}, CodeStale},
+		{"work", []string{"notfound", "unknown", "nosuch", "notexist", "oldwork", "tooold", "expired"}, CodeStale},
+		{"", []string{"duplicate", "dupe", "dupshare", "already"}, CodeDuplicate},
 		{"diff", []string{"toolow", "lowdiff", "lowsharediff", "below", "insufficient"}, CodeLowDifficulty},
 		{"target", []string{"above", "notmeet", "notmet"}, CodeLowDifficulty},
 		{"", []string{"highhash", "hnotz"}, CodeLowDifficulty}, // the second is H-not-zero of eloipool
 		{"", []string{"unauthori", "notauthori"}, CodeUnauthorized},
+		{"user", []string{"notfound", "notexist"}, CodeUnauthorized},
 		{"", []string{"notsubscribed"}, CodeNotSubscribed},
 	} {
 		if strings.Contains(words, known.subject) && slices.ContainsFunc(known.any, func(w string) bool { return strings.Contains(words, w) }) {
