@@ -44,6 +44,20 @@ func (f *fake) Ask(_ context.Context, block chainhash.Hash) (upstream.Answer, in
 	return upstream.Unknown, 0
 }
 
+// hanging is an upstream that does not answer questions, and takes its time to end.
+type hanging struct{ fake }
+
+func (h *hanging) Run(ctx context.Context, r source.Reporter) {
+	h.fake.Run(ctx, r)
+	time.Sleep(5 * time.Second)
+}
+
+func (h *hanging) Ask(ctx context.Context, block chainhash.Hash) (upstream.Answer, int64) {
+	h.asked <- block
+	<-ctx.Done()
+	return upstream.Unknown, 0
+}
+
 // crowd are miners.
 type crowd struct {
 	mu        sync.Mutex
@@ -197,11 +211,13 @@ func TestOrder(t *testing.T) {
 func TestCleanIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{}
+		var given []*jobs.Work
 		run(t, c, &fake{name: "pool", kind: upstream.Pool, script: func(_ context.Context, r source.Reporter) {
 			time.Sleep(10 * time.Second)
 			for i := range 200 {
 				w := work(1, 100)
 				w.Clean = i == 57
+				given = append(given, w)
 				r.Work(w)
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -219,6 +235,11 @@ func TestCleanIsNotLost(t *testing.T) {
 		}
 		if clean != 1 {
 			t.Errorf("%d of the jobs were clean, want one", clean)
+		}
+		for i, w := range given { // they are the source's, which may look at them
+			if w.Clean != (i == 57) {
+				t.Errorf("work %d was made clean: %v", i, w.Clean)
+			}
 		}
 	})
 }
@@ -293,5 +314,99 @@ func TestFlood(t *testing.T) {
 		}
 		end()
 		running.Wait()
+	})
+}
+
+// TestPreferred: the first upstream of the list has 2 s from the start of the sources, and is
+// preferred again when it has been back for the hold-down.
+func TestPreferred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		d := director.New(director.Options{
+			Sources: []source.Source{
+				&fake{name: "first", script: func(_ context.Context, r source.Reporter) {
+					time.Sleep(30 * time.Second)
+					r.Work(work(1, 100))
+				}},
+				&fake{name: "second", script: func(_ context.Context, r source.Reporter) { r.Work(work(1, 100)) }},
+			},
+			Miners: c, HoldDown: time.Minute, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		})
+		time.Sleep(time.Minute) // what comes before the sources run is not theirs
+		ctx, end := context.WithCancel(t.Context())
+		began := time.Now()
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx) })
+		for _, want := range []struct {
+			at     time.Duration
+			active int
+		}{{time.Second, -1}, {4 * time.Second, 1}, {85 * time.Second, 1}, {95 * time.Second, 0}} {
+			time.Sleep(time.Until(began.Add(want.at)))
+			d.Tick()
+			active := -1
+			states, _ := d.States()
+			for i, state := range states {
+				if state.Active {
+					active = i
+				}
+			}
+			if active != want.active {
+				t.Errorf("after %v upstream %d is mined for, want %d", want.at, active, want.active)
+			}
+		}
+		end()
+		running.Wait()
+	})
+}
+
+// TestHanging: a node that does not answer holds up no question to another, and Run lasts
+// until all sources have ended.
+func TestHanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		give := func(tip byte) func(context.Context, source.Reporter) {
+			return func(_ context.Context, r source.Reporter) { r.Work(work(tip, 100)) }
+		}
+		one, two := make(chan chainhash.Hash, 1000), make(chan chainhash.Hash, 1000)
+		d := director.New(director.Options{
+			Sources: []source.Source{
+				&fake{name: "pool", kind: upstream.Pool, script: give(7)},
+				&hanging{fake{name: "one", script: give(8), asked: one}},
+				&hanging{fake{name: "two", script: give(8), asked: two}},
+			},
+			Miners: &crowd{}, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		})
+		ctx, end := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx) })
+		for range 10 {
+			time.Sleep(time.Second)
+			d.Tick()
+		}
+		if len(one) == 0 || len(two) == 0 {
+			t.Errorf("asked %d and %d times", len(one), len(two))
+		}
+		ended := time.Now()
+		end()
+		running.Wait()
+		if took := time.Since(ended); took != 5*time.Second {
+			t.Errorf("Run ended %v after its context, the sources after 5 s", took)
+		}
+	})
+}
+
+// TestEarlyPool: the least time that a node names is known to who decides: a pool whose job is
+// before it is not mined for.
+func TestEarlyPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		early, late := work(1, 100), work(1, 100)
+		late.MinTime, late.Time = early.Time+1, early.Time+1
+		d := run(t, c,
+			&fake{name: "pool", kind: upstream.Pool, script: func(_ context.Context, r source.Reporter) { r.Work(early) }},
+			&fake{name: "node", script: func(_ context.Context, r source.Reporter) { r.Work(late) }, asked: make(chan chainhash.Hash, 1000)})
+		time.Sleep(10 * time.Second)
+		if states, _ := d.States(); states[0].Active || !states[1].Active {
+			t.Errorf("%+v", states)
+		}
 	})
 }
