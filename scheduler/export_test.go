@@ -40,6 +40,19 @@ func (s *Scheduler) AskFor(hash string, height int64) {
 	s.askFor(context.Background(), core.AskBlock{Hash: hash, Height: height})
 }
 
+// Settle waits until all that the core has asked for up to now was done: its state can be
+// seen a moment before.
+func (s *Scheduler) Settle() {
+	q := queued{event: core.Tick{}, done: make(chan struct{})}
+	if !s.enqueue(q) {
+		return
+	}
+	select {
+	case <-q.done:
+	case <-s.stopped:
+	}
+}
+
 // Patterns are those of all handlers, as http.ServeMux reads them.
 func (s *Scheduler) Patterns() (patterns []string) {
 	for _, h := range s.handlers() {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -237,11 +238,38 @@ func (i *instance) get(path string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// eventually waits until the status is as it should be.
+// logged waits until the log says something: whoever writes there may have shown the cause
+// elsewhere before.
+func (i *instance) logged(want string) {
+	i.t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(i.log.String(), want); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			i.t.Fatalf("the log does not say %q:\n%s", want, i.log)
+		}
+	}
+}
+
+// told reads events until some of them was the one.
+func (i *instance) told(what string, ok func(scheduler.Event) bool) {
+	i.t.Helper()
+	for timeout := time.After(patience); ; {
+		select {
+		case e := <-i.events:
+			if ok(e) {
+				return
+			}
+		case <-timeout:
+			i.t.Fatalf("no event tells %s", what)
+		}
+	}
+}
+
+// eventually waits until the status is as it should be, and what goes with it was done.
 func (i *instance) eventually(what string, ok func(api.Status) bool) api.Status {
 	i.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if s := i.s.Status(); ok(s) {
+			i.s.Settle()
 			return s
 		}
 	}

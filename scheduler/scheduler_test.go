@@ -141,12 +141,10 @@ func TestProxyThenMiners(t *testing.T) {
 	if code, body := i.get("/healthz"); code != 200 {
 		t.Errorf("healthz: %d %s", code, body)
 	}
-	// What a step brought about is counted just after its status can be seen.
+	seen := make(map[scheduler.EventType]bool)
+	// A fetch is counted when all of it was sent, which may be after its arrival.
+	i.told("of the fetch", func(e scheduler.Event) bool { seen[e.Type] = true; return e.Type == scheduler.EventFetched })
 	code, metrics := i.get("/metrics")
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(metrics, `outcome="stale"} 1`) && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-		code, metrics = i.get("/metrics")
-	}
 	for _, want := range []string{
 		"lode_hashrate 5e+06", `lode_tasks{kind="miner",state="TASK_RUNNING"} 1`, `lode_shares_total{outcome="stale"} 1`,
 		"lode_scheduler_connected 1", "lode_scheduler_artifact_fetches_total 1", "lode_scheduler_launch_seconds_count 2",
@@ -182,7 +180,6 @@ func TestProxyThenMiners(t *testing.T) {
 		t.Errorf("state file: %v, %v", info, err)
 	}
 
-	seen := make(map[scheduler.EventType]bool)
 	for len(i.events) > 0 {
 		seen[(<-i.events).Type] = true
 	}

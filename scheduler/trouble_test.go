@@ -41,17 +41,8 @@ func TestHopelessLoopIsTold(t *testing.T) {
 	if _, body := i.get("/metrics"); !strings.Contains(body, `lode_scheduler_problem{kind="proxy"} 1`) {
 		t.Error("metrics do not tell of it")
 	}
-	if log := i.log.String(); !strings.Contains(log, "tasks fail again and again") {
-		t.Errorf("the log does not tell of it:\n%s", log)
-	}
-	for told := false; !told; {
-		select {
-		case e := <-i.events:
-			told = e.Type == scheduler.EventHopeless && e.Message == want
-		default:
-			t.Fatal("no event tells of it")
-		}
-	}
+	i.logged("tasks fail again and again")
+	i.told("of it", func(e scheduler.Event) bool { return e.Type == scheduler.EventHopeless && e.Message == want })
 }
 
 // A stranger who has subscribed at an agent in the proxy's name is told nothing, counted,
@@ -82,6 +73,7 @@ func TestStrangersAreCounted(t *testing.T) {
 			t.Fatalf("metrics do not have %s", want)
 		}
 	}
+	i.s.Settle() // what they brought about, if anything, was done
 	for len(i.master.Calls) > 0 {
 		if c := <-i.master.Calls; c.Type == mesossched.Call_MESSAGE {
 			t.Errorf("%s is told something", c.Message.ExecutorID.Value)

@@ -82,17 +82,10 @@ func TestUpgradeThatDoesNotRun(t *testing.T) {
 	if u := i.controls().Upgrade; u.State != "stopped" || !strings.Contains(u.Why, "3 new tasks failed") || u.Digest != before.Digest {
 		t.Errorf("%+v", u)
 	}
-	if !strings.Contains(i.log.String(), "replacing tasks stops: the new ones do not work") {
-		t.Error("it is not in the log")
-	}
-	told := false
-	for len(i.events) > 0 {
-		e := <-i.events
-		told = told || e.Type == scheduler.EventNotice && strings.Contains(e.Message, "replacing tasks stops")
-	}
-	if !told {
-		t.Error("there is no event")
-	}
+	i.logged("replacing tasks stops: the new ones do not work")
+	i.told("of it", func(e scheduler.Event) bool {
+		return e.Type == scheduler.EventNotice && strings.Contains(e.Message, "replacing tasks stops")
+	})
 	i.ready(proxy)
 	good := i.launch("G1")
 	if got := fetch(t, good); got != "pretended executor" {
@@ -152,15 +145,12 @@ func TestNewFrameworkOnce(t *testing.T) {
 	}
 	end(subscribed(true, "", "F1")) // of an empty folder
 	i := subscribed(true, "F1", "F1")
-	if !strings.Contains(i.log.String(), "start once without it") {
-		t.Errorf("it does not say that the flag does nothing:\n%s", i.log)
-	}
+	i.logged("start once without it") // the flag does nothing
 	end(i)
 	end(subscribed(false, "F1", "F1"))
 	i = subscribed(true, "", "F2")
-	if !strings.Contains(i.log.String(), "lode teardown") || !strings.Contains(i.log.String(), "old=F1") {
-		t.Errorf("it does not say how to end the old framework:\n%s", i.log)
-	}
+	i.logged("lode teardown") // it says how to end the old framework
+	i.logged("old=F1")
 	end(i)
 	i = subscribed(true, "F2", "F2")
 	m.Send(mesosError("Framework has been removed"))
