@@ -474,7 +474,7 @@ func (c *sideChain) fate(hash string) (state string, confirmations uint32) {
 
 func (c *sideChain) URL() string { return upstream }
 
-func (c *sideChain) Submit(_ context.Context, raw []byte) (node.Verdict, string, error) {
+func (c *sideChain) Submit(_ context.Context, raw []byte, _ string) (node.Verdict, string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sides[chainhash.DoubleHashH(raw[:wire.MaxBlockHeaderPayload])] = true

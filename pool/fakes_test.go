@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,9 @@ type fakeNode struct {
 	bits      string
 	version   uint32
 	submitted []string
+	// extra is what templates have besides, options what came beside blocks, raw.
+	extra   map[string]any
+	options []string
 	// tipTime is that of the tip, unix seconds; 0: now. lateBits are those of blocks more
 	// than 1200 s after it; "": the same.
 	tipTime  int64
@@ -129,12 +133,16 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		var raw string
 		_ = json.Unmarshal(request.Params[0], &raw)
 		n.submitted = append(n.submitted, raw)
+		beside, _ := json.Marshal(request.Params[1:])
+		n.options = append(n.options, string(beside))
 	case "getblocktemplate":
-		result = map[string]any{
+		made := map[string]any{
 			"version": n.version, "previousblockhash": n.prev, "transactions": []any{}, "coinbasevalue": 5_000_000_000,
 			"bits": bits, "height": n.height, "curtime": time.Now().Unix(), "mintime": time.Now().Unix() - 3600,
 			"longpollid": n.prev + "1", "rules": []string{"csv", "!segwit"},
 		}
+		maps.Copy(made, n.extra)
+		result = made
 	default:
 		fmt.Fprint(w, `{"result":null,"error":{"code":-32601,"message":"Method not found"},"id":1}`)
 		return

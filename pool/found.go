@@ -6,6 +6,7 @@ import (
 
 	"lode/pool/accounts"
 	"lode/pool/blocks"
+	"lode/pool/jobs"
 	"lode/pool/journal"
 	"lode/pool/judge"
 )
@@ -45,6 +46,9 @@ func (p *Proxy) found(a *judge.Attempt, w *accounts.Worker) {
 		})
 	} else if may {
 		entry.Raw = a.Variant.Work.Solve(a.Header, extranonce)
+		if named, ok := a.Job.Origin.(jobs.Named); ok {
+			entry.WorkID, entry.Node = named.WorkID()
+		}
 		isNew = p.keeper.Found(entry)
 	}
 	if !isNew {

@@ -61,7 +61,7 @@ func (s *blockSubmitter) SubmitBlock(ctx context.Context, block []byte) (schedul
 	hash := chainhash.DoubleHashH(block[:wire.MaxBlockHeaderPayload])
 	invalid, answered := 0, false
 	for _, n := range s.nodes {
-		verdict, reason, err := n.Submit(ctx, block)
+		verdict, reason, err := n.Submit(ctx, block, "")
 		if err == nil && verdict == node.Invalid {
 			invalid++
 			err = fmt.Errorf("node %s: %s", n.URL(), reason)

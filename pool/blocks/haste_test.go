@@ -23,12 +23,12 @@ type stuckNode struct {
 	submits, polls bool
 }
 
-func (n *stuckNode) Submit(ctx context.Context, raw []byte) (node.Verdict, string, error) {
+func (n *stuckNode) Submit(ctx context.Context, raw []byte, workID string) (node.Verdict, string, error) {
 	if n.submits {
 		<-ctx.Done()
 		return 0, "", ctx.Err()
 	}
-	return n.fakeNode.Submit(ctx, raw)
+	return n.fakeNode.Submit(ctx, raw, workID)
 }
 
 func (n *stuckNode) Height(ctx context.Context) (int64, error) {
@@ -46,9 +46,9 @@ type pickyNode struct {
 	fail  error // nil: it hangs
 }
 
-func (n *pickyNode) Submit(ctx context.Context, raw []byte) (node.Verdict, string, error) {
+func (n *pickyNode) Submit(ctx context.Context, raw []byte, workID string) (node.Verdict, string, error) {
 	if string(raw) != hashString(n.block) {
-		return n.fakeNode.Submit(ctx, raw)
+		return n.fakeNode.Submit(ctx, raw, workID)
 	}
 	if n.fail != nil {
 		return 0, "", n.fail

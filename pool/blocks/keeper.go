@@ -22,7 +22,7 @@ import (
 // Node is what a Keeper needs of a node.
 type Node interface {
 	URL() string
-	Submit(ctx context.Context, raw []byte) (node.Verdict, string, error)
+	Submit(ctx context.Context, raw []byte, workID string) (node.Verdict, string, error)
 	Header(ctx context.Context, hash chainhash.Hash) (node.Header, error)
 	BlockAt(ctx context.Context, height int64) (chainhash.Hash, error)
 	Height(ctx context.Context) (int64, error)

@@ -48,7 +48,7 @@ func entryAt(i int, height int64) journal.Entry {
 	return journal.Entry{Hash: h.String(), Height: height, Finder: "rig", FoundAt: time.Now(), Raw: []byte(h.String())}
 }
 
-func (n *fakeNode) Submit(_ context.Context, raw []byte) (node.Verdict, string, error) {
+func (n *fakeNode) Submit(_ context.Context, raw []byte, workID string) (node.Verdict, string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.down {

@@ -22,7 +22,7 @@ type slowNode struct {
 	busy, most int      // submissions at a time
 }
 
-func (n *slowNode) Submit(ctx context.Context, raw []byte) (node.Verdict, string, error) {
+func (n *slowNode) Submit(ctx context.Context, raw []byte, workID string) (node.Verdict, string, error) {
 	n.do(func() {
 		n.order = append(n.order, string(raw))
 		n.busy++
@@ -35,7 +35,7 @@ func (n *slowNode) Submit(ctx context.Context, raw []byte) (node.Verdict, string
 			return 0, "", errors.New("HTTP status 413")
 		}
 	}
-	return n.fakeNode.Submit(ctx, raw)
+	return n.fakeNode.Submit(ctx, raw, workID)
 }
 
 // first is the order in which blocks came first.

@@ -67,12 +67,15 @@ func (k *Keeper) list(want func(b *tracked) bool) []*tracked {
 func (k *Keeper) offer(ctx context.Context, i int, b *tracked) (node.Verdict, error) {
 	n := k.o.Nodes[i]
 	k.mu.Lock()
-	raw, dropped := b.Raw, b.dropped
+	raw, dropped, workID := b.Raw, b.dropped, ""
+	if b.Node == n.URL() && b.nodes[i].said == "" { // it may have forgotten the work by now
+		workID = b.WorkID
+	}
 	k.mu.Unlock()
 	if dropped { // meanwhile
 		return node.Known, nil
 	}
-	verdict, reason, err := n.Submit(ctx, raw)
+	verdict, reason, err := n.Submit(ctx, raw, workID)
 	if again := k.hear(i, b, verdict, reason, err); err == nil {
 		level := slog.LevelInfo
 		if again {

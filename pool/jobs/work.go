@@ -76,6 +76,12 @@ type Lister interface {
 	Transactions(most int) (list [][]byte, ok bool)
 }
 
+// Named is an Origin whose blocks have to be handed in with an id.
+type Named interface {
+	// WorkID is the id that the node of that URL gave, raw JSON; "": none.
+	WorkID() (id, node string)
+}
+
 // Taker is an upstream that takes shares.
 type Taker interface {
 	// Take hands a share on, unless it is too easy for the upstream. version is that of

@@ -30,6 +30,10 @@ type Entry struct {
 	Pool     string `json:"pool,omitempty"`
 	Header   []byte `json:"header,omitempty"`
 	Coinbase []byte `json:"coinbase,omitempty"`
+	// WorkID is what the node of that URL wants to hear with the block, raw JSON; "":
+	// nothing.
+	WorkID string `json:"work_id,omitempty"`
+	Node   string `json:"node,omitempty"`
 }
 
 // Journal is the file of found blocks.

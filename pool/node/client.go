@@ -244,15 +244,15 @@ func (d digits) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d),
 // net/http sends in one piece, which is kinder to who answers before the end and hangs up.
 const largeBlock = 64 << 10
 
-// question is the body of a call. A large block is its only parameter.
+// question is the body of a call. A block is its first parameter.
 func question(id uint64, method string, params []any) (body io.Reader, length int64, err error) {
 	var block digits
-	if len(params) == 1 {
+	if len(params) > 0 {
 		block, _ = params[0].(digits)
 	}
 	isLarge := len(block) >= largeBlock
 	if isLarge {
-		params = []any{""}
+		params = append([]any{""}, params[1:]...)
 	}
 	text, err := json.Marshal(struct {
 		Version string `json:"jsonrpc"`
@@ -263,7 +263,8 @@ func question(id uint64, method string, params []any) (body io.Reader, length in
 	if err != nil || !isLarge {
 		return bytes.NewReader(text), int64(len(text)), err
 	}
-	end := len(text) - len(`"]}`)
+	const begin = `"params":["`
+	end := bytes.Index(text, []byte(begin)) + len(begin)
 	return io.MultiReader(bytes.NewReader(text[:end]), &hexReader{block}, bytes.NewReader(text[end:])), int64(len(text) + hex.EncodedLen(len(block))), nil
 }
 

@@ -28,6 +28,7 @@ type restlessNode struct {
 	all       atomic.Int64 // requests
 	flaps     bool         // two nodes behind a balancer: tip and height change with each question
 	eager     bool         // a longpoll answers at once
+	expires   int          // of its templates, in seconds
 	lacks     string       // a call that it does not have
 	mintime   func() int64
 }
@@ -86,6 +87,7 @@ func (n *restlessNode) serve(w http.ResponseWriter, r *http.Request) {
 		result = map[string]any{
 			"version": 0x20000000, "previousblockhash": tip, "transactions": []any{}, "coinbasevalue": 5_000_000_000 + turn,
 			"bits": "207fffff", "height": height, "curtime": time.Now().Unix(), "mintime": n.mintime(), "longpollid": fmt.Sprint(turn),
+			"expires": n.expires,
 		}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
@@ -133,6 +135,29 @@ func TestRestlessNode(t *testing.T) {
 				t.Errorf("%d questions in %d s", asked, seconds)
 			}
 		})
+	}
+}
+
+// TestExpires: a template is replaced before it expires.
+func TestExpires(t *testing.T) {
+	t.Parallel()
+	up := startRestlessNode(t)
+	up.expires = 1
+	n, err := New(Options{URL: up.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), refreshInterval/2)
+	defer cancel()
+	got := 0
+	n.Watch(ctx, Events{Template: func(*template.Template) {
+		if got++; got == 3 {
+			cancel()
+		}
+	}, Lost: func(error) {}})
+	if got < 3 {
+		t.Errorf("%d templates", got)
 	}
 }
 
@@ -367,7 +392,7 @@ func TestSubmitUnanswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := answering(t, c.status, c.body)
-			verdict, reason, err := n.Submit(t.Context(), []byte{1})
+			verdict, reason, err := n.Submit(t.Context(), []byte{1}, "")
 			if (err != nil) != c.again {
 				t.Errorf("%v %q, %v", verdict, reason, err)
 			}
@@ -392,7 +417,7 @@ func TestSubmitBesideDeadConnection(t *testing.T) {
 	defer cancel()
 	for i := range 3 {
 		_, _ = n.Height(ctx) // the next one may go on its connection
-		if verdict, _, err := n.Submit(ctx, []byte{1}); err != nil || verdict != Taken {
+		if verdict, _, err := n.Submit(ctx, []byte{1}, ""); err != nil || verdict != Taken {
 			t.Fatalf("block %d: %v, %v", i, verdict, err)
 		}
 		n.rpc.close()

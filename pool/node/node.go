@@ -210,7 +210,7 @@ func (n *Node) template(ctx context.Context, c *client, longPollID string) (*tem
 		"rules":        id.rules,
 	}
 	if longPollID != "" {
-		request["longpollid"] = longPollID
+		request["longpollid"] = json.RawMessage(longPollID)
 	}
 	reply, err := c.exchange(ctx, templateMethod, []any{request})
 	if err != nil {

@@ -103,10 +103,10 @@ func TestBtcd(t *testing.T) {
 	for height := int64(1); height <= 20; height++ {
 		tpl := nextTemplate(t, templates, height)
 		raw, hash := mine(t, tpl, script, 1)
-		if verdict, reason, err := n.Submit(ctx, raw); err != nil || verdict != node.Taken {
+		if verdict, reason, err := n.Submit(ctx, raw, ""); err != nil || verdict != node.Taken {
 			t.Fatalf("height %d: submit: %v %q %v", height, verdict, reason, err)
 		}
-		if verdict, reason, err := n.Submit(ctx, raw); err != nil || verdict != node.Known {
+		if verdict, reason, err := n.Submit(ctx, raw, ""); err != nil || verdict != node.Known {
 			t.Errorf("height %d: submit again: %v %q %v, want known", height, verdict, reason, err)
 		}
 		h, err := n.Header(ctx, hash)
@@ -115,7 +115,7 @@ func TestBtcd(t *testing.T) {
 		}
 		if height%5 == 0 { // a rival on the same parent
 			rival, rivalHash := mine(t, tpl, script, 2)
-			if verdict, reason, err := n.Submit(ctx, rival); err != nil || verdict != node.Taken {
+			if verdict, reason, err := n.Submit(ctx, rival, ""); err != nil || verdict != node.Taken {
 				t.Fatalf("rival: %v %q %v", verdict, reason, err)
 			}
 			sides = append(sides, rivalHash)
@@ -134,7 +134,7 @@ func TestBtcd(t *testing.T) {
 	tpl := *nextTemplate(t, templates, 21) // the watcher keeps its own
 	tpl.CoinbaseValue++
 	raw, _ := mine(t, &tpl, script, 1)
-	if verdict, reason, err := n.Submit(ctx, raw); err != nil || verdict != node.Invalid || reason == "" {
+	if verdict, reason, err := n.Submit(ctx, raw, ""); err != nil || verdict != node.Invalid || reason == "" {
 		t.Errorf("coinbase pays too much: %v %q %v, want invalid", verdict, reason, err)
 	}
 	if reason, err := n.Propose(ctx, raw); err != nil || reason == "" {

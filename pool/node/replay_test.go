@@ -196,7 +196,7 @@ func TestRecordedVerdicts(t *testing.T) {
 			continue
 		}
 		n := answering(t, r.Status, r.Body)
-		verdict, reason, err := n.Submit(t.Context(), []byte{1})
+		verdict, reason, err := n.Submit(t.Context(), []byte{1}, "")
 		if err != nil {
 			t.Errorf("%s: %v", r.Note, err)
 			continue

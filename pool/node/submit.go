@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -38,13 +39,18 @@ func (v Verdict) String() string {
 
 const submitMethod = "submitblock"
 
-// Submit hands a complete serialized block to the node. reason is the node's word
+// Submit hands a complete serialized block to the node, with the id that the node gave to the
+// work (BIP 22), raw JSON, if any. reason is the node's word
 // ("" when it took the block). An error means that nothing is known: try again.
-func (n *Node) Submit(ctx context.Context, block []byte) (v Verdict, reason string, err error) {
+func (n *Node) Submit(ctx context.Context, block []byte, workID string) (v Verdict, reason string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
 	defer cancel()
+	params := []any{digits(block)}
+	if workID != "" {
+		params = append(params, map[string]json.RawMessage{"workid": json.RawMessage(workID)})
+	}
 	var word *string
-	if err := n.rpc.call(ctx, submitMethod, []any{digits(block)}, &word); err != nil {
+	if err := n.rpc.call(ctx, submitMethod, params, &word); err != nil {
 		var rpcErr *RPCError
 		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
 			return Invalid, rpcErr.Message, nil

@@ -30,7 +30,7 @@ func TestSubmitNeedsNoMemory(t *testing.T) {
 	}
 	want := sha256.Sum256([]byte(`{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["` + hex.EncodeToString(block) + `"]}`))
 	cost := allocated(func() {
-		if v, _, err := n.Submit(t.Context(), block); err != nil || v != Taken {
+		if v, _, err := n.Submit(t.Context(), block, ""); err != nil || v != Taken {
 			t.Error(v, err)
 		}
 	})
@@ -83,7 +83,7 @@ func TestSubmitOfAnyLength(t *testing.T) {
 		}
 		want := hex.EncodeToString(block)
 		got = nil
-		if v, _, err := n.Submit(t.Context(), block); err != nil || v != Taken {
+		if v, _, err := n.Submit(t.Context(), block, ""); err != nil || v != Taken {
 			t.Fatal(size, v, err)
 		}
 		for _, g := range got {
@@ -93,6 +93,30 @@ func TestSubmitOfAnyLength(t *testing.T) {
 		}
 		if first := size == 0; first != (len(got) == 2) {
 			t.Errorf("it came %d times", len(got))
+		}
+	}
+}
+
+// TestSubmitWithID: the id of the work goes along, whatever it is and however long the block is.
+func TestSubmitWithID(t *testing.T) {
+	var got string
+	n, _ := nodeAt(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if int64(len(body)) != r.ContentLength {
+			t.Errorf("%d bytes, and %d were said to come", len(body), r.ContentLength)
+		}
+		got = string(body)
+		_, _ = io.WriteString(w, `{"result":null,"error":null,"id":1}`)
+	})
+	for _, id := range []string{`"7"`, `7`, `{"params":["",""]}`} {
+		for _, size := range []int{80, largeBlock + 1} {
+			block := bytes.Repeat([]byte{0xab}, size)
+			if v, _, err := n.Submit(t.Context(), block, id); err != nil || v != Taken {
+				t.Fatal(v, err)
+			}
+			if want := `"method":"submitblock","params":["` + hex.EncodeToString(block) + `",{"workid":` + id + `}]}`; !strings.HasSuffix(got, want) {
+				t.Errorf("%d bytes, %s: %.80s…%s", size, id, got, got[len(got)-40:])
+			}
 		}
 	}
 }
@@ -124,7 +148,7 @@ func TestSmallBlockComesInOnePiece(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if v, _, err := n.Submit(t.Context(), bytes.Repeat([]byte{0xab}, 300)); err != nil || v != Taken {
+		if v, _, err := n.Submit(t.Context(), bytes.Repeat([]byte{0xab}, 300), ""); err != nil || v != Taken {
 			t.Fatal(v, err)
 		}
 	}

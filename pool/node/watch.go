@@ -133,13 +133,21 @@ func (w *watcher) deliver(t *template.Template) {
 
 // sameWork tells whether a template, brought by a second way, says nothing new.
 func sameWork(a, b *template.Template) bool {
-	return a.PreviousHash == b.PreviousHash && a.CoinbaseValue == b.CoinbaseValue && a.Bits == b.Bits &&
+	return a.PreviousHash == b.PreviousHash && a.WorkID == b.WorkID && a.CoinbaseValue == b.CoinbaseValue && a.Bits == b.Bits &&
 		len(a.Transactions) == len(b.Transactions) && b.CurrentTime-a.CurrentTime < uint32(refreshInterval/time.Second)/2
+}
+
+// refreshAfter is when a template is replaced on an unchanged tip: well before it expires.
+func refreshAfter(t *template.Template) time.Duration {
+	if t.Expires > 0 {
+		return min(t.Expires/2, refreshInterval)
+	}
+	return refreshInterval
 }
 
 // idle returns when a new template is to be asked for.
 func (w *watcher) idle(ctx context.Context) {
-	refresh := time.NewTimer(refreshInterval)
+	refresh := time.NewTimer(refreshAfter(w.last))
 	defer refresh.Stop()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
@@ -159,7 +167,7 @@ func (w *watcher) idle(ctx context.Context) {
 				return // older than what another way brought, or a reorganisation: ask
 			}
 			w.deliver(t)
-			refresh.Reset(refreshInterval)
+			refresh.Reset(refreshAfter(t))
 		case <-poll.C:
 			pollCtx, cancel := context.WithTimeout(ctx, pollTimeout)
 			tip, err := w.node.BestBlock(pollCtx)

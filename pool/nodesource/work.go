@@ -18,6 +18,7 @@ import (
 type work struct {
 	made     atomic.Pointer[template.Candidate] // the template: as the node gave it, then compact
 	coinbase coinbase
+	node     string // URL of the one that gave a work id
 }
 
 // coinbase says how coinbases look.
@@ -58,6 +59,9 @@ func (w *work) compact(store *template.Store) error {
 
 // Memory implements jobs.Keeper.
 func (w *work) Memory() int64 { return w.made.Load().Memory }
+
+// WorkID implements jobs.Named.
+func (w *work) WorkID() (id, node string) { return w.made.Load().WorkID, w.node }
 
 // OwnCoinbase implements jobs.Origin.
 func (w *work) OwnCoinbase() bool { return true }
@@ -103,6 +107,9 @@ func (s *Source) work(t *template.Template, since time.Time) (*jobs.Work, error)
 		return nil, fmt.Errorf("block template: %w", err)
 	}
 	origin := &work{coinbase: s.coinbase()}
+	if t.WorkID != "" {
+		origin.node = s.node.URL()
+	}
 	c, err := template.New(t, origin.coinbase.options(ExtranonceSize, 0))
 	if err != nil {
 		return nil, err

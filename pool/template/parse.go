@@ -1,14 +1,17 @@
 package template
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 
@@ -23,6 +26,8 @@ const (
 	maxValue   = 21_000_000 * 100_000_000 // satoshis
 	maxTxCount = 100_000
 	maxAuxSize = 80
+	maxExpires = 1 << 31 // seconds
+	maxFloat   = 1 << 53 // to which a float64 has all whole numbers
 	// maxMember bounds what else there is, as it stands in the reply, in bytes.
 	maxMember = 4 << 10
 )
@@ -79,7 +84,7 @@ func ParseReply(body []byte) (*Template, error) {
 type reply struct {
 	version, previous, value, coinbaseTxn, aux, bits, height, rules, required []byte
 	currentTime, minTime, maxTime, longPollID, workID, submitOld, commitment  []byte
-	mutable, algorithm                                                        []byte
+	mutable, algorithm, expires                                               []byte
 	demand                                                                    string // member that has blocks pay to others
 
 	transactions
@@ -127,6 +132,8 @@ func (r *reply) scan(s *jsonscan.Scanner, depth int) {
 			r.rules = value
 		case "mutable":
 			r.mutable = value
+		case "expires":
+			r.expires = value
 		case "pow_algo":
 			r.algorithm = value
 		case "vbrequired":
@@ -254,7 +261,7 @@ func (r *transactions) scanTransaction(s *jsonscan.Scanner, depth int, tx *Trans
 	amount := int64(0)
 	if !jsonscan.IsNull(fee) {
 		var ok bool
-		if amount, ok = jsonscan.Integer(fee); !ok || amount < 0 || amount > maxValue {
+		if amount, ok = whole(fee); !ok || amount < 0 || amount > maxValue {
 			return errTxFee
 		}
 	}
@@ -316,6 +323,9 @@ func (r *reply) template() (*Template, error) {
 		Stale:         string(r.submitOld) == "false",
 		Transactions:  r.list,
 	}
+	if len(r.version) > 0 && r.version[0] == '"' && n.err == nil {
+		n.err = fmt.Errorf("version %.24q is a text: of which base is it?", r.version)
+	}
 	switch {
 	case jsonscan.IsNull(r.value) && !jsonscan.IsNull(r.coinbaseTxn):
 		return nil, errors.New("the node insists on its own coinbase (coinbasetxn); coinbasevalue is needed")
@@ -348,11 +358,14 @@ func (r *reply) template() (*Template, error) {
 	if t.Bits, err = readBits(r.bits); err != nil {
 		return nil, err
 	}
-	if t.LongPollID, err = readText("longpollid", r.longPollID); err != nil {
+	if t.LongPollID, err = readID("longpollid", r.longPollID); err != nil {
 		return nil, err
 	}
-	if t.WorkID, err = readText("workid", r.workID); err != nil {
+	if t.WorkID, err = readID("workid", r.workID); err != nil {
 		return nil, err
+	}
+	if seconds, ok := whole(r.expires); ok && seconds > 0 && seconds <= maxExpires {
+		t.Expires = time.Duration(seconds) * time.Second
 	}
 	if t.Rules, err = readList("rules", r.rules); err != nil {
 		return nil, err
@@ -361,9 +374,18 @@ func (r *reply) template() (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.FixedTime = mutable != nil && !slices.ContainsFunc(mutable, func(m string) bool {
-		return m == "time" || m == "time/increment" || m == "time/decrement"
-	})
+	if mutable != nil && !slices.Contains(mutable, "time") {
+		later, earlier := slices.Contains(mutable, "time/increment"), slices.Contains(mutable, "time/decrement")
+		now := max(t.CurrentTime, t.MinTime)
+		switch {
+		case !later && !earlier:
+			t.FixedTime = true
+		case !earlier:
+			t.MinTime = now
+		case !later:
+			t.MaxTime = now
+		}
+	}
 	if t.CoinbaseAux, err = auxBytes(r.aux); err != nil {
 		return nil, err
 	}
@@ -412,7 +434,7 @@ func (n *numbers) optional(name string, raw []byte, least, most int64) int64 {
 	if jsonscan.IsNull(raw) {
 		return 0
 	}
-	v, ok := jsonscan.Integer(raw)
+	v, ok := whole(raw)
 	if !ok || v < least || v > most {
 		if n.err == nil {
 			n.err = fmt.Errorf("%s %.24q is not a whole number from %d to %d", name, raw, least, most)
@@ -420,6 +442,36 @@ func (n *numbers) optional(name string, raw []byte, least, most int64) int64 {
 		return 0
 	}
 	return v
+}
+
+// whole is a whole number, also as a text, or with a fraction of nothing or an exponent, as
+// some programs write them.
+func whole(raw []byte) (int64, bool) {
+	if n, ok := jsonscan.Integer(raw); ok {
+		return n, true
+	}
+	if text, ok := jsonscan.Text(raw); ok {
+		raw = bytes.TrimSpace(text)
+		if n, ok := jsonscan.Integer(raw); ok {
+			return n, true
+		}
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > maxFloat || bytes.ContainsAny(raw, "xX_") {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// readID is what the node wants back as it came; "": nothing.
+func readID(name string, raw []byte) (string, error) {
+	switch {
+	case jsonscan.IsNull(raw), string(raw) == `""`:
+		return "", nil
+	case len(raw) > maxMember:
+		return "", fmt.Errorf("%s: %d bytes, at most %d are taken", name, len(raw), maxMember)
+	}
+	return string(raw), nil
 }
 
 // readText reads a text that may be absent.
@@ -460,10 +512,15 @@ func readHash(raw []byte) (chainhash.Hash, error) {
 }
 
 func readBits(raw []byte) (uint32, error) {
+	if n, ok := jsonscan.Integer(raw); ok && n >= 0 && n <= math.MaxUint32 {
+		_, err := stratum.TargetFromBits(uint32(n))
+		return uint32(n), err
+	}
 	text, err := readText("bits", raw)
 	if err != nil {
 		return 0, err
 	}
+	text = strings.TrimPrefix(text, "0x")
 	bits, err := strconv.ParseUint(text, 16, 32)
 	if err != nil || len(text) != 8 {
 		return 0, fmt.Errorf("bits %.20q are not 8 hex digits", text)

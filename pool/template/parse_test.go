@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
@@ -27,7 +28,7 @@ func reference(data []byte) (*Template, error) {
 		rules: members["rules"], required: members["vbrequired"], currentTime: members["curtime"],
 		minTime: members["mintime"], maxTime: members["maxtime"], longPollID: members["longpollid"],
 		workID: members["workid"], mutable: members["mutable"], submitOld: members["submitold"], commitment: members["default_witness_commitment"],
-		algorithm: members["pow_algo"],
+		algorithm: members["pow_algo"], expires: members["expires"],
 	}
 	var list []json.RawMessage
 	raw := members["transactions"]
@@ -84,8 +85,9 @@ func referenceTx(raw []byte) (tx Transaction, fee int64, err error) {
 		return tx, 0, errors.New("length")
 	}
 	if value := members["fee"]; value != nil {
-		if err := json.Unmarshal(value, &fee); err != nil {
-			return tx, 0, err
+		var ok bool
+		if fee, ok = whole(value); !ok && string(value) != "null" {
+			return tx, 0, errors.New("fee")
 		}
 	}
 	tx.data = []byte(data)
@@ -230,7 +232,7 @@ func TestParseLikeEncodingJSON(t *testing.T) {
 	for i := range data {
 		compare(t, []byte(data[:i]))
 	}
-	if t1, err := Parse(small()); err != nil || t1.LongPollID != "abc" || !t1.Stale || t1.Transactions[0].TxID[0] != 3 {
+	if t1, err := Parse(small()); err != nil || string(t1.LongPollID) != `"a\u0062c"` || !t1.Stale || t1.Transactions[0].TxID[0] != 3 {
 		t.Errorf("%+v, %v", t1, err)
 	}
 }
@@ -288,12 +290,114 @@ func TestParseReplyOfOtherKinds(t *testing.T) {
 
 // TestMutable: what a node does not list must not be changed.
 func TestMutable(t *testing.T) {
-	for mutable, fixed := range map[string]bool{
-		`["time","transactions","prevblock"]`: false, `["time/increment"]`: false, `["transactions"]`: true, `[]`: true, `null`: false,
+	const now = 1795398993
+	for mutable, want := range map[string][3]uint32{ // fixed, least, most
+		`["time","transactions","prevblock"]`: {0, 1, 0}, `["transactions"]`: {1, 1, 0}, `[]`: {1, 1, 0}, `null`: {0, 1, 0},
+		`["time/increment"]`: {0, now, 0}, `["time/decrement"]`: {0, 1, now},
+		`["time/increment","time/decrement"]`: {0, 1, 0}, `["time/increment","time"]`: {0, 1, 0},
 	} {
 		data := strings.Replace(string(small()), `"vbrequired"`, `"mutable":`+mutable+`,"vbrequired"`, 1)
-		if tpl, err := Parse([]byte(data)); err != nil || tpl.FixedTime != fixed {
+		tpl, err := Parse([]byte(data))
+		if err != nil || tpl.FixedTime != (want[0] == 1) || tpl.MinTime != want[1] || tpl.MaxTime != want[2] {
 			t.Errorf("%s: %+v, %v", mutable, tpl, err)
+		}
+	}
+	// What bounds it already stays a bound.
+	data := strings.Replace(string(small()), `"mintime":1`, `"mintime":1795399000,"maxtime":1795399500,"mutable":["time/decrement"]`, 1)
+	if tpl, err := Parse([]byte(data)); err != nil || tpl.MinTime != 1795399000 || tpl.MaxTime != 1795399000 {
+		t.Errorf("%+v, %v", tpl, err)
+	}
+}
+
+// TestForms: members as others than Bitcoin Core write them, who mean the same.
+func TestForms(t *testing.T) {
+	plain, err := Parse(small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := [][2]string{
+		{`"height":9`, `"height":"9"`},
+		{`"height":9`, `"height":9.0`},
+		{`"height":9`, `"height":0.9e1`},
+		{`"coinbasevalue":5000000000`, `"coinbasevalue":5e+09`},
+		{`"coinbasevalue":5000000000`, `"coinbasevalue":" 5000000000 "`},
+		{`"version":536870912`, `"version":536870912.0`},
+		{`"curtime":1795398993`, `"curtime":1795398993.0`},
+		{`"fee":7`, `"fee":"7"`},
+		{`"fee":7`, `"fee":7.0`},
+		{`"bits":"207fffff"`, `"bits":"0x207fffff"`},
+		{`"bits":"207fffff"`, `"bits":"207FFFFF"`},
+		{`"bits":"207fffff"`, `"bits":545259519`},
+		{`"vbrequired":0`, `"vbrequired":null`},
+		{`"vbrequired":0`, `"expires":"soon"`},
+		{`"vbrequired":0`, `"expires":-1`},
+		{`"vbrequired":0`, `"expires":1e400`},
+	}
+	for _, form := range forms {
+		data := strings.Replace(string(small()), form[0], form[1], 1)
+		if data == string(small()) {
+			t.Fatal(form)
+		}
+		tpl, err := Parse([]byte(data))
+		if err != nil {
+			t.Errorf("%s: %v", form[1], err)
+			continue
+		}
+		if !reflect.DeepEqual(tpl, plain) {
+			t.Errorf("%s: %+v, want %+v", form[1], tpl, plain)
+		}
+		compare(t, []byte(data))
+	}
+	for _, wrong := range [][2]string{
+		{`"height":9`, `"height":9.5`},
+		{`"height":9`, `"height":"9.5"`},
+		{`"height":9`, `"height":"0x9"`},
+		{`"height":9`, `"height":""`},
+		{`"height":9`, `"height":[9]`},
+		{`"height":9`, `"height":1e15`},
+		{`"height":9`, `"height":"NaN"`},
+		{`"height":9`, `"height":1e400`},
+		{`"height":9`, `"height":true`},
+		{`"coinbasevalue":5000000000`, `"coinbasevalue":1e17`},
+		{`"coinbasevalue":5000000000`, `"coinbasevalue":"-1"`},
+		{`"coinbasevalue":5000000000`, `"coinbasevalue":"Inf"`},
+		{`"fee":7`, `"fee":"7.5"`},
+		{`"fee":7`, `"fee":1e17`},
+		{`"bits":"207fffff"`, `"bits":4294967296`},
+		{`"bits":"207fffff"`, `"bits":"7fffff"`},
+		{`"version":536870912`, `"version":"20000000"`},
+	} {
+		data := strings.Replace(string(small()), wrong[0], wrong[1], 1)
+		if _, err := Parse([]byte(data)); err == nil {
+			t.Errorf("%s is taken", wrong[1])
+		}
+		compare(t, []byte(data))
+	}
+}
+
+// TestEchoed: what goes back to the node is what it has sent, whatever it is.
+func TestEchoed(t *testing.T) {
+	for _, value := range []string{`"7"`, `7`, `{"a":[1,"b"]}`, `["x"]`, `"\u00e9\n"`, `true`, `""`, `null`} {
+		data := strings.Replace(string(small()), `"longpollid":"a\u0062c"`, `"longpollid":`+value+`,"workid":`+value, 1)
+		want := value
+		if value == "null" || value == `""` {
+			want = ""
+		}
+		tpl, err := Parse([]byte(data))
+		if err != nil || string(tpl.LongPollID) != want || string(tpl.WorkID) != want {
+			t.Errorf("%s: %+v, %v", value, tpl, err)
+		}
+	}
+}
+
+// TestExpires: a template tells for how long it holds.
+func TestExpires(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		`120`: 2 * time.Minute, `"5"`: 5 * time.Second, `1.0`: time.Second, `0`: 0, `null`: 0, `-3`: 0, `1e15`: 0, `[]`: 0,
+	} {
+		data := strings.Replace(string(small()), `"vbrequired"`, `"expires":`+value+`,"vbrequired"`, 1)
+		if tpl, err := Parse([]byte(data)); err != nil || tpl.Expires != want {
+			t.Errorf("%s: %+v, %v", value, tpl, err)
 		}
 	}
 }

@@ -10,7 +10,11 @@
 //	raw := w.Solve(header, extranonce)
 package template
 
-import "github.com/btcsuite/btcd/chaincfg/chainhash"
+import (
+	"time"
+
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
 
 // Template is a getblocktemplate reply (BIP 22, 23, 145), parsed.
 type Template struct {
@@ -32,8 +36,10 @@ type Template struct {
 	// RequiredBits are bits of the version that a block must have as they are here
 	// (vbrequired).
 	RequiredBits uint32
-	LongPollID   string
-	WorkID       string
+	// LongPollID and WorkID go back to the node as they came, raw JSON; "": there is none.
+	LongPollID, WorkID string
+	// Expires is for how long the template holds; 0: the node does not say.
+	Expires time.Duration
 	// ManyAlgorithms says that the chain has several proofs of work, and the version tells
 	// which one (in its bits 8 to 11).
 	ManyAlgorithms bool
@@ -71,6 +77,6 @@ func (t *Template) Next(tip chainhash.Hash, height, subsidy int64, medianTime, n
 	next.PreviousHash, next.Height, next.CoinbaseValue = tip, height, subsidy
 	next.MinTime = medianTime + 1
 	next.CurrentTime = max(now, next.MinTime)
-	next.MaxTime, next.LongPollID, next.WorkID, next.Stale = 0, "", "", true
+	next.MaxTime, next.LongPollID, next.WorkID, next.Expires, next.Stale = 0, "", "", 0, true
 	return &next
 }

@@ -671,7 +671,7 @@ func TestRefused(t *testing.T) {
 		"no height":     func(r map[string]any) { delete(r, "height") },
 		"height 0":      func(r map[string]any) { r["height"] = 0 },
 		"height 2^31":   func(r map[string]any) { r["height"] = 1 << 31 },
-		"height a text": func(r map[string]any) { r["height"] = "1" },
+		"height a text": func(r map[string]any) { r["height"] = "seven" },
 		"no value":      func(r map[string]any) { delete(r, "coinbasevalue") },
 		"coinbasetxn":   func(r map[string]any) { delete(r, "coinbasevalue"); r["coinbasetxn"] = map[string]any{"data": "00"} },
 		"others to be paid": func(r map[string]any) {
@@ -725,7 +725,6 @@ func TestRefused(t *testing.T) {
 		"fees above the value":  func(r map[string]any) { r["transactions"] = []any{transaction("fee", int64(6_000_000_000))} },
 		"height a fraction":     func(r map[string]any) { r["height"] = 7.5 },
 		"height null":           func(r map[string]any) { r["height"] = nil },
-		"longpollid a number":   func(r map[string]any) { r["longpollid"] = 7 },
 		"another proof of work": func(r map[string]any) { r["pow_algo"] = "scrypt" },
 		"rules a text":          func(r map[string]any) { r["rules"] = "segwit" },
 	} {
