@@ -217,6 +217,9 @@ func (s *Source) learn(ctx context.Context) error {
 	return nil
 }
 
+// trials is how many trial blocks a node judges while others come.
+const trials = 5
+
 // Check implements source.Source: it goes the way of a block as far as one can without
 // proof of work.
 func (s *Source) Check(ctx context.Context) (string, error) {
@@ -234,12 +237,22 @@ func (s *Source) Check(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	reason, err := s.proposeTrial(ctx, t)
-	if err != nil {
-		return "", fmt.Errorf("trial block: %w", err)
-	}
-	if reason != "" {
-		return "", fmt.Errorf("the node would refuse a block made of its template: %s", reason)
+	for try := 1; ; try++ {
+		reason, err := s.proposeTrial(ctx, t)
+		if err != nil {
+			return "", fmt.Errorf("trial block: %w", err)
+		}
+		if reason == "" {
+			break
+		}
+		// A block that came meanwhile makes any other on the one before it a bad one.
+		tip := t.PreviousHash
+		if t, err = s.node.Template(ctx); err != nil {
+			return "", err
+		}
+		if t.PreviousHash == tip || try == trials {
+			return "", fmt.Errorf("the node would refuse a block made of its template: %s", reason)
+		}
 	}
 	return fmt.Sprintf("%s on %s, next block %d with %d transactions, trial block would be accepted",
 		id.Software, id.Network.Name, t.Height, len(t.Transactions)), nil

@@ -33,6 +33,8 @@ const regtestAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 type fake struct {
 	height  atomic.Int64
 	verdict atomic.Value // string: of a proposed block
+	// moving is how often another block comes while one is judged.
+	moving atomic.Int64
 	// transactions is the list of a template's; "": none.
 	transactions atomic.Value
 	headers      map[string]string
@@ -65,6 +67,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "getblocktemplate":
 		if strings.Contains(string(call.Params[0]), "proposal") {
 			f.proposed.Add(1)
+			if f.moving.Add(-1) >= 0 {
+				f.height.Add(1)
+				result = `"bad-prevblk"`
+				break
+			}
 			if verdict, _ := f.verdict.Load().(string); verdict != "" {
 				result = fmt.Sprintf("%q", verdict)
 			}
@@ -76,7 +83,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		transactions, _ := f.transactions.Load().(string)
 		result = fmt.Sprintf(`{"version":536870912,"previousblockhash":"%064x","transactions":%s,"coinbasevalue":%d,"bits":"207fffff",`+
-			`"height":%d,"curtime":%d,"mintime":1600000000,"longpollid":"x","rules":["csv","!segwit"]}`, 7, cmp.Or(transactions, "[]"), 5_000_000_000+f.height.Load(), f.height.Load(), time.Now().Unix())
+			`"height":%d,"curtime":%d,"mintime":1600000000,"longpollid":"x","rules":["csv","!segwit"]}`, f.height.Load(), cmp.Or(transactions, "[]"), 5_000_000_000+f.height.Load(), f.height.Load(), time.Now().Unix())
 	}
 	fmt.Fprintf(w, `{"result":%s,"error":null,"id":1}`, result)
 }
@@ -131,6 +138,22 @@ func TestCheck(t *testing.T) {
 				t.Errorf("found %q, %v; want %q", found, err, c.want)
 			}
 		})
+	}
+}
+
+// TestCheckWhileBlocksCome: a trial block on one that is no more the last says nothing of the
+// node; but a node that is never still is told of, too.
+func TestCheckWhileBlocksCome(t *testing.T) {
+	for moving, want := range map[int64]string{2: "next block 9 ", 1000: "!bad-prevblk"} {
+		f := &fake{}
+		f.height.Store(7)
+		f.moving.Store(moving)
+		s, _ := f.source(t, nil)
+		found, err := s.Check(t.Context())
+		want, fails := strings.CutPrefix(want, "!")
+		if (err != nil) != fails || !strings.Contains(found+fmt.Sprint(err), want) || f.proposed.Load() > 10 {
+			t.Errorf("%d blocks come: found %q, %v after %d trials; want %q", moving, found, err, f.proposed.Load(), want)
+		}
 	}
 }
 
