@@ -123,9 +123,10 @@ func TestDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { node.Stop() })
+	ports := worldPorts()
 	mesos, err := devmesos.Start(t.Context(), devmesos.Config{
 		WorkDir: filepath.Join(t.TempDir(), "mesos"), Launcher: "/proc/self/exe",
-		Agents: []devmesos.AgentConfig{{Hostname: "127.0.0.1", Resources: "cpus:2.5;mem:1024;ports:[19000-19099]"}},
+		Agents: []devmesos.AgentConfig{{Hostname: "127.0.0.1", Resources: fmt.Sprintf("cpus:2.5;mem:1024;ports:[%d-%d]", ports, ports+99)}},
 	})
 	if err != nil {
 		t.Fatal(err)

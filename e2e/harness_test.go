@@ -33,7 +33,7 @@ import (
 // and shared; nothing here measures time.
 const patience = 3 * time.Minute
 
-// worlds counts calls of newWorld.
+// worlds counts calls of worldPorts.
 var worlds atomic.Int32
 
 // bin is where TestMain built the commands.
@@ -198,8 +198,7 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	t.Cleanup(func() { w.node.Stop() })
 
-	// Worlds run side by side on one machine, so each has ports of its own.
-	ports := 20000 + 1000*int(worlds.Add(1)%20)
+	ports := worldPorts()
 	var agents []devmesos.AgentConfig
 	for i := range o.agents {
 		agents = append(agents, devmesos.AgentConfig{
@@ -250,6 +249,12 @@ func newWorld(t *testing.T, o options) *world {
 	w.startScheduler()
 	return w
 }
+
+// worldPorts is the first of a hundred ports for each of six agents. Worlds run side by side
+// on one machine, so each has ports of its own. They are above those of freeport, and below
+// those of lode dev (31000) and of outgoing connections (32768): a proxy that finds its port
+// taken fails, and another one is launched elsewhere.
+func worldPorts() int { return 20000 + 600*int(worlds.Add(1)%18) }
 
 func (w *world) startScheduler() {
 	w.t.Helper()

@@ -198,9 +198,8 @@ func TestAgentLost(t *testing.T) {
 	}
 	w.moreBlocks(2)
 	w.notLost(before.Blocks)
-	if n := len(w.executors()); n != 3 {
-		t.Errorf("%d executor processes, want those of a proxy and two miners", n)
-	}
+	eventually(t, "there are the processes of a proxy and two miners", func() bool { return len(w.executors()) == 3 },
+		func() string { return fmt.Sprint(w.executors()) })
 }
 
 // An agent is cut off from the master until that gives it up, and comes back with all

@@ -45,9 +45,9 @@ func TestUpgradeThatCannotStart(t *testing.T) {
 			slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return strings.Contains(p.Text, "replacing tasks stopped") })
 	}
 	w.until("the upgrade stops and goes back", stopped)
-	if !strings.Contains(w.scheduler.output(), "replacing tasks stops: the new ones do not work") {
-		t.Error("the log does not say so")
-	}
+	eventually(t, "the log says so", func() bool {
+		return strings.Contains(w.scheduler.output(), "replacing tasks stops: the new ones do not work")
+	}, w.scheduler.output)
 	after := w.mining(4)
 	w.kept(before, after, 3)
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -20,6 +21,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"lode/internal/freeport"
 )
 
 // authority makes certificates.
@@ -115,12 +118,11 @@ func (l *lockedLog) String() string {
 
 func startSecured(t *testing.T, ca *authority, flags ...string) *secured {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.On("127.0.0.1", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
+	address := fmt.Sprint("127.0.0.1:", ports[0])
 	executor := filepath.Join(t.TempDir(), "lode-executor")
 	if err := os.WriteFile(executor, []byte("pretended executor"), 0o755); err != nil {
 		t.Fatal(err)
