@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -208,8 +209,15 @@ func TestIdentifyCousins(t *testing.T) {
 		"/Bitcoin ABC:0.30.0(EB32.0)/": "ecash", "/Bitcoin SV:1.0.16/": "bitcoinsv", "": "mainnet",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			var request struct{ Method string }
+			var request struct {
+				Method string
+				Params []any
+			}
 			_ = json.NewDecoder(r.Body).Decode(&request)
+			if request.Method == "getblockhash" && request.Params[0] != 0.0 {
+				_, _ = io.WriteString(w, `{"result":null,"error":{"code":-8,"message":"Block height out of range"},"id":1}`)
+				return
+			}
 			result := map[string]any{"getblockhash": Networks()[0].Genesis, "getnetworkinfo": map[string]any{"subversion": software}}[request.Method]
 			_ = json.NewEncoder(w).Encode(map[string]any{"result": result, "error": nil, "id": 1})
 		}))
@@ -223,6 +231,63 @@ func TestIdentifyCousins(t *testing.T) {
 		}
 		n.Close()
 		server.Close()
+	}
+}
+
+// TestSilentCousins: nodes that may not, or cannot, say what they are are told apart by the
+// blocks in which their chains have parted.
+func TestSilentCousins(t *testing.T) {
+	const (
+		bitcoin = "00000000000000000019f112ec0a9982926f1258cdcc558dd7c3b7e5dc7fa148"
+		cash    = "000000000000000000651ef99cb9fcbe0dadde1d424bd9f15ff20136191a5eec"
+		sv      = "000000000000000001d956714215d96ffc00e0afda4cd0a96c96f8d802b1662b"
+		ecash   = "000000000000000004284c9d8b2c8ff731efeaec6be50729bdc9bd07f910757d"
+	)
+	other := strings.Repeat("0", 20) + strings.Repeat("7", 44)
+	for _, c := range []struct {
+		blocks map[int64]string
+		want   string
+	}{
+		{map[int64]string{478559: bitcoin, 556767: other, 661648: other}, "mainnet"},
+		{map[int64]string{478559: cash, 556767: other, 661648: other}, "bitcoincash"},
+		{map[int64]string{478559: cash}, "bitcoincash"},
+		{map[int64]string{478559: cash, 556767: sv, 661648: other}, "bitcoinsv"},
+		{map[int64]string{478559: cash, 556767: other, 661648: ecash}, "ecash"},
+		{map[int64]string{478559: other}, "chain-7777777777777777"},
+		{nil, "mainnet"}, // it has yet to fetch them, and gives no work
+	} {
+		for _, silence := range []string{"forbidden", "unknown", "no version in it", "btcd"} {
+			n, _ := nodeAt(t, func(w http.ResponseWriter, r *http.Request) {
+				var request struct {
+					Method string
+					Params []any
+				}
+				_ = json.NewDecoder(r.Body).Decode(&request)
+				reply := map[string]any{"result": nil, "error": map[string]any{"code": -32601, "message": "Method not found"}, "id": 1}
+				switch {
+				case request.Method == "getblockhash":
+					hash := c.blocks[int64(request.Params[0].(float64))]
+					if request.Params[0] == 0.0 {
+						hash = Networks()[0].Genesis
+					}
+					reply = map[string]any{"result": hash, "error": nil, "id": 1}
+					if hash == "" {
+						reply = map[string]any{"result": nil, "error": map[string]any{"code": -8, "message": "Block height out of range"}, "id": 1}
+					}
+				case request.Method == "getnetworkinfo" && silence == "forbidden":
+					w.WriteHeader(http.StatusForbidden)
+					return
+				case request.Method == "getnetworkinfo" && silence == "no version in it":
+					reply = map[string]any{"result": map[string]any{"version": 270100}, "error": nil, "id": 1}
+				case request.Method == "version" && silence == "btcd": // bchd has it from btcd
+					reply = map[string]any{"result": map[string]any{"btcdjsonrpcapi": map[string]any{"versionstring": "1.3.0"}}, "error": nil, "id": 1}
+				}
+				_ = json.NewEncoder(w).Encode(reply)
+			})
+			if id, err := n.Identify(t.Context()); err != nil || id.Network.Name != c.want {
+				t.Errorf("%v, %s: %q, %v; want %s", c.blocks, silence, id.Network.Name, err, c.want)
+			}
+		}
 	}
 }
 

@@ -111,6 +111,29 @@ func networkOf(genesis, software string) Network {
 	return Network{Name: fmt.Sprintf("chain-%.16s", genesis), Genesis: genesis}
 }
 
+// forks are blocks by which chains with Bitcoin's first blocks are told apart, those that parted
+// last first. On none of the cousins is Bitcoin's.
+var forks = []struct {
+	network string
+	height  int64
+	hash    string
+}{
+	{"ecash", 661648, "000000000000000004284c9d8b2c8ff731efeaec6be50729bdc9bd07f910757d"},
+	{"bitcoinsv", 556767, "000000000000000001d956714215d96ffc00e0afda4cd0a96c96f8d802b1662b"},
+	{"bitcoincash", 478559, "000000000000000000651ef99cb9fcbe0dadde1d424bd9f15ff20136191a5eec"},
+	{"mainnet", 478559, "00000000000000000019f112ec0a9982926f1258cdcc558dd7c3b7e5dc7fa148"},
+}
+
+// named is the network of a name that there is.
+func named(name string) (found Network) {
+	for _, n := range Networks() {
+		if n.Name == name {
+			found = n
+		}
+	}
+	return found
+}
+
 // PayoutScript is the output script that pays to the address, which must be one of
 // this network, or script: with an output script in hexadecimal.
 func (n Network) PayoutScript(address string) ([]byte, error) {

@@ -28,6 +28,9 @@ const (
 
 const templateMethod = "getblocktemplate"
 
+// coreName is what the software of nodes with Bitcoin Core's name for itself begins with.
+const coreName = "Bitcoin Core "
+
 // Options of a Node.
 type Options struct {
 	URL string // http://host:port or https://host:port
@@ -129,6 +132,11 @@ func (n *Node) Identify(ctx context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	id.Network = networkOf(genesis, id.Software)
+	if id.Network.Name == "mainnet" && !strings.HasPrefix(id.Software, coreName) {
+		if err := n.findFork(ctx, &id); err != nil {
+			return Identity{}, err
+		}
+	}
 	if id.Network.Name == "signet" && !id.Btcd {
 		if err := n.checkSignet(ctx); err != nil {
 			return Identity{}, err
@@ -147,7 +155,7 @@ func (n *Node) identifySoftware(ctx context.Context, id *Identity) error {
 	}
 	err := n.rpc.call(ctx, "getnetworkinfo", []any{}, &info)
 	if err == nil && strings.Contains(info.Subversion, "Satoshi") {
-		id.Software = "Bitcoin Core " + info.Subversion
+		id.Software = coreName + info.Subversion
 		return nil
 	}
 	var rpcErr *RPCError
@@ -165,6 +173,29 @@ func (n *Node) identifySoftware(ctx context.Context, id *Identity) error {
 		}
 	}
 	id.Software = fmt.Sprintf("node %.100q", info.Subversion)
+	return nil
+}
+
+// findFork finds the network of a node with Bitcoin's first blocks that does not say what it
+// is. A height that it has not reached tells nothing.
+func (n *Node) findFork(ctx context.Context, id *Identity) error {
+	for _, f := range forks {
+		var hash string
+		err := n.rpc.call(ctx, "getblockhash", []any{f.height}, &hash)
+		var rpcErr *RPCError
+		switch {
+		case errors.As(err, &rpcErr):
+		case err != nil:
+			return err
+		case hash == f.hash:
+			id.Network = named(f.network)
+			return nil
+		case f.network == "mainnet": // and it is none of the others
+			_, err := parseHash(hash)
+			id.Network = Network{Name: "chain-" + hash[max(0, len(hash)-16):], Genesis: id.Network.Genesis}
+			return err
+		}
+	}
 	return nil
 }
 
