@@ -254,6 +254,8 @@ func TestSilentCousins(t *testing.T) {
 		{map[int64]string{478559: cash, 556767: sv, 661648: other}, "bitcoinsv"},
 		{map[int64]string{478559: cash, 556767: other, 661648: ecash}, "ecash"},
 		{map[int64]string{478559: other}, "chain-7777777777777777"},
+		{map[int64]string{478559: Networks()[0].Genesis, 556767: Networks()[0].Genesis, 661648: Networks()[0].Genesis}, "mainnet"}, // for every height
+		{map[int64]string{478559: "nothing"}, "mainnet"},
 		{nil, "mainnet"}, // it has yet to fetch them, and gives no work
 	} {
 		for _, silence := range []string{"forbidden", "unknown", "no version in it", "btcd"} {

@@ -191,9 +191,10 @@ func (n *Node) findFork(ctx context.Context, id *Identity) error {
 			id.Network = named(f.network)
 			return nil
 		case f.network == "mainnet": // and it is none of the others
-			_, err := parseHash(hash)
-			id.Network = Network{Name: "chain-" + hash[max(0, len(hash)-16):], Genesis: id.Network.Genesis}
-			return err
+			// No hash, or the first block's for every height, tells nothing either.
+			if _, err := parseHash(hash); err == nil && hash != id.Network.Genesis {
+				id.Network = Network{Name: "chain-" + hash[len(hash)-16:], Genesis: id.Network.Genesis}
+			}
 		}
 	}
 	return nil
