@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -49,18 +50,53 @@ func (n *Node) Submit(ctx context.Context, block []byte, workID string) (v Verdi
 	if workID != "" {
 		params = append(params, map[string]json.RawMessage{"workid": json.RawMessage(workID)})
 	}
-	var word *string
-	if err := n.rpc.call(ctx, submitMethod, params, &word); err != nil {
+	var answer any
+	raw := json.RawMessage("null")
+	err = n.rpc.call(ctx, submitMethod, params, &raw)
+	if err == nil {
+		err = json.Unmarshal(raw, &answer)
+	}
+	if err != nil {
 		var rpcErr *RPCError
 		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
 			return Invalid, rpcErr.Message, nil
 		}
 		return Later, "", err
 	}
-	if word == nil {
-		return Taken, "", nil
+	if word, ok := wordOf(answer); ok {
+		return interpret(word), word, nil
 	}
-	return interpret(*word), *word, nil
+	return Later, "", fmt.Errorf("node %s: %s: unexpected result %.80q", n.URL(), submitMethod, raw)
+}
+
+// wordOf is the word in an answer: BIP 22 has it as a text, others say true, or have it in an
+// object or a list. "": the node took the block.
+func wordOf(answer any) (word string, ok bool) {
+	switch v := answer.(type) {
+	case nil:
+		return "", true
+	case bool:
+		return "", v
+	case string:
+		return v, true
+	case []any:
+		if len(v) > 0 {
+			return wordOf(v[0])
+		}
+	case map[string]any:
+		verdicts, reasons := []string{"accepted", "success", "status", "result"}, []string{"reason", "reject-reason", "message", "error"}
+		for _, name := range verdicts {
+			if text, isText := v[name].(string); v[name] == true || isText && interpret(text) == Taken {
+				return "", true
+			}
+		}
+		for _, name := range append(reasons, verdicts...) {
+			if text, isText := v[name].(string); isText && text != "" {
+				return text, true
+			}
+		}
+	}
+	return "", false
 }
 
 // interpret reads the words of BIP 22, of Core's consensus code, and of btcd and bcoin,
@@ -72,9 +108,9 @@ func interpret(word string) Verdict {
 		return interpretSentence(strings.TrimSpace(text))
 	}
 	switch {
-	case word == "":
+	case word == "", word == "accepted", word == "ok":
 		return Taken
-	case word == "duplicate":
+	case word == "duplicate", word == "duplicate block", strings.Contains(word, "already have"), strings.Contains(word, "already exists"):
 		return Known
 	case strings.HasPrefix(word, "duplicate-invalid"):
 		return Invalid

@@ -153,3 +153,24 @@ func TestSmallBlockComesInOnePiece(t *testing.T) {
 		}
 	}
 }
+
+// TestSubmitReplies: what others than Bitcoin Core say to a block, in whatever form.
+func TestSubmitReplies(t *testing.T) {
+	for reply, want := range map[string]Verdict{
+		`null`: Taken, `""`: Taken, `true`: Taken, `"accepted"`: Taken, `"OK"`: Taken, `[null]`: Taken, `{"accepted":true}`: Taken, `{"status":"accepted"}`: Taken,
+		`"duplicate"`: Known, `["duplicate"]`: Known, `"Duplicate block"`: Known, `"Already have block"`: Known, `"block already exists"`: Known, `{"reason":"duplicate"}`: Known,
+		`"inconclusive"`: Side, `"duplicate-inconclusive"`: Side, `"stale-prevblk"`: Side, `"stale-work"`: Side, `{"accepted":false,"reason":"stale-prevblk"}`: Side,
+		`false`: Later, `{}`: Later, `[]`: Later, `7`: Later, `"rejected"`: Later, `"unknown-work"`: Later, `"unknown-user"`: Later, `"time-too-new"`: Later, `"prev-blk-not-found"`: Later,
+		`{"accepted":false}`: Later, `"please try again"`: Later, `{"x":["y"]}`: Later, `"not accepted"`: Later, `"inputs already spent"`: Later,
+		`"bad-cb-flag"`: Invalid, `"bad-cb-length"`: Invalid, `"bad-cb-prefix"`: Invalid, `"bad-diffbits"`: Invalid, `"bad-prevblk"`: Invalid, `"bad-txnmrklroot"`: Invalid,
+		`"bad-txns"`: Invalid, `"bad-version"`: Invalid, `"high-hash"`: Invalid, `"time-invalid"`: Invalid, `"time-too-old"`: Invalid, `"duplicate-invalid"`: Invalid,
+		`{"status":"rejected","reject-reason":"bad-txns"}`: Invalid,
+	} {
+		n, _ := nodeAt(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"result":`+reply+`,"error":null,"id":1}`)
+		})
+		if v, reason, err := n.Submit(t.Context(), []byte{1}, ""); v != want || err != nil && want != Later {
+			t.Errorf("%s: %v %q, %v; want %v", reply, v, reason, err, want)
+		}
+	}
+}
