@@ -384,6 +384,18 @@ func (s solution) params(user string) []any {
 	return p
 }
 
+// share solves the newest job, once there is one, and has its share accepted.
+func (m *miner) share() {
+	m.t.Helper()
+	j, err := m.job(anyJob)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := m.submit(m.solve(j, 0)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 // submit hands in a share; nil: accepted.
 func (m *miner) submit(s solution) error {
 	var ok bool

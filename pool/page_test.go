@@ -20,13 +20,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("null in the document of a new proxy: %s", empty)
 	}
 	m := p.miner("rig.1")
-	j, err := m.job(anyJob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.submit(m.solve(j, 0)); err != nil {
-		t.Fatal(err)
-	}
+	m.share()
 	var d struct {
 		Ready              bool
 		Stratum            []string

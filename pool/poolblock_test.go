@@ -115,13 +115,7 @@ func TestDrainWaitsForBlocks(t *testing.T) {
 			}
 			p := startProxy(t, easy(pool.Config{Upstreams: list}))
 			m := p.miner("rig.1")
-			j, err := m.job(anyJob)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := m.submit(m.solve(j, 0)); err != nil {
-				t.Fatal(err)
-			}
+			m.share()
 			_ = m.conn.Close()
 			p.stop()
 			node.mu.Lock()

@@ -105,13 +105,7 @@ func TestExhaustedSpace(t *testing.T) {
 		if err := m.join(fmt.Sprint("rig.", i), ""); err != nil {
 			t.Fatal(err)
 		}
-		j, err := m.job(anyJob)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.submit(m.solve(j, 0)); err != nil {
-			t.Fatal(err)
-		}
+		m.share()
 		if i == 0 {
 			first = m
 		}

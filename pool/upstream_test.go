@@ -72,13 +72,7 @@ func TestUntrustedPool(t *testing.T) {
 			}
 			p.eventually("mining for "+want, func() bool { return p.Status().Upstream == want })
 			m := p.miner("rig.1")
-			j, err := m.job(anyJob)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := m.submit(m.solve(j, 0)); err != nil {
-				t.Fatal(err)
-			}
+			m.share()
 			if c.trust {
 				eventually(t, "the share is forwarded", func() bool { return up.submitted() == 1 })
 			} else if up.submitted() != 0 {
@@ -337,13 +331,7 @@ func TestUnknownChain(t *testing.T) {
 	const script = "76a914ffffffffffffffffffffffffffffffffffffffff88ac"
 	p := startProxy(t, easy(pool.Config{PayoutAddress: "script:" + script, Upstreams: []pool.Upstream{{URL: "node:" + node.URL}}}))
 	m := p.miner("rig.1")
-	j, err := m.job(anyJob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.submit(m.solve(j, 0)); err != nil {
-		t.Fatal(err)
-	}
+	m.share()
 	eventually(t, "the block is submitted", func() bool {
 		node.mu.Lock()
 		defer node.mu.Unlock()

@@ -16,13 +16,7 @@ func TestWorkID(t *testing.T) {
 	config := easy(pool.Config{Upstreams: []pool.Upstream{{URL: "node:" + giver.URL}, {URL: "node:" + other.URL}}, StateDir: t.TempDir()})
 	p := startProxy(t, config)
 	m := p.miner("rig.1")
-	j, err := m.job(anyJob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.submit(m.solve(j, 0)); err != nil {
-		t.Fatal(err)
-	}
+	m.share()
 	first := func(n *fakeNode) string {
 		n.mu.Lock()
 		defer n.mu.Unlock()

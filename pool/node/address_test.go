@@ -256,6 +256,7 @@ func TestSilentCousins(t *testing.T) {
 		{map[int64]string{478559: other}, "chain-7777777777777777"},
 		{map[int64]string{478559: Networks()[0].Genesis, 556767: Networks()[0].Genesis, 661648: Networks()[0].Genesis}, "mainnet"}, // for every height
 		{map[int64]string{478559: "nothing"}, "mainnet"},
+		{map[int64]string{478559: "null", 556767: "null", 661648: "null"}, "mainnet"},
 		{nil, "mainnet"}, // it has yet to fetch them, and gives no work
 	} {
 		for _, silence := range []string{"forbidden", "unknown", "no version in it", "btcd"} {
@@ -273,7 +274,10 @@ func TestSilentCousins(t *testing.T) {
 						hash = Networks()[0].Genesis
 					}
 					reply = map[string]any{"result": hash, "error": nil, "id": 1}
-					if hash == "" {
+					switch hash {
+					case "null":
+						reply = map[string]any{"result": nil, "error": nil, "id": 1}
+					case "":
 						reply = map[string]any{"result": nil, "error": map[string]any{"code": -8, "message": "Block height out of range"}, "id": 1}
 					}
 				case request.Method == "getnetworkinfo" && silence == "forbidden":

@@ -165,12 +165,15 @@ func (c *client) decode(method string, reply httpReply, result any) error {
 	if result == nil {
 		return nil
 	}
-	if target, ok := result.(*json.RawMessage); ok {
+	switch target := result.(type) {
+	case *json.RawMessage:
 		*target = raw
 		return nil
-	}
-	if _, mayBeNull := result.(**string); !mayBeNull && string(raw) == "null" {
-		return fmt.Errorf("node %s: %s: it has no result", c.url, method)
+	case **string, *any: // which may be null
+	default:
+		if string(raw) == "null" {
+			return fmt.Errorf("node %s: %s: it has no result", c.url, method)
+		}
 	}
 	if err := json.Unmarshal(raw, result); err != nil {
 		return fmt.Errorf("node %s: %s: unexpected result %.80q: %w", c.url, method, raw, err)

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/btcsuite/btcd/blockchain"
@@ -111,27 +112,24 @@ func networkOf(genesis, software string) Network {
 	return Network{Name: fmt.Sprintf("chain-%.16s", genesis), Genesis: genesis}
 }
 
-// forks are blocks by which chains with Bitcoin's first blocks are told apart, those that parted
-// last first. On none of the cousins is Bitcoin's.
+// forks are the heights from which on chains with Bitcoin's first blocks are told apart, by
+// their blocks there; those that parted last first.
 var forks = []struct {
-	network string
-	height  int64
-	hash    string
+	height   int64
+	networks map[string]string // names by hash
 }{
-	{"ecash", 661648, "000000000000000004284c9d8b2c8ff731efeaec6be50729bdc9bd07f910757d"},
-	{"bitcoinsv", 556767, "000000000000000001d956714215d96ffc00e0afda4cd0a96c96f8d802b1662b"},
-	{"bitcoincash", 478559, "000000000000000000651ef99cb9fcbe0dadde1d424bd9f15ff20136191a5eec"},
-	{"mainnet", 478559, "00000000000000000019f112ec0a9982926f1258cdcc558dd7c3b7e5dc7fa148"},
+	{661648, map[string]string{"000000000000000004284c9d8b2c8ff731efeaec6be50729bdc9bd07f910757d": "ecash"}},
+	{556767, map[string]string{"000000000000000001d956714215d96ffc00e0afda4cd0a96c96f8d802b1662b": "bitcoinsv"}},
+	{478559, map[string]string{
+		"000000000000000000651ef99cb9fcbe0dadde1d424bd9f15ff20136191a5eec": "bitcoincash",
+		"00000000000000000019f112ec0a9982926f1258cdcc558dd7c3b7e5dc7fa148": "mainnet",
+	}},
 }
 
 // named is the network of a name that there is.
-func named(name string) (found Network) {
-	for _, n := range Networks() {
-		if n.Name == name {
-			found = n
-		}
-	}
-	return found
+func named(name string) Network {
+	networks := Networks()
+	return networks[slices.IndexFunc(networks, func(n Network) bool { return n.Name == name })]
 }
 
 // PayoutScript is the output script that pays to the address, which must be one of

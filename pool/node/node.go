@@ -179,23 +179,22 @@ func (n *Node) identifySoftware(ctx context.Context, id *Identity) error {
 // findFork finds the network of a node with Bitcoin's first blocks that does not say what it
 // is. A height that it has not reached tells nothing.
 func (n *Node) findFork(ctx context.Context, id *Identity) error {
+	var hash string // of the first fork, in the end
 	for _, f := range forks {
-		var hash string
-		err := n.rpc.call(ctx, "getblockhash", []any{f.height}, &hash)
+		var answer any
 		var rpcErr *RPCError
-		switch {
-		case errors.As(err, &rpcErr):
-		case err != nil:
+		if err := n.rpc.call(ctx, "getblockhash", []any{f.height}, &answer); err != nil && !errors.As(err, &rpcErr) {
 			return err
-		case hash == f.hash:
-			id.Network = named(f.network)
-			return nil
-		case f.network == "mainnet": // and it is none of the others
-			// No hash, or the first block's for every height, tells nothing either.
-			if _, err := parseHash(hash); err == nil && hash != id.Network.Genesis {
-				id.Network = Network{Name: "chain-" + hash[len(hash)-16:], Genesis: id.Network.Genesis}
-			}
 		}
+		hash, _ = answer.(string)
+		if name := f.networks[hash]; name != "" {
+			id.Network = named(name)
+			return nil
+		}
+	}
+	// No hash, or the first block's for every height, tells nothing either.
+	if _, err := parseHash(hash); err == nil && hash != id.Network.Genesis {
+		id.Network = Network{Name: "chain-" + hash[len(hash)-16:], Genesis: id.Network.Genesis}
 	}
 	return nil
 }

@@ -41,8 +41,8 @@ func (v Verdict) String() string {
 const submitMethod = "submitblock"
 
 // Submit hands a complete serialized block to the node, with the id that the node gave to the
-// work (BIP 22), raw JSON, if any. reason is the node's word
-// ("" when it took the block). An error means that nothing is known: try again.
+// work (BIP 22), raw JSON, if any. reason is the node's word ("" when it took the block). An
+// error means that nothing is known: try again.
 func (n *Node) Submit(ctx context.Context, block []byte, workID string) (v Verdict, reason string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
 	defer cancel()
@@ -51,12 +51,7 @@ func (n *Node) Submit(ctx context.Context, block []byte, workID string) (v Verdi
 		params = append(params, map[string]json.RawMessage{"workid": json.RawMessage(workID)})
 	}
 	var answer any
-	raw := json.RawMessage("null")
-	err = n.rpc.call(ctx, submitMethod, params, &raw)
-	if err == nil {
-		err = json.Unmarshal(raw, &answer)
-	}
-	if err != nil {
+	if err := n.rpc.call(ctx, submitMethod, params, &answer); err != nil {
 		var rpcErr *RPCError
 		if errors.As(err, &rpcErr) && rpcErr.Code == -22 { // not decodable
 			return Invalid, rpcErr.Message, nil
@@ -66,7 +61,7 @@ func (n *Node) Submit(ctx context.Context, block []byte, workID string) (v Verdi
 	if word, ok := wordOf(answer); ok {
 		return interpret(word), word, nil
 	}
-	return Later, "", fmt.Errorf("node %s: %s: unexpected result %.80q", n.URL(), submitMethod, raw)
+	return Later, "", fmt.Errorf("node %s: %s: unexpected result %.80q", n.URL(), submitMethod, fmt.Sprint(answer))
 }
 
 // wordOf is the word in an answer: BIP 22 has it as a text, others say true, or have it in an
